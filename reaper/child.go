@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Child is the promise of one process's exit.
+type Child struct {
+	pid int
+	// done is closed once, by complete, after exit was written.
+	done chan struct{}
+
+	mu   sync.Mutex
+	exit Exit // guarded by mu until done is closed; read only from then on
+}
+
+func newChild(pid int) *Child {
+	return &Child{pid: pid, done: make(chan struct{})}
+}
+
+// Pid returns the process id, also after the exit.
+func (c *Child) Pid() int { return c.pid }
+
+// Done is closed when the exit is known.
+func (c *Child) Done() <-chan struct{} { return c.done }
+
+// Exit waits for the exit and returns it.
+func (c *Child) Exit() Exit {
+	<-c.done
+	return c.exit
+}
+
+// Signal sends sig to the process. It returns os.ErrProcessDone once the exit
+// is known; it never signals another process that got the same pid, because
+// the pid is not reaped, and so not free, before complete has returned.
+func (c *Child) Signal(sig unix.Signal) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.done:
+		return os.ErrProcessDone
+	default:
+	}
+	if err := unix.Kill(c.pid, sig); err != nil {
+		if err == unix.ESRCH {
+			return os.ErrProcessDone
+		}
+		return os.NewSyscallError("kill", err)
+	}
+	return nil
+}
+
+func (c *Child) complete(e Exit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.exit = e
+	close(c.done)
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import "runtime"
+
+// forker runs every fork of the process on one OS thread that lives as long as
+// the forker. PR_SET_PDEATHSIG follows the thread that forked, not the process
+// (prctl(2)): a child of a short-lived thread would be killed for no reason
+// (golang/go #27505), and locking a thread per running child, the usual cure,
+// leaves one idle thread behind for each child of a burst.
+type forker struct {
+	// work carries one fork at a time; closed by close.
+	work chan func()
+	// ended is closed when the thread has run its last fork.
+	ended chan struct{}
+}
+
+func newForker() *forker {
+	f := &forker{work: make(chan func()), ended: make(chan struct{})}
+	go f.loop()
+	return f
+}
+
+func (f *forker) loop() {
+	defer close(f.ended)
+	// Never unlocked: when this goroutine ends, so does the thread.
+	runtime.LockOSThread()
+	for fn := range f.work {
+		fn()
+	}
+}
+
+// do runs fn on the forking thread and returns when fn has.
+func (f *forker) do(fn func()) {
+	done := make(chan struct{})
+	f.work <- func() {
+		defer close(done)
+		fn()
+	}
+	<-done
+}
+
+func (f *forker) close() {
+	close(f.work)
+	<-f.ended
+}

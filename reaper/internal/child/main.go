@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command child is what the reaper's tests start: a process that acts one of
+// the roles below. A shell would not do, it reaps its own children; the test
+// binary would not do either, the race detector makes its start slow.
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+var roles = map[string]func(args []string){
+	// exit CODE
+	"exit": func(args []string) { os.Exit(number(args[0])) },
+	// wait: until stdin ends, then exit CODE
+	"wait": func(args []string) {
+		_, _ = os.Stdin.Read(make([]byte, 1)) // returns at EOF, which is all that is waited for
+		os.Exit(number(args[0]))
+	},
+	// die SIGNAL
+	"die": func(args []string) {
+		_ = unix.Kill(os.Getpid(), unix.Signal(number(args[0])))
+		select {}
+	},
+	// orphans N CODE: leave N children behind and exit; the reaper gets them.
+	// They wait for fd 3 to end, exit with CODE, and print their pids first.
+	"orphans": func(args []string) {
+		gate := os.NewFile(3, "gate")
+		for range number(args[0]) {
+			c := exec.Command(os.Args[0], "wait", args[1])
+			c.Stdin = gate
+			if err := c.Start(); err != nil {
+				fail(err)
+			}
+			fmt.Println(c.Process.Pid)
+		}
+	},
+	// spew N: write N bytes, then exit 3
+	"spew": func(args []string) {
+		line := []byte(fmt.Sprintf("%063d\n", 7))
+		for n := number(args[0]); n > 0; n -= len(line) {
+			if _, err := os.Stdout.Write(line); err != nil {
+				fail(err)
+			}
+		}
+		os.Exit(3)
+	},
+	// hold: leave a child that keeps stdout open, exit 0; the child waits on fd 3
+	"hold": func([]string) {
+		c := exec.Command(os.Args[0], "wait", "0")
+		c.Stdin = os.NewFile(3, "gate")
+		c.Stdout = os.Stdout
+		if err := c.Start(); err != nil {
+			fail(err)
+		}
+		fmt.Println("left")
+	},
+	"env": func([]string) {
+		for _, kv := range os.Environ() {
+			fmt.Println(kv)
+		}
+	},
+}
+
+func main() {
+	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
+		fail(fmt.Errorf("no such role: %q", os.Args[1:]))
+	}
+	roles[os.Args[1]](os.Args[2:])
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+func number(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		fail(err)
+	}
+	return n
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import "time"
+
+// ledger keeps the exits that nobody has claimed yet, by pid. The zero value
+// is empty and ready for use. It has no lock of its own.
+type ledger struct {
+	byPid map[int][]keptExit
+	// order lists what was added, oldest first; entries that were taken stay
+	// in it until they are the oldest.
+	order []keptKey
+}
+
+type keptExit struct {
+	seq  uint64
+	exit Exit
+}
+
+type keptKey struct {
+	seq uint64
+	pid int
+}
+
+func (l *ledger) add(seq uint64, e Exit) {
+	if l.byPid == nil {
+		l.byPid = make(map[int][]keptExit)
+	}
+	l.byPid[e.Pid] = append(l.byPid[e.Pid], keptExit{seq, e})
+	l.order = append(l.order, keptKey{seq, e.Pid})
+}
+
+// take removes and returns the exit of pid that belongs to a process which was
+// alive at since and was started after ticket number from. That is the first
+// exit at or after since: an earlier one was an earlier owner's of the same
+// pid, a later one a later owner's. With since zero it is the latest exit.
+func (l *ledger) take(pid int, from uint64, since time.Time) (Exit, bool) {
+	entries := l.byPid[pid]
+	for i, k := range entries {
+		if k.seq < from || k.exit.At.Before(since) {
+			continue
+		}
+		if since.IsZero() && i != len(entries)-1 {
+			continue
+		}
+		l.remove(pid, i)
+		return k.exit, true
+	}
+	return Exit{}, false
+}
+
+func (l *ledger) remove(pid, i int) {
+	entries := l.byPid[pid]
+	if len(entries) == 1 {
+		delete(l.byPid, pid)
+		return
+	}
+	l.byPid[pid] = append(entries[:i:i], entries[i+1:]...)
+}
+
+// dropBefore forgets every exit older than seq.
+func (l *ledger) dropBefore(seq uint64) {
+	n := 0
+	for n < len(l.order) && l.order[n].seq < seq {
+		k := l.order[n]
+		for i, e := range l.byPid[k.pid] {
+			if e.seq == k.seq {
+				l.remove(k.pid, i)
+				break
+			}
+		}
+		n++
+	}
+	l.order = l.order[n:]
+	if len(l.order) == 0 {
+		*l = ledger{} // give a burst's memory back
+	}
+}
+
+// len returns how many exits are kept.
+func (l *ledger) len() int {
+	n := 0
+	for _, e := range l.byPid {
+		n += len(e)
+	}
+	return n
+}

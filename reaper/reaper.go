@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"container/list"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// running guards against a second owner of wait in one process.
+var running atomic.Bool
+
+// Reaper reaps every child of the process. Create it with New.
+type Reaper struct {
+	// wake receives SIGCHLD; capacity 1, for signals coalesce anyway and one
+	// look finds every dead child.
+	wake chan os.Signal
+	// stop is closed by Close, stopped by the reaping goroutine when it ends.
+	stop, stopped chan struct{}
+	forks         *forker
+	reaped        atomic.Uint64
+
+	mu     sync.Mutex
+	claims map[int]*Child             // guarded by mu; living children that have an owner
+	open   *list.List                 // guarded by mu; *Ticket, in the order of Begin
+	seq    uint64                     // guarded by mu; orders tickets and kept exits
+	kept   ledger                     // guarded by mu
+	subs   map[*Subscription]struct{} // guarded by mu
+}
+
+// New starts reaping. It panics if the process already has a Reaper: two
+// owners of wait lose exits.
+func New() *Reaper {
+	if !running.CompareAndSwap(false, true) {
+		panic("reaper: a second Reaper in one process")
+	}
+	// os probes pidfd support once, with a child that it waits for itself.
+	// Let it do so before that child could be taken away from it.
+	if p, err := os.FindProcess(os.Getpid()); err == nil {
+		_ = p.Release() // nothing was opened that could fail to close
+	}
+	r := &Reaper{
+		wake:    make(chan os.Signal, 1),
+		stop:    make(chan struct{}),
+		stopped: make(chan struct{}),
+		forks:   newForker(),
+		claims:  make(map[int]*Child),
+		open:    list.New(),
+		subs:    make(map[*Subscription]struct{}),
+	}
+	// A handler also undoes an inherited SIG_IGN, under which the kernel would
+	// reap by itself and lose every status.
+	signal.Notify(r.wake, unix.SIGCHLD)
+	go r.loop()
+	return r
+}
+
+// Close stops reaping. Children that are still claimed never complete.
+func (r *Reaper) Close() {
+	signal.Stop(r.wake)
+	close(r.stop)
+	<-r.stopped
+	r.forks.close()
+	running.Store(false)
+}
+
+// Reaped returns how many children were reaped so far.
+func (r *Reaper) Reaped() uint64 { return r.reaped.Load() }
+
+func (r *Reaper) loop() {
+	defer close(r.stopped)
+	for {
+		for r.reapOne() {
+		}
+		select {
+		case <-r.wake:
+		case <-r.stop:
+			return
+		}
+	}
+}
+
+// reapOne hands over and reaps one dead child; false means that none is left.
+func (r *Reaper) reapOne() bool {
+	exit, ok, _ := peek(unix.P_ALL, 0)
+	if !ok {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seq++
+	if c, ok := r.claims[exit.Pid]; ok {
+		delete(r.claims, exit.Pid)
+		c.complete(exit)
+	} else if r.open.Len() > 0 {
+		r.kept.add(r.seq, exit)
+	}
+	for s := range r.subs {
+		s.push(exit)
+	}
+	// Handing over and reaping are one step for Claim, which must not take
+	// the zombie of an exit that it also finds in the ledger for a new child.
+	for {
+		_, err := unix.Wait4(exit.Pid, nil, unix.WNOHANG, nil)
+		if err != unix.EINTR {
+			break // ECHILD would mean a second owner of wait; nothing is lost by it here
+		}
+	}
+	r.reaped.Add(1)
+	return true
+}

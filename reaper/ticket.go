@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotChild is returned by Claim for a pid that is no child of this process
+// and of which no exit was seen: waiting for it would be for ever.
+var ErrNotChild = errors.New("not a child of this process")
+
+// ErrClaimed is returned by Claim for a pid that already has an owner.
+var ErrClaimed = errors.New("already claimed")
+
+// Ticket holds the door open for one process that is about to be started.
+type Ticket struct {
+	r   *Reaper
+	seq uint64
+
+	at *list.Element // guarded by r.mu; nil once closed
+}
+
+// Begin must be called before the process is started. The caller must Close
+// the ticket once it has claimed the process, or knows that there is none.
+func (r *Reaper) Begin() *Ticket {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seq++
+	t := &Ticket{r: r, seq: r.seq}
+	t.at = r.open.PushBack(t)
+	return t
+}
+
+// Close lets go of the exits that were kept for this ticket. It may be called
+// more than once.
+func (t *Ticket) Close() {
+	t.r.mu.Lock()
+	defer t.r.mu.Unlock()
+	if t.at == nil {
+		return
+	}
+	t.r.open.Remove(t.at)
+	t.at = nil
+	oldest := t.r.seq + 1
+	if front := t.r.open.Front(); front != nil {
+		oldest = front.Value.(*Ticket).seq
+	}
+	t.r.kept.dropBefore(oldest)
+}
+
+// Claim returns the Child of pid, which was started since Begin. The child may
+// be dead already; its exit is then in the Child. since is a moment at which
+// the process was surely alive, such as the time of the pid file that its
+// starter wrote; it tells the process apart from earlier and later owners of
+// the same pid. It may be zero for a child that this process forked itself.
+//
+// Errors: ErrNotChild, ErrClaimed, or a closed ticket.
+func (t *Ticket) Claim(pid int, since time.Time) (*Child, error) {
+	r := t.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t.at == nil {
+		return nil, errors.New("claim with a closed ticket")
+	}
+	if pid <= 0 {
+		return nil, fmt.Errorf("claim pid %d: %w", pid, ErrNotChild)
+	}
+	_, owned := r.claims[pid]
+	// Dead but not yet handed over counts as alive here: reapOne hands over
+	// and reaps under mu, so such a child completes after this claim.
+	_, dead, alive := peek(unix.P_PID, pid)
+	present := dead || alive
+	if since.IsZero() && present && !owned {
+		return t.claimLocked(pid), nil
+	}
+	if e, ok := r.kept.take(pid, t.seq, since); ok {
+		c := newChild(pid)
+		c.complete(e)
+		return c, nil
+	}
+	if owned {
+		return nil, fmt.Errorf("claim pid %d: %w", pid, ErrClaimed)
+	}
+	if present {
+		return t.claimLocked(pid), nil
+	}
+	// The clock may have been set back since the pid file was written.
+	if e, ok := r.kept.take(pid, t.seq, time.Time{}); ok {
+		c := newChild(pid)
+		c.complete(e)
+		return c, nil
+	}
+	return nil, fmt.Errorf("claim pid %d: %w", pid, ErrNotChild)
+}
+
+// claimLocked registers pid's owner; the caller holds t.r.mu.
+func (t *Ticket) claimLocked(pid int) *Child {
+	c := newChild(pid)
+	t.r.claims[pid] = c
+	return c
+}
