@@ -84,10 +84,11 @@ func (m *Monitor) StartLocked(cmd *exec.Cmd) (chan runc.Exit, error) {
 // killed; the status is then that of a SIGKILL, or UnknownStatus with
 // ErrUnkillable.
 func (m *Monitor) Wait(cmd *exec.Cmd, exits chan runc.Exit) (int, error) {
-	v, ok := m.commands.LoadAndDelete(cmd)
+	v, ok := m.commands.Load(cmd)
 	if !ok {
 		return UnknownStatus, errors.New("wait for a command that was not started here")
 	}
+	defer m.commands.Delete(cmd)
 	c := v.(*command)
 	e, err := c.wait(exits)
 	// From here on the command is only a holder of pipes: release the process
@@ -219,4 +220,14 @@ func dropVars(env []string, names []string) []string {
 		}
 	}
 	return out
+}
+
+// Signal sends sig to a command between Start and the end of Wait. It returns
+// os.ErrProcessDone if the command has exited or is not known.
+func (m *Monitor) Signal(cmd *exec.Cmd, sig unix.Signal) error {
+	v, ok := m.commands.Load(cmd)
+	if !ok {
+		return os.ErrProcessDone
+	}
+	return v.(*command).child.Signal(sig)
 }

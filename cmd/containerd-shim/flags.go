@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"containerd-shim/shim"
+)
+
+const usage = `usage: containerd-shim -namespace NS [flags]
+
+Started by containerd, with the container's bundle as working directory and a
+listening socket as file descriptor 3.
+
+  -namespace NS           containerd's namespace; required
+  -socket ADDR            listen here instead of on fd 3: an abstract name, or unix:///path
+  -address PATH           containerd's gRPC socket, for events
+  -containerd-binary PATH containerd's executable, for events when no socket answers (containerd)
+  -workdir DIR            where the log FIFOs are, and CRIU's files
+  -runtime-root DIR       root of the runtime's state (/run/containerd/runc)
+  -systemd-cgroup         let the runtime use systemd for cgroups
+  -debug                  log more
+  -criu PATH, -criu-path PATH
+                          accepted and ignored: the runtime finds criu by itself
+  -stack-dir DIR          where SIGUSR1 writes stack dumps (` + shim.StackDir + `);
+                          also CONTAINERD_SHIM_STACK_DIR
+  -runtime-timeout D      how long one call of the runtime may take (` + defaultTimeout + `);
+                          also CONTAINERD_SHIM_RUNTIME_TIMEOUT
+  -v, -version            print the version and exit
+
+Flags that are not known are ignored, for later versions of containerd.
+`
+
+// defaultTimeout is generous: a hook may pull an image. A call that hangs
+// holds up only its own process.
+const defaultTimeout = "10m"
+
+type options struct {
+	namespace, socket, address, containerdBinary string
+	workdir, runtimeRoot, stackDir               string
+	criu                                         string
+	runtimeTimeout                               time.Duration
+	systemdCgroup, debug, version, help          bool
+}
+
+// parseFlags reads the command line as Go's flag package does (one dash or
+// two, "-name value" or "-name=value"), but passes over what it does not know:
+// daemons up to 1.6 send -criu-path, which no upstream shim accepts.
+func parseFlags(args []string, getenv func(string) (string, bool)) (options, error) {
+	o := options{runtimeRoot: "/run/containerd/runc", containerdBinary: "containerd", stackDir: shim.StackDir}
+	timeout := defaultTimeout
+	if v, ok := getenv("CONTAINERD_SHIM_STACK_DIR"); ok && v != "" {
+		o.stackDir = v
+	}
+	if v, ok := getenv("CONTAINERD_SHIM_RUNTIME_TIMEOUT"); ok && v != "" {
+		timeout = v
+	}
+	texts := map[string]*string{
+		"namespace": &o.namespace, "socket": &o.socket, "address": &o.address,
+		"containerd-binary": &o.containerdBinary, "workdir": &o.workdir,
+		"runtime-root": &o.runtimeRoot, "criu": &o.criu, "criu-path": &o.criu,
+		"stack-dir": &o.stackDir, "runtime-timeout": &timeout,
+	}
+	switches := map[string]*bool{
+		"systemd-cgroup": &o.systemdCgroup, "debug": &o.debug,
+		"v": &o.version, "version": &o.version, "h": &o.help, "help": &o.help,
+	}
+	for len(args) > 0 {
+		arg := args[0]
+		args = args[1:]
+		if arg == "--" {
+			break
+		}
+		if len(arg) < 2 || arg[0] != '-' {
+			continue // the value of a flag that is not known
+		}
+		name, value, hasValue := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
+		if b, ok := switches[name]; ok {
+			*b = true
+			if hasValue {
+				on, err := strconv.ParseBool(value)
+				if err != nil {
+					return o, fmt.Errorf("flag -%s: %q is not a boolean", name, value)
+				}
+				*b = on
+			}
+			continue
+		}
+		text, ok := texts[name]
+		if !ok {
+			continue
+		}
+		if !hasValue {
+			if len(args) == 0 {
+				return o, fmt.Errorf("flag -%s needs a value", name)
+			}
+			value, args = args[0], args[1:]
+		}
+		*text = value
+	}
+	d, err := time.ParseDuration(timeout)
+	if err != nil || d <= 0 {
+		return o, fmt.Errorf("flag -runtime-timeout: %q is not a positive duration", timeout)
+	}
+	o.runtimeTimeout = d
+	return o, nil
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// setLog sends the log to the FIFO that containerd reads, shim.stdout.log in
+// the work directory. Without it the shim works as well, and logs nothing.
+func setLog(o options) {
+	if o.debug {
+		logrus.SetLevel(logrus.DebugLevel)
+	}
+	logrus.SetFormatter(&logrus.TextFormatter{DisableColors: true, TimestampFormat: "2006-01-02T15:04:05.000000000Z07:00"})
+	logrus.SetOutput(io.Discard)
+	// A daemon that restarts opens both FIFOs and gives a task up, silently, if
+	// it cannot (contract since containerd 1.2.7); nothing is written to stderr's.
+	out, err := openLogFIFO(filepath.Join(o.workdir, "shim.stdout.log"))
+	if err == nil {
+		logrus.SetOutput(out)
+		_, err = openLogFIFO(filepath.Join(o.workdir, "shim.stderr.log"))
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "containerd-shim: no log: %v\n", err)
+	}
+}
+
+// logFIFO is a FIFO to which writing never blocks and never fails: when it is
+// full, the oldest lines make room. It is open for reading too, so it does not
+// break when the daemon goes away (fifo(7)), and it stays open for good.
+type logFIFO struct{ fd int }
+
+func openLogFIFO(path string) (logFIFO, error) {
+	if err := unix.Mkfifo(path, 0o700); err != nil && err != unix.EEXIST {
+		return logFIFO{}, &os.PathError{Op: "mkfifo", Path: path, Err: err}
+	}
+	var st unix.Stat_t
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == nil {
+		if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFIFO {
+			err = unix.EEXIST
+		}
+		if err != nil {
+			_ = unix.Close(fd)
+		}
+	}
+	if err != nil {
+		return logFIFO{}, &os.PathError{Op: "open FIFO", Path: path, Err: err}
+	}
+	return logFIFO{fd}, nil
+}
+
+// Write always returns len(p), nil.
+func (l logFIFO) Write(p []byte) (int, error) {
+	rest := p
+	// Bounded: a reader cannot make the FIFO fuller.
+	for tries := 0; len(rest) > 0 && tries < 64; tries++ {
+		n, err := unix.Write(l.fd, rest)
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			var oldest [4096]byte
+			_, _ = unix.Read(l.fd, oldest[:]) // the daemon may have been faster: as good
+		case err != nil:
+			return len(p), nil
+		default:
+			rest = rest[n:]
+		}
+	}
+	return len(p), nil
+}

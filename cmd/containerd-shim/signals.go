@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"os/signal"
+
+	"containerd-shim/shim"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// What the shim does with signals:
+//
+//	SIGUSR1, SIGQUIT    write a stack dump
+//	SIGTERM, SIGINT     kill and remove the container, then exit 0
+//	SIGCHLD             reap
+//	SIGHUP, SIGUSR2, SIGALRM, SIGPIPE, SIGIO
+//	                    nothing; the default would end the shim
+//
+// They are handled, never ignored: an ignored signal stays ignored in children.
+
+// handleSignals returns the channel of the first signal that ends the shim.
+func handleSignals() <-chan os.Signal {
+	ends := make(chan os.Signal, 1)
+	signal.Notify(ends, unix.SIGTERM, unix.SIGINT)
+	swallowed := make(chan os.Signal, 1) // full is as good as read
+	signal.Notify(swallowed, unix.SIGHUP, unix.SIGUSR2, unix.SIGALRM, unix.SIGPIPE, unix.SIGIO)
+	return ends
+}
+
+// maxPendingDumps is how many of a burst of signals get a dump each.
+const maxPendingDumps = 4
+
+// handleDumps writes a stack dump for each SIGUSR1 or SIGQUIT.
+func handleDumps(d *shim.Dumper) {
+	labelGoroutines()
+	dumps := make(chan os.Signal, maxPendingDumps)
+	signal.Notify(dumps, unix.SIGUSR1, unix.SIGQUIT)
+	go func() {
+		for range dumps {
+			// The log line comes last: nothing the logger does can keep the
+			// file from being there.
+			if path, err := d.Dump(); err != nil {
+				logrus.WithError(err).Error("no stack dump")
+			} else {
+				logrus.WithField("file", path).Info("stack dump written")
+			}
+		}
+	}()
+}
+
+// labelGoroutines makes stack dumps show profiling labels, here the RPC and
+// the process id of each goroutine (runtime, GODEBUG tracebacklabels, Go 1.26;
+// go.mod cannot set it). The reaper's Monitor keeps it from children.
+func labelGoroutines() {
+	value := "tracebacklabels=1"
+	if old := os.Getenv("GODEBUG"); old != "" {
+		value = old + "," + value
+	}
+	_ = os.Setenv("GODEBUG", value) // without it dumps lack labels, no more
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// Delete removes the container and what Create made, and returns its last
+// facts, with which deleted is called as soon as it has, whether or not
+// anybody still waits for the answer. A container that was created but never
+// started is killed by it.
+func (p *Init) Delete(ctx context.Context, deleted func(Snapshot)) (Snapshot, error) {
+	err := p.perform(ctx, func(ctx context.Context) error {
+		if err := p.ask(WantDelete); err != nil {
+			return err
+		}
+		err := p.remove(ctx, false)
+		if err == nil {
+			deleted(p.Snapshot())
+		}
+		return err
+	})
+	return p.Snapshot(), err
+}
+
+// Destroy kills the container, whatever its phase and whatever else runs, and
+// removes it: the shim is told to end.
+func (p *Init) Destroy(ctx context.Context) error {
+	if child := p.Child(); child != nil {
+		_ = child.Signal(unix.SIGKILL) // it may be dead
+		p.KillRest(ctx, p.Snapshot().Phase == Paused)
+		killAndWait(child)
+	}
+	return p.remove(ctx, true)
+}
+
+func (p *Init) remove(ctx context.Context, force bool) error {
+	err := p.runtime.Delete(ctx, p.id, force)
+	if err == nil {
+		p.awaitExit()
+	}
+	p.mu.Lock()
+	io := p.io
+	p.mu.Unlock()
+	if io != nil {
+		io.waitDrained(drainSlow)
+	}
+	// Unmounting comes last, and also when the runtime failed: containerd
+	// removes the bundle next.
+	err = errors.Join(err, p.rootfs.unmount())
+	if err != nil {
+		return err
+	}
+	if io != nil {
+		io.processDeleted()
+	}
+	p.endLife() // of a checkpoint that was never restored
+	return p.apply(DidDelete)
+}
+
+// awaitExit waits for the exit of a process that the runtime has just killed
+// and whose exit somebody else records.
+func (p *Init) awaitExit() {
+	p.mu.Lock()
+	child, life := p.child, p.life
+	p.mu.Unlock()
+	if child == nil {
+		return
+	}
+	timer := time.NewTimer(exitWait)
+	defer timer.Stop()
+	select {
+	case <-life.done:
+		return
+	default:
+	}
+	_ = child.Signal(unix.SIGKILL) // its container is gone; it may be, too
+	select {
+	case <-life.done:
+	case <-timer.C:
+	}
+}
+
+// SharesPids tells whether processes of the container may outlive its init.
+func (p *Init) SharesPids() bool { return p.sharedPids }
+
+// KillRest kills every process that is left in the container after its init
+// has died. A frozen one is thawed first, or nothing in it could die.
+func (p *Init) KillRest(ctx context.Context, wasPaused bool) {
+	ctx, cancel := context.WithTimeout(ctx, KillTimeout)
+	defer cancel()
+	if wasPaused {
+		if err := p.runtime.Resume(ctx, p.id); err != nil {
+			p.warn(err, "resume a container that died while paused")
+		}
+	}
+	if !p.sharedPids {
+		return // the kernel has killed them with init (pid_namespaces(7))
+	}
+	err := killError(p.runtime.Kill(ctx, p.id, int(unix.SIGKILL), true))
+	if err != nil && !errdefs.IsNotFound(err) {
+		p.warn(err, "kill what is left in the container")
+	}
+}

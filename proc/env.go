@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"context"
+	"time"
+
+	"containerd-shim/reaper"
+)
+
+// Env is what the processes of one shim share. It does not change once the
+// first process exists.
+type Env struct {
+	// Context ends when the shim does. Verbs run under it.
+	Context context.Context
+	// Namespace is containerd's namespace, for loggers.
+	Namespace string
+	// Bundle is the shim's working directory, which containerd makes the
+	// container's bundle.
+	Bundle string
+	// WorkDir is where CRIU may put large files.
+	WorkDir string
+	// Reaper delivers exits.
+	Reaper  *reaper.Reaper
+	Monitor *reaper.Monitor
+	// NewRuntime returns the runtime that the given command (a name or path,
+	// as in CreateTaskRequest.runtime) stands for.
+	NewRuntime func(command string) Runtime
+}
+
+const (
+	// KillTimeout bounds "runc kill", "ps" and the "resume" of a dead
+	// container: they wait for nothing but the kernel.
+	KillTimeout = 10 * time.Second
+	// pidfileWait bounds nothing but a runtime that says it is done before it
+	// is: the console must arrive by then.
+	consoleWait = 10 * time.Second
+	// exitWait bounds the wait for the exit of a process that was just killed.
+	exitWait = 10 * time.Second
+)

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"fmt"
+
+	"github.com/containerd/errdefs"
+)
+
+// StateError is a request that came at the wrong time. Its class is
+// FailedPrecondition, or NotFound for what a deleted process is asked to
+// become again: deleted or killed.
+type StateError struct {
+	Phase Phase
+	Event Event
+	why   string
+}
+
+func (e *StateError) Error() string {
+	return fmt.Sprintf("%s: %v", e.why, e.Unwrap())
+}
+
+// Unwrap returns the class.
+func (e *StateError) Unwrap() error {
+	if e.Phase == Deleted && (e.Event == WantDelete || e.Event == WantKill) {
+		return errdefs.ErrNotFound
+	}
+	return errdefs.ErrFailedPrecondition
+}
+
+// classed is an error whose class is not part of its text. Texts that come
+// from runc go to clients as they are: dockerd reads them.
+type classed struct {
+	msg   string
+	class error
+}
+
+func (e *classed) Error() string { return e.msg }
+func (e *classed) Unwrap() error { return e.class }
+
+// internalf returns an error of class Internal.
+func internalf(format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	return &wrapped{err, errdefs.ErrInternal}
+}
+
+// invalidf returns an error of class InvalidArgument.
+func invalidf(format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	return &wrapped{err, errdefs.ErrInvalidArgument}
+}
+
+// wrapped adds a class to an error that has none.
+type wrapped struct {
+	err   error
+	class error
+}
+
+func (e *wrapped) Error() string   { return e.err.Error() }
+func (e *wrapped) Unwrap() []error { return []error{e.err, e.class} }

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"containerd-shim/reaper"
+
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Exec is one further process in a container.
+type Exec struct {
+	process
+	init *Init
+	spec specs.Process
+}
+
+// NewExec returns a process that Start has yet to start. rawSpec is an OCI
+// process in JSON; stdio.Terminal overrides what it says of a terminal.
+func NewExec(init *Init, id string, stdio Stdio, rawSpec []byte) (*Exec, error) {
+	if err := CheckID(id); err != nil {
+		return nil, err
+	}
+	spec, err := parseExecSpec(rawSpec, stdio.Terminal)
+	if err != nil {
+		return nil, err
+	}
+	return &Exec{process: newProcess(init.env, id, stdio), init: init, spec: spec}, nil
+}
+
+// StartHooks let the owner of an exec follow its start, also when the caller
+// of Start has gone away meanwhile.
+type StartHooks struct {
+	// Started is called when the process runs, or has run. It may refuse it,
+	// because the container died meanwhile: the process is then killed and
+	// the start fails.
+	Started func(*reaper.Child) error
+	// Failed is called if there is no process in the end, also when the start
+	// was never tried.
+	Failed func()
+}
+
+// Start runs the process. A start that fails leaves nothing behind and may be
+// tried again.
+func (p *Exec) Start(ctx context.Context, hooks StartHooks) error {
+	if err := p.enter(ctx); err != nil {
+		hooks.Failed()
+		return err
+	}
+	return detach(ctx, p.env.Context, func(ctx context.Context) error {
+		defer p.gate.leave()
+		err := p.ask(WantStart)
+		if err == nil {
+			p.renewLife()
+			if err = p.start(ctx, hooks.Started); err != nil {
+				p.endLife()
+			}
+		}
+		if err != nil {
+			hooks.Failed()
+		}
+		return err
+	})
+}
+
+func (p *Exec) start(ctx context.Context, started func(*reaper.Child) error) error {
+	io, err := openIO(p.ioConfig())
+	if err != nil {
+		return err
+	}
+	p.setIO(io)
+	child, err := p.launch(ctx, io)
+	if err == nil {
+		err = p.commit(child, started)
+	}
+	if err != nil {
+		if child != nil {
+			killAndWait(child)
+		}
+		p.dropIO()
+		io.abort()
+		_ = os.Remove(p.pidFile()) // may not exist
+	}
+	return err
+}
+
+// commit makes the process visible as running, unless started refuses it.
+func (p *Exec) commit(child *reaper.Child, started func(*reaper.Child) error) error {
+	if err := started(child); err != nil {
+		return err
+	}
+	p.adopt(child)
+	return p.apply(DidStart)
+}
+
+// dropIO forgets the streams of a failed start: the next one opens new ones.
+func (p *Exec) dropIO() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.io = nil
+}
+
+func (p *Exec) ioConfig() ioConfig {
+	c := p.init.ioConfig()
+	c.stdio = p.stdio
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.stdinEOF = p.stdinEOF
+	c.size = p.size
+	return c
+}
+
+// launch runs "runc exec".
+func (p *Exec) launch(ctx context.Context, io *processIO) (*reaper.Child, error) {
+	spec := p.spec
+	if size := io.size(); size != nil && spec.ConsoleSize == nil {
+		// Set by the runtime before the process runs: it never sees another.
+		spec.ConsoleSize = &specs.Box{Width: uint(size.width), Height: uint(size.height)}
+	}
+	call := ExecCall{IO: io, PidFile: p.pidFile()}
+	if io.console != nil {
+		call.Console = io.console.socket
+	}
+	return launch(ctx, p.env.Reaper, io, call.PidFile, func(ctx context.Context) error {
+		return p.init.runtime.Exec(ctx, p.init.id, spec, call)
+	})
+}
+
+func (p *Exec) pidFile() string {
+	return filepath.Join(p.init.config.Bundle, execPidFile(p.id))
+}
+
+// Kill signals the process, and no other: not the one that may have its pid
+// after it. It runs nothing and waits for nothing.
+func (p *Exec) Kill(sig uint32) error {
+	if err := p.ask(WantKill); err != nil {
+		return err
+	}
+	signal, err := checkSignal(sig)
+	if err != nil {
+		return err
+	}
+	child := p.Child()
+	if child == nil {
+		return errNotStarted()
+	}
+	switch err := child.Signal(signal); {
+	case errors.Is(err, os.ErrProcessDone):
+		return errFinished()
+	case err != nil:
+		return internalf("exec kill error: %w", err)
+	}
+	return nil
+}
+
+// Resize is process.Resize, but an exec that has stopped has no terminal left.
+func (p *Exec) Resize(width, height uint32) error {
+	if p.Snapshot().Phase == Stopped {
+		return fmt.Errorf("cannot resize a stopped container: %w", errdefs.ErrFailedPrecondition)
+	}
+	return p.process.Resize(width, height)
+}
+
+// Delete forgets the process and returns its last facts; deleted is called as
+// soon as it has. Its output goes on being copied as long as there is any.
+func (p *Exec) Delete(ctx context.Context, deleted func()) (Snapshot, error) {
+	err := p.perform(ctx, func(context.Context) error {
+		if err := p.ask(WantDelete); err != nil {
+			return err
+		}
+		p.mu.Lock()
+		io := p.io
+		p.mu.Unlock()
+		if io != nil {
+			io.waitDrained(drainHeld)
+			io.processDeleted()
+		}
+		if err := os.Remove(p.pidFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			p.warn(err, "pid file of a deleted exec")
+		}
+		p.endLife() // of one that was never started
+		err := p.apply(DidDelete)
+		if err == nil {
+			deleted()
+		}
+		return err
+	})
+	return p.Snapshot(), err
+}

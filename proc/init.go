@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"containerd-shim/reaper"
+
+	"github.com/containerd/containerd/mount"
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// InitConfig is what a container is created from.
+type InitConfig struct {
+	ID      string
+	Bundle  string
+	Runtime string // name or path of the runtime's binary
+	Rootfs  []mount.Mount
+	Stdio   Stdio
+	// Checkpoint is a CRIU image to restore from, instead of creating.
+	Checkpoint   string
+	NoPivotRoot  bool
+	NoNewKeyring bool
+	IoUID, IoGID uint32
+	// CriuWorkPath is CRIU's work directory for a restore; default WorkDir.
+	CriuWorkPath string
+}
+
+// Init is a container and its first process.
+type Init struct {
+	process
+	config  InitConfig
+	runtime Runtime
+	rootfs  *rootfs
+	// sharedPids tells that the container's processes may outlive its init.
+	sharedPids bool
+}
+
+// NewInit returns a container that Create has yet to make.
+func NewInit(env *Env, c InitConfig) *Init {
+	return &Init{
+		process: newProcess(env, c.ID, c.Stdio),
+		config:  c,
+		runtime: env.NewRuntime(c.Runtime),
+		rootfs:  newRootfs(c.Bundle, c.Rootfs),
+	}
+}
+
+// Bundle returns the container's bundle.
+func (p *Init) Bundle() string { return p.config.Bundle }
+
+// Create makes the container, with its process waiting in Created, or leaves
+// nothing behind. For a checkpoint it only prepares: the process comes with
+// Start. It runs to its end: ctx should be the shim's, see Env.Detach.
+func (p *Init) Create(ctx context.Context) error {
+	if err := p.rootfs.mount(); err != nil {
+		return err
+	}
+	p.sharedPids = sharesPidNamespace(p.config.Bundle)
+	io, err := openIO(p.ioConfig())
+	if err != nil {
+		return errors.Join(err, p.rootfs.unmount())
+	}
+	if p.config.Checkpoint != "" {
+		p.setIO(io)
+		return nil
+	}
+	existed := p.runtime.Exists(p.id)
+	child, err := p.launch(ctx, io, p.create)
+	if err != nil {
+		io.abort()
+		err = errors.Join(err, p.undoCreate(ctx, child, existed), p.rootfs.unmount())
+		p.endLife()
+		return err
+	}
+	p.setIO(io)
+	p.adopt(child)
+	return nil
+}
+
+func (p *Init) ioConfig() ioConfig {
+	return ioConfig{
+		stdio: p.stdio, uid: int(p.config.IoUID), gid: int(p.config.IoGID),
+		container: p.id, namespace: p.env.Namespace, monitor: p.env.Monitor,
+	}
+}
+
+// create runs "runc create".
+func (p *Init) create(ctx context.Context, call CreateCall) error {
+	return p.runtime.Create(ctx, p.id, p.config.Bundle, call)
+}
+
+// restore runs "runc restore".
+func (p *Init) restore(ctx context.Context, call CreateCall) error {
+	work := p.config.CriuWorkPath
+	if work == "" {
+		work = p.env.WorkDir
+	}
+	return p.runtime.Restore(ctx, p.id, p.config.Bundle, RestoreCall{
+		CreateCall: call, ImagePath: p.config.Checkpoint, WorkPath: work,
+	})
+}
+
+// launch makes the runtime start the process and claims it. A child that comes
+// with an error is alive and nobody's.
+func (p *Init) launch(ctx context.Context, io *processIO, run func(context.Context, CreateCall) error) (*reaper.Child, error) {
+	call := CreateCall{
+		IO:           io,
+		PidFile:      filepath.Join(p.config.Bundle, "init.pid"),
+		NoPivot:      p.config.NoPivotRoot,
+		NoNewKeyring: p.config.NoNewKeyring,
+	}
+	if io.console != nil {
+		call.Console = io.console.socket
+	}
+	return launch(ctx, p.env.Reaper, io, call.PidFile, func(ctx context.Context) error { return run(ctx, call) })
+}
+
+// launch runs start with a reaper's ticket open, reads the pid that it left
+// and claims the process; with a terminal it waits for the console.
+func launch(ctx context.Context, r *reaper.Reaper, io *processIO, pidFile string, start func(context.Context) error) (*reaper.Child, error) {
+	if err := os.Remove(pidFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, internalf("remove an old pid file: %w", err)
+	}
+	ticket := r.Begin()
+	defer ticket.Close()
+	err := start(ctx)
+	_ = io.CloseAfterStart() // where go-runc has not: a terminal, a failed start
+	if io.console != nil {
+		defer io.console.closeSocket()
+	}
+	var startErr error
+	if err != nil {
+		startErr = err
+	}
+	pid, since, err := readPidFile(pidFile)
+	if err != nil {
+		return nil, errorOr(startErr, err)
+	}
+	child, err := ticket.Claim(pid, since)
+	if err != nil {
+		return nil, errorOr(startErr, internalf("the runtime's pid file: %w", err))
+	}
+	if startErr == nil && io.console != nil {
+		startErr = io.console.await(ctx)
+	}
+	return child, startErr
+}
+
+// errorOr returns the first error that there is.
+func errorOr(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// undoCreate removes what a failed Create may have left. A container that
+// existed before, which may be why it failed, is left alone.
+func (p *Init) undoCreate(ctx context.Context, child *reaper.Child, existed bool) error {
+	var err error
+	if !existed && (child != nil || p.runtime.Exists(p.id)) {
+		err = p.runtime.Delete(ctx, p.id, true)
+	}
+	if child != nil && !existed {
+		killAndWait(child)
+	}
+	return err
+}
+
+// killAndWait ends a process that is nobody's. It gives up on one that does
+// not die.
+func killAndWait(c *reaper.Child) {
+	_ = c.Signal(unix.SIGKILL) // it may be dead already
+	timer := time.NewTimer(exitWait)
+	defer timer.Stop()
+	select {
+	case <-c.Done():
+	case <-timer.C:
+	}
+}
+
+// Start runs the container's process. onRestore is called with the child of a
+// restored container, whose process comes only now.
+func (p *Init) Start(ctx context.Context, onRestore func(*reaper.Child)) error {
+	return p.perform(ctx, func(ctx context.Context) error {
+		if err := p.ask(WantStart); err != nil {
+			return err
+		}
+		if p.config.Checkpoint != "" {
+			if err := p.startRestored(ctx, onRestore); err != nil {
+				return err
+			}
+		} else if err := p.runtime.Start(ctx, p.id); err != nil {
+			return err
+		}
+		return p.apply(DidStart)
+	})
+}
+
+func (p *Init) startRestored(ctx context.Context, onRestore func(*reaper.Child)) error {
+	p.mu.Lock()
+	io := p.io
+	p.mu.Unlock()
+	existed := p.runtime.Exists(p.id)
+	child, err := p.launch(ctx, io, p.restore)
+	if err != nil {
+		io.abort()
+		err = errors.Join(err, p.undoCreate(ctx, child, existed))
+		_ = p.apply(DidExit) // a fact; a container that was not restored cannot be started again
+		p.endLife()
+		return err
+	}
+	p.adopt(child)
+	onRestore(child)
+	return nil
+}
+
+// Kill signals the container: init, or with all every process in it. It does
+// not wait for the gate: whatever hangs, a container can be killed.
+func (p *Init) Kill(ctx context.Context, sig uint32, all bool) error {
+	if err := p.ask(WantKill); err != nil {
+		return err
+	}
+	signal, err := checkSignal(sig)
+	if err != nil {
+		return err
+	}
+	child := p.Child()
+	if child == nil {
+		return errNotStarted()
+	}
+	return detach(ctx, p.env.Context, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, KillTimeout)
+		defer cancel()
+		err := p.runtime.Kill(ctx, p.id, int(signal), all)
+		if errors.Is(err, context.DeadlineExceeded) {
+			// The runtime hangs; the process is the shim's child all the same.
+			if child.Signal(signal) == nil {
+				return nil
+			}
+			return err
+		}
+		if err == nil && all && signal != unix.SIGKILL && p.runtime.IgnoresKillAll(ctx) {
+			err = p.signalOthers(ctx, signal)
+		}
+		return killError(err)
+	})
+}
+
+// checkSignal refuses what kill(2) would refuse.
+func checkSignal(sig uint32) (unix.Signal, error) {
+	if sig > 64 {
+		return 0, invalidf("signal %d: no such signal", sig)
+	}
+	return unix.Signal(sig), nil
+}
+
+// signalOthers signals every process of the container but init, for a runtime
+// whose "kill --all" does not. Their pids are the kernel's of this moment; none
+// is a child of the shim for sure, so a signal races with recycling, as the
+// runtime's own would.
+func (p *Init) signalOthers(ctx context.Context, sig unix.Signal) error {
+	pids, err := p.runtime.Ps(ctx, p.id)
+	if err != nil {
+		return err
+	}
+	init := p.Child().Pid()
+	for _, pid := range pids {
+		if pid != init && pid > 1 {
+			_ = unix.Kill(pid, sig) // it may be gone by now
+		}
+	}
+	return nil
+}
+
+// Pids lists the container's processes.
+func (p *Init) Pids(ctx context.Context) (pids []int, err error) {
+	err = detach(ctx, p.env.Context, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, KillTimeout)
+		defer cancel()
+		found, err := p.runtime.Ps(ctx, p.id)
+		if err == nil {
+			pids = found
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err // pids may still be written
+	}
+	return pids, nil
+}
+
+// Update changes the container's resources.
+func (p *Init) Update(ctx context.Context, r *specs.LinuxResources) error {
+	return p.perform(ctx, func(ctx context.Context) error {
+		if err := p.ask(WantUpdate); err != nil {
+			return err
+		}
+		return p.runtime.Update(ctx, p.id, r)
+	})
+}
+
+// Restored tells whether the container comes from a checkpoint and has no
+// process yet.
+func (p *Init) Restored() bool { return p.config.Checkpoint != "" && p.Child() == nil }
+
+// CheckExec says whether an exec may be added now.
+func (p *Init) CheckExec() error {
+	if p.Restored() {
+		return fmt.Errorf("cannot exec in a created state: %w", errdefs.ErrFailedPrecondition)
+	}
+	return p.ask(WantExec)
+}
+
+// warn logs what cannot be returned to anybody.
+func (p *process) warn(err error, msg string) {
+	logrus.WithError(err).WithField("id", p.id).Warn(msg)
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+
+	"containerd-shim/reaper"
+
+	runc "github.com/containerd/go-runc"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// loggerReady bounds how long a logger may take until it says that it is.
+	loggerReady = 10 * time.Second
+	// loggerEnd is how long a logger may take to end after its input has.
+	loggerEnd = 10 * time.Second
+	// loggerTerm is how long it then has between SIGTERM and SIGKILL.
+	loggerTerm = 500 * time.Millisecond
+)
+
+// logger is a binary:// log driver. It reads the process's output from fd 3
+// and 4 and closes or writes to fd 5 when it is ready; its environment is
+// CONTAINER_ID and CONTAINER_NAMESPACE. It has /dev/null as stdio: anything of
+// the shim's would keep containerd from noticing the shim's death.
+type logger struct {
+	stdout, stderr *os.File // the write ends
+	cmd            *exec.Cmd
+	monitor        *reaper.Monitor
+	exits          chan runc.Exit
+}
+
+// startLogger starts the logger and waits until it is ready. childEnds tells
+// that the process writes to it directly; else the shim does, for a terminal.
+func startLogger(t target, c ioConfig, childEnds bool) (_ *logger, err error) {
+	var files []*os.File
+	defer func() {
+		for _, f := range files {
+			_ = f.Close() // the logger's ends
+		}
+	}()
+	l := &logger{monitor: c.monitor}
+	defer func() {
+		if err != nil {
+			l.closeEnds()
+		}
+	}()
+	for _, w := range []**os.File{&l.stdout, &l.stderr} {
+		shim, child, err := pipe(true) // the logger reads
+		if err != nil {
+			return nil, internalf("open logger: %w", err)
+		}
+		if childEnds {
+			if err := setBlocking(shim); err != nil {
+				return nil, internalf("open logger: %w", err)
+			}
+			own(shim, c)
+		}
+		*w = shim
+		files = append(files, child)
+	}
+	ready, readyChild, err := pipe(false)
+	if err != nil {
+		return nil, internalf("open logger: %w", err)
+	}
+	defer ready.Close()
+	files = append(files, readyChild)
+
+	l.cmd = exec.Command(t.path, t.args...)
+	l.cmd.Env = []string{"CONTAINER_ID=" + c.container, "CONTAINER_NAMESPACE=" + c.namespace}
+	l.cmd.ExtraFiles = files
+	if l.exits, err = c.monitor.Start(l.cmd); err != nil {
+		return nil, invalidf("start logger: %w", err)
+	}
+	_ = readyChild.Close() // so that the logger's is the last one
+	if err = l.awaitReady(ready); err != nil {
+		go l.stop(0)
+		return nil, fmt.Errorf("logger %s: %w", t.path, err)
+	}
+	return l, nil
+}
+
+// awaitReady waits for a byte, or the end, on the ready pipe. A logger that
+// ends with an error instead is not ready.
+func (l *logger) awaitReady(ready *os.File) error {
+	if err := ready.SetReadDeadline(time.Now().Add(loggerReady)); err != nil {
+		return internalf("%w", err)
+	}
+	var b [1]byte
+	_, err := ready.Read(b[:])
+	switch {
+	case err == nil:
+		return nil
+	case err != io.EOF:
+		return internalf("not ready within %v", loggerReady)
+	}
+	timer := time.NewTimer(100 * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case e := <-l.exits:
+		if e.Status != 0 {
+			return internalf("exited with status %d before it was ready", e.Status)
+		}
+	case <-timer.C: // it closed the pipe and lives: ready
+	}
+	return nil
+}
+
+// closeEnds closes the write ends that the shim still holds.
+func (l *logger) closeEnds() {
+	for _, f := range []*os.File{l.stdout, l.stderr} {
+		if f != nil {
+			_ = f.Close() // nothing is buffered
+		}
+	}
+}
+
+// stop waits for the logger to end by itself within grace, then makes it.
+func (l *logger) stop(grace time.Duration) {
+	ended := make(chan struct{})
+	go func() {
+		_, _ = l.monitor.Wait(l.cmd, l.exits) // a logger's status interests nobody
+		close(ended)
+	}()
+	for _, step := range []struct {
+		wait time.Duration
+		then unix.Signal
+	}{{grace, unix.SIGTERM}, {loggerTerm, unix.SIGKILL}} {
+		timer := time.NewTimer(step.wait)
+		select {
+		case <-ended:
+			timer.Stop()
+			return
+		case <-timer.C:
+			_ = l.monitor.Signal(l.cmd, step.then) // fails only if it has ended
+		}
+	}
+}
+
+// setBlocking makes a pipe end what a process expects of its stdio.
+func setBlocking(f *os.File) error {
+	rc, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	cerr := rc.Control(func(fd uintptr) { err = unix.SetNonblock(int(fd), false) })
+	if cerr != nil {
+		return cerr
+	}
+	return err
+}

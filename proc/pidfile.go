@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// readPidFile returns the pid that the runtime wrote, and when it did: at that
+// moment the process was alive.
+func readPidFile(path string) (int, time.Time, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0, time.Time{}, internalf("the runtime's pid file: %w", err)
+	}
+	st, err := os.Stat(path)
+	if err != nil {
+		return 0, time.Time{}, internalf("the runtime's pid file: %w", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || pid <= 1 {
+		return 0, time.Time{}, internalf("the runtime's pid file %s holds no pid: %q", path, shorten(string(data)))
+	}
+	return pid, st.ModTime(), nil
+}
+
+// CheckID refuses an id that cannot be the name of a file next to others.
+func CheckID(id string) error {
+	const most = 200 // leaves room for ".pid" and such in a name of 255 bytes
+	switch {
+	case id == "":
+		return invalidf("an id is empty")
+	case len(id) > most:
+		return invalidf("id %.32s...: longer than %d characters", id, most)
+	case id == "." || id == ".." || strings.ContainsAny(id, "/\x00\n"):
+		return invalidf("id %q: not a plain file name", id)
+	case strings.HasPrefix(id, "-"):
+		return invalidf("id %q: the runtime would take it for a flag", id)
+	}
+	return nil
+}
+
+// execPidFile is the pid file's name for an exec. The name for "init" would be
+// the container's own, which containerd reads after a restart.
+func execPidFile(id string) string {
+	if id == "init" {
+		return ".exec-init.pid"
+	}
+	return fmt.Sprintf("%s.pid", id)
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"containerd-shim/reaper"
+
+	"github.com/containerd/errdefs"
+)
+
+// This file is the only one that reads a runtime's prose.
+
+// maxMessage bounds what is quoted of a runtime's output.
+const maxMessage = 4096
+
+// maxLog bounds how much of the end of a runtime's log is read.
+const maxLog = 1 << 20
+
+// RuntimeError is a runtime call that failed.
+type RuntimeError struct {
+	Verb string
+	// Message is the last error that the runtime logged during this call, or
+	// else the last line that it wrote, or else how it ended.
+	Message string
+	class   error
+}
+
+func (e *RuntimeError) Error() string {
+	switch e.Verb {
+	case "kill", "delete", "version":
+		return fmt.Sprintf("runc %s: %s", e.Verb, e.Message)
+	case "ps":
+		return "OCI runtime ps failed: " + e.Message
+	}
+	// dockerd looks for these words (moby daemon/errors.go).
+	return fmt.Sprintf("OCI runtime %s failed: %s", e.Verb, e.Message)
+}
+
+// Unwrap returns the class.
+func (e *RuntimeError) Unwrap() error { return e.class }
+
+// explain turns the failure of a runtime call into a RuntimeError. log is the
+// call's own log file, ctxErr its context's error, took how long it ran.
+func explain(verb, log string, err, ctxErr error, took time.Duration) error {
+	e := &RuntimeError{Verb: verb, class: errdefs.ErrInternal}
+	switch {
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		e.Message, e.class = err.Error(), errdefs.ErrFailedPrecondition
+		return e
+	case errors.Is(ctxErr, context.DeadlineExceeded):
+		e.Message = fmt.Sprintf("no answer within %v, killed", took.Round(time.Millisecond))
+		if errors.Is(err, reaper.ErrUnkillable) {
+			e.Message += ", but still not dead"
+		}
+		e.class = context.DeadlineExceeded
+		return e
+	case ctxErr != nil:
+		e.Message, e.class = "killed, for the shim is shutting down", errdefs.ErrUnavailable
+		return e
+	}
+	e.Message = lastLogged(log)
+	if e.Message == "" {
+		e.Message = lastLine(err.Error())
+	}
+	if verb == "kill" && meansGone(e.Message) {
+		e.class = errdefs.ErrNotFound
+	}
+	return e
+}
+
+// lastLogged returns the last message of level error in a JSON log. Lines that
+// are not JSON are passed over.
+func lastLogged(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.Size() > maxLog {
+		_, _ = f.Seek(-maxLog, io.SeekEnd) // else the whole is read, which is only slower
+	}
+	last := ""
+	lines := bufio.NewReaderSize(f, 4096)
+	for {
+		line, err := lines.ReadBytes('\n')
+		var entry struct{ Level, Msg string }
+		if json.Unmarshal(line, &entry) == nil && (entry.Level == "error" || entry.Level == "fatal") {
+			last = entry.Msg
+		}
+		if err != nil {
+			return shorten(strings.TrimSpace(last))
+		}
+	}
+}
+
+// lastLine returns the last line of text that is not blank.
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	if i := strings.LastIndexByte(text, '\n'); i >= 0 {
+		text = text[i+1:]
+	}
+	return shorten(strings.TrimSpace(text))
+}
+
+// shorten keeps the end of a long message, where the cause is.
+func shorten(s string) string {
+	if len(s) <= maxMessage {
+		return s
+	}
+	s = s[len(s)-maxMessage:]
+	for len(s) > 0 && !utf8.RuneStart(s[0]) {
+		s = s[1:]
+	}
+	return "..." + s
+}
+
+// goneTexts are the ways in which runtimes say that there is nothing left to
+// signal: runc 1.0 and 1.1 (the first three), runc 1.2 and later, crun, youki.
+var goneTexts = []string{
+	"process already finished",
+	"container not running",
+	"no such process",
+	"does not exist",
+	"no such container",
+	"container is not running",
+	"process not running",
+}
+
+func meansGone(msg string) bool {
+	msg = strings.ToLower(msg)
+	for _, t := range goneTexts {
+		if strings.Contains(msg, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// unknownContainer tells whether err is a runtime's word that it does not know
+// the container.
+func unknownContainer(err error) bool {
+	var e *RuntimeError
+	return errors.As(err, &e) && e.class != context.DeadlineExceeded &&
+		(strings.Contains(e.Message, "does not exist") || strings.Contains(e.Message, "no such container"))
+}
+
+// killError is what Kill answers for the failure of "runc kill".
+func killError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case unknownContainer(err):
+		return fmt.Errorf("no such container: %w", errdefs.ErrNotFound)
+	case errors.Is(err, errdefs.ErrNotFound):
+		return errFinished()
+	case errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	var e *RuntimeError
+	if errors.As(err, &e) {
+		return &classed{"unknown error after kill: " + e.Error(), e.class}
+	}
+	return err
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// sharesPidNamespace tells whether the container's processes may outlive its
+// init: without a pid namespace of its own the kernel does not end them. It is
+// so, for safety, when config.json cannot be read.
+func sharesPidNamespace(bundle string) bool {
+	f, err := os.Open(filepath.Join(bundle, "config.json"))
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	var spec struct {
+		Linux struct {
+			Namespaces []specs.LinuxNamespace `json:"namespaces"`
+		} `json:"linux"`
+	}
+	if err := json.NewDecoder(f).Decode(&spec); err != nil {
+		return true
+	}
+	for _, ns := range spec.Linux.Namespaces {
+		if ns.Type == specs.PIDNamespace {
+			return ns.Path != "" // a path joins somebody else's
+		}
+	}
+	return true
+}
+
+// parseExecSpec reads an OCI process as containerd sends it, in JSON.
+func parseExecSpec(raw []byte, terminal bool) (specs.Process, error) {
+	var spec specs.Process
+	if err := json.Unmarshal(raw, &spec); err != nil {
+		return spec, invalidf("exec process spec: %w", err)
+	}
+	if len(spec.Args) == 0 {
+		return spec, invalidf("exec process spec: no args")
+	}
+	spec.Terminal = terminal
+	return spec, nil
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+
+	"containerd-shim/reaper"
+
+	runc "github.com/containerd/go-runc"
+)
+
+// processIO is the open stdio of one process: the shim's ends of what the
+// process has, the clients' FIFOs or files, and the pumps between them.
+type processIO struct {
+	// child holds what the runtime gets as its, and so the process's, stdin,
+	// stdout and stderr; closed once the runtime was started.
+	child [3]*os.File
+	// console is set instead for a terminal.
+	console *console
+	log     *logger
+	// exited, deleted and aborted are closed, once each, when the process has
+	// exited, was deleted, or will never be.
+	exited, deleted, aborted oneShot
+	// drained is closed when every byte of output has reached its FIFO or file.
+	drained chan struct{}
+	outputs sync.WaitGroup // one for each output that is not drained
+	input   *input         // nil without one; set before any other goroutine sees p
+
+	mu     sync.Mutex
+	inPump *pump    // guarded by mu
+	pumps  []*relay // guarded by mu; the outputs
+}
+
+// relay is one output with the pump that fills it.
+type relay struct {
+	*pump
+	out *output
+}
+
+// oneShot is a channel that is closed once.
+type oneShot struct {
+	c    chan struct{}
+	once *sync.Once
+}
+
+func newOneShot() oneShot { return oneShot{make(chan struct{}), new(sync.Once)} }
+func (o oneShot) fire()   { o.once.Do(func() { close(o.c) }) }
+
+// ioConfig says what openIO is to open.
+type ioConfig struct {
+	stdio     Stdio
+	uid, gid  int  // owner of the pipes, for user namespaces
+	stdinEOF  bool // CloseIO came before the process was started
+	size      *winsize
+	container string // for loggers, as are the next two
+	namespace string
+	monitor   *reaper.Monitor
+}
+
+// openIO opens the streams and starts copying, before the process exists:
+// what cannot be opened fails here, with nothing to undo in the container, and
+// a runtime that writes more than a pipe holds is not stopped by it. It waits
+// for no client.
+func openIO(c ioConfig) (_ *processIO, err error) {
+	p := &processIO{
+		exited: newOneShot(), deleted: newOneShot(), aborted: newOneShot(),
+		drained: make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			p.abort()
+		}
+	}()
+	if c.stdio.Stdin != "" {
+		if p.input, err = openInput(c.stdio.Stdin); err != nil {
+			return nil, err
+		}
+	}
+	target, err := parseTarget(c.stdio.Stdout)
+	if err != nil {
+		return nil, err
+	}
+	if c.stdio.Terminal {
+		err = p.openTerminal(c, target)
+	} else {
+		err = p.openPipes(c, target)
+	}
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		p.outputs.Wait()
+		close(p.drained)
+	}()
+	return p, nil
+}
+
+// openPipes connects the three streams without a terminal.
+func (p *processIO) openPipes(c ioConfig, t target) error {
+	if p.input != nil {
+		shim, child, err := pipe(true)
+		if err != nil {
+			return internalf("open input: %w", err)
+		}
+		p.child[0] = child
+		own(child, c)
+		p.startInput(c, shim, true, func() { _ = shim.Close() }) // the process sees the end
+	}
+	if t.scheme == schemeBinary {
+		l, err := startLogger(t, c, true)
+		if err != nil {
+			return err
+		}
+		p.log, p.child[1], p.child[2] = l, l.stdout, l.stderr
+	} else {
+		paths := [2]string{t.path, c.stdio.Stderr}
+		if t.scheme == schemeFile {
+			paths[1] = t.path // whatever stderr says, as containerd does
+		}
+		for i, path := range paths {
+			if path == "" {
+				continue
+			}
+			if err := p.pipeOutput(c, path, 1+i); err != nil {
+				return err
+			}
+		}
+	}
+	return p.fillWithNull()
+}
+
+func (p *processIO) pipeOutput(c ioConfig, path string, fd int) error {
+	out, err := openOutput(path)
+	if err != nil {
+		return err
+	}
+	shim, child, err := pipe(false)
+	if err != nil {
+		out.close()
+		return internalf("open output: %w", err)
+	}
+	p.child[fd] = child
+	own(child, c)
+	p.startOutput(newPump(shim, out.w, out.fifo), out, func() { _ = shim.Close() }) // the last holder's writes fail
+	return nil
+}
+
+// startInput copies from the client to dst until the client and the shim have
+// closed the FIFO, or the process is gone. ended then closes the process's side.
+func (p *processIO) startInput(c ioConfig, dst *os.File, spliced bool, ended func()) {
+	pump := newPump(p.input.r, dst, spliced)
+	p.mu.Lock()
+	p.inPump = pump
+	p.mu.Unlock()
+	go func() {
+		defer p.input.close()
+		defer ended()
+		if c.stdinEOF {
+			p.input.dropKeep()
+			p.input.awaitClient()
+		}
+		select {
+		case <-p.exited.c: // its cut may have come before awaitClient's end
+		default:
+			_ = pump.run() // whatever ended it: the process or the client is gone
+		}
+	}()
+}
+
+// startOutput copies from the process to the client until the process, and
+// all that inherited its output, are gone. ended then closes the process's side.
+func (p *processIO) startOutput(pump *pump, out *output, ended func()) {
+	p.outputs.Add(1)
+	p.mu.Lock()
+	p.pumps = append(p.pumps, &relay{pump, out})
+	p.mu.Unlock()
+	go func() {
+		err := pump.run()
+		ended()
+		p.outputs.Done()
+		if err != nil && !wasCut(err) {
+			out.close() // its reader is gone for good, or the disk is full
+			return
+		}
+		out.finish(p.deleted.c, p.aborted.c)
+	}()
+}
+
+// fillWithNull gives the process /dev/null for every stream that it lacks,
+// open for reading and writing: a write must not fail.
+func (p *processIO) fillWithNull() error {
+	for i, f := range p.child {
+		if f != nil {
+			continue
+		}
+		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+		if err != nil {
+			return internalf("open stdio: %w", err)
+		}
+		p.child[i] = null
+	}
+	return nil
+}
+
+// own gives a pipe to the user that the container's root is mapped to. Both
+// ends share one inode.
+func own(f *os.File, c ioConfig) {
+	if c.uid != 0 || c.gid != 0 {
+		_ = f.Chown(c.uid, c.gid) // without it the process cannot reopen /dev/stdout, no more
+	}
+}
+
+// The methods below make processIO go-runc's IO and StartCloser.
+
+// Set gives cmd the child's ends.
+func (p *processIO) Set(cmd *exec.Cmd) {
+	if p.console != nil {
+		return // stdio comes over the console socket
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.child[0], p.child[1], p.child[2]
+}
+
+// CloseAfterStart closes the child's ends, which the runtime has now.
+func (p *processIO) CloseAfterStart() error {
+	for i, f := range p.child {
+		if f != nil {
+			_ = f.Close() // the child's end; nothing was written here
+			p.child[i] = nil
+		}
+	}
+	return nil
+}
+
+// Close does nothing: the life of the streams is the process's, not go-runc's.
+func (p *processIO) Close() error { return nil }
+
+// Stdin is not used: the pumps are the shim's own.
+func (p *processIO) Stdin() io.WriteCloser { return nil }
+
+// Stdout is not used; see Stdin.
+func (p *processIO) Stdout() io.ReadCloser { return nil }
+
+// Stderr is not used; see Stdin.
+func (p *processIO) Stderr() io.ReadCloser { return nil }
+
+var (
+	_ runc.IO          = (*processIO)(nil)
+	_ runc.StartCloser = (*processIO)(nil)
+)
