@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	task "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"containerd-shim/integration/fakerunc"
+)
+
+// Options describe a Box. The zero value is a container that sleeps, on real
+// runc, below the newest daemon.
+type Options struct {
+	Generation *Generation // nil: Daemon17
+	Container  Container
+	Fake       []fakerunc.Rule // not nil: the fake runtime, with these rules
+	Debug      bool
+	OwnSocket  bool
+	Undrained  bool
+	Flags, Env []string
+	ID         string // nil: "c" and a number
+}
+
+// Box is one shim with its daemon, its bundle and its client.
+type Box struct {
+	Client
+	Shim   *Shim
+	Daemon *Daemon
+	Fake   *Fake // nil on the real runtime
+
+	ID      string
+	Bundle  string
+	Rootfs  string
+	Workdir string
+	Root    string // the effective --root of the runtime
+	InitPid int    // set by MustCreate
+
+	c       *Case
+	dir     string
+	opts    Options
+	streams []*Stream
+}
+
+// namespace is the containerd namespace of all containers.
+const namespace = "shimverify"
+
+// patience is how long a call may take in checks that are about something
+// else: far more than any healthy call needs on a busy machine.
+const patience = 10 * time.Second
+
+// Box starts a shim. The container is not created yet.
+func (c *Case) Box(o Options) *Box {
+	c.mu.Lock()
+	n := len(c.boxes)
+	b := &Box{c: c, opts: o, ID: o.ID}
+	c.boxes = append(c.boxes, b)
+	c.mu.Unlock()
+	if b.ID == "" {
+		b.ID = "c" + strconv.Itoa(n)
+	}
+	b.dir = filepath.Join(c.Dir, strconv.Itoa(n))
+	b.Bundle = filepath.Join(b.dir, "b")
+	b.Workdir = filepath.Join(b.dir, "w")
+	root := filepath.Join(b.dir, "r")
+	b.Root = filepath.Join(root, namespace)
+	for _, d := range []string{b.Bundle, b.Workdir, root, b.path("d")} {
+		c.Need(os.MkdirAll(d, 0o711), "make directory")
+	}
+	var err error
+	b.Rootfs, err = makeBundle(c, b.Bundle, b.ID, o.Container)
+	c.Need(err, "make bundle")
+	b.Daemon, err = StartDaemon(b.path("d"), c.Helper)
+	c.Need(err, "start fake daemon")
+	if o.Fake != nil {
+		b.Fake, err = newFake(c, b.path("f"), o.Fake)
+		c.Need(err, "make fake runtime")
+	}
+	g := Daemon17
+	if o.Generation != nil {
+		g = *o.Generation
+	}
+	b.Shim, err = Launch(c.Shim, Start{
+		Generation: g, Namespace: namespace, ID: b.ID, Bundle: b.Bundle, Workdir: b.Workdir, RuntimeRoot: root,
+		GRPC: b.Daemon.Address, Publisher: b.Daemon.Binary, Debug: o.Debug, OwnSocket: o.OwnSocket,
+		Undrained: o.Undrained, Flags: o.Flags, Env: o.Env, Dir: c.Dir,
+	})
+	c.Need(err, "launch shim")
+	b.Client = b.Dial(g)
+	return b
+}
+
+// Dial makes another connection to the shim.
+func (b *Box) Dial(g Generation) Client {
+	dialer, ns := DialModern, namespace
+	if g.Strict {
+		dialer = DialStrict
+	}
+	if !g.Modern {
+		ns = ""
+	}
+	caller, err := dialer(b.Shim.Address)
+	b.c.Must(err, "connect to the shim")
+	return Client{Caller: caller, Namespace: ns, Patience: patience}
+}
+
+func (b *Box) path(elem ...string) string {
+	return filepath.Join(append([]string{b.dir}, elem...)...)
+}
+
+// Path is a path in the box's directory, for a check's own files.
+func (b *Box) Path(name string) string { return b.path(name) }
+
+// close ends what the box runs in this process; the sweep does the rest.
+func (b *Box) close() {
+	for _, s := range b.streams {
+		s.Close()
+	}
+	if b.Shim != nil {
+		b.Shim.kill()
+	}
+	if b.Caller != nil {
+		_ = b.Caller.Close()
+	}
+	if b.Daemon != nil {
+		b.Daemon.Tell(Accept, 0) // lets hanging attempts end
+		b.Daemon.Vanish()
+	}
+	if b.Fake != nil {
+		for _, g := range b.Fake.gates {
+			_ = g.Close()
+		}
+	}
+}
+
+// Stream makes a stdio FIFO of the box.
+func (b *Box) Stream(name string) *Stream {
+	s, err := NewStream(b.dir, name)
+	b.c.Need(err, "make FIFO")
+	b.streams = append(b.streams, s)
+	return s
+}
+
+// Gate makes a gate for the container's processes; they know it as "gate:/NAME".
+func (b *Box) Gate(name string) *Gate {
+	g, err := NewGate(filepath.Join(b.Rootfs, name))
+	b.c.Need(err, "make gate")
+	return g
+}
+
+// Runtime is the runtime that the shim is told to use.
+func (b *Box) Runtime() string {
+	if b.Fake != nil {
+		return b.Fake.Path
+	}
+	return b.c.Runtime
+}
+
+// IO names the streams of a process; "" leaves one out.
+type IO struct {
+	Stdin, Stdout, Stderr string
+	Terminal              bool
+}
+
+// CreateRequest is a request for the box's container.
+func (b *Box) CreateRequest(io IO) *task.CreateTaskRequest {
+	return &task.CreateTaskRequest{
+		ID: b.ID, Bundle: b.Bundle, Runtime: b.Runtime(), Terminal: io.Terminal,
+		Stdin: io.Stdin, Stdout: io.Stdout, Stderr: io.Stderr,
+	}
+}
+
+// Create creates the container without any streams.
+func (b *Box) Create() error {
+	resp, err := b.CreateTask(b.CreateRequest(IO{}))
+	if err == nil {
+		b.InitPid = int(resp.GetPid())
+	}
+	return err
+}
+
+// Up creates and starts the container.
+func (b *Box) Up() {
+	b.c.Must(b.Create(), "Create")
+	_, err := b.Client.Start(b.ID)
+	b.c.Must(err, "Start of init")
+}
+
+// Exec adds a process that does steps; it is not started yet.
+func (b *Box) Exec(id string, io IO, steps ...string) error {
+	spec, err := json.Marshal(process(steps, io.Terminal, b.c.Dir))
+	if err != nil {
+		return err
+	}
+	return b.ExecProcess(&task.ExecProcessRequest{
+		ID: id, Terminal: io.Terminal, Stdin: io.Stdin, Stdout: io.Stdout, Stderr: io.Stderr,
+		Spec: &anypb.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process", Value: spec},
+	})
+}
+
+// MustExec adds and starts a process, and returns its pid.
+func (b *Box) MustExec(id string, io IO, steps ...string) int {
+	b.c.Must(b.Exec(id, io, steps...), "Exec "+id)
+	resp, err := b.Client.Start(id)
+	b.c.Must(err, "Start of "+id)
+	return int(resp.GetPid())
+}
+
+// AwaitExit waits until the exit of a process has reached the daemon.
+func (b *Box) AwaitExit(d time.Duration, id string) Event {
+	b.c.Await(d, fmt.Sprintf("the exit event of %s (the daemon has %v)", id, b.Daemon.Events()), func() bool {
+		return len(b.Daemon.ExitsOf(id)) > 0
+	})
+	return b.Daemon.ExitsOf(id)[0]
+}
+
+// Gone waits until a process has ended, also as a zombie.
+func (b *Box) Gone(d time.Duration, what string, pid int) {
+	b.c.Await(d, fmt.Sprintf("%s (pid %d) is dead", what, pid), func() bool { return !Alive(pid) })
+}
+
+// RuncHas tells whether the runtime has state of the box's container.
+func (b *Box) RuncHas() bool {
+	_, err := os.Stat(filepath.Join(b.Root, b.ID))
+	return err == nil
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/containerd/ttrpc"
+	"google.golang.org/protobuf/proto"
+)
+
+// service is the shim's ttrpc service.
+const service = "containerd.runtime.linux.shim.v1.Shim"
+
+// Caller sends one request and waits for its answer.
+type Caller interface {
+	Call(ctx context.Context, method string, req, resp proto.Message) error
+	Close() error
+}
+
+// dial connects, as a daemon does right after the fork: the listener is bound
+// already unless the shim makes it itself.
+func dial(address string) (net.Conn, error) {
+	const patience = 5 * time.Second
+	var conn net.Conn
+	var err error
+	if Await(patience, "connection", func() bool {
+		conn, err = net.Dial("unix", address)
+		return err == nil
+	}) != nil {
+		return nil, fmt.Errorf("connect to the shim: %w", err)
+	}
+	return conn, nil
+}
+
+// modern is the client of today's daemons.
+type modern struct{ client *ttrpc.Client }
+
+// DialModern connects with the current containerd/ttrpc client.
+func DialModern(address string) (Caller, error) {
+	conn, err := dial(address)
+	if err != nil {
+		return nil, err
+	}
+	return modern{ttrpc.NewClient(conn)}, nil
+}
+
+func (m modern) Call(ctx context.Context, method string, req, resp proto.Message) error {
+	return m.client.Call(ctx, service, method, req, resp)
+}
+
+func (m modern) Close() error { return m.client.Close() }

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// Config is what all cases of a run share.
+type Config struct {
+	Shim    string // the binary under test
+	Runtime string // the real OCI runtime
+	Helper  string // a static executable that calls helper.Dispatch
+	RunDir  string // the run's directory below Root
+}
+
+// Verdict is the outcome of a case.
+type Verdict string
+
+// The verdicts. Broken means that the harness could not judge.
+const (
+	Pass   Verdict = "pass"
+	Fail   Verdict = "fail"
+	Broken Verdict = "broken"
+)
+
+// Result is what came of a case.
+type Result struct {
+	Verdict  Verdict
+	Messages []string
+	Log      []string
+	Stacks   string // of the shim, when a call to it was not answered
+	Duration time.Duration
+}
+
+// Case is one check's world.
+type Case struct {
+	Config
+	Dir string // everything of the case is in here
+
+	mu      sync.Mutex // guards result and boxes
+	result  Result
+	boxes   []*Box
+	started time.Time
+}
+
+// Run gives check a case of its own and at most limit of time, and cleans up
+// whatever it left.
+func Run(cfg Config, name string, limit time.Duration, check func(*Case)) Result {
+	c := &Case{Config: cfg, Dir: filepath.Join(cfg.RunDir, name), started: time.Now()}
+	c.result.Verdict = Pass
+	if err := os.MkdirAll(c.Dir, 0o711); err != nil {
+		return Result{Verdict: Broken, Messages: []string{err.Error()}}
+	}
+	done := make(chan struct{}) // closed by the check's goroutine, also on Goexit
+	go func() {
+		defer close(done)
+		defer func() {
+			if p := recover(); p != nil {
+				c.fail(Broken, fmt.Sprintf("the check panicked: %v", p))
+			}
+		}()
+		check(c)
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		c.fail(Fail, fmt.Sprintf("not finished within %v", limit))
+	}
+	c.mu.Lock()
+	failed, boxes := c.result.Verdict == Fail, c.boxes
+	c.mu.Unlock()
+	for _, b := range boxes {
+		if failed {
+			c.explain(b)
+		}
+		b.close()
+	}
+	if err := Sweep(c.Dir); err != nil {
+		c.fail(Broken, "clean up: "+err.Error())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.result.Duration = time.Since(c.started)
+	return c.result
+}
+
+// explain adds what the shim itself says to a failed case.
+func (c *Case) explain(b *Box) {
+	if b.Shim == nil {
+		return
+	}
+	text := b.Shim.Output()
+	if status, dead := b.Shim.Exited(); dead {
+		c.Logf("the shim had ended: %s", status)
+		c.Logf("its last output: %s", tail(text, 2000))
+		return
+	}
+	stacks, err := b.Shim.Stacks(3 * time.Second)
+	if err != nil {
+		c.Logf("no stacks: %v", err)
+	}
+	c.mu.Lock()
+	c.result.Stacks += stacks
+	c.mu.Unlock()
+}
+
+func tail(s string, n int) string {
+	if len(s) > n {
+		return "..." + s[len(s)-n:]
+	}
+	return s
+}
+
+func (c *Case) fail(v Verdict, message string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.result.Verdict != Broken {
+		c.result.Verdict = v
+	}
+	c.result.Messages = append(c.result.Messages, message)
+}
+
+// Errorf records that the shim is not as it should be, and goes on.
+func (c *Case) Errorf(format string, args ...any) { c.fail(Fail, fmt.Sprintf(format, args...)) }
+
+// Fatalf records that the shim is not as it should be, and ends the check.
+func (c *Case) Fatalf(format string, args ...any) {
+	c.Errorf(format, args...)
+	runtime.Goexit()
+}
+
+// Need ends the check as Broken when err is not nil: it is for what the
+// harness itself has to do.
+func (c *Case) Need(err error, what string) {
+	if err == nil {
+		return
+	}
+	c.fail(Broken, what+": "+err.Error())
+	runtime.Goexit()
+}
+
+// Must ends the check when err, which the shim is to blame for, is not nil.
+func (c *Case) Must(err error, what string) {
+	if err != nil {
+		c.Fatalf("%s: %v", what, err)
+	}
+}
+
+// Await ends the check when cond does not hold within d.
+func (c *Case) Await(d time.Duration, what string, cond func() bool) {
+	if err := Await(d, what, cond); err != nil {
+		c.Fatalf("%v", err)
+	}
+}
+
+// Prompt ends the check when err is that of a call that was not answered, and
+// returns err otherwise.
+func (c *Case) Prompt(err error) error {
+	var stuck *Stuck
+	if errors.As(err, &stuck) {
+		c.Fatalf("%v", err)
+	}
+	return err
+}
+
+// Logf records a fact for the report.
+func (c *Case) Logf(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.result.Log = append(c.result.Log, fmt.Sprintf("%7.3fs ", time.Since(c.started).Seconds())+fmt.Sprintf(format, args...))
+}

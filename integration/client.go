@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"time"
+
+	task "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"github.com/containerd/ttrpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// Client is the shim's service for one caller. Each call is given Patience,
+// which the shim does not see, unless Deadline sets a time-out that it does.
+type Client struct {
+	Caller
+	Namespace string        // sent as metadata where not empty, by the modern caller
+	Patience  time.Duration // how long the harness waits
+	Deadline  time.Duration // the request's own time-out; 0: none
+}
+
+func call[T any, R interface {
+	*T
+	proto.Message
+}](c Client, method string, req proto.Message) (R, error) {
+	return bounded(c.Patience, method, func() (R, error) {
+		ctx := context.Background()
+		if c.Namespace != "" {
+			ctx = ttrpc.WithMetadata(ctx, ttrpc.MD{"containerd-namespace-ttrpc": {c.Namespace}})
+		}
+		if c.Deadline > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, c.Deadline)
+			defer cancel()
+		}
+		resp := R(new(T))
+		return resp, c.Call(ctx, method, req, resp)
+	})
+}
+
+// Within is the client with another patience.
+func (c Client) Within(d time.Duration) Client {
+	c.Patience = d
+	return c
+}
+
+// WithDeadline is the client with a time-out in its requests, as a caller of
+// the daemon may set.
+func (c Client) WithDeadline(d time.Duration) Client {
+	c.Deadline = d
+	return c
+}
+
+// CreateTask is the RPC Create.
+func (c Client) CreateTask(r *task.CreateTaskRequest) (*task.CreateTaskResponse, error) {
+	return call[task.CreateTaskResponse](c, "Create", r)
+}
+
+// Start is the RPC Start.
+func (c Client) Start(id string) (*task.StartResponse, error) {
+	return call[task.StartResponse](c, "Start", &task.StartRequest{ID: id})
+}
+
+// Delete is the RPC Delete, of the container.
+func (c Client) Delete() (*task.DeleteResponse, error) {
+	return call[task.DeleteResponse](c, "Delete", &emptypb.Empty{})
+}
+
+// DeleteProcess is the RPC DeleteProcess, of an exec.
+func (c Client) DeleteProcess(id string) (*task.DeleteResponse, error) {
+	return call[task.DeleteResponse](c, "DeleteProcess", &task.DeleteProcessRequest{ID: id})
+}
+
+// State is the RPC State.
+func (c Client) State(id string) (*task.StateResponse, error) {
+	return call[task.StateResponse](c, "State", &task.StateRequest{ID: id})
+}
+
+// ListPids is the RPC ListPids.
+func (c Client) ListPids(id string) (*task.ListPidsResponse, error) {
+	return call[task.ListPidsResponse](c, "ListPids", &task.ListPidsRequest{ID: id})
+}
+
+// Pause is the RPC Pause.
+func (c Client) Pause() error {
+	_, err := call[emptypb.Empty](c, "Pause", &emptypb.Empty{})
+	return err
+}
+
+// Resume is the RPC Resume.
+func (c Client) Resume() error {
+	_, err := call[emptypb.Empty](c, "Resume", &emptypb.Empty{})
+	return err
+}
+
+// Checkpoint is the RPC Checkpoint.
+func (c Client) Checkpoint(r *task.CheckpointTaskRequest) error {
+	_, err := call[emptypb.Empty](c, "Checkpoint", r)
+	return err
+}
+
+// Kill is the RPC Kill.
+func (c Client) Kill(id string, signal uint32, all bool) error {
+	_, err := call[emptypb.Empty](c, "Kill", &task.KillRequest{ID: id, Signal: signal, All: all})
+	return err
+}
+
+// ExecProcess is the RPC Exec.
+func (c Client) ExecProcess(r *task.ExecProcessRequest) error {
+	_, err := call[emptypb.Empty](c, "Exec", r)
+	return err
+}
+
+// ResizePty is the RPC ResizePty.
+func (c Client) ResizePty(id string, width, height uint32) error {
+	_, err := call[emptypb.Empty](c, "ResizePty", &task.ResizePtyRequest{ID: id, Width: width, Height: height})
+	return err
+}
+
+// CloseIO is the RPC CloseIO.
+func (c Client) CloseIO(id string) error {
+	_, err := call[emptypb.Empty](c, "CloseIO", &task.CloseIORequest{ID: id, Stdin: true})
+	return err
+}
+
+// ShimInfo is the RPC ShimInfo.
+func (c Client) ShimInfo() (*task.ShimInfoResponse, error) {
+	return call[task.ShimInfoResponse](c, "ShimInfo", &emptypb.Empty{})
+}
+
+// Update is the RPC Update.
+func (c Client) Update(r *task.UpdateTaskRequest) error {
+	_, err := call[emptypb.Empty](c, "Update", r)
+	return err
+}
+
+// Wait is the RPC Wait.
+func (c Client) Wait(id string) (*task.WaitResponse, error) {
+	return call[task.WaitResponse](c, "Wait", &task.WaitRequest{ID: id})
+}

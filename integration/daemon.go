@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+
+	grpcevents "github.com/containerd/containerd/api/services/events/v1"
+	ttrpcevents "github.com/containerd/containerd/api/services/ttrpc/events/v1"
+	"github.com/containerd/ttrpc"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"containerd-shim/integration/helper"
+	"containerd-shim/integration/publish"
+)
+
+// Daemon is the part of containerd that takes events: a gRPC service on its
+// address, a ttrpc service on its address with ".ttrpc", and a binary.
+type Daemon struct {
+	Address string // gRPC
+	Binary  string
+
+	dir    string
+	helper string
+	inbox  *inbox
+
+	mu        sync.Mutex // guards the following
+	listeners []func()   // closing them makes the daemon unreachable
+	runs      []publish.Record
+}
+
+// StartDaemon starts a fake daemon in dir.
+func StartDaemon(dir, helperBinary string) (*Daemon, error) {
+	d := &Daemon{
+		Address: filepath.Join(dir, "containerd.sock"),
+		Binary:  filepath.Join(dir, helper.Publisher),
+		dir:     dir,
+		helper:  helperBinary,
+		inbox:   newInbox(),
+	}
+	return d, d.Return()
+}
+
+// Tell sets how the next attempts are taken; attempts < 0 means all of them.
+func (d *Daemon) Tell(m Mood, attempts int) { d.inbox.set(m, attempts) }
+
+// Events are those that were taken, in the order in which they came.
+func (d *Daemon) Events() []Event { return d.inbox.all() }
+
+// Attempts counts deliveries that were tried, also those that were not taken.
+func (d *Daemon) Attempts() int { return d.inbox.tried() }
+
+// ExitsOf are the exits of one process that were taken.
+func (d *Daemon) ExitsOf(id string) []Event {
+	var out []Event
+	for _, e := range d.Events() {
+		if e.Exit.GetID() == id {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// Publishers are the runs of the binary.
+func (d *Daemon) Publishers() []publish.Record {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]publish.Record(nil), d.runs...)
+}
+
+// Vanish makes the daemon unreachable in every way, as after a crash: sockets
+// closed and removed, the binary gone.
+func (d *Daemon) Vanish() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, stop := range d.listeners {
+		stop()
+	}
+	d.listeners = nil
+	for _, p := range []string{d.Address, d.Address + ".ttrpc", d.Binary, filepath.Join(d.dir, publish.Socket)} {
+		_ = os.Remove(p) // some are removed by their listeners
+	}
+}
+
+// Return makes the daemon reachable again under the same names.
+func (d *Daemon) Return() error {
+	if err := os.Symlink(d.helper, d.Binary); err != nil {
+		return err
+	}
+	return errors.Join(d.serveGRPC(), d.serveTTRPC(), d.servePublish())
+}
+
+func (d *Daemon) onVanish(stop func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.listeners = append(d.listeners, stop)
+}
+
+func (d *Daemon) serveGRPC() error {
+	l, err := net.Listen("unix", d.Address)
+	if err != nil {
+		return err
+	}
+	s := grpc.NewServer()
+	grpcevents.RegisterEventsServer(s, grpcService{inbox: d.inbox})
+	go func() { _ = s.Serve(l) }() // ends with Stop
+	d.onVanish(s.Stop)
+	return nil
+}
+
+func (d *Daemon) serveTTRPC() error {
+	l, err := net.Listen("unix", d.Address+".ttrpc")
+	if err != nil {
+		return err
+	}
+	s, err := ttrpc.NewServer()
+	if err != nil {
+		return err
+	}
+	ttrpcevents.RegisterEventsService(s, ttrpcService{d.inbox})
+	go func() { _ = s.Serve(context.Background(), l) }() // ends with Close
+	d.onVanish(func() { _ = s.Close() })
+	return nil
+}
+
+func (d *Daemon) servePublish() error {
+	l, err := net.Listen("unix", filepath.Join(d.dir, publish.Socket))
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go d.publisher(conn)
+		}
+	}()
+	d.onVanish(func() { _ = l.Close() })
+	return nil
+}
+
+// publisher answers one run of the binary.
+func (d *Daemon) publisher(conn net.Conn) {
+	defer conn.Close()
+	var rec publish.Record
+	if json.NewDecoder(conn).Decode(&rec) != nil {
+		return
+	}
+	d.mu.Lock()
+	d.runs = append(d.runs, rec)
+	d.mu.Unlock()
+	gone := make(chan struct{})
+	go func() {
+		_, _ = conn.Read(make([]byte, 1)) // returns when the binary was killed
+		close(gone)
+	}()
+	reply := publish.Reply{}
+	if err := d.published(rec, gone); err != nil {
+		reply = publish.Reply{Exit: 1, Text: err.Error()}
+	}
+	_ = json.NewEncoder(conn).Encode(reply)
+}
+
+func (d *Daemon) published(rec publish.Record, gone <-chan struct{}) error {
+	var any anypb.Any
+	if err := proto.Unmarshal(rec.Event, &any); err != nil {
+		return err
+	}
+	e, err := decodeExit("publish", after(rec.Args, "--topic"), after(rec.Args, "--namespace"), any.GetTypeUrl(), any.GetValue())
+	if err != nil {
+		return err
+	}
+	return d.inbox.attempt(e, gone)
+}
+
+func after(args []string, flag string) string {
+	for i, a := range args {
+		if a == flag && i+1 < len(args) {
+			return args[i+1]
+		}
+	}
+	return ""
+}
+
+type ttrpcService struct{ inbox *inbox }
+
+func (s ttrpcService) Forward(ctx context.Context, r *ttrpcevents.ForwardRequest) (*emptypb.Empty, error) {
+	env := r.GetEnvelope()
+	e, err := decodeExit("ttrpc", env.GetTopic(), env.GetNamespace(), env.GetEvent().GetTypeUrl(), env.GetEvent().GetValue())
+	if err != nil {
+		return nil, err
+	}
+	return &emptypb.Empty{}, s.inbox.attempt(e, ctx.Done())
+}
+
+type grpcService struct {
+	grpcevents.UnimplementedEventsServer
+	inbox *inbox
+}
+
+func (s grpcService) Forward(ctx context.Context, r *grpcevents.ForwardRequest) (*emptypb.Empty, error) {
+	env := r.GetEnvelope()
+	e, err := decodeExit("grpc", env.GetTopic(), env.GetNamespace(), env.GetEvent().GetTypeUrl(), env.GetEvent().GetValue())
+	if err != nil {
+		return nil, err
+	}
+	return &emptypb.Empty{}, s.inbox.attempt(e, ctx.Done())
+}
+
+func (s grpcService) Publish(ctx context.Context, r *grpcevents.PublishRequest) (*emptypb.Empty, error) {
+	namespace := ""
+	if md, ok := metadata.FromIncomingContext(ctx); ok && len(md.Get("containerd-namespace")) > 0 {
+		namespace = md.Get("containerd-namespace")[0]
+	}
+	e, err := decodeExit("grpc", r.GetTopic(), namespace, r.GetEvent().GetTypeUrl(), r.GetEvent().GetValue())
+	if err != nil {
+		return nil, err
+	}
+	return &emptypb.Empty{}, s.inbox.attempt(e, ctx.Done())
+}

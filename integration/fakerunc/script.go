@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fakerunc is an OCI runtime that does what real runc cannot be made
+// to do on demand: be slow, hang, fail at any verb, write too much, keep a
+// pipe open, leave children behind, lie about the pid. What it is not told to
+// do differently it hands to real runc with the same arguments.
+//
+// The shim starts it as CreateTaskRequest.runtime; the directory of argv[0]
+// holds its Script (script.json, read anew at each call), the log of its
+// calls (calls.jsonl), its gates, and the pids of what it left behind.
+//
+// It is not a shell script because a shell waits for its children and so
+// takes the exits away from the shim under test.
+package fakerunc
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Files in the directory of argv[0].
+const (
+	ScriptFile  = "script.json"
+	CallsFile   = "calls.jsonl"
+	SpawnedFile = "spawned"
+)
+
+// Script is what the fake runtime does instead of, before and after real runc.
+type Script struct {
+	Runc  string // the real runtime
+	Rules []Rule // the first rule that matches a call applies
+}
+
+// Rule selects calls by verb and, where set, by a piece of the arguments.
+type Rule struct {
+	Verb  string
+	Match string // a substring of one of the arguments; "" matches every call
+	Times int    // how many calls it applies to; 0: all
+	Steps []Step
+}
+
+// Op is what one Step does.
+type Op string
+
+// The operations. Those that start processes record their pids in SpawnedFile.
+const (
+	Gate    Op = "gate"    // announce Name.arrived, then wait for the FIFO Name to be opened for writing
+	Stdout  Op = "stdout"  // write N bytes to stdout
+	Stderr  Op = "stderr"  // write N bytes to stderr
+	Log     Op = "log"     // append Text as a line of level error to the --log file
+	RawLog  Op = "rawlog"  // append Text as it is to the --log file
+	Exit    Op = "exit"    // end with status N, Text on stderr
+	Real    Op = "real"    // run the real runtime with the same arguments and wait; a failure ends the script
+	Hold    Op = "hold"    // leave a child with the inherited stdin, stdout, stderr open until killed
+	Spawn   Op = "spawn"   // leave N children (stdio on /dev/null) that sleep until killed
+	Process Op = "process" // start a process that waits for the FIFO Name and exits with N; its pid is the container's or exec's
+	PidFile Op = "pidfile" // replace the pid file's content by Text; remove it when Text is empty
+	NextPid Op = "nextpid" // make the kernel give the next process the pid N (ns_last_pid)
+	Pids    Op = "pids"    // print a JSON list of N pids
+)
+
+// Step is one operation with its operands.
+type Step struct {
+	Op   Op
+	N    int    `json:",omitempty"`
+	Name string `json:",omitempty"`
+	Text string `json:",omitempty"`
+}
+
+// Call is one line of CallsFile: how the shim started the runtime.
+type Call struct {
+	Verb string
+	Pid  int
+	Args []string // without argv[0]
+	Env  []string
+	Fds  []string // inherited descriptors above stderr
+}
+
+// Write stores s for the fake runtime in dir; running calls keep the old one.
+func (s Script) Write(dir string) error {
+	data, err := json.MarshalIndent(s, "", " ")
+	if err != nil {
+		return fmt.Errorf("encode script: %w", err)
+	}
+	tmp := filepath.Join(dir, "."+ScriptFile)
+	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+		return fmt.Errorf("write script: %w", err)
+	}
+	return os.Rename(tmp, filepath.Join(dir, ScriptFile))
+}
+
+func read(dir string) (Script, error) {
+	var s Script
+	data, err := os.ReadFile(filepath.Join(dir, ScriptFile))
+	if err != nil {
+		return s, fmt.Errorf("read script: %w", err)
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return s, fmt.Errorf("decode script: %w", err)
+	}
+	return s, nil
+}

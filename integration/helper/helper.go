@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package helper lets one static executable play every part that the harness
+// needs beside the shim: the container's init, the fake OCI runtime, and the
+// daemon's publish command. The part is chosen by the name it is started
+// under, so a symbolic link is all that it takes to make one.
+package helper
+
+import (
+	"os"
+	"path/filepath"
+
+	"containerd-shim/integration/fakerunc"
+	"containerd-shim/integration/publish"
+	"containerd-shim/integration/testinit"
+)
+
+// The names under which an executable that calls Dispatch plays a part.
+const (
+	Testinit  = "testinit"
+	Fakerunc  = "fakerunc"
+	Publisher = "shimverify-publish"
+)
+
+// Dispatch plays the part that argv[0] names and exits, or returns when
+// argv[0] is none of them. It is the first call of a main function.
+func Dispatch() {
+	switch filepath.Base(os.Args[0]) {
+	case Testinit:
+		os.Exit(testinit.Main(os.Args[1:]))
+	case Fakerunc:
+		os.Exit(fakerunc.Main(os.Args))
+	case Publisher:
+		os.Exit(publish.Main(os.Args))
+	}
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+	"containerd-shim/integration/suite"
+)
+
+func TestMain(m *testing.M) { os.Exit(suite.Main(m)) }
+
+// lifecycle is what every shim does right, so it tells whether the harness
+// works at all.
+func lifecycle(o integration.Options) func(*integration.Case) {
+	return func(c *integration.Case) {
+		b := c.Box(o)
+		out := b.Stream("stdout").Read()
+		errs := b.Stream("stderr").Read()
+		b.Up()
+		pid := b.MustExec("e", integration.IO{Stdout: out.Path, Stderr: errs.Path}, "print:100000", "eprint:done", "exit:7")
+		e := b.AwaitExit(5*time.Second, "e")
+		if int(e.Exit.GetPid()) != pid || e.Exit.GetExitStatus() != 7 || e.Namespace != "shimverify" {
+			c.Errorf("event %v in namespace %q, want pid %d, status 7", e, e.Namespace, pid)
+		}
+		w, err := b.Wait("e")
+		c.Must(err, "Wait of e")
+		if w.GetExitStatus() != 7 {
+			c.Errorf("Wait of e: status %d, want 7", w.GetExitStatus())
+		}
+		_, err = b.DeleteProcess("e")
+		c.Must(err, "DeleteProcess of e")
+		c.Await(5*time.Second, "end of e's output", func() bool { return out.Ended() && errs.Ended() })
+		if err := out.Matches(100000); err != nil {
+			c.Errorf("stdout of e: %v", err)
+		}
+		if errs.Text() != "done\n" {
+			c.Errorf("stderr of e: %q", errs.Text())
+		}
+		c.Must(b.Kill(b.ID, 9, true), "Kill of init")
+		b.AwaitExit(5*time.Second, b.ID)
+		d, err := b.Delete()
+		c.Must(err, "Delete")
+		if d.GetExitStatus() != 137 {
+			c.Errorf("Delete: status %d, want 137", d.GetExitStatus())
+		}
+		if b.RuncHas() {
+			c.Errorf("runc still has the container")
+		}
+		if z := integration.Count(b.Shim.Pid).Zombies; len(z) > 0 {
+			c.Errorf("zombies: %v", z)
+		}
+	}
+}
+
+func TestLifecycle(t *testing.T) {
+	for _, g := range integration.Generations() {
+		g.Strict = false // what strictness finds is a row of the catalogue
+		t.Run(g.Name, func(t *testing.T) {
+			suite.Run(t, "g"+g.Name, 30*time.Second, lifecycle(integration.Options{Generation: &g}))
+		})
+	}
+	t.Run("socket", func(t *testing.T) {
+		suite.Run(t, "socket", 30*time.Second, lifecycle(integration.Options{OwnSocket: true}))
+	})
+	t.Run("fakerunc", func(t *testing.T) {
+		suite.Run(t, "fake", 30*time.Second, lifecycle(integration.Options{Fake: []fakerunc.Rule{}}))
+	})
+	t.Run("hostpid", func(t *testing.T) {
+		suite.Run(t, "hostpid", 30*time.Second, lifecycle(integration.Options{Container: integration.Container{HostPid: true}}))
+	})
+}

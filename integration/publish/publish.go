@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package publish stands in for the daemon's own binary, which a v1 shim runs
+// as `BINARY --address A publish --topic T --namespace N` with an encoded
+// event on stdin. It hands the event and what it sees of itself to the fake
+// daemon over the unix socket publish.sock beside argv[0] and exits as told.
+package publish
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Record is one run of the publisher.
+type Record struct {
+	Args  []string // without argv[0]
+	Fds   []string // "NUMBER TARGET" of each inherited descriptor above 2
+	Event []byte   // stdin: a serialised google.protobuf.Any
+}
+
+// Reply is the fake daemon's decision.
+type Reply struct {
+	Exit int
+	Text string
+}
+
+// Socket is the name of the fake daemon's socket beside the binary.
+const Socket = "publish.sock"
+
+// Main delivers one event and returns the exit status.
+func Main(argv []string) int {
+	rec := Record{Args: argv[1:], Fds: Inherited()}
+	event, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "publish:", err)
+		return 1
+	}
+	rec.Event = event
+	conn, err := net.Dial("unix", filepath.Join(filepath.Dir(argv[0]), Socket))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "publish:", err)
+		return 1
+	}
+	defer conn.Close()
+	if err := json.NewEncoder(conn).Encode(rec); err != nil {
+		fmt.Fprintln(os.Stderr, "publish:", err)
+		return 1
+	}
+	var reply Reply
+	if err := json.NewDecoder(conn).Decode(&reply); err != nil {
+		fmt.Fprintln(os.Stderr, "publish:", err)
+		return 1
+	}
+	if reply.Text != "" {
+		fmt.Fprintln(os.Stderr, reply.Text)
+	}
+	return reply.Exit
+}
+
+// Inherited lists the descriptors above stderr that the parent left open.
+// Those that the Go runtime opened for itself (epoll, eventfd, cgroup files of
+// GOMAXPROCS) and the listing's own directory are left out.
+func Inherited() []string {
+	var out []string
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		target, err := os.Readlink("/proc/self/fd/" + e.Name())
+		switch {
+		case err != nil, e.Name() == "0", e.Name() == "1", e.Name() == "2":
+			continue
+		case target == "anon_inode:[eventpoll]", target == "anon_inode:[eventfd]":
+			continue
+		}
+		if strings.HasPrefix(target, "/sys/fs/cgroup/") {
+			continue
+		}
+		if match, _ := filepath.Match("/proc/*/fd", target); match {
+			continue
+		}
+		out = append(out, e.Name()+" "+target)
+	}
+	return out
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+)
+
+// Setup checks that the host has what the harness needs, removes what dead
+// harnesses left, and makes the run's own directory. Each missing thing is an
+// error that says how to get it.
+func Setup(shim, runtime, helper string) (Config, error) {
+	if os.Geteuid() != 0 {
+		return Config{}, errors.New("must be run as root: containers, mounts and cgroups are made")
+	}
+	path, err := exec.LookPath(shim)
+	if err != nil {
+		return Config{}, fmt.Errorf("no shim to test (set SHIM, or build bin/containerd-shim with `make build`): %w", err)
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return Config{}, err
+	}
+	oci, err := exec.LookPath(runtime)
+	if err != nil {
+		return Config{}, fmt.Errorf("no OCI runtime (apt-get install runc): %w", err)
+	}
+	if oci, err = filepath.Abs(oci); err != nil {
+		return Config{}, err
+	}
+	if err := SweepAbandoned(); err != nil {
+		return Config{}, fmt.Errorf("remove what an earlier run left: %w", err)
+	}
+	me, ok := ReadProcess(os.Getpid())
+	if !ok {
+		return Config{}, errors.New("read /proc/self: is /proc mounted?")
+	}
+	dir := filepath.Join(Root, strconv.Itoa(me.Pid)+"-"+strconv.FormatUint(me.StartTime, 10))
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return Config{}, err
+	}
+	// One copy beside the cases, so that a rootfs is made with a hard link.
+	own := filepath.Join(dir, "helper")
+	if err := copyFile(helper, own); err != nil {
+		return Config{}, fmt.Errorf("copy helper: %w", err)
+	}
+	return Config{Shim: path, Runtime: oci, Helper: own, RunDir: dir}, nil
+}
+
+// Close removes the run's directory and whatever still belongs to it.
+func (cfg Config) Close() error { return Sweep(cfg.RunDir) }
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}

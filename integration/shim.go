@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Start describes one start of a shim.
+type Start struct {
+	Generation
+	Namespace   string
+	ID          string
+	Bundle      string // the shim's working directory
+	Workdir     string
+	RuntimeRoot string
+	GRPC        string // the daemon's address
+	Publisher   string // the daemon's binary
+	Debug       bool
+	OwnSocket   bool     // -socket instead of descriptor 3, as an operator may do
+	Undrained   bool     // nobody reads the log FIFOs
+	Flags       []string // further flags
+	Env         []string // further environment
+	Dir         string   // the case
+}
+
+// Shim is a running shim.
+type Shim struct {
+	Pid     int
+	Address string // for package net
+
+	cmd  *exec.Cmd
+	done chan struct{} // closed once cmd has been waited for
+	logs []*os.File    // the daemon's ends of the log FIFOs
+	mu   sync.Mutex    // guards out
+	out  bytes.Buffer
+}
+
+// outputLimit bounds what is kept of a shim's output.
+const outputLimit = 32 << 20
+
+// Launch starts the shim at path.
+func Launch(path string, s Start) (*Shim, error) {
+	address, listen := s.address(s.Dir, s.Namespace, s.ID)
+	if len(address) > maxAddress {
+		return nil, fmt.Errorf("address %q is longer than %d bytes", address, maxAddress)
+	}
+	shim := &Shim{Address: listen, done: make(chan struct{})}
+	args := []string{"-namespace", s.Namespace, "-workdir", s.Workdir, "-address", s.GRPC, "-containerd-binary", s.Publisher, "-runtime-root", s.RuntimeRoot}
+	if s.Debug {
+		args = append(args, "-debug")
+	}
+	if s.OwnSocket {
+		args = append(args, "-socket", address)
+	}
+	cmd := exec.Command(path, append(args, s.Flags...)...)
+	cmd.Dir = s.Bundle
+	cmd.Env = append(os.Environ(), Mark+"="+s.Dir)
+	if s.MaxProcs {
+		cmd.Env = append(cmd.Env, "GOMAXPROCS=2")
+	}
+	cmd.Env = append(cmd.Env, s.Env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if !s.OwnSocket {
+		f, err := listener(listen)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		cmd.ExtraFiles = []*os.File{f}
+	}
+	if s.LogFIFOs {
+		if err := shim.openLogs(s); err != nil {
+			return nil, err
+		}
+	}
+	if s.Pipes || s.Debug {
+		cmd.Stdout, cmd.Stderr = shim, shim
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start shim: %w", err)
+	}
+	shim.cmd, shim.Pid = cmd, cmd.Process.Pid
+	go func() {
+		_ = cmd.Wait() // its status is in cmd.ProcessState
+		close(shim.done)
+	}()
+	if s.Address {
+		err := errors.Join(
+			os.WriteFile(filepath.Join(s.Bundle, "address"), []byte(address), 0o600),
+			os.WriteFile(filepath.Join(s.Bundle, "shim.pid"), fmt.Appendf(nil, "%d", shim.Pid), 0o600))
+		if err != nil {
+			return shim, err
+		}
+	}
+	return shim, nil
+}
+
+// listener binds the address as a daemon does before it forks. The path of a
+// socket stays when the listener is closed: removing it is not the shim's job.
+func listener(address string) (*os.File, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: address, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	defer l.Close()
+	l.SetUnlinkOnClose(false)
+	return l.File()
+}
+
+// openLogs makes the log FIFOs read-write, as the daemon does, and drains them.
+func (s *Shim) openLogs(st Start) error {
+	for _, name := range []string{"shim.stdout.log", "shim.stderr.log"} {
+		path := filepath.Join(st.Workdir, name)
+		if err := syscall.Mkfifo(path, 0o700); err != nil && !os.IsExist(err) {
+			return err
+		}
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		s.logs = append(s.logs, f)
+		if !st.Undrained {
+			go func() { _, _ = io.Copy(s, f) }() // ends when close closes f
+		}
+	}
+	return nil
+}
+
+// Write keeps the shim's output.
+func (s *Shim) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if room := outputLimit - s.out.Len(); room > 0 {
+		s.out.Write(p[:min(len(p), room)])
+	}
+	return len(p), nil
+}
+
+// Output is what the shim has written to its stdout, stderr and log FIFOs.
+func (s *Shim) Output() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.String()
+}
+
+// Exited tells whether the shim has ended, and how.
+func (s *Shim) Exited() (string, bool) {
+	if Alive(s.Pid) {
+		return "", false
+	}
+	select {
+	case <-s.done:
+		return s.cmd.ProcessState.String(), true
+	case <-time.After(time.Second):
+		// The process is gone; a child of it still holds its stdout.
+		return "ended, but a child keeps its stdout open", true
+	}
+}
+
+// ExitCode waits for the shim's end.
+func (s *Shim) ExitCode(d time.Duration) (int, error) {
+	select {
+	case <-s.done:
+		return s.cmd.ProcessState.ExitCode(), nil
+	case <-time.After(d):
+		return 0, &Stuck{Call: "exit of the shim", Patience: d}
+	}
+}
+
+// Stacks asks the shim for its goroutines with SIGUSR1 and takes them from its
+// output, or from the file that its output names.
+func (s *Shim) Stacks(d time.Duration) (string, error) {
+	from := len(s.Output())
+	if err := s.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		return "", err
+	}
+	text := func() string { return s.Output()[from:] }
+	if err := Await(d, "a stack dump", func() bool { return strings.Contains(text(), "goroutine ") }); err != nil {
+		return "", err
+	}
+	// Upstream writes the dump as one record; its end is marked.
+	_ = Await(d, "its end", func() bool { return strings.Contains(text(), "END goroutine stack dump") })
+	return strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(text()), nil
+}
+
+// kill ends the shim and gives back what its start took.
+func (s *Shim) kill() {
+	_ = s.cmd.Process.Kill()
+	for _, f := range s.logs {
+		_ = f.Close()
+	}
+}

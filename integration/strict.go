@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	"google.golang.org/genproto/googleapis/rpc/status"
+	grpcstatus "google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// ErrNoStatus is what a daemon up to 1.2.8 makes of an OK response that has no
+// status field.
+var ErrNoStatus = errors.New("no status provided on response")
+
+// The ttrpc frame: length and stream id, big endian, then type and flags.
+const (
+	frameHeader   = 10
+	frameRequest  = 1
+	frameResponse = 2
+	frameMax      = 4 << 20
+)
+
+// strict is a ttrpc client as in containerd 1.0 to 1.2.8, written from the
+// wire format: no time-out and no metadata in requests, a status required in
+// every response.
+type strict struct {
+	conn net.Conn
+
+	mu      sync.Mutex // guards the following, and writes to conn
+	next    uint32
+	waiting map[uint32]chan response
+	err     error
+}
+
+type response struct {
+	body []byte
+	err  error
+}
+
+// DialStrict connects with the old client.
+func DialStrict(address string) (Caller, error) {
+	conn, err := dial(address)
+	if err != nil {
+		return nil, err
+	}
+	c := &strict{conn: conn, next: 1, waiting: map[uint32]chan response{}}
+	go c.receive()
+	return c, nil
+}
+
+func (c *strict) Close() error { return c.conn.Close() }
+
+func (c *strict) Call(ctx context.Context, method string, req, resp proto.Message) error {
+	payload, err := proto.Marshal(req)
+	if err != nil {
+		return err
+	}
+	var body []byte
+	for i, field := range [][]byte{[]byte(service), []byte(method), payload} {
+		body = protowire.AppendTag(body, protowire.Number(i+1), protowire.BytesType)
+		body = protowire.AppendBytes(body, field)
+	}
+	answer, err := c.send(body)
+	if err != nil {
+		return err
+	}
+	select {
+	case r := <-answer:
+		if r.err != nil {
+			return r.err
+		}
+		return decode(r.body, resp)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *strict) send(body []byte) (<-chan response, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return nil, c.err
+	}
+	answer := make(chan response, 1) // filled once by receive
+	id := c.next
+	c.next += 2
+	c.waiting[id] = answer
+	frame := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
+	frame = binary.BigEndian.AppendUint32(frame, id)
+	frame = append(frame, frameRequest, 0)
+	_, err := c.conn.Write(append(frame, body...))
+	return answer, err
+}
+
+// receive hands each response to its caller until the connection ends.
+func (c *strict) receive() {
+	for {
+		id, body, err := readFrame(c.conn)
+		c.mu.Lock()
+		if err != nil {
+			c.err = fmt.Errorf("connection to the shim: %w", err)
+			for _, w := range c.waiting {
+				w <- response{err: c.err}
+			}
+			c.waiting = nil
+			c.mu.Unlock()
+			return
+		}
+		if w, ok := c.waiting[id]; ok {
+			delete(c.waiting, id)
+			w <- response{body: body}
+		}
+		c.mu.Unlock()
+	}
+}
+
+func readFrame(r io.Reader) (id uint32, body []byte, err error) {
+	var h [frameHeader]byte
+	if _, err := io.ReadFull(r, h[:]); err != nil {
+		return 0, nil, err
+	}
+	n := binary.BigEndian.Uint32(h[:4])
+	if n > frameMax {
+		return 0, nil, fmt.Errorf("frame of %d bytes", n)
+	}
+	if h[8] != frameResponse {
+		return 0, nil, fmt.Errorf("frame of type %d", h[8])
+	}
+	body = make([]byte, n)
+	_, err = io.ReadFull(r, body)
+	return binary.BigEndian.Uint32(h[4:8]), body, err
+}
+
+// decode takes a ttrpc Response apart: 1 status, 2 payload.
+func decode(body []byte, resp proto.Message) error {
+	var st *status.Status
+	var payload []byte
+	for len(body) > 0 {
+		num, typ, n := protowire.ConsumeTag(body)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		body = body[n:]
+		if typ != protowire.BytesType {
+			return fmt.Errorf("response: field %d has wire type %d", num, typ)
+		}
+		value, n := protowire.ConsumeBytes(body)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		body = body[n:]
+		switch num {
+		case 1:
+			st = &status.Status{}
+			if err := proto.Unmarshal(value, st); err != nil {
+				return fmt.Errorf("response: status: %w", err)
+			}
+		case 2:
+			payload = value
+		}
+	}
+	if st == nil {
+		return ErrNoStatus
+	}
+	if st.Code != 0 {
+		return grpcstatus.ErrorProto(st)
+	}
+	return proto.Unmarshal(payload, resp)
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package suite runs integration cases from go test: it finds the shim, builds
+// the helper, and makes one test out of one case.
+//
+// SHIM names the shim under test (default: bin/containerd-shim of this
+// module), RUNTIME the OCI runtime (default: runc). What is missing fails the
+// tests with a sentence that says how to get it; nothing is skipped.
+package suite
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"containerd-shim/integration"
+)
+
+var (
+	config  integration.Config
+	missing error
+)
+
+// Main is the body of a TestMain. Its result is the exit status.
+func Main(m *testing.M) int {
+	config, missing = setup()
+	if missing == nil {
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.SIGINT, syscall.SIGTERM)
+		go func() {
+			<-c
+			finish()
+			os.Exit(130)
+		}()
+		defer finish()
+	}
+	return m.Run()
+}
+
+func finish() {
+	if err := config.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, "clean up:", err)
+	}
+}
+
+func setup() (integration.Config, error) {
+	out, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return integration.Config{}, fmt.Errorf("go env GOMOD: %w", err)
+	}
+	module := filepath.Dir(strings.TrimSpace(string(out)))
+	helper, err := buildHelper(module)
+	if err != nil {
+		return integration.Config{}, err
+	}
+	defer os.RemoveAll(filepath.Dir(helper))
+	shim := cmp.Or(os.Getenv("SHIM"), filepath.Join(module, "bin", "containerd-shim"))
+	return integration.Setup(shim, cmp.Or(os.Getenv("RUNTIME"), "runc"), helper)
+}
+
+func buildHelper(module string) (string, error) {
+	dir, err := os.MkdirTemp("", "shimhelper")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "shimhelper")
+	cmd := exec.Command("go", "build", "-o", path, "./integration/helper/shimhelper")
+	cmd.Dir = module
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build helper: %w: %s", err, out)
+	}
+	return path, nil
+}
+
+// Run makes a test of a case.
+func Run(t *testing.T, name string, limit time.Duration, check func(*integration.Case)) {
+	t.Helper()
+	if missing != nil {
+		t.Fatal(missing)
+	}
+	r := integration.Run(config, name, limit, check)
+	for _, l := range r.Log {
+		t.Log(l)
+	}
+	for _, m := range r.Messages {
+		t.Error(m)
+	}
+	if r.Stacks != "" {
+		t.Log("stacks of the shim:\n" + r.Stacks)
+	}
+}

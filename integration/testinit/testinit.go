@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package testinit is the program that runs inside test containers, as their
+// init and as their execs. Its arguments are steps, done one after the other:
+//
+//	sleep            block until a signal ends the process
+//	sleep:DURATION   block for a while (only to stay alive, never to order events)
+//	exit:N           exit with status N
+//	echo:TEXT        write TEXT and a newline to stdout
+//	eprint:TEXT      write TEXT and a newline to stderr
+//	print:N          write N bytes of a fixed pattern to stdout
+//	cat              copy stdin to stdout until end of file
+//	winsize          print "ROWS COLS" of the terminal on stdin
+//	children:N       start N children that sleep; they stay children
+//	orphans:N        start N sleeping processes whose parent is gone
+//	holdout:DURATION start a background process that keeps stdin, stdout and stderr open
+//	ignore:SIGNAL    ignore a signal by number
+//	term:N           from now on exit with status N on SIGTERM
+//	gate:PATH        open the FIFO PATH for reading: blocks until somebody opens it for writing
+//	touch:PATH       create an empty file
+//	close:FD         close a file descriptor
+//	env              print the environment
+//	fds              print the open descriptors
+//
+// It needs no shell and no library, so that a rootfs is one static file.
+package testinit
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Main runs the steps in args and returns the exit status.
+func Main(args []string) int {
+	for _, arg := range args {
+		verb, value, _ := strings.Cut(arg, ":")
+		step, ok := steps[verb]
+		if !ok {
+			fmt.Fprintf(os.Stderr, "testinit: unknown step %q\n", arg)
+			return 64
+		}
+		if verb == "exit" {
+			return number(value)
+		}
+		if err := step(value); err != nil {
+			fmt.Fprintf(os.Stderr, "testinit: %s: %v\n", arg, err)
+			return 65
+		}
+	}
+	return 0
+}
+
+var steps map[string]func(string) error
+
+func init() {
+	steps = map[string]func(string) error{
+		"exit":     func(string) error { return nil },
+		"sleep":    sleep,
+		"echo":     func(v string) error { return line(os.Stdout, v) },
+		"eprint":   func(v string) error { return line(os.Stderr, v) },
+		"print":    func(v string) error { return Pattern(os.Stdout, number(v)) },
+		"cat":      func(string) error { _, err := io.Copy(os.Stdout, os.Stdin); return err },
+		"winsize":  winsize,
+		"children": children,
+		"orphans":  orphans,
+		"holdout":  holdout,
+		"ignore":   func(v string) error { signal.Ignore(syscall.Signal(number(v))); return nil },
+		"term":     term,
+		"gate":     gate,
+		"touch":    func(v string) error { return os.WriteFile(v, nil, 0o644) },
+		"close":    func(v string) error { return unix.Close(number(v)) },
+		"env":      func(string) error { return line(os.Stdout, strings.Join(os.Environ(), "\n")) },
+		"fds":      fds,
+	}
+}
+
+func number(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "testinit: %v\n", err)
+		os.Exit(64)
+	}
+	return n
+}
+
+func line(w io.Writer, s string) error {
+	_, err := io.WriteString(w, s+"\n")
+	return err
+}
+
+// Pattern writes n bytes whose value depends on their offset, so that a lost
+// or repeated piece is seen as well as a short end.
+func Pattern(w io.Writer, n int) error {
+	const block = 4096
+	buf := make([]byte, 0, block)
+	for i := range n {
+		buf = append(buf, PatternByte(i))
+		if len(buf) == block || i == n-1 {
+			if _, err := w.Write(buf); err != nil {
+				return err
+			}
+			buf = buf[:0]
+		}
+	}
+	return nil
+}
+
+// PatternByte is the byte at offset i of the pattern.
+func PatternByte(i int) byte { return 'A' + byte((i/7+i/251)%26) }
+
+// sleep blocks. A process that is pid 1 of its namespace does not get signals
+// it has no handler for, so the wait for SIGTERM and SIGINT is explicit.
+func sleep(v string) error {
+	if v != "" {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			return err
+		}
+		t := time.NewTimer(d)
+		<-t.C
+		return nil
+	}
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	for range c {
+		// A hang-up ends the process as it would without a handler.
+		os.Exit(128 + int(syscall.SIGHUP))
+	}
+	return nil
+}
+
+func term(v string) error {
+	status := number(v)
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGTERM)
+	go func() {
+		<-c
+		os.Exit(status)
+	}()
+	return nil
+}
+
+func winsize(string) error {
+	ws, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
+	if err != nil {
+		return err
+	}
+	return line(os.Stdout, fmt.Sprintf("%d %d", ws.Row, ws.Col))
+}
+
+func self(args ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Args[0] = "testinit"
+	return cmd
+}
+
+func children(v string) error {
+	for range number(v) {
+		if err := self("sleep").Start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// orphans starts one child that starts n sleepers and exits: the kernel then
+// gives them to the nearest subreaper or to the init of the pid namespace.
+func orphans(v string) error {
+	return self("children:"+v, "exit:0").Run()
+}
+
+func holdout(v string) error {
+	cmd := self("sleep:" + v)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	return cmd.Start()
+}
+
+func gate(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func fds(string) error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		target, err := os.Readlink("/proc/self/fd/" + e.Name())
+		if err != nil {
+			continue // the descriptor of the directory itself
+		}
+		if err := line(os.Stdout, e.Name()+" "+target); err != nil {
+			return err
+		}
+	}
+	return nil
+}
