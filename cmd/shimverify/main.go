@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Shimverify tests any containerd v1 shim binary for the known bugs of that
+// shim, on this host and with its own runc.
+//
+// Exit status: 0 all pass, 1 a check failed, 2 could not run.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/helper"
+)
+
+// The exit statuses.
+const (
+	exitPass   = 0
+	exitFail   = 1
+	exitBroken = 2
+)
+
+const usage = `usage: shimverify VERB [flags]
+
+  list     the checks and what each asserts
+  run      test one shim
+           --shim PATH [--only PATTERN[,PATTERN]] [--runtime runc|crun|PATH] [-n N]
+           [--json FILE] [--junit FILE] [--html FILE]
+  compare  test two or more shims side by side
+           --shim A --vs B [--vs C ...] and the flags of run
+  demo     the exec flood: the deadlock on one shim, then the same on another
+           [--shim PATH] --vs PATH
+
+exit status: 0 all pass, 1 a check failed, 2 could not run
+`
+
+// errFailed means that checks were run and some failed.
+var errFailed = errors.New("a check failed")
+
+func main() {
+	helper.Dispatch()
+	verbs := map[string]func([]string) error{"list": list, "run": runVerb, "compare": runVerb, "demo": demo}
+	if len(os.Args) < 2 || verbs[os.Args[1]] == nil {
+		fmt.Fprint(os.Stderr, usage)
+		os.Exit(exitBroken)
+	}
+	switch err := verbs[os.Args[1]](os.Args[2:]); {
+	case err == nil:
+		os.Exit(exitPass)
+	case errors.Is(err, errFailed):
+		os.Exit(exitFail)
+	default:
+		fmt.Fprintln(os.Stderr, "shimverify:", err)
+		os.Exit(exitBroken)
+	}
+}
+
+// setup prepares the host and makes sure that an interrupted run cleans up.
+func setup(shim, runtime string) (integration.Config, error) {
+	cfg, err := integration.Setup(shim, runtime, "/proc/self/exe")
+	if err != nil {
+		return cfg, err
+	}
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		<-c
+		fmt.Fprintln(os.Stderr, "\nshimverify: interrupted, cleaning up")
+		if err := cfg.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "shimverify: clean up:", err)
+		}
+		os.Exit(exitBroken)
+	}()
+	return cfg, nil
+}

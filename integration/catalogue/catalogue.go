@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package catalogue holds one black-box check for each known bug of the v1
+// shim that shows from outside. A check says what it asserts and which
+// upstream releases are expected to fail it, so that a run on those releases
+// proves that the check can see the bug.
+package catalogue
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"containerd-shim/integration"
+)
+
+// Check is one known bug.
+type Check struct {
+	ID       string // Bnn, with a letter where a bug has several faces
+	Name     string
+	Incident string // what users saw
+	Asserts  string // what a shim without the bug does
+	Limit    time.Duration
+	Run      func(*integration.Case)
+}
+
+// defaultLimit bounds a check that does not say otherwise.
+const defaultLimit = 60 * time.Second
+
+var checks []Check
+
+func register(c Check) {
+	if c.Limit == 0 {
+		c.Limit = defaultLimit
+	}
+	checks = append(checks, c)
+}
+
+// All lists the checks in the order of their numbers.
+func All() []Check {
+	return slices.SortedFunc(slices.Values(checks), func(a, b Check) int { return strings.Compare(a.ID, b.ID) })
+}
+
+// Matching lists the checks whose id or name contains one of the patterns,
+// which are separated by commas; an empty pattern means all.
+func Matching(pattern string) []Check {
+	if pattern == "" {
+		return All()
+	}
+	var out []Check
+	for _, c := range All() {
+		for p := range strings.SplitSeq(pattern, ",") {
+			if p != "" && strings.Contains(strings.ToLower(c.ID+" "+c.Name), strings.ToLower(p)) {
+				out = append(out, c)
+				break
+			}
+		}
+	}
+	return out
+}
+
+func (c Check) String() string { return fmt.Sprintf("%s %s", c.ID, c.Name) }

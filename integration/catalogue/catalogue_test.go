@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue_test
+
+import (
+	"os"
+	"testing"
+
+	"containerd-shim/integration/catalogue"
+	"containerd-shim/integration/suite"
+)
+
+func TestMain(m *testing.M) { os.Exit(suite.Main(m)) }
+
+// TestShim runs every check on the shim under test, which has to pass all.
+func TestShim(t *testing.T) {
+	for _, check := range catalogue.All() {
+		t.Run(check.ID, func(t *testing.T) {
+			t.Logf("%s: %s", check.Name, check.Asserts)
+			suite.Run(t, check.ID, check.Limit, check.Run)
+		})
+	}
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"fmt"
+	"time"
+
+	task "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+func init() {
+	register(Check{
+		ID: "B09", Name: "failed exec started twice",
+		Incident: "no public thread: a client that retries Start after a failure crashes the shim",
+		Asserts:  "two clean errors, the shim lives, Wait of the exec returns",
+		Run:      doubleStart,
+	})
+	register(Check{
+		ID: "B10", Name: "Checkpoint without options",
+		Incident: "containerd #8393, #8475: the shim dies and the container stays without one",
+		Asserts:  "no options and empty options mean the defaults",
+		Run:      checkpointOptions,
+	})
+	register(Check{
+		ID: "B10b", Name: "Checkpoint with options of another type",
+		Incident: "found beside #8393: the type assertion panics",
+		Asserts:  "an error, and the shim lives",
+		Run:      checkpointForeign,
+	})
+	register(Check{
+		ID: "B11", Name: "ListPids beside Exec and DeleteProcess",
+		Incident: "containerd #5364: fatal error: concurrent map iteration and map write",
+		Asserts:  "the shim lives through 3000 execs added and deleted beside three loops of ListPids",
+		Limit:    120 * time.Second,
+		Run:      listPidsRace,
+	})
+}
+
+func lives(c *integration.Case, b *integration.Box) {
+	if status, dead := b.Shim.Exited(); dead {
+		c.Fatalf("the shim has ended: %s", status)
+	}
+	info, err := b.Within(prompt).ShimInfo()
+	c.Must(err, "ShimInfo")
+	if int(info.GetShimPid()) != b.Shim.Pid {
+		c.Errorf("ShimInfo: pid %d, want %d", info.GetShimPid(), b.Shim.Pid)
+	}
+}
+
+func doubleStart(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "exec", Steps: []fakerunc.Step{
+		{Op: fakerunc.Log, Text: "exec failed: no such file or directory"}, {Op: fakerunc.Exit, N: 1},
+	}}}})
+	b.Up()
+	c.Must(b.Exec("e", integration.IO{}, "exit:0"), "Exec")
+	for range 2 {
+		if _, err := b.Client.Start("e"); c.Prompt(err) == nil {
+			c.Errorf("Start of an exec whose runc fails succeeded")
+		}
+	}
+	lives(c, b)
+	_, err := b.Wait("e")
+	c.Must(err, "Wait of the failed exec")
+	_, err = b.DeleteProcess("e")
+	c.Must(err, "DeleteProcess of the failed exec")
+}
+
+func checkpointing() integration.Options {
+	return integration.Options{Fake: []fakerunc.Rule{{Verb: "checkpoint", Steps: []fakerunc.Step{{Op: fakerunc.Exit}}}}}
+}
+
+func checkpointOptions(c *integration.Case) {
+	b := c.Box(checkpointing())
+	b.Up()
+	image := b.Path("image")
+	c.Must(b.Checkpoint(&task.CheckpointTaskRequest{Path: image}), "Checkpoint without options")
+	lives(c, b)
+	c.Must(b.Checkpoint(&task.CheckpointTaskRequest{Path: image, Options: &anypb.Any{
+		TypeUrl: "containerd.linux.runc.CheckpointOptions",
+	}}), "Checkpoint with empty options")
+	lives(c, b)
+}
+
+func checkpointForeign(c *integration.Case) {
+	b := c.Box(checkpointing())
+	b.Up()
+	image := b.Path("image")
+	err := b.Checkpoint(&task.CheckpointTaskRequest{Path: image, Options: &anypb.Any{TypeUrl: "containerd.linux.runc.CreateOptions"}})
+	if c.Prompt(err) == nil {
+		c.Errorf("Checkpoint with options of another type succeeded")
+	}
+	lives(c, b)
+}
+
+func listPidsRace(c *integration.Case) {
+	const rounds = 3000
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "ps", Steps: []fakerunc.Step{{Op: fakerunc.Pids, N: 200000}}}}})
+	b.Up()
+	stop := make(chan struct{})
+	var loops []*integration.Pending
+	for range 3 {
+		loops = append(loops, integration.Async("ListPids", func() error {
+			for {
+				select {
+				case <-stop:
+					return nil
+				default:
+				}
+				if _, err := b.Within(30 * time.Second).ListPids(b.ID); err != nil {
+					return err
+				}
+			}
+		}))
+	}
+	for i := range rounds {
+		id := fmt.Sprintf("e%d", i)
+		c.Must(b.Exec(id, integration.IO{}, "exit:0"), "Exec")
+		_, err := b.DeleteProcess(id)
+		c.Must(err, "DeleteProcess")
+	}
+	close(stop)
+	for _, l := range loops {
+		c.Must(l.Await(30*time.Second), "ListPids")
+	}
+	lives(c, b)
+}

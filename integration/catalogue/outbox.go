@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"fmt"
+	"time"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+// retryTime is how long an event may take once the daemon takes events again:
+// generous to a backoff, far below what a person waits.
+const retryTime = 20 * time.Second
+
+func init() {
+	register(Check{
+		ID: "B04", Name: "event refused once",
+		Incident: "containerd #3177, docker/for-linux #779, moby #38501: process gone, docker says Up for ever",
+		Asserts:  "an exit whose delivery fails is delivered later, once, and in order",
+		Run:      refusedOnce,
+	})
+	register(Check{
+		ID: "B04b", Name: "daemon gone during the exit of init",
+		Incident: "containerd #3125, #10390: a restart of containerd loses the exit",
+		Asserts:  "an exit while every socket and the publish binary are gone is delivered once they are back",
+		Run:      daemonGone,
+	})
+	register(Check{
+		ID: "B05", Name: "publisher hangs",
+		Incident: "containerd #6166: after one stuck publish no event of that container arrives",
+		Asserts:  "one delivery without an answer delays events for a bounded time and loses none",
+		Limit:    120 * time.Second,
+		Run:      publisherHangs,
+	})
+	register(Check{
+		ID: "B05b", Name: "publisher hangs for ever and 160 execs exit",
+		Incident: "containerd #6166: with enough exits the whole API hangs",
+		Asserts:  "State, Wait and Start do not depend on the publisher",
+		Run:      publisherBackpressure,
+	})
+}
+
+// once checks that each id has exactly one exit, in that order.
+func once(c *integration.Case, b *integration.Box, ids ...string) {
+	var got []string
+	for _, e := range b.Daemon.Events() {
+		got = append(got, e.Exit.GetID())
+	}
+	if fmt.Sprint(got) != fmt.Sprint(ids) {
+		c.Errorf("exits taken by the daemon: %v, want %v", got, ids)
+	}
+}
+
+func refusedOnce(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	b.Daemon.Tell(integration.Refuse, -1)
+	b.MustExec("one", integration.IO{}, "exit:1")
+	c.Await(10*time.Second, "an attempt to publish", func() bool { return b.Daemon.Attempts() > 0 })
+	b.MustExec("two", integration.IO{}, "exit:2")
+	_, err := b.Wait("two")
+	c.Must(err, "Wait of two")
+	b.Daemon.Tell(integration.Accept, 0)
+	b.AwaitExit(retryTime, "two")
+	b.AwaitExit(retryTime, "one")
+	once(c, b, "one", "two")
+}
+
+func daemonGone(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	b.Daemon.Vanish()
+	c.Must(b.Kill(b.ID, 9, false), "Kill")
+	w, err := b.Wait(b.ID)
+	c.Must(err, "Wait of init")
+	if w.GetExitStatus() != 137 {
+		c.Errorf("Wait: status %d, want 137", w.GetExitStatus())
+	}
+	// Time for a single attempt to fail: starting a missing binary does at once.
+	c.Never(time.Second, "an event reached a daemon that is gone", func() bool { return len(b.Daemon.Events()) > 0 })
+	c.Need(b.Daemon.Return(), "restart fake daemon")
+	b.AwaitExit(retryTime, b.ID)
+	once(c, b, b.ID)
+}
+
+func publisherHangs(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	b.Daemon.Tell(integration.Hang, 1)
+	b.MustExec("one", integration.IO{}, "exit:1")
+	c.Await(10*time.Second, "an attempt to publish", func() bool { return b.Daemon.Attempts() > 0 })
+	b.MustExec("two", integration.IO{}, "exit:2")
+	_, err := b.Within(5 * time.Second).Wait("two")
+	c.Must(err, "Wait of two")
+	b.AwaitExit(retryTime, "two")
+	b.AwaitExit(retryTime, "one")
+	once(c, b, "one", "two")
+}
+
+func publisherBackpressure(c *integration.Case) {
+	const n = 160 // more than upstream's queue of 128 and what is in flight
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{
+		{Verb: "exec", Steps: []fakerunc.Step{{Op: fakerunc.Process}}},
+	}})
+	b.Up()
+	b.Daemon.Tell(integration.Hang, -1)
+	for i := range n {
+		id := fmt.Sprintf("e%d", i)
+		b.MustExec(id, integration.IO{})
+		_, err := b.Within(5 * time.Second).Wait(id)
+		c.Must(err, "Wait of "+id)
+	}
+	_, err := b.Within(time.Second).State(b.ID)
+	c.Must(err, "State of init")
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+// prompt is how long a call may take that does not have to wait for anything.
+// A healthy shim needs less than a millisecond; a bound of 2 s is also what a
+// daemon since 1.3 gives State.
+const prompt = 2 * time.Second
+
+func init() {
+	register(Check{
+		ID: "B06", Name: "slow runc create",
+		Incident: "containerd #2743, #9104, #13483: task State times out and the new container is torn down",
+		Asserts:  "State and ShimInfo answer at once (State also with NotFound) while runc create runs",
+		Run:      slowCreate,
+	})
+	register(Check{
+		ID: "B06b", Name: "slow runc exec",
+		Incident: "containerd #2589, #2624: docker ps hangs because one exec is slow",
+		Asserts:  "State of init and a second exec answer while runc exec of a first one runs",
+		Run:      slowExec,
+	})
+	register(Check{
+		ID: "B07", Name: "exit and ListPids while an exec starts",
+		Incident: "containerd #5364, #8617, #10058: State, Wait and ListPids stall as long as somebody's exec starts",
+		Asserts:  "after another exec's exit, State, Wait and ListPids answer while runc exec runs",
+		Run:      lookupDuringExec,
+	})
+	register(Check{
+		ID: "B08", Name: "hung runc pause",
+		Incident: "containerd #4177, moby #40817, #36010: the container cannot be killed any more",
+		Asserts:  "State answers and Kill ends the container while runc pause hangs",
+		Run:      hungPause,
+	})
+}
+
+func slowCreate(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("create", "", "slow")}})
+	create := integration.Async("Create", func() error {
+		_, err := b.Within(time.Minute).CreateTask(b.CreateRequest(integration.IO{}))
+		return err
+	})
+	c.Await(5*time.Second, "runc create runs", func() bool { return b.Fake.Arrived("slow") > 0 })
+	_, err := b.Within(prompt).ShimInfo()
+	c.Must(err, "ShimInfo")
+	_, err = b.Within(prompt).State(b.ID)
+	_ = c.Prompt(err) // NotFound is an answer
+	open(c, b.Fake.Gate("slow"))
+	c.Must(create.Await(10*time.Second), "Create")
+}
+
+func slowExec(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("exec", "/slow.pid", "slow")}})
+	b.Up()
+	slow := startAtGate(c, b, "slow", "slow")
+	_, err := b.Within(prompt).State(b.ID)
+	c.Must(err, "State of init")
+	_, err = b.Within(prompt).State("slow")
+	c.Must(err, "State of the starting exec")
+	c.Must(b.Exec("other", integration.IO{}, "exit:0"), "Exec of other")
+	_, err = b.Within(5 * time.Second).Start("other")
+	c.Must(err, "Start of other")
+	b.AwaitExit(5*time.Second, "other")
+	open(c, b.Fake.Gate("slow"))
+	c.Must(slow.Await(10*time.Second), "Start of the slow exec")
+}
+
+func lookupDuringExec(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("exec", "/slow.pid", "slow")}})
+	b.Up()
+	pid := b.MustExec("other", integration.IO{}, "sleep")
+	slow := startAtGate(c, b, "slow", "slow")
+	c.Need(unix.Kill(pid, unix.SIGKILL), "kill other")
+	_, err := b.Within(prompt).Wait("other")
+	c.Must(err, "Wait of other")
+	_, err = b.Within(prompt).State(b.ID)
+	c.Must(err, "State of init")
+	for range 5 { // upstream asks the processes in the order of a map
+		_, err = b.Within(prompt).ListPids(b.ID)
+		c.Must(err, "ListPids")
+	}
+	open(c, b.Fake.Gate("slow"))
+	c.Must(slow.Await(10*time.Second), "Start of the slow exec")
+}
+
+func hungPause(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("pause", "", "hang")}})
+	b.Up()
+	pause := integration.Async("Pause", func() error { return b.Within(time.Minute).Pause() })
+	c.Await(5*time.Second, "runc pause runs", func() bool { return b.Fake.Arrived("hang") > 0 })
+	_, err := b.Within(prompt).State(b.ID)
+	c.Must(err, "State of init")
+	c.Must(b.Within(5*time.Second).Kill(b.ID, 9, false), "Kill")
+	b.Gone(5*time.Second, "init", b.InitPid)
+	b.AwaitExit(5*time.Second, b.ID)
+	open(c, b.Fake.Gate("hang"))
+	_ = c.Prompt(pause.Await(10 * time.Second)) // it may fail: its container is dead
+}

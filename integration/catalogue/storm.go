@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+// stormSize is how many orphans die at once: several times the 32 slots of
+// upstream's exit channels.
+const stormSize = 200
+
+func init() {
+	register(Check{
+		ID: "B01", Name: "exit storm while an exec starts",
+		Incident: "containerd #2709, #3572, moby #40145: docker ps, inspect and stop hang until the shim is killed by hand",
+		Asserts:  "200 children die while a runc exec is still running: State answers in 1 s, the exec starts, no zombie stays",
+		Limit:    90 * time.Second,
+		Run:      stormDuringExec,
+	})
+	register(Check{
+		ID: "B02", Name: "exit storm delays other exits",
+		Incident: "containerd #12678, #13539, #13653: exits arrive minutes late or in the wrong order",
+		Asserts:  "64 children die while a runc exec hangs: the exits of three other execs arrive within 5 s, in the order of death",
+		Limit:    90 * time.Second,
+		Run:      stormOrder,
+	})
+	register(Check{
+		ID: "B03", Name: "exit storm while the init's rest is killed",
+		Incident: "containerd #13814, #13849: TaskExit of a pod with a shared pid namespace comes minutes late",
+		Asserts:  "200 children die during `runc kill --all` after the init's death: its TaskExit arrives within 5 s of that runc's end",
+		Limit:    90 * time.Second,
+		Run:      stormDuringKillAll,
+	})
+}
+
+// orphans makes the fake runtime leave n children to the shim, with the exec "brood".
+func orphans(n int) fakerunc.Rule {
+	return fakerunc.Rule{Verb: "exec", Match: "/brood.pid", Steps: []fakerunc.Step{
+		{Op: fakerunc.Spawn, N: n}, {Op: fakerunc.Process, Name: "brood-lives"},
+	}}
+}
+
+// brood runs that exec, and returns the orphans once they are the shim's.
+func brood(c *integration.Case, b *integration.Box, n int) []int {
+	pid := b.MustExec("brood", integration.IO{})
+	var pids []int
+	for _, p := range b.Fake.Spawned() {
+		if p != pid {
+			pids = append(pids, p)
+		}
+	}
+	if len(pids) != n {
+		c.Need(fmt.Errorf("%d of %d", len(pids), n), "leave orphans to the shim")
+	}
+	c.Await(5*time.Second, "the orphans are the shim's children", func() bool {
+		return len(integration.Count(b.Shim.Pid).Living) >= n
+	})
+	return pids
+}
+
+func killEach(pids []int) {
+	for _, p := range pids {
+		_ = unix.Kill(p, unix.SIGKILL) // each is alive until here
+	}
+}
+
+func noZombies(c *integration.Case, b *integration.Box, d time.Duration) {
+	c.Await(d, "no zombie below the shim", func() bool { return len(integration.Count(b.Shim.Pid).Zombies) == 0 })
+}
+
+func hostPid(rules ...fakerunc.Rule) integration.Options {
+	return integration.Options{Container: integration.Container{HostPid: true}, Fake: append([]fakerunc.Rule{}, rules...)}
+}
+
+// gated is a call of real runc that first waits at a gate.
+func gated(verb, match, gate string) fakerunc.Rule {
+	return fakerunc.Rule{Verb: verb, Match: match, Steps: []fakerunc.Step{{Op: fakerunc.Gate, Name: gate}, {Op: fakerunc.Real}}}
+}
+
+// startAtGate starts an exec whose runc stops at a gate, and returns once it is there.
+func startAtGate(c *integration.Case, b *integration.Box, id, gate string, steps ...string) *integration.Pending {
+	c.Must(b.Exec(id, integration.IO{}, steps...), "Exec "+id)
+	p := integration.Async("Start of "+id, func() error {
+		_, err := b.Within(time.Minute).Start(id)
+		return err
+	})
+	c.Await(5*time.Second, "runc exec of "+id+" runs", func() bool { return b.Fake.Arrived(gate) > 0 })
+	return p
+}
+
+func open(c *integration.Case, g *integration.Gate) { c.Need(g.Open(), "open gate") }
+
+func stormDuringExec(c *integration.Case) {
+	b := c.Box(hostPid(orphans(stormSize), gated("exec", "/slow.pid", "slow")))
+	b.Up()
+	pids := brood(c, b, stormSize)
+	slow := startAtGate(c, b, "slow", "slow")
+	killEach(pids)
+	_, err := b.Within(time.Second).State(b.ID)
+	c.Must(err, "State of init during the storm")
+	open(c, b.Fake.Gate("slow"))
+	c.Must(slow.Await(5*time.Second), "Start of the slow exec")
+	_, err = b.Within(time.Second).State("slow")
+	c.Must(err, "State of the slow exec")
+	noZombies(c, b, 5*time.Second)
+}
+
+func stormOrder(c *integration.Case) {
+	const n = 64
+	b := c.Box(hostPid(orphans(n), gated("exec", "/slow.pid", "slow")))
+	b.Up()
+	pids := brood(c, b, n)
+	names := []string{"one", "two", "three"}
+	var victims []int
+	for _, id := range names {
+		victims = append(victims, b.MustExec(id, integration.IO{}, "sleep"))
+	}
+	slow := startAtGate(c, b, "slow", "slow")
+	killEach(pids)
+	for i, pid := range victims {
+		_ = unix.Kill(pid, unix.SIGKILL)
+		b.Gone(5*time.Second, names[i], pid)
+	}
+	for _, id := range names {
+		b.AwaitExit(5*time.Second, id)
+	}
+	var order []string
+	for _, e := range b.Daemon.Events() {
+		order = append(order, e.Exit.GetID())
+	}
+	if fmt.Sprint(order) != fmt.Sprint(names) {
+		c.Errorf("exits published in the order %v, want %v", order, names)
+	}
+	open(c, b.Fake.Gate("slow"))
+	c.Must(slow.Await(5*time.Second), "Start of the slow exec")
+}
+
+func stormDuringKillAll(c *integration.Case) {
+	b := c.Box(hostPid(orphans(stormSize), gated("kill", "", "kill")))
+	b.Up()
+	pids := brood(c, b, stormSize)
+	_ = unix.Kill(b.InitPid, unix.SIGKILL)
+	// A shim that kills the rest by other means is not at the gate.
+	_ = integration.Await(2*time.Second, "runc kill", func() bool { return b.Fake.Arrived("kill") > 0 })
+	killEach(pids)
+	// Half a storm is not enough: all have to be dead before runc ends.
+	c.Await(5*time.Second, "all orphans are dead", func() bool {
+		for _, p := range pids {
+			if integration.Alive(p) {
+				return false
+			}
+		}
+		return true
+	})
+	open(c, b.Fake.Gate("kill"))
+	b.AwaitExit(5*time.Second, b.ID)
+	noZombies(c, b, 5*time.Second)
+}
