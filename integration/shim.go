@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Start describes one start of a shim.
@@ -201,4 +203,21 @@ func (s *Shim) kill() {
 	for _, f := range s.logs {
 		_ = f.Close()
 	}
+}
+
+// Undrained counts the bytes that nobody has read from the log FIFOs.
+func (s *Shim) Undrained() int {
+	n := 0
+	for _, f := range s.logs {
+		raw, err := f.SyscallConn()
+		if err != nil {
+			continue
+		}
+		_ = raw.Control(func(fd uintptr) {
+			if waiting, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ); err == nil {
+				n += waiting
+			}
+		})
+	}
+	return n
 }

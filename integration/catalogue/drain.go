@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"time"
+
+	task "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"golang.org/x/sys/unix"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+// drainBound is how long a Delete may wait for output: upstream's latest
+// releases give it 10 s.
+const drainBound = 15 * time.Second
+
+func init() {
+	register(Check{
+		ID: "B12", Name: "exec's child keeps stdout open",
+		Incident: "containerd #2438, #2823, #3286: `sh -c 'daemon & echo ok'` hangs at its end",
+		Asserts:  "DeleteProcess returns in bounded time, and State answers meanwhile",
+		Run:      execChildHoldsStdout,
+	})
+	register(Check{
+		ID: "B13", Name: "slow reader of the output",
+		Incident: "containerd #12289, #3286, #10094: the end of a large output is missing",
+		Asserts:  "all 120000 bytes arrive when the client reads only after DeleteProcess has answered",
+		Run:      slowReader,
+	})
+	register(Check{
+		ID: "B14", Name: "Delete's deadline passes while output is held open",
+		Incident: "containerd #13377, #13378: bundle, cgroup and mount of a deleted container stay",
+		Asserts:  "runc delete is run all the same",
+		Run:      drainEatsDeadline,
+	})
+	register(Check{
+		ID: "B15", Name: "Delete repeated after the first caller gave up",
+		Incident: "containerd #9309, #8931, #11392: the task can never be removed, the shim leaks",
+		Asserts:  "the second Delete returns the exit status again, or NotFound",
+		Run:      deleteTwice,
+	})
+}
+
+func execChildHoldsStdout(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
+	b.MustExec("e", integration.IO{Stdout: out.Path, Stderr: errs.Path}, "echo:ok", "holdout:10m", "exit:0")
+	b.AwaitExit(5*time.Second, "e")
+	del := integration.Async("DeleteProcess", func() error {
+		_, err := b.Within(time.Minute).DeleteProcess("e")
+		return err
+	})
+	_, err := b.Within(prompt).State(b.ID)
+	c.Must(err, "State of init during DeleteProcess")
+	c.Must(del.Await(drainBound), "DeleteProcess")
+	if out.Text() != "ok\n" {
+		c.Errorf("stdout %q, want %q", out.Text(), "ok\n")
+	}
+}
+
+func slowReader(c *integration.Case) {
+	const n = 120000 // less than a pipe and a FIFO hold together
+	b := c.Box(integration.Options{})
+	b.Up()
+	out, errs := b.Stream("out").OpenOnly(), b.Stream("err").Read()
+	b.MustExec("e", integration.IO{Stdout: out.Path, Stderr: errs.Path}, "print:120000", "exit:0")
+	b.AwaitExit(5*time.Second, "e")
+	del := integration.Async("DeleteProcess", func() error {
+		_, err := b.Within(time.Minute).DeleteProcess("e")
+		return err
+	})
+	// A shim may also wait for the reader; then reading lets it go on.
+	waited := del.Await(drainBound) != nil
+	out.Read()
+	if waited {
+		c.Must(del.Await(drainBound), "DeleteProcess")
+	}
+	c.Await(10*time.Second, "the end of the output", out.Ended)
+	if err := out.Matches(n); err != nil {
+		c.Errorf("stdout: %v", err)
+	}
+}
+
+func drainEatsDeadline(c *integration.Case) {
+	// The child that holds the output belongs to runc, not to the
+	// container's cgroup, so that it survives whatever kills the container.
+	b := c.Box(hostPid(fakerunc.Rule{Verb: "create", Steps: []fakerunc.Step{{Op: fakerunc.Hold}, {Op: fakerunc.Real}}}))
+	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
+	r, err := b.CreateTask(b.CreateRequest(integration.IO{Stdout: out.Path, Stderr: errs.Path}))
+	c.Must(err, "Create")
+	_, err = b.Client.Start(b.ID)
+	c.Must(err, "Start")
+	c.Need(unix.Kill(int(r.GetPid()), unix.SIGKILL), "kill init")
+	b.AwaitExit(5*time.Second, b.ID)
+	_, err = b.Within(5 * time.Second).WithDeadline(1500 * time.Millisecond).Delete()
+	c.Logf("first Delete: %v", err)
+	c.Await(12*time.Second, "runc has deleted the container", func() bool { return !b.RuncHas() })
+}
+
+func deleteTwice(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("delete", "", "slow")}})
+	b.Up()
+	c.Must(b.Kill(b.ID, 9, false), "Kill")
+	b.AwaitExit(5*time.Second, b.ID)
+	first := integration.Async("first Delete", func() error {
+		_, err := b.Within(time.Minute).Delete()
+		return err
+	})
+	c.Await(5*time.Second, "runc delete runs", func() bool { return b.Fake.Arrived("slow") > 0 })
+	open(c, b.Fake.Gate("slow"))
+	// Its answer is lost on the way to a client that no longer waits.
+	_ = c.Prompt(first.Await(10 * time.Second))
+	second, err := b.Delete()
+	if err == nil {
+		sameExit(c, second, 137)
+		return
+	}
+	if code(err) != notFound {
+		c.Errorf("second Delete: %v, want the exit again or NotFound", c.Prompt(err))
+	}
+}
+
+func sameExit(c *integration.Case, d *task.DeleteResponse, status uint32) {
+	if d.GetExitStatus() != status || d.GetExitedAt().GetSeconds() <= 0 {
+		c.Errorf("Delete: status %d at %v, want %d at a real time", d.GetExitStatus(), d.GetExitedAt().AsTime(), status)
+	}
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"path/filepath"
+	"time"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+func init() {
+	register(Check{
+		ID: "B22", Name: "client's deadline passes during runc create",
+		Incident: "containerd #11674, #6860, #11037: a container nobody can delete, after kubelet cancelled",
+		Asserts:  "the container is either known and can be deleted, or gone from runc",
+		Run:      func(c *integration.Case) { abandonedCreate(c, false) },
+	})
+	register(Check{
+		ID: "B22b", Name: "client disconnects during runc create",
+		Incident: "containerd #11674, #10437: the same after a daemon restart",
+		Asserts:  "the container is either known and can be deleted, or gone from runc",
+		Run:      func(c *integration.Case) { abandonedCreate(c, true) },
+	})
+	register(Check{
+		ID: "B23", Name: "Create fails after runc create succeeded",
+		Incident: "containerd #11674: a living container that the shim denies",
+		Asserts:  "without a pid file Create fails, runc has no container, no process is left",
+		Run:      lateCreateFailure,
+	})
+	register(Check{
+		ID: "B24", Name: "Start of an exec fails after runc exec succeeded",
+		Incident: "same family as containerd #11674: a process that nobody can kill or wait for",
+		Asserts:  "without a pid file Start fails, the process is gone, Wait returns",
+		Run:      lateExecFailure,
+	})
+	register(Check{
+		ID: "B25", Name: "Create with FIFOs that nobody reads",
+		Incident: "containerd #2877, moby #38064: the client dies before it attaches, the shim hangs",
+		Asserts:  "Create answers within 5 s; if it fails, runc has no container",
+		Run:      createWithoutReader,
+	})
+	register(Check{
+		ID: "B25b", Name: "exec with FIFOs that nobody reads",
+		Incident: "containerd #2877: one exec without a client stalls every call for 30 s",
+		Asserts:  "State answers at once, Start within 5 s; if it fails, the process is gone",
+		Run:      execWithoutReader,
+	})
+}
+
+func abandonedCreate(c *integration.Case, disconnect bool) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "create", Steps: []fakerunc.Step{
+		{Op: fakerunc.Real}, {Op: fakerunc.Gate, Name: "slow"},
+	}}}})
+	client := b.Dial(integration.Daemon17)
+	if !disconnect {
+		client = client.WithDeadline(3 * time.Second)
+	}
+	create := integration.Async("Create", func() error {
+		_, err := client.CreateTask(b.CreateRequest(integration.IO{}))
+		return err
+	})
+	c.Await(3*time.Second, "runc create runs", func() bool { return b.Fake.Arrived("slow") > 0 })
+	if disconnect {
+		c.Need(client.Close(), "disconnect")
+	}
+	c.Logf("Create: %v", create.Await(15*time.Second))
+	pid := readPid(c, filepath.Join(b.Bundle, "init.pid"))
+	// A shim that kills its runc for this does so at once.
+	runc := b.Fake.Waiting("slow")[0]
+	if integration.Await(time.Second, "", func() bool { return !integration.Alive(runc) }) == nil {
+		c.Logf("runc create was killed")
+	}
+	open(c, b.Fake.Gate("slow"))
+	settled := func() bool {
+		if !b.RuncHas() && !integration.Alive(pid) {
+			return true
+		}
+		s, err := b.Within(prompt).State(b.ID)
+		return err == nil && s.GetStatus().String() == "CREATED"
+	}
+	c.Await(10*time.Second, "the container is known as CREATED, or gone (it is with runc, and the shim denies it)", settled)
+	if !b.RuncHas() {
+		return
+	}
+	_, err := b.Delete()
+	c.Must(err, "Delete of the created container")
+	c.Await(5*time.Second, "runc has deleted the container", func() bool { return !b.RuncHas() })
+	b.Gone(5*time.Second, "init", pid)
+}
+
+func lateCreateFailure(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "create", Steps: []fakerunc.Step{
+		{Op: fakerunc.Real}, {Op: fakerunc.Gate, Name: "look"}, {Op: fakerunc.PidFile},
+	}}}})
+	create := integration.Async("Create", func() error { return b.Create() })
+	c.Await(5*time.Second, "runc create has run", func() bool { return b.Fake.Arrived("look") > 0 })
+	pid := readPid(c, filepath.Join(b.Bundle, "init.pid"))
+	open(c, b.Fake.Gate("look"))
+	if c.Prompt(create.Await(10*time.Second)) == nil {
+		c.Errorf("Create succeeded without a pid file")
+	}
+	c.Await(5*time.Second, "runc has no container", func() bool { return !b.RuncHas() })
+	b.Gone(5*time.Second, "init", pid)
+}
+
+func lateExecFailure(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "exec", Steps: []fakerunc.Step{
+		{Op: fakerunc.Real}, {Op: fakerunc.Gate, Name: "look"}, {Op: fakerunc.PidFile},
+	}}}})
+	b.Up()
+	start := startAtGate(c, b, "e", "look", "sleep")
+	pid := readPid(c, filepath.Join(b.Bundle, "e.pid"))
+	open(c, b.Fake.Gate("look"))
+	if c.Prompt(start.Await(10*time.Second)) == nil {
+		c.Errorf("Start succeeded without a pid file")
+	}
+	b.Gone(5*time.Second, "the exec's process", pid)
+	_, err := b.Within(prompt).Wait("e")
+	c.Must(err, "Wait")
+}
+
+func createWithoutReader(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	out, errs := b.Stream("out"), b.Stream("err")
+	_, err := b.Within(5 * time.Second).CreateTask(b.CreateRequest(integration.IO{Stdout: out.Path, Stderr: errs.Path}))
+	if c.Prompt(err) != nil && b.RuncHas() {
+		c.Errorf("Create failed (%v) and left its container with runc", err)
+	}
+}
+
+func execWithoutReader(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "exec", Match: "/e.pid", Steps: []fakerunc.Step{
+		{Op: fakerunc.Real}, {Op: fakerunc.Gate, Name: "look"},
+	}}}})
+	b.Up()
+	out, errs := b.Stream("out"), b.Stream("err")
+	c.Must(b.Exec("e", integration.IO{Stdout: out.Path, Stderr: errs.Path}, "sleep"), "Exec")
+	start := integration.Async("Start", func() error {
+		_, err := b.Within(time.Minute).Start("e")
+		return err
+	})
+	c.Await(5*time.Second, "runc exec has run", func() bool { return b.Fake.Arrived("look") > 0 })
+	pid := readPid(c, filepath.Join(b.Bundle, "e.pid"))
+	open(c, b.Fake.Gate("look"))
+	// Any exit that the shim has to account for must get through meanwhile.
+	b.MustExec("other", integration.IO{}, "exit:0")
+	_, err := b.Within(prompt).State(b.ID)
+	c.Must(err, "State of init")
+	b.AwaitExit(5*time.Second, "other")
+	if err := c.Prompt(start.Await(5 * time.Second)); err != nil {
+		c.Logf("Start: %v", err)
+		b.Gone(5*time.Second, "the process of the failed exec", pid)
+	}
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+func init() {
+	register(Check{
+		ID: "B16", Name: "Kill of a finished exec whose pid is in use again",
+		Incident: "containerd #2832, #3366: a late docker exec kill ends a stranger",
+		Asserts:  "NotFound, and the process that has the pid now lives",
+		Run:      killReusedPid,
+	})
+	register(Check{
+		ID: "B17", Name: "exec gets the pid of a finished one",
+		Incident: "containerd #4023, moby #40514: the new exec hangs for ever, the old one exits twice",
+		Asserts:  "exactly one exit for each exec, with its own status, in six rounds",
+		Run:      pidReuse,
+	})
+	register(Check{
+		ID: "B18", Name: "restored container dies before runc restore returns",
+		Incident: "regression of containerd #3857: its exit is lost",
+		Asserts:  "TaskExit is published, Wait returns, State says STOPPED",
+		Run:      restoreExit,
+	})
+	register(Check{
+		ID: "B19", Name: "exec dies before runc exec returns",
+		Incident: "containerd #2826, #2970, #1452: `docker exec true` hangs",
+		Asserts:  "Start succeeds, the exit has the status and the pid, State says STOPPED and keeps the pid",
+		Run:      earlyExecExit,
+	})
+	register(Check{
+		ID: "B19b", Name: "init dies before runc start returns",
+		Incident: "containerd #2826, #8617",
+		Asserts:  "Start succeeds, the exit has the status, State says STOPPED and keeps the pid",
+		Run:      earlyInitExit,
+	})
+}
+
+func killReusedPid(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	pid := b.MustExec("e", integration.IO{}, "exit:0")
+	b.AwaitExit(5*time.Second, "e")
+	c.Await(5*time.Second, "the exec is reaped", func() bool { _, ok := integration.ReadProcess(pid); return !ok })
+	victim := c.ProcessWithPid(pid)
+	defer victim.Wait()         //nolint:errcheck // only to reap it
+	defer victim.Process.Kill() //nolint:errcheck // it may be what the shim has killed
+	wantCode(c, "Kill of a finished exec", b.Kill("e", 9, false), notFound)
+	c.Never(500*time.Millisecond, "a process that is not the container's was killed", func() bool { return !integration.Alive(pid) })
+}
+
+func pidReuse(c *integration.Case) {
+	const rounds = 6
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{}})
+	b.Up()
+	for i := range rounds {
+		old, fresh, gate := fmt.Sprintf("old%d", i), fmt.Sprintf("new%d", i), fmt.Sprintf("die%d", i)
+		pid := b.MustExec(old, integration.IO{}, "exit:0")
+		b.AwaitExit(5*time.Second, old)
+		c.Await(5*time.Second, "the old exec is reaped", func() bool { _, ok := integration.ReadProcess(pid); return !ok })
+		c.Need(b.Fake.Play(fakerunc.Rule{Verb: "exec", Match: "/" + fresh + ".pid", Steps: []fakerunc.Step{
+			{Op: fakerunc.Process, N: 5, Name: gate, Text: strconv.Itoa(pid)},
+		}}), "play")
+		if got := b.MustExec(fresh, integration.IO{}); got != pid {
+			c.Need(fmt.Errorf("%d, want %d", got, pid), "give the new exec the pid of the old one")
+		}
+		open(c, b.Fake.Gate(gate))
+		e := b.AwaitExit(5*time.Second, fresh)
+		if e.Exit.GetExitStatus() != 5 {
+			c.Errorf("exit of %s: status %d, want 5", fresh, e.Exit.GetExitStatus())
+		}
+		if n := len(b.Daemon.ExitsOf(old)); n != 1 {
+			c.Errorf("%d exits of %s, want 1", n, old)
+		}
+		_, err := b.Wait(fresh)
+		c.Must(err, "Wait of "+fresh)
+	}
+}
+
+func restoreExit(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "restore", Steps: []fakerunc.Step{
+		{Op: fakerunc.Process, N: 3, Name: "die"}, {Op: fakerunc.Gate, Name: "slow"},
+	}}}})
+	image := b.Path("image")
+	c.Need(os.Mkdir(image, 0o700), "make directory")
+	r := b.CreateRequest(integration.IO{})
+	r.Checkpoint = image
+	_, err := b.CreateTask(r)
+	c.Must(err, "Create from a checkpoint")
+	start := integration.Async("Start", func() error {
+		_, err := b.Within(time.Minute).Start(b.ID)
+		return err
+	})
+	c.Await(5*time.Second, "runc restore runs", func() bool { return b.Fake.Arrived("slow") > 0 })
+	pid := b.Fake.Spawned()[0]
+	open(c, b.Fake.Gate("die"))
+	// It is a child of the runtime here; that one ends without waiting for
+	// it, and the shim gets a child that is dead already.
+	b.Gone(5*time.Second, "the restored init", pid)
+	open(c, b.Fake.Gate("slow"))
+	c.Must(start.Await(10*time.Second), "Start")
+	e := b.AwaitExit(5*time.Second, b.ID)
+	if e.Exit.GetExitStatus() != 3 || int(e.Exit.GetPid()) != pid {
+		c.Errorf("exit: pid %d status %d, want pid %d status 3", e.Exit.GetPid(), e.Exit.GetExitStatus(), pid)
+	}
+	_, err = b.Within(prompt).Wait(b.ID)
+	c.Must(err, "Wait")
+	stopped(c, b, b.ID, pid)
+}
+
+// stopped checks that a finished process keeps its pid in State.
+func stopped(c *integration.Case, b *integration.Box, id string, pid int) {
+	s, err := b.Within(prompt).State(id)
+	c.Must(err, "State of "+id)
+	if s.GetStatus().String() != "STOPPED" || int(s.GetPid()) != pid {
+		c.Errorf("State of %s: %v, pid %d, want STOPPED, pid %d", id, s.GetStatus(), s.GetPid(), pid)
+	}
+}
+
+func earlyExecExit(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "exec", Steps: []fakerunc.Step{
+		{Op: fakerunc.Real}, {Op: fakerunc.Gate, Name: "slow"},
+	}}}})
+	b.Up()
+	start := startAtGate(c, b, "e", "slow", "exit:7")
+	pid := readPid(c, filepath.Join(b.Bundle, "e.pid"))
+	c.Await(5*time.Second, "the exec is dead and reaped", func() bool { _, ok := integration.ReadProcess(pid); return !ok })
+	open(c, b.Fake.Gate("slow"))
+	c.Must(start.Await(10*time.Second), "Start")
+	e := b.AwaitExit(5*time.Second, "e")
+	if e.Exit.GetExitStatus() != 7 || int(e.Exit.GetPid()) != pid {
+		c.Errorf("exit: pid %d status %d, want pid %d status 7", e.Exit.GetPid(), e.Exit.GetExitStatus(), pid)
+	}
+	stopped(c, b, "e", pid)
+}
+
+func readPid(c *integration.Case, path string) int {
+	data, err := os.ReadFile(path)
+	c.Need(err, "read pid file")
+	pid, err := strconv.Atoi(string(data))
+	c.Need(err, "read pid file")
+	return pid
+}
+
+func earlyInitExit(c *integration.Case) {
+	b := c.Box(integration.Options{
+		Container: integration.Container{Args: []string{"exit:9"}},
+		Fake:      []fakerunc.Rule{{Verb: "start", Steps: []fakerunc.Step{{Op: fakerunc.Real}, {Op: fakerunc.Gate, Name: "slow"}}}},
+	})
+	c.Must(b.Create(), "Create")
+	start := integration.Async("Start", func() error {
+		_, err := b.Within(time.Minute).Start(b.ID)
+		return err
+	})
+	c.Await(5*time.Second, "runc start runs", func() bool { return b.Fake.Arrived("slow") > 0 })
+	b.Gone(5*time.Second, "init", b.InitPid)
+	open(c, b.Fake.Gate("slow"))
+	c.Must(start.Await(10*time.Second), "Start")
+	if e := b.AwaitExit(5*time.Second, b.ID); e.Exit.GetExitStatus() != 9 {
+		c.Errorf("exit: status %d, want 9", e.Exit.GetExitStatus())
+	}
+	stopped(c, b, b.ID, b.InitPid)
+}

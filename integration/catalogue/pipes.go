@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"strings"
+	"time"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+func init() {
+	for id, set := range map[string]string{"B26": "stdout", "B26b": "stderr", "B26c": "stdin"} {
+		register(Check{
+			ID: id, Name: "only " + set + " is given",
+			Incident: "no public thread: Create fails after the container exists, or hangs",
+			Asserts:  "Create succeeds, the other streams are /dev/null",
+			Run:      func(c *integration.Case) { oneStream(c, set) },
+		})
+	}
+	register(Check{
+		ID: "B27", Name: "runc create writes 200 kB",
+		Incident: "containerd #4434, runc #2530: a chatty hook deadlocks Create",
+		Asserts:  "Create succeeds and the bytes reach the container's stderr",
+		Run:      chattyCreate,
+	})
+	register(Check{
+		ID: "B27b", Name: "runc exec writes 200 kB",
+		Incident: "containerd #4434, runc #2530",
+		Asserts:  "Start succeeds and the bytes reach the exec's stderr",
+		Run:      chattyExec,
+	})
+	register(Check{
+		ID: "B28", Name: "a child of runc create keeps its output open",
+		Incident: "containerd #4434: a hook's background process delays Create of a tty container as long as it lives",
+		Asserts:  "Create answers when runc has ended",
+		Run:      func(c *integration.Case) { inheritedPipe(c, "create") },
+	})
+	register(Check{
+		ID: "B28b", Name: "a child of runc start keeps its output open",
+		Incident: "containerd #4434: the same for Start",
+		Asserts:  "Start answers when runc has ended",
+		Run:      func(c *integration.Case) { inheritedPipe(c, "start") },
+	})
+	register(Check{
+		ID: "B28c", Name: "a child of runc kill keeps its output open",
+		Incident: "containerd #4434: the same for Kill",
+		Asserts:  "Kill answers when runc has ended",
+		Run:      func(c *integration.Case) { inheritedPipe(c, "kill") },
+	})
+}
+
+func oneStream(c *integration.Case, set string) {
+	b := c.Box(integration.Options{Container: integration.Container{Args: []string{"echo:out", "eprint:err", "fds", "sleep"}}})
+	s := b.Stream(set)
+	io := integration.IO{}
+	switch set {
+	case "stdout":
+		io.Stdout = s.Read().Path
+	case "stderr":
+		io.Stderr = s.Read().Path
+	case "stdin":
+		io.Stdin = s.Write("").Path
+	}
+	_, err := b.CreateTask(b.CreateRequest(io))
+	c.Must(err, "Create")
+	_, err = b.Client.Start(b.ID)
+	c.Must(err, "Start")
+	want := map[string]string{"stdout": "out\n", "stderr": "err\n", "stdin": ""}[set]
+	c.Await(5*time.Second, "the stream has "+strings.TrimSpace(want), func() bool { return strings.HasPrefix(s.Text(), want) })
+}
+
+const chatter = 200000
+
+func chattyCreate(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "create", Steps: []fakerunc.Step{{Op: fakerunc.Stderr, N: chatter}, {Op: fakerunc.Real}}}}})
+	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
+	_, err := b.CreateTask(b.CreateRequest(integration.IO{Stdout: out.Path, Stderr: errs.Path}))
+	c.Must(err, "Create")
+	c.Await(5*time.Second, "runc's output is on stderr", func() bool { return strings.Count(errs.Text(), "e") >= chatter })
+}
+
+func chattyExec(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "exec", Steps: []fakerunc.Step{{Op: fakerunc.Stderr, N: chatter}, {Op: fakerunc.Real}}}}})
+	b.Up()
+	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
+	b.MustExec("e", integration.IO{Stdout: out.Path, Stderr: errs.Path}, "sleep")
+	c.Await(5*time.Second, "runc's output is on stderr", func() bool { return strings.Count(errs.Text(), "e") >= chatter })
+}
+
+func inheritedPipe(c *integration.Case, verb string) {
+	o := integration.Options{Fake: []fakerunc.Rule{{Verb: verb, Steps: []fakerunc.Step{{Op: fakerunc.Hold}, {Op: fakerunc.Real}}}}}
+	o.Container.Terminal = true
+	b := c.Box(o)
+	in, out := b.Stream("in").Write(""), b.Stream("out").Read()
+	_, err := b.CreateTask(b.CreateRequest(integration.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}))
+	c.Must(err, "Create")
+	_, err = b.Client.Start(b.ID)
+	c.Must(err, "Start")
+	c.Must(b.Kill(b.ID, 9, false), "Kill")
+	b.AwaitExit(5*time.Second, b.ID)
+}

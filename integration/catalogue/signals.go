@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim/integration"
+)
+
+func init() {
+	register(Check{
+		ID: "B29", Name: "nobody reads the log FIFO",
+		Incident: "containerd #4509, #4546, #3275: every container goes deaf after some hours",
+		Asserts:  "after 40 stack dumps in debug mode exits are still published and State answers",
+		Run:      logFifoFull,
+	})
+	register(Check{
+		ID: "B30", Name: "SIGTERM",
+		Incident: "moby #41831, containerd #5828: the container runs on without a shim",
+		Asserts:  "the shim exits with 0 within 10 s, the container is dead and gone from runc",
+		Run:      func(c *integration.Case) { sigterm(c, false) },
+	})
+	register(Check{
+		ID: "B30b", Name: "SIGTERM while a Wait is open",
+		Incident: "moby #41831: the shim hangs for ever",
+		Asserts:  "the same, and the Wait ends",
+		Run:      func(c *integration.Case) { sigterm(c, true) },
+	})
+	register(Check{
+		ID: "B31", Name: "SIGHUP, SIGQUIT, SIGUSR2, SIGALRM, SIGPIPE",
+		Incident: "containerd #13849: an operator's SIGHUP took the node down",
+		Asserts:  "the shim lives and answers after each",
+		Run:      harmlessSignals,
+	})
+}
+
+func logFifoFull(c *integration.Case) {
+	g := integration.Daemon141
+	b := c.Box(integration.Options{Generation: &g, Debug: true, Undrained: true})
+	b.Up()
+	for i := range 40 {
+		before := b.Shim.Undrained()
+		c.Need(unix.Kill(b.Shim.Pid, unix.SIGUSR1), "signal the shim")
+		// A dump grows the FIFO unless it is full or not used.
+		_ = integration.Await(100*time.Millisecond, "", func() bool { return b.Shim.Undrained() > before })
+		if i%10 == 9 {
+			c.Logf("after %d dumps %d bytes wait in the log FIFOs", i+1, b.Shim.Undrained())
+		}
+	}
+	b.MustExec("e", integration.IO{}, "exit:0")
+	b.AwaitExit(10*time.Second, "e")
+	_, err := b.Within(prompt).State(b.ID)
+	c.Must(err, "State")
+}
+
+func sigterm(c *integration.Case, waiting bool) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	var wait *integration.Pending
+	if waiting {
+		wait = integration.Async("Wait", func() error {
+			_, err := b.Within(time.Minute).Wait(b.ID)
+			return err
+		})
+		// Requests of one connection are read in order: the answer to the
+		// second says that the first has been read.
+		_, err := b.ShimInfo()
+		c.Must(err, "ShimInfo")
+	}
+	c.Need(unix.Kill(b.Shim.Pid, unix.SIGTERM), "signal the shim")
+	status, err := b.Shim.ExitCode(10 * time.Second)
+	c.Must(err, "SIGTERM")
+	if status != 0 {
+		c.Errorf("exit status %d, want 0", status)
+	}
+	b.Gone(5*time.Second, "init", b.InitPid)
+	if b.RuncHas() {
+		c.Errorf("runc still has the container")
+	}
+	if waiting {
+		_ = c.Prompt(wait.Await(5 * time.Second)) // answered or closed
+	}
+}
+
+func harmlessSignals(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR2, unix.SIGALRM, unix.SIGPIPE} {
+		c.Need(unix.Kill(b.Shim.Pid, s), "signal the shim")
+		c.Await(5*time.Second, unix.SignalName(s)+" is delivered", func() bool { return !pending(b.Shim.Pid, s) })
+		// The Go runtime prints stacks before it dies of SIGQUIT.
+		if integration.Await(300*time.Millisecond, "", func() bool { return !integration.Alive(b.Shim.Pid) }) == nil {
+			c.Fatalf("%s ends the shim", unix.SignalName(s))
+		}
+		lives(c, b)
+	}
+	_, err := b.Within(prompt).State(b.ID)
+	c.Must(err, "State")
+}
+
+// pending tells whether the kernel still holds the signal for the process.
+func pending(pid int, s unix.Signal) bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(data)) {
+		if mask, ok := strings.CutPrefix(line, "ShdPnd:"); ok {
+			bits, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+			return err == nil && bits&(1<<(uint(s)-1)) != 0
+		}
+	}
+	return false
+}
