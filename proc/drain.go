@@ -119,7 +119,7 @@ func (p *processIO) enforce(deletedAt time.Time) {
 // abort undoes openIO: the process will never be. What the runtime wrote still
 // reaches the client.
 func (p *processIO) abort() {
-	_ = p.CloseAfterStart() // closes files, always nil
+	p.startOver()
 	p.aborted.fire()
 	if p.console != nil {
 		p.console.close()

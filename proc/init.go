@@ -133,18 +133,11 @@ func launch(ctx context.Context, r *reaper.Reaper, io *processIO, pidFile string
 	}
 	ticket := r.Begin()
 	defer ticket.Close()
-	err := start(ctx)
-	_ = io.CloseAfterStart() // where go-runc has not: a terminal, a failed start
-	if io.console != nil {
-		defer io.console.closeSocket()
-	}
-	var startErr error
-	if err != nil {
-		startErr = err
-	}
+	defer io.startOver()
+	startErr := start(ctx)
 	pid, since, err := readPidFile(pidFile)
 	if err != nil {
-		return nil, errorOr(startErr, err)
+		return findStray(ticket, io), errorOr(startErr, err)
 	}
 	child, err := ticket.Claim(pid, since)
 	if err != nil {

@@ -59,7 +59,7 @@ func startLogger(t target, c ioConfig, childEnds bool) (_ *logger, err error) {
 			if err := setBlocking(shim); err != nil {
 				return nil, internalf("open logger: %w", err)
 			}
-			own(shim, c)
+			chown(shim, c)
 		}
 		*w = shim
 		files = append(files, child)

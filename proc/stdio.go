@@ -11,6 +11,7 @@ import (
 	"containerd-shim/reaper"
 
 	runc "github.com/containerd/go-runc"
+	"golang.org/x/sys/unix"
 )
 
 // processIO is the open stdio of one process: the shim's ends of what the
@@ -19,6 +20,9 @@ type processIO struct {
 	// child holds what the runtime gets as its, and so the process's, stdin,
 	// stdout and stderr; closed once the runtime was started.
 	child [3]*os.File
+	// null is /dev/null, for the streams that the process lacks; open until
+	// the start is over.
+	null *os.File
 	// console is set instead for a terminal.
 	console *console
 	log     *logger
@@ -29,6 +33,9 @@ type processIO struct {
 	drained chan struct{}
 	outputs sync.WaitGroup // one for each output that is not drained
 	input   *input         // nil without one; set before any other goroutine sees p
+	// pipes are the inodes of the child's ends: who has them as stdio is the
+	// process, or its child.
+	pipes map[uint64]bool
 
 	mu     sync.Mutex
 	inPump *pump    // guarded by mu
@@ -68,7 +75,7 @@ type ioConfig struct {
 func openIO(c ioConfig) (_ *processIO, err error) {
 	p := &processIO{
 		exited: newOneShot(), deleted: newOneShot(), aborted: newOneShot(),
-		drained: make(chan struct{}),
+		drained: make(chan struct{}), pipes: make(map[uint64]bool),
 	}
 	defer func() {
 		if err != nil {
@@ -107,7 +114,7 @@ func (p *processIO) openPipes(c ioConfig, t target) error {
 			return internalf("open input: %w", err)
 		}
 		p.child[0] = child
-		own(child, c)
+		p.own(child, c)
 		p.startInput(c, shim, true, func() { _ = shim.Close() }) // the process sees the end
 	}
 	if t.scheme == schemeBinary {
@@ -130,7 +137,7 @@ func (p *processIO) openPipes(c ioConfig, t target) error {
 			}
 		}
 	}
-	return p.fillWithNull()
+	return p.openNull()
 }
 
 func (p *processIO) pipeOutput(c ioConfig, path string, fd int) error {
@@ -144,7 +151,7 @@ func (p *processIO) pipeOutput(c ioConfig, path string, fd int) error {
 		return internalf("open output: %w", err)
 	}
 	p.child[fd] = child
-	own(child, c)
+	p.own(child, c)
 	p.startOutput(newPump(shim, out.w, out.fifo), out, func() { _ = shim.Close() }) // the last holder's writes fail
 	return nil
 }
@@ -190,25 +197,42 @@ func (p *processIO) startOutput(pump *pump, out *output, ended func()) {
 	}()
 }
 
-// fillWithNull gives the process /dev/null for every stream that it lacks,
-// open for reading and writing: a write must not fail.
-func (p *processIO) fillWithNull() error {
-	for i, f := range p.child {
-		if f != nil {
-			continue
+// openNull opens what the process gets for every stream that it lacks, for
+// reading and writing: a write must not fail.
+func (p *processIO) openNull() (err error) {
+	for _, f := range p.child {
+		if f == nil && p.null == nil {
+			if p.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+				return internalf("open stdio: %w", err)
+			}
 		}
-		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-		if err != nil {
-			return internalf("open stdio: %w", err)
-		}
-		p.child[i] = null
 	}
 	return nil
 }
 
-// own gives a pipe to the user that the container's root is mapped to. Both
-// ends share one inode.
-func own(f *os.File, c ioConfig) {
+// startOver is called when the runtime has returned and its process is known.
+func (p *processIO) startOver() {
+	_ = p.CloseAfterStart() // where go-runc has not: a terminal, a failed start; always nil
+	if p.null != nil {
+		_ = p.null.Close() // nothing was written here
+		p.null = nil
+	}
+	if p.console != nil {
+		p.console.closeSocket()
+	}
+}
+
+// own notes whose pipe this is and gives it to the user that the container's
+// root is mapped to. Both ends share one inode.
+func (p *processIO) own(f *os.File, c ioConfig) {
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) == nil {
+		p.pipes[st.Ino] = true
+	}
+	chown(f, c)
+}
+
+func chown(f *os.File, c ioConfig) {
 	if c.uid != 0 || c.gid != 0 {
 		_ = f.Chown(c.uid, c.gid) // without it the process cannot reopen /dev/stdout, no more
 	}
@@ -221,7 +245,13 @@ func (p *processIO) Set(cmd *exec.Cmd) {
 	if p.console != nil {
 		return // stdio comes over the console socket
 	}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.child[0], p.child[1], p.child[2]
+	files := p.child
+	for i, f := range files {
+		if f == nil {
+			files[i] = p.null
+		}
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[1], files[2]
 }
 
 // CloseAfterStart closes the child's ends, which the runtime has now.
