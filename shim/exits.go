@@ -15,28 +15,22 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-const (
-	// lastExecWait bounds how long the container's exit is held back for
-	// execs that are on their way or dying.
-	lastExecWait = 10 * time.Second
-	// replyWait bounds how long an exit is held back for the reply to the
-	// Start that made the process.
-	replyWait = 30 * time.Second
-)
+// lastExecWait bounds how long the container's exit is held back for execs
+// that are on their way or dying.
+const lastExecWait = 10 * time.Second
 
-// watchExec records and publishes the exit of one exec. replied is closed when
-// the handler of its Start has returned.
-func (s *Supervisor) watchExec(p *proc.Exec, t *tenant, child *reaper.Child, replied <-chan struct{}) {
+// watchExec records and publishes the exit of one exec.
+func (s *Supervisor) watchExec(p *proc.Exec, t *tenant, child *reaper.Child) {
 	e := child.Exit()
 	p.RecordExit(e)
-	waitFor(replied, replyWait)
+	s.awaitReply(p.ID())
 	s.publishExit(p.ID(), e)
 	s.settle(t)
 }
 
 // watchInit records and publishes the exit of the container's first process,
 // after whatever else was in the container.
-func (s *Supervisor) watchInit(p *proc.Init, child *reaper.Child, replied <-chan struct{}) {
+func (s *Supervisor) watchInit(p *proc.Init, child *reaper.Child) {
 	e := child.Exit()
 	was := p.RecordExit(e)
 	others := s.lastDays()
@@ -50,7 +44,7 @@ func (s *Supervisor) watchInit(p *proc.Init, child *reaper.Child, replied <-chan
 	for _, t := range others {
 		waitFor(t.settled, time.Until(deadline))
 	}
-	waitFor(replied, replyWait)
+	s.awaitReply(p.ID())
 	s.publishExit(p.ID(), e)
 	close(s.exitQueued)
 }

@@ -134,6 +134,7 @@ func (s *Service) CloseIO(_ context.Context, r *api.CloseIORequest) (*emptypb.Em
 
 // State answers from memory.
 func (s *Service) State(_ context.Context, r *api.StateRequest) (*api.StateResponse, error) {
+	s.sup.notice(r.ID)
 	p, err := s.sup.find(r.ID)
 	if err != nil {
 		return nil, err

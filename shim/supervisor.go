@@ -33,6 +33,7 @@ type Supervisor struct {
 	deleted  *proc.Snapshot        // guarded by mu; the answer to Delete, once it succeeded
 	execs    map[string]*proc.Exec // guarded by mu
 	tenants  map[*tenant]struct{}  // guarded by mu; execs that have begun and not ended
+	replies  map[string]*reply     // guarded by mu; by process id, see reply
 	dying    bool                  // guarded by mu; init has exited, or the shim shall
 }
 
@@ -60,6 +61,7 @@ func NewSupervisor(env *proc.Env, outbox *Outbox) *Supervisor {
 	return &Supervisor{
 		env: env, outbox: outbox, exitQueued: make(chan struct{}),
 		execs: make(map[string]*proc.Exec), tenants: make(map[*tenant]struct{}),
+		replies: make(map[string]*reply),
 	}
 }
 
@@ -133,8 +135,7 @@ func (s *Supervisor) Create(ctx context.Context, c proc.InitConfig) (int, error)
 	s.creating, s.id = true, c.ID
 	s.mu.Unlock()
 
-	replied := make(chan struct{})
-	defer close(replied)
+	defer close(s.beginReply(c.ID).sent)
 	p := proc.NewInit(s.env, c)
 	err := s.env.Detach(ctx, func(ctx context.Context) error {
 		err := p.Create(ctx)
@@ -145,7 +146,7 @@ func (s *Supervisor) Create(ctx context.Context, c proc.InitConfig) (int, error)
 		}
 		s.mu.Unlock()
 		if child := p.Child(); err == nil && child != nil {
-			go s.watchInit(p, child, replied)
+			go s.watchInit(p, child)
 		}
 		return err
 	})
@@ -179,22 +180,21 @@ func (s *Supervisor) Exec(id string, stdio proc.Stdio, spec []byte) error {
 
 // Start runs the container's process or an exec, and returns its pid.
 func (s *Supervisor) Start(ctx context.Context, id string) (int, error) {
-	replied := make(chan struct{})
-	defer close(replied)
 	p, err := s.find(id)
 	if err != nil {
 		return 0, err
 	}
+	defer close(s.beginReply(id).sent)
 	switch p := p.(type) {
 	case *proc.Init:
-		err = p.Start(ctx, func(c *reaper.Child) { go s.watchInit(p, c, replied) })
+		err = p.Start(ctx, func(c *reaper.Child) { go s.watchInit(p, c) })
 	case *proc.Exec:
-		err = s.startExec(ctx, p, replied)
+		err = s.startExec(ctx, p)
 	}
 	return p.Snapshot().Pid, err
 }
 
-func (s *Supervisor) startExec(ctx context.Context, p *proc.Exec, replied <-chan struct{}) error {
+func (s *Supervisor) startExec(ctx context.Context, p *proc.Exec) error {
 	t := &tenant{settled: make(chan struct{})}
 	s.mu.Lock()
 	if s.dying {
@@ -214,7 +214,7 @@ func (s *Supervisor) startExec(ctx context.Context, p *proc.Exec, replied <-chan
 			if dying {
 				return errContainerDead()
 			}
-			go s.watchExec(p, t, c, replied)
+			go s.watchExec(p, t, c)
 			return nil
 		},
 		Failed: func() { s.settle(t) },
@@ -308,6 +308,7 @@ func (s *Supervisor) DeleteExec(ctx context.Context, id string) (proc.Snapshot, 
 		defer s.mu.Unlock()
 		if s.execs[id] == p {
 			delete(s.execs, id)
+			delete(s.replies, id)
 		}
 	})
 }
