@@ -54,8 +54,15 @@ func (p *Exec) Start(ctx context.Context, hooks StartHooks) error {
 		hooks.Failed()
 		return err
 	}
+	started, err := p.init.starts.enter(ctx)
+	if err != nil {
+		p.gate.leave()
+		hooks.Failed()
+		return fmt.Errorf("wait for other starts: %w", err)
+	}
 	return detach(ctx, p.env.Context, func(ctx context.Context) error {
 		defer p.gate.leave()
+		defer started()
 		err := p.ask(WantStart)
 		if err == nil {
 			p.renewLife()

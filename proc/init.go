@@ -41,6 +41,7 @@ type Init struct {
 	config  InitConfig
 	runtime Runtime
 	rootfs  *rootfs
+	starts  admission // of execs
 	// sharedPids tells that the container's processes may outlive its init.
 	sharedPids bool
 }
@@ -52,6 +53,7 @@ func NewInit(env *Env, c InitConfig) *Init {
 		config:  c,
 		runtime: env.NewRuntime(c.Runtime),
 		rootfs:  newRootfs(c.Bundle, c.Rootfs),
+		starts:  newAdmission(),
 	}
 }
 

@@ -37,6 +37,9 @@ var (
 // service 90 seconds.
 const shutdownTimeout = 30 * time.Second
 
+// The main goroutine keeps the main thread, so that shedThreads never ends it.
+func init() { runtime.LockOSThread() }
+
 func main() {
 	o, err := parseFlags(os.Args[1:], os.LookupEnv)
 	switch {
