@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemons
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	cgroupRoot = "/sys/fs/cgroup"
+	// runcRoot and socketRoot are constants of containerd, whatever its state directory is.
+	runcRoot   = "/run/containerd/runc"
+	socketRoot = "/run/containerd/s"
+	// settleLimit is how long daemons and shims get to finish their own cleaning.
+	settleLimit = 10 * time.Second
+)
+
+// Leftover is one thing of a Rig that outlived its container.
+type Leftover struct {
+	Kind string // process, mount, cgroup, fifo, state, socket, file
+	Path string // its path, or the pid
+	Note string // the command line of a process
+}
+
+func (l Leftover) String() string { return strings.TrimSpace(l.Kind + " " + l.Path + " " + l.Note) }
+
+// Leftovers lists what exists of this Rig besides its daemons and the direct
+// children of this process. With no container left it must be empty. It finds
+// things by the Rig's directory and cgroup, never by a program's name.
+func (r *Rig) Leftovers() ([]Leftover, error) {
+	var all []Leftover
+	var errs []error
+	for _, find := range []func() ([]Leftover, error){
+		r.processes, r.mounts, r.cgroups, r.fifos, r.states, r.sockets, r.tempFiles,
+	} {
+		found, err := find()
+		all = append(all, found...)
+		errs = append(errs, err)
+	}
+	return all, errors.Join(errs...)
+}
+
+// settled waits until nothing is left, and returns what still is at the end.
+func (r *Rig) settled() (left []Leftover, err error) {
+	waitFor(settleLimit, func() bool {
+		left, err = r.Leftovers()
+		return err == nil && len(left) == 0
+	})
+	return left, err
+}
+
+func (r *Rig) processes() ([]Leftover, error) {
+	pids, err := allPids()
+	if err != nil {
+		return nil, err
+	}
+	var found []Leftover
+	for _, pid := range pids {
+		if pid == os.Getpid() || parent(pid) == os.Getpid() {
+			continue
+		}
+		line := cmdline(pid)
+		if strings.Contains(line, r.Dir) || inCgroup(pid, r.Name) {
+			found = append(found, Leftover{"process", strconv.Itoa(pid), line})
+		}
+	}
+	return found, nil
+}
+
+func (r *Rig) mounts() ([]Leftover, error) {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	var found []Leftover
+	for _, line := range strings.Split(string(data), "\n") {
+		f := strings.Fields(line)
+		if len(f) > 4 && strings.HasPrefix(f[4], r.Dir+"/") && f[4] != r.path("docker", "root") {
+			found = append(found, Leftover{Kind: "mount", Path: f[4]})
+		}
+	}
+	return found, nil
+}
+
+// cgroups finds the children of /NAME and /NAME/docker in every hierarchy;
+// those two themselves are never removed by anybody but purge.
+func (r *Rig) cgroups() ([]Leftover, error) {
+	var found []Leftover
+	for _, pattern := range []string{filepath.Join(cgroupRoot, "*", r.Name, "*"), filepath.Join(cgroupRoot, "*", r.Name, "docker", "*")} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range paths {
+			if info, err := os.Stat(p); err == nil && info.IsDir() && filepath.Base(p) != "docker" {
+				found = append(found, Leftover{Kind: "cgroup", Path: p})
+			}
+		}
+	}
+	return found, nil
+}
+
+// fifos looks where daemon and shim make them; ctr's own are elsewhere.
+func (r *Rig) fifos() ([]Leftover, error) {
+	var found []Leftover
+	for _, root := range []string{r.path("state"), r.path("root", Runtime), r.path("docker", "exec")} {
+		err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // removed while we looked
+			}
+			if err == nil && d.Type() == fs.ModeNamedPipe {
+				found = append(found, Leftover{Kind: "fifo", Path: p})
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// states finds runc's state directories and the shims' bundles and work directories.
+func (r *Rig) states() ([]Leftover, error) {
+	var found []Leftover
+	for _, pattern := range []string{
+		filepath.Join(runcRoot, r.Name, "*"),
+		r.path("docker", "exec", "runtime-*", dockerNamespace, "*"),
+		r.path("state", Runtime, "*", "*"),
+		r.path("root", Runtime, "*", "*"),
+	} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range paths {
+			found = append(found, Leftover{Kind: "state", Path: p})
+		}
+	}
+	return found, nil
+}
+
+func (r *Rig) sockets() ([]Leftover, error) {
+	var found []Leftover
+	for id, ns := range r.known() {
+		p := r.socket(ns, id)
+		if _, err := os.Lstat(p); err == nil {
+			found = append(found, Leftover{Kind: "socket", Path: p})
+		}
+	}
+	return found, nil
+}
+
+// socket is where containerd 1.3.9 and later listens on a shim's behalf.
+func (r *Rig) socket(namespace, id string) string {
+	sum := sha256.Sum256([]byte(filepath.Join(r.Address(), namespace, id)))
+	return filepath.Join(socketRoot, hex.EncodeToString(sum[:]))
+}
+
+// tempFiles lists TMPDIR of containerd, and so of its shims and of runc.
+func (r *Rig) tempFiles() ([]Leftover, error) {
+	entries, err := os.ReadDir(r.path("tmp"))
+	if err != nil {
+		return nil, err
+	}
+	var found []Leftover
+	for _, e := range entries {
+		found = append(found, Leftover{Kind: "file", Path: r.path("tmp", e.Name())})
+	}
+	return found, nil
+}
+
+// purge removes by force what is left, then the directory. It refuses to remove
+// a directory below which something is still mounted.
+func (r *Rig) purge() error {
+	var errs []error
+	for round := 0; round < 5; round++ {
+		found, err := r.processes()
+		errs = append(errs, err)
+		for _, l := range found {
+			pid, _ := strconv.Atoi(l.Path) // made by Itoa
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		if len(found) == 0 {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	mounts, err := r.mounts()
+	errs = append(errs, err)
+	_ = syscall.Unmount(r.path("docker", "root"), syscall.MNT_DETACH) // EINVAL when it is none
+	for i := len(mounts) - 1; i >= 0; i-- {
+		_ = syscall.Unmount(mounts[i].Path, syscall.MNT_DETACH) // judged by the next census
+	}
+	errs = append(errs, r.purgeCgroups())
+	for id, ns := range r.known() {
+		_ = os.Remove(r.socket(ns, id)) // mostly not there
+	}
+	errs = append(errs, os.RemoveAll(filepath.Join(runcRoot, r.Name)))
+	if mounts, err = r.mounts(); len(mounts) > 0 || err != nil {
+		return errors.Join(append(errs, err, fmt.Errorf("%s kept: %d mounts below it", r.Dir, len(mounts)))...)
+	}
+	return errors.Join(append(errs, os.RemoveAll(r.Dir))...)
+}
+
+// purgeCgroups removes /NAME of every hierarchy, deepest directory first.
+func (r *Rig) purgeCgroups() error {
+	roots, err := filepath.Glob(filepath.Join(cgroupRoot, "*", r.Name))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, root := range roots {
+		var dirs []string
+		_ = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				dirs = append(dirs, p)
+			}
+			return nil // a vanished directory needs no removal
+		})
+		sort.Sort(sort.Reverse(sort.StringSlice(dirs)))
+		for _, d := range dirs {
+			if err := os.Remove(d); err != nil && !os.IsNotExist(err) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}

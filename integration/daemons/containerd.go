@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemons
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	containerdBinary = "/usr/bin/containerd"
+	ctrBinary        = "/usr/bin/ctr"
+)
+
+// The CRI plugin is off because its own sandbox images and sockets play no part
+// here. oom_score 0 is the only one that a root without CAP_SYS_RESOURCE may set.
+const containerdConfig = `version = 2
+root = %[1]q
+state = %[2]q
+oom_score = 0
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = %[3]q
+[debug]
+  level = "debug"
+[plugins."io.containerd.internal.v1.opt"]
+  path = %[4]q
+[plugins."io.containerd.runtime.v1.linux"]
+  shim = %[5]q
+  runtime = "runc"
+`
+
+// recorder stands where the daemon's own binary was: it notes its arguments and
+// becomes the real one.
+const recorder = `#!/bin/sh
+printf '%%s\n' "$*" >> %[1]s
+exec %[2]s "$@"
+`
+
+// StartContainerd starts the Rig's containerd, the first time and again after
+// it was stopped, and imports the image on the first.
+func (r *Rig) StartContainerd(ctx context.Context) error {
+	first := false
+	config := r.path("containerd.toml")
+	if _, err := os.Stat(config); err != nil {
+		first = true
+		text := fmt.Sprintf(containerdConfig, r.path("root"), r.path("state"), r.Address(), r.path("opt"), r.Bin)
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			return err
+		}
+		if err := copyFile(containerdBinary, r.path("bin", "containerd.real")); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(r.self()); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	if err := os.Link(r.path("bin", "containerd.real"), r.self()); err != nil {
+		return err
+	}
+	log := r.path("containerd.log")
+	begin := size(log)
+	cmd := exec.Command(r.self(), "-c", config)
+	cmd.Dir = r.Dir
+	cmd.Env = append(withoutEnv(os.Environ(), "XDG_RUNTIME_DIR", "NOTIFY_SOCKET", "TMPDIR"), "TMPDIR="+r.path("tmp"))
+	d, err := startDaemon(cmd, log)
+	if err != nil {
+		return err
+	}
+	r.containerd = d
+	// The first log line comes after Go has read /proc/self/exe and before
+	// any socket is served: the recorder misses no publish.
+	if err := d.ready(func() error {
+		if size(log) == begin {
+			return errors.New("no log line yet")
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := r.installRecorder(); err != nil {
+		return err
+	}
+	if err := d.ready(func() error {
+		_, err := output(r.Ctr(ctx, "version"))
+		return err
+	}); err != nil {
+		return err
+	}
+	if !first {
+		return nil
+	}
+	return importTo(r.Ctr(ctx, "images", "import", "-"), strings.NewReader(string(r.image.OCI)))
+}
+
+// StopContainerd ends containerd with sig and waits; its containers live on.
+func (r *Rig) StopContainerd(sig syscall.Signal) error {
+	if r.containerd == nil {
+		return nil
+	}
+	err := r.containerd.stop(sig)
+	r.containerd = nil
+	return err
+}
+
+// self is the path that containerd takes for its own and gives to its shims.
+func (r *Rig) self() string { return r.path("bin", "containerd") }
+
+func (r *Rig) installRecorder() error {
+	script := fmt.Sprintf(recorder, r.path("publish.log"), r.path("bin", "containerd.real"))
+	aside := r.self() + ".new"
+	if err := os.WriteFile(aside, []byte(script), 0o700); err != nil {
+		return err
+	}
+	return os.Rename(aside, r.self())
+}
+
+// Publishes returns the command line of every `containerd publish` that any
+// shim of this Rig has forked so far.
+func (r *Rig) Publishes() ([]string, error) {
+	data, err := os.ReadFile(r.path("publish.log"))
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return strings.Split(strings.TrimSuffix(string(data), "\n"), "\n"), nil
+}
+
+// Ctr makes a ctr command in the Rig's namespace. It is killed when ctx ends.
+func (r *Rig) Ctr(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, ctrBinary, append([]string{"--address", r.Address(), "--namespace", r.Name}, args...)...)
+	cmd.WaitDelay = 5 * time.Second // a left-over holder of its output must not hold us
+	return cmd
+}
+
+// Run starts a detached container without stdio under the v1 shim. The options
+// are those of `ctr run`.
+func (r *Rig) Run(ctx context.Context, id string, options []string, argv ...string) error {
+	r.note(r.Name, id)
+	args := append([]string{"run", "--detach", "--null-io", "--runtime", Runtime}, options...)
+	args = append(append(args, ImageName, id), argv...)
+	_, err := output(r.Ctr(ctx, args...))
+	return err
+}
+
+// Remove kills and deletes a container of Run, whatever state it is in.
+func (r *Rig) Remove(ctx context.Context, id string) error {
+	tasks, err := output(r.Ctr(ctx, "tasks", "ls", "-q"))
+	if err != nil {
+		return err
+	}
+	for _, t := range strings.Fields(string(tasks)) {
+		if t != id {
+			continue
+		}
+		if _, err := output(r.Ctr(ctx, "tasks", "delete", "--force", id)); err != nil {
+			return err
+		}
+	}
+	_, err = output(r.Ctr(ctx, "containers", "delete", id))
+	return err
+}
+
+func copyFile(from, to string) (err error) {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o700)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dst.Close()) }()
+	_, err = io.Copy(dst, src)
+	return err
+}
+
+// size is the length of a file, 0 if there is none.
+func size(file string) int64 {
+	info, err := os.Stat(file)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+func withoutEnv(env []string, names ...string) []string {
+	var kept []string
+next:
+	for _, e := range env {
+		for _, n := range names {
+			if strings.HasPrefix(e, n+"=") {
+				continue next
+			}
+		}
+		kept = append(kept, e)
+	}
+	return kept
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemons
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// startLimit bounds the boot of one daemon; it takes half a second on an idle machine.
+	startLimit = 30 * time.Second
+	// stopLimit bounds its orderly end; dockerd gives each container 10 s.
+	stopLimit = 20 * time.Second
+)
+
+// daemon is one running containerd or dockerd.
+type daemon struct {
+	cmd  *exec.Cmd
+	log  string
+	done chan struct{} // closed once, after err is set, when the process is reaped
+	err  error
+}
+
+// startDaemon runs cmd with its output appended to the file log, in a process
+// group of its own so that a terminal's ^C does not reach it before Close does.
+func startDaemon(cmd *exec.Cmd, log string) (*daemon, error) {
+	out, err := os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	d := &daemon{cmd: cmd, log: log, done: make(chan struct{})}
+	go func() {
+		d.err = cmd.Wait()
+		close(d.done)
+	}()
+	return d, nil
+}
+
+// ready waits until probe succeeds, or says with the log's end why it never did.
+func (d *daemon) ready(probe func() error) error {
+	var last error
+	ok := waitFor(startLimit, func() bool {
+		select {
+		case <-d.done:
+			return true
+		default:
+		}
+		last = probe()
+		return last == nil
+	})
+	if ok && last == nil {
+		return nil
+	}
+	return errors.Join(fmt.Errorf("%s did not come up: %w", d.cmd.Path, errors.Join(last, d.ended())), errors.New(tail(d.log, 10)))
+}
+
+// ended is the error of a process that has ended, nil while it runs.
+func (d *daemon) ended() error {
+	select {
+	case <-d.done:
+		return fmt.Errorf("it ended: %v", d.err)
+	default:
+		return nil
+	}
+}
+
+// stop sends sig, waits, and falls back on SIGKILL.
+func (d *daemon) stop(sig syscall.Signal) error {
+	if err := d.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-d.done:
+		return nil
+	case <-time.After(stopLimit):
+	}
+	_ = d.cmd.Process.Kill() // the only error left is "already finished"
+	<-d.done
+	return fmt.Errorf("%s ignored %v for %v", d.cmd.Path, sig, stopLimit)
+}
+
+// tail returns the last n lines of a file, or why it cannot.
+func tail(file string, n int) string {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// waitFor polls cond until it holds or limit has passed, and tells which.
+func waitFor(limit time.Duration, cond func() bool) bool {
+	deadline := time.Now().Add(limit)
+	for !cond() {
+		if time.Now().After(deadline) {
+			return false
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return true
+}

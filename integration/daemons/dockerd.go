@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemons
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	dockerdBinary = "/usr/sbin/dockerd"
+	dockerBinary  = "/usr/bin/docker"
+	// dockerNamespace is dockerd's default containerd namespace.
+	dockerNamespace = "moby"
+)
+
+// StartDockerd starts a dockerd on the Rig's containerd, with live restore and
+// the v1 shim as the default runtime, and imports the image on the first start.
+// dockerd 20.10 knows the v1 runtime by the name io.containerd.runtime.v1.linux
+// without any --add-runtime. No network device and no netfilter rule is made.
+func (r *Rig) StartDockerd(ctx context.Context) error {
+	first := size(r.path("docker", "daemon.json")) == 0
+	if first {
+		if err := os.WriteFile(r.path("docker", "daemon.json"), []byte("{}\n"), 0o600); err != nil {
+			return err
+		}
+	}
+	cmd := exec.Command(dockerdBinary,
+		"--config-file", r.path("docker", "daemon.json"),
+		"--containerd", r.Address(),
+		"--host", "unix://"+r.path("docker", "docker.sock"),
+		"--data-root", r.path("docker", "root"),
+		"--exec-root", r.path("docker", "exec"),
+		"--pidfile", r.path("docker", "pid"),
+		"--cgroup-parent", "/"+r.Name+"/docker",
+		"--default-runtime", Runtime,
+		"--storage-driver", "overlay2",
+		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
+		"--live-restore",
+	)
+	cmd.Dir = r.Dir
+	cmd.Env = append(withoutEnv(os.Environ(), "XDG_RUNTIME_DIR", "NOTIFY_SOCKET", "DOCKER_HOST"), "TMPDIR="+r.path("tmp"))
+	d, err := startDaemon(cmd, r.path("dockerd.log"))
+	if err != nil {
+		return err
+	}
+	r.dockerd = d
+	if err := d.ready(func() error {
+		_, err := output(r.Docker(ctx, "version"))
+		return err
+	}); err != nil {
+		return err
+	}
+	if !first {
+		return nil
+	}
+	return importTo(r.Docker(ctx, "import", "-", ImageName), strings.NewReader(string(r.image.Rootfs)))
+}
+
+// StopDockerd ends dockerd with sig and waits; live restore keeps its containers.
+func (r *Rig) StopDockerd(sig syscall.Signal) error {
+	if r.dockerd == nil {
+		return nil
+	}
+	err := r.dockerd.stop(sig)
+	r.dockerd = nil
+	if sig == syscall.SIGKILL {
+		return err
+	}
+	// dockerd bind-mounts its data root on itself and leaves that with live restore.
+	if e := syscall.Unmount(r.path("docker", "root"), 0); e != nil && e != syscall.EINVAL {
+		return e
+	}
+	return err
+}
+
+// Docker makes a docker command for the Rig's dockerd. It is killed when ctx ends.
+func (r *Rig) Docker(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, dockerBinary, append([]string{"--host", "unix://" + r.path("docker", "docker.sock"),
+		"--config", r.path("docker")}, args...)...)
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+// DockerRun starts a detached container and returns its id. The arguments are
+// those of `docker run` up to the image.
+func (r *Rig) DockerRun(ctx context.Context, options []string, argv ...string) (string, error) {
+	args := append([]string{"run", "--detach", "--network", "none"}, options...)
+	out, err := output(r.Docker(ctx, append(append(args, ImageName), argv...)...))
+	id := strings.TrimSpace(string(out))
+	if id != "" {
+		r.note(dockerNamespace, id)
+	}
+	return id, err
+}

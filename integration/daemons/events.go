@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemons
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Topics of the events that the tests look at.
+const (
+	TopicExit        = "/tasks/exit"
+	TopicStart       = "/tasks/start"
+	TopicExecStarted = "/tasks/exec-started"
+	topicNamespace   = "/namespaces/update"
+)
+
+// fenceLimit bounds the way of one event through containerd.
+const fenceLimit = 20 * time.Second
+
+// Event is one line of `ctr events`.
+type Event struct {
+	Namespace   string            `json:"-"`
+	Topic       string            `json:"-"`
+	ContainerID string            `json:"container_id"`
+	ID          string            `json:"id"`      // of an exit: the exec's id, or the container's for its init
+	ExecID      string            `json:"exec_id"` // of a started exec
+	Pid         uint32            `json:"pid"`
+	ExitStatus  uint32            `json:"exit_status"`
+	Labels      map[string]string `json:"labels"` // of a namespace
+}
+
+// Events collects what `ctr events` prints, in order.
+type Events struct {
+	rig  *Rig
+	cmd  *exec.Cmd
+	done chan struct{} // closed once, when the output has ended
+
+	mu     sync.Mutex
+	list   []Event
+	bad    []string      // lines that are no event
+	grown  chan struct{} // closed and replaced whenever list grows
+	fences int
+}
+
+// Watch starts `ctr events` and returns once it receives events.
+func (r *Rig) Watch(ctx context.Context) (*Events, error) {
+	cmd := r.Ctr(ctx, "events")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	e := &Events{rig: r, cmd: cmd, done: make(chan struct{}), grown: make(chan struct{})}
+	go e.read(out)
+	if err := e.Fence(ctx); err != nil {
+		e.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// Close ends `ctr events` and waits for it.
+func (e *Events) Close() {
+	_ = e.cmd.Process.Kill() // it may have ended by itself
+	<-e.done
+	_ = e.cmd.Wait() // "signal: killed" is no news
+}
+
+func (e *Events) read(out io.Reader) {
+	defer close(e.done)
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		event, err := parseEvent(lines.Text())
+		e.mu.Lock()
+		if err != nil {
+			e.bad = append(e.bad, err.Error())
+		} else {
+			e.list = append(e.list, event)
+		}
+		close(e.grown)
+		e.grown = make(chan struct{})
+		e.mu.Unlock()
+	}
+}
+
+// parseEvent reads "DATE TIME ZONE ZONE NAMESPACE TOPIC JSON".
+func parseEvent(line string) (Event, error) {
+	f := strings.SplitN(line, " ", 7)
+	if len(f) != 7 {
+		return Event{}, fmt.Errorf("not an event: %q", line)
+	}
+	event := Event{Namespace: f[4], Topic: f[5]}
+	if !strings.HasPrefix(f[5], "/tasks/") && f[5] != topicNamespace {
+		return event, nil
+	}
+	if err := json.Unmarshal([]byte(f[6]), &event); err != nil {
+		return Event{}, fmt.Errorf("event %q: %w", line, err)
+	}
+	return event, nil
+}
+
+// Wait returns once match holds for the events so far, or with an error when
+// the time is over.
+func (e *Events) Wait(limit time.Duration, match func([]Event) bool) error {
+	over := time.After(limit)
+	for {
+		e.mu.Lock()
+		list, bad, grown := e.list[:len(e.list):len(e.list)], e.bad, e.grown
+		e.mu.Unlock()
+		if len(bad) > 0 {
+			return fmt.Errorf("ctr events: %s", strings.Join(bad, "; "))
+		}
+		if match(list) {
+			return nil
+		}
+		select {
+		case <-grown:
+		case <-e.done:
+			return fmt.Errorf("ctr events ended after %d events", len(list))
+		case <-over:
+			return fmt.Errorf("the expected event did not come within %v; %d events did", limit, len(list))
+		}
+	}
+}
+
+// Fence makes an event of its own and waits for it: whatever containerd has
+// accepted before is in the list then, so absence and "only once" can be told.
+func (e *Events) Fence(ctx context.Context) error {
+	e.mu.Lock()
+	e.fences++
+	label := fmt.Sprintf("%p-%d", e, e.fences)
+	e.mu.Unlock()
+	seen := func(list []Event) bool {
+		for i := len(list) - 1; i >= 0; i-- {
+			if list[i].Topic == topicNamespace && list[i].Labels["fence"] == label {
+				return true
+			}
+		}
+		return false
+	}
+	deadline := time.Now().Add(fenceLimit)
+	for {
+		if _, err := output(e.rig.Ctr(ctx, "namespaces", "label", e.rig.Name, "fence="+label)); err != nil {
+			return err
+		}
+		// A subscription that is not served yet misses the first ones.
+		err := e.Wait(time.Second, seen)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// Exits returns the exit events of one container, in order of arrival.
+func (e *Events) Exits(container string) []Event {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var exits []Event
+	for _, ev := range e.list {
+		if ev.Topic == TopicExit && ev.ContainerID == container {
+			exits = append(exits, ev)
+		}
+	}
+	return exits
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemons
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+)
+
+// Runtime is the name under which containerd and dockerd know the v1 shim.
+const Runtime = "io.containerd.runtime.v1.linux"
+
+// Rig is a private containerd and, once StartDockerd was called, a private
+// dockerd on top of it. Its methods are not for concurrent use, except those
+// that only make a command (Ctr, Docker) or read (Shim, Leftovers).
+type Rig struct {
+	Dir  string // everything that the daemons write, immutable after New
+	Name string // namespace of ctr's containers and parent cgroup of all, immutable after New
+	Bin  string // the shim under test, immutable after New
+
+	image      *Image
+	containerd *daemon // nil while not running
+	dockerd    *daemon // nil while not running
+
+	mu  sync.Mutex
+	ids map[string]string // container id to containerd namespace, of every container seen
+}
+
+// New makes the directory of a Rig that will run the given shim binary. Close
+// must be called in the end, also when starting the daemons fails.
+func New(shim string) (*Rig, error) {
+	bin, err := filepath.Abs(shim)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(bin); err != nil {
+		return nil, fmt.Errorf("shim under test: %w (make build)", err)
+	} else if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+		return nil, fmt.Errorf("shim under test: %s is not an executable file", bin)
+	}
+	if err := checkHost(); err != nil {
+		return nil, err
+	}
+	image, err := BuildImage()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "shimrig")
+	if err != nil {
+		return nil, err
+	}
+	r := &Rig{Dir: dir, Name: filepath.Base(dir), Bin: bin, image: image, ids: map[string]string{}}
+	for _, d := range []string{"bin", "tmp", "fifo", "docker"} {
+		if err := os.Mkdir(r.path(d), 0o700); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
+	}
+	return r, nil
+}
+
+// checkHost names what this machine lacks, so that nobody has to guess it from
+// a daemon's log.
+func checkHost() error {
+	var errs []error
+	if os.Geteuid() != 0 {
+		errs = append(errs, errors.New("must run as root"))
+	}
+	for tool, pkg := range map[string]string{
+		containerdBinary: "containerd", ctrBinary: "containerd", "/usr/sbin/runc": "runc",
+		dockerdBinary: "docker.io", dockerBinary: "docker.io", "/bin/busybox": "busybox-static",
+	} {
+		if _, err := os.Stat(tool); err != nil {
+			errs = append(errs, fmt.Errorf("%s is missing: apt-get install %s", tool, pkg))
+		}
+	}
+	if _, err := os.Stat(filepath.Join(cgroupRoot, "memory", "tasks")); err != nil {
+		errs = append(errs, errors.New("cgroup v1 is not mounted: containerd's v1 runtime cannot run on cgroup v2"))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Rig) path(elem ...string) string {
+	return filepath.Join(append([]string{r.Dir}, elem...)...)
+}
+
+// Address is the gRPC socket of the Rig's containerd.
+func (r *Rig) Address() string { return r.path("containerd.sock") }
+
+// Note records a container for the census: its namespace and id name the runc
+// state and the shim socket that must be gone in the end.
+func (r *Rig) note(namespace, id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ids[id] = namespace
+}
+
+// known returns a copy of what note recorded.
+func (r *Rig) known() map[string]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ids := make(map[string]string, len(r.ids))
+	for id, ns := range r.ids {
+		ids[id] = ns
+	}
+	return ids
+}
+
+// KillAll ends both daemons with SIGKILL, as a crash or the OOM killer would.
+func (r *Rig) KillAll() error {
+	return errors.Join(r.StopDockerd(syscall.SIGKILL), r.StopContainerd(syscall.SIGKILL))
+}
+
+// Close removes every container, stops the daemons, takes the census, and
+// cleans up by force what the census found. Its error names every leftover.
+func (r *Rig) Close() error {
+	var errs []error
+	errs = append(errs, r.removeContainers(), r.StopDockerd(syscall.SIGTERM), r.StopContainerd(syscall.SIGTERM))
+	left, err := r.settled()
+	errs = append(errs, err)
+	for _, l := range left {
+		errs = append(errs, fmt.Errorf("left behind: %s", l))
+	}
+	errs = append(errs, r.purge())
+	return errors.Join(errs...)
+}
+
+// removeContainers removes what the tests have not removed themselves.
+func (r *Rig) removeContainers() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+	defer cancel()
+	var errs []error
+	if r.dockerd != nil && r.dockerd.ended() == nil {
+		ids, err := output(r.Docker(ctx, "ps", "-aq", "--no-trunc"))
+		errs = append(errs, err)
+		for _, id := range bytes.Fields(ids) {
+			r.note(dockerNamespace, string(id))
+			_, err := output(r.Docker(ctx, "rm", "-f", string(id)))
+			errs = append(errs, err)
+		}
+	}
+	if r.containerd != nil && r.containerd.ended() == nil {
+		ids, err := output(r.Ctr(ctx, "containers", "ls", "-q"))
+		errs = append(errs, err)
+		for _, id := range bytes.Fields(ids) {
+			errs = append(errs, r.Remove(ctx, string(id)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// output runs cmd and returns its standard output; the error carries what it
+// wrote to standard error.
+func output(cmd *exec.Cmd) ([]byte, error) {
+	var stderr bytes.Buffer
+	if cmd.Stderr == nil {
+		cmd.Stderr = &stderr
+	}
+	out, err := cmd.Output()
+	if err != nil {
+		return out, fmt.Errorf("%v: %w: %s", cmd.Args, err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return out, nil
+}
