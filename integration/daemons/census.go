@@ -119,6 +119,9 @@ func (r *Rig) fifos() ([]Leftover, error) {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil // removed while we looked
 			}
+			if err == nil && d.IsDir() && d.Name() == "rootfs" {
+				return fs.SkipDir // the container's own files
+			}
 			if err == nil && d.Type() == fs.ModeNamedPipe {
 				found = append(found, Leftover{Kind: "fifo", Path: p})
 			}

@@ -170,6 +170,26 @@ func (r *Rig) Remove(ctx context.Context, id string) error {
 	return err
 }
 
+// Destroy ends a container whose shim answers no more: the shim is killed, and
+// containerd then cleans up after it as it would after a crash.
+func (r *Rig) Destroy(ctx context.Context, id string) error {
+	shim, err := r.Shim(r.Name, id)
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(cmdline(shim.Pid), r.Dir) {
+		return fmt.Errorf("pid %d is no shim of this rig any more", shim.Pid)
+	}
+	if err := syscall.Kill(shim.Pid, syscall.SIGKILL); err != nil {
+		return err
+	}
+	waitFor(settleLimit, func() bool {
+		_, err := os.Stat(shim.Bundle)
+		return os.IsNotExist(err)
+	})
+	return r.Remove(ctx, id)
+}
+
 func copyFile(from, to string) (err error) {
 	src, err := os.Open(from)
 	if err != nil {

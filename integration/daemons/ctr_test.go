@@ -3,6 +3,7 @@
 package daemons
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -27,9 +28,12 @@ func idle(t *testing.T, r *Rig, id string, options ...string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		// t.Context is over by now.
-		if err := r.Remove(background(t), id); err != nil {
-			t.Error(err)
+		// t.Context is over by now. A shim that hangs must not take the next
+		// tests with it.
+		ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+		defer cancel()
+		if err := r.Remove(ctx, id); err != nil {
+			t.Errorf("%v, then destroyed: %v", err, r.Destroy(background(t), id))
 		}
 	})
 }
@@ -155,10 +159,15 @@ func TestCtrTaskCreatedStartedKilledDeletedStepByStep(t *testing.T) {
 	must(t, ctr(t, "containers", "delete", id))
 }
 
-// status is the third column of `ctr tasks ls`.
 func status(t *testing.T, id string) string {
 	t.Helper()
-	for _, line := range strings.Split(must(t, ctr(t, "tasks", "ls")), "\n") {
+	return statusOn(t, shared, id)
+}
+
+// statusOn is the third column of `ctr tasks ls`.
+func statusOn(t *testing.T, r *Rig, id string) string {
+	t.Helper()
+	for _, line := range strings.Split(must(t, r.Ctr(limited(t, commandLimit), "tasks", "ls")), "\n") {
 		if f := strings.Fields(line); len(f) == 3 && f[0] == id {
 			return f[2]
 		}

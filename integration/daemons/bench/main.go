@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command bench measures shims side by side under one real containerd each:
+// anonymous memory when idle and after a flood of execs, and how many of the
+// execs failed. With -check it exits with status 1 when the first shim misses
+// its targets.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"containerd-shim/integration/daemons"
+)
+
+// Targets of the shim under test, in bytes of Anonymous in smaps_rollup.
+const (
+	idleTarget  = 2.0 * (1 << 20)
+	afterTarget = 3.0 * (1 << 20)
+	// idleAge is how long a shim that has started its container is left alone
+	// before it counts as idle.
+	idleAge = 5 * time.Second
+	// shrinkLimit is how long after the flood the memory may take to come down.
+	shrinkLimit = time.Minute
+)
+
+// figures of one shim.
+type figures struct {
+	shim   string
+	idle   int64
+	after  int64         // shrinkLimit after the flood's end
+	within time.Duration // how long after the flood the target was first met, or shrinkLimit
+	report *daemons.Report
+}
+
+func main() {
+	shims := flag.String("shims", "bin/containerd-shim,/usr/bin/containerd-shim", "comma-separated shims, the one under test first")
+	n := flag.Int("n", 400, "how many execs at once")
+	check := flag.Bool("check", false, "fail when the first shim misses a target")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	var all []*figures
+	for _, shim := range strings.Split(*shims, ",") {
+		f, err := measure(ctx, shim, *n)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", shim, err)
+			if f == nil {
+				os.Exit(2)
+			}
+		}
+		all = append(all, f)
+	}
+	fmt.Printf("\n%-34s %10s %14s %8s %8s %8s %12s\n", "shim", "idle", "after flood", "ok", "failed", "time", "slowest State")
+	for _, f := range all {
+		fmt.Printf("%-34s %7.2f MB %6.2f MB %3.0fs %8d %8d %7.1fs %12v\n", f.shim, mb(f.idle), mb(f.after), f.within.Seconds(),
+			f.report.OK, f.report.N-f.report.OK, f.report.Elapsed.Seconds(), f.report.SlowestState.Round(time.Millisecond))
+	}
+	if missed := all[0].missed(); *check && len(missed) > 0 {
+		for _, m := range missed {
+			fmt.Println("MISSED:", m)
+		}
+		os.Exit(1)
+	}
+}
+
+func mb(n int64) float64 { return float64(n) / (1 << 20) }
+
+// measure floods one shim on a containerd of its own. The figures are returned
+// beside an error when only the clean-up failed.
+func measure(ctx context.Context, shim string, n int) (f *figures, err error) {
+	r, err := daemons.New(shim)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if e := r.Close(); e != nil && err == nil {
+			err = e
+		}
+	}()
+	fmt.Printf("%s: starting containerd\n", shim)
+	if err := r.StartContainerd(ctx); err != nil {
+		return nil, err
+	}
+	const id = "bench"
+	if err := r.Run(ctx, id, nil, "sleep", "100000"); err != nil {
+		return nil, err
+	}
+	s, err := r.Shim(r.Name, id)
+	if err != nil {
+		return nil, err
+	}
+	got := &figures{shim: shim}
+	select {
+	case <-time.After(idleAge):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if got.idle, err = s.Anonymous(); err != nil {
+		return nil, err
+	}
+	fmt.Printf("%s: idle %.2f MB; flood of %d\n", shim, mb(got.idle), n)
+	if got.report, err = r.Flood(ctx, daemons.Flood{Container: id, N: n, Prefix: "b", Limit: 90 * time.Second}); err != nil {
+		return nil, err
+	}
+	fmt.Printf("%s: %v\n", shim, got.report)
+	return got, got.shrink(ctx, s)
+}
+
+// shrink watches the memory come down.
+func (f *figures) shrink(ctx context.Context, s *daemons.Shim) error {
+	begin := time.Now()
+	f.within = shrinkLimit
+	for tick := time.NewTicker(time.Second); ; {
+		now, err := s.Anonymous()
+		if err != nil {
+			return err
+		}
+		f.after = now
+		since := time.Since(begin)
+		if now <= afterTarget {
+			f.within = min(since, f.within)
+		}
+		if since >= shrinkLimit {
+			tick.Stop()
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// missed lists the targets that were not reached.
+func (f *figures) missed() []string {
+	missed := f.report.Problems()
+	if float64(f.idle) > idleTarget {
+		missed = append(missed, fmt.Sprintf("idle: %.2f MB, target %.1f", mb(f.idle), idleTarget/(1<<20)))
+	}
+	if float64(f.after) > afterTarget {
+		missed = append(missed, fmt.Sprintf("after the flood: %.2f MB, target %.1f", mb(f.after), afterTarget/(1<<20)))
+	}
+	return missed
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemons
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// startGap spreads the starts of ctr: 400 are under way within a second or two.
+	startGap = 4 * time.Millisecond
+	// exitsLimit bounds the way of the last exits through the daemon.
+	exitsLimit = 30 * time.Second
+	// shimSettles is how long a shim gets to reap and to close what it needs no more.
+	shimSettles = 40 * time.Second
+)
+
+// Flood is N `ctr tasks exec` at once in one running container, each with an
+// exit code of its own.
+type Flood struct {
+	Container string
+	N         int
+	Prefix    string        // of the exec ids, so that one container can be flooded twice
+	Gated     bool          // hold all of them inside the container until the last one has started
+	Limit     time.Duration // after it, what still runs is killed and counts as failed
+	Progress  func(done, failed int)
+}
+
+// exitCode of the i-th exec: a mix with 0 in it, and every tenth kills itself.
+func exitCode(i int) (code uint32, argv []string) {
+	if i%10 == 9 {
+		return 128 + uint32(syscall.SIGKILL), []string{"sh", "-c", "kill -KILL $$"}
+	}
+	code = uint32(i % 120)
+	return code, []string{"sh", "-c", fmt.Sprint("exit ", code)}
+}
+
+// Flood runs f and reports. The error is nil unless the flood could not be made.
+func (r *Rig) Flood(ctx context.Context, f Flood) (*Report, error) {
+	shim, err := r.Shim(r.Name, f.Container)
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{N: f.N}
+	if report.Before, err = shim.Counts(); err != nil {
+		return nil, err
+	}
+	events, err := r.Watch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer events.Close()
+	probes, err := r.probe(shim, f.Container, report)
+	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	want, err := r.pour(ctx, f, shim, events, report)
+	report.Elapsed = time.Since(begin)
+	probes.end()
+	if err != nil {
+		return nil, err
+	}
+	r.conclude(ctx, shim, f.Container, events, want, report)
+	return report, nil
+}
+
+// conclude waits for the last exits and for the shim to settle, and judges
+// both. What goes wrong here is part of the report.
+func (r *Rig) conclude(ctx context.Context, shim *Shim, container string, events *Events, want map[string]uint32, report *Report) {
+	// That some are missing is for judgeExits to say.
+	_ = events.Wait(exitsLimit, func([]Event) bool { return len(events.Exits(container)) >= len(want) })
+	if err := events.Fence(ctx); err != nil {
+		report.Broken = append(report.Broken, err.Error())
+	}
+	report.judgeExits(events.Exits(container), want)
+	var err error
+	waitFor(shimSettles, func() bool {
+		report.After, err = shim.Counts()
+		return err != nil || report.After.Zombies == 0 && report.After.Children == report.Before.Children && report.After.Fds <= report.Before.Fds
+	})
+	if err != nil {
+		report.Broken = append(report.Broken, "the shim's counts: "+err.Error())
+	}
+}
+
+// pour starts the execs and waits for all of them.
+func (r *Rig) pour(ctx context.Context, f Flood, shim *Shim, events *Events, report *Report) (map[string]uint32, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.Limit)
+	defer cancel()
+	var g *gate
+	if f.Gated {
+		var err error
+		if g, err = newGate(shim); err != nil {
+			return nil, err
+		}
+	}
+	count := newTally(report)
+	var all sync.WaitGroup
+	pace := time.NewTicker(startGap)
+	defer pace.Stop()
+	for i := range f.N {
+		<-pace.C
+		all.Add(1)
+		count.begin()
+		go func() {
+			defer all.Done()
+			r.floodOne(ctx, f, i, count)
+			if f.Progress != nil {
+				f.Progress(count.ended())
+			}
+		}()
+	}
+	done := make(chan struct{})
+	go func() { all.Wait(); close(done) }()
+	var opened error
+	if g != nil {
+		// What cannot start any more ends with an error: do not wait for it.
+		_ = events.Wait(f.Limit, func(list []Event) bool {
+			ended, _ := count.ended()
+			return started(list, f.Container)+ended >= f.N
+		})
+		opened = g.open(done)
+	}
+	<-done
+	return count.want, opened
+}
+
+func started(list []Event, container string) (n int) {
+	for _, e := range list {
+		if e.Topic == TopicExecStarted && e.ContainerID == container {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *Rig) floodOne(ctx context.Context, f Flood, i int, count *tally) {
+	id := fmt.Sprintf("%s%d", f.Prefix, i)
+	code, argv := exitCode(i)
+	if f.Gated {
+		code %= 120
+		argv = []string{"sh", "-c", through(code)}
+	}
+	args := append([]string{"tasks", "exec", "--exec-id", id, "--fifo-dir", r.path("fifo"), f.Container}, argv...)
+	cmd := r.Ctr(ctx, args...)
+	_, err := output(cmd)
+	if cmd.ProcessState == nil {
+		count.end(id, 0, err)
+		return
+	}
+	got := cmd.ProcessState.ExitCode()
+	switch {
+	case ctx.Err() != nil:
+		err = errors.Join(errors.New("not done within the limit"), err)
+	case got == int(code):
+		err = nil
+	case err == nil:
+		err = fmt.Errorf("exit %d, want %d", got, code)
+	}
+	count.end(id, code, err)
+}

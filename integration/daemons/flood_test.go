@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemons
+
+import (
+	"testing"
+	"time"
+)
+
+const (
+	floodSize  = 400
+	floodLimit = 60 * time.Second
+	stormSize  = 1000
+	stormLimit = 90 * time.Second
+	// roundLimit bounds one flood with all that is waited for behind it.
+	roundLimit = 4 * time.Minute
+)
+
+// judge fails the test for every problem of a report.
+func judge(t *testing.T, report *Report, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(report)
+	for _, p := range report.Problems() {
+		t.Error(p)
+	}
+}
+
+// calm fails the test unless the container is still listed as running.
+func calm(t *testing.T, r *Rig, id string) {
+	t.Helper()
+	if got := statusOn(t, r, id); got != "RUNNING" {
+		t.Errorf("afterwards `ctr tasks ls` says %s, want RUNNING", got)
+	}
+}
+
+// B01, B02: the incident. On Debian's shim most of these fail.
+func TestFloodOfCtrExecs(t *testing.T) {
+	r := ownRig(t)
+	idle(t, r, "flood")
+	report, err := r.Flood(limited(t, roundLimit), Flood{Container: "flood", N: floodSize, Prefix: "f", Limit: floodLimit})
+	judge(t, report, err)
+	calm(t, r, "flood")
+}
+
+// The same with all 400 alive at one moment, and their exits in the same millisecond.
+func TestFloodOfCtrExecsThatEndTogether(t *testing.T) {
+	r := ownRig(t)
+	idle(t, r, "gated")
+	report, err := r.Flood(limited(t, roundLimit), Flood{Container: "gated", N: floodSize, Prefix: "g", Gated: true, Limit: floodLimit})
+	judge(t, report, err)
+	calm(t, r, "gated")
+	if report.Peak != floodSize {
+		t.Errorf("got %d in flight at most, want %d", report.Peak, floodSize)
+	}
+}
+
+func TestStormOfExecsStraightToTheShim(t *testing.T) {
+	r := ownRig(t)
+	idle(t, r, "storm")
+	report, err := r.Storm(limited(t, roundLimit), Storm{Container: "storm", N: stormSize, Limit: stormLimit})
+	judge(t, report, err)
+	calm(t, r, "storm")
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemons
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types/task"
+	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+)
+
+const (
+	probeEvery = 20 * time.Millisecond
+	// probeGiveUp ends a probe that gets no answer at all.
+	probeGiveUp = 10 * time.Second
+)
+
+// probes asks the shim for State, and containerd for its list of tasks, again
+// and again until stopped. The questions are put from this process and not by a
+// new ctr each, whose own start takes long when hundreds of others are starting.
+type probes struct {
+	stop context.CancelFunc
+	all  sync.WaitGroup
+	mu   sync.Mutex
+	to   *Report
+}
+
+// probe starts asking about one running container; the figures go to report.
+func (r *Rig) probe(shim *Shim, id string, report *Report) (*probes, error) {
+	direct, err := shim.Dial()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := grpc.NewClient("passthrough:///"+r.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", addr)
+		}))
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	p := &probes{stop: stop, to: report}
+	p.all.Add(2)
+	go func() {
+		defer p.all.Done()
+		defer direct.Close()
+		p.repeat(ctx, &report.States, &report.SlowestState, "State", func(ctx context.Context) error {
+			resp, err := direct.State(ctx, &shimapi.StateRequest{ID: id})
+			if err == nil && resp.Status != task.Status_RUNNING {
+				err = fmt.Errorf("%v", resp.Status)
+			}
+			return err
+		})
+	}()
+	go func() {
+		defer p.all.Done()
+		defer conn.Close()
+		client := tasks.NewTasksClient(conn)
+		p.repeat(ctx, &report.Lists, &report.SlowestList, "Tasks.List", func(ctx context.Context) error {
+			ctx = metadata.AppendToOutgoingContext(ctx, "containerd-namespace", r.Name)
+			resp, err := client.List(ctx, &tasks.ListTasksRequest{})
+			if err != nil {
+				return err
+			}
+			for _, t := range resp.Tasks {
+				if t.ID == id && t.Status != task.Status_RUNNING {
+					return fmt.Errorf("%v", t.Status)
+				}
+			}
+			return nil
+		})
+	}()
+	return p, nil
+}
+
+// repeat calls ask at even distances until ctx ends. A call in flight then is
+// still waited for: it may be the slowest.
+func (p *probes) repeat(ctx context.Context, count *int, slowest *time.Duration, name string, ask func(context.Context) error) {
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		one, cancel := context.WithTimeout(context.Background(), probeGiveUp)
+		begin := time.Now()
+		err := ask(one)
+		took := time.Since(begin)
+		cancel()
+		p.mu.Lock()
+		*count++
+		*slowest = max(*slowest, took)
+		if err != nil {
+			p.to.Unanswered = append(p.to.Unanswered, fmt.Sprintf("%s: %v", name, err))
+		}
+		p.mu.Unlock()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (p *probes) end() {
+	p.stop()
+	p.all.Wait()
+}

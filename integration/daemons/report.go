@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemons
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// stateLimit is how late an answer to State may be while execs pour in.
+const stateLimit = time.Second
+
+// Report is what came of a flood or a storm.
+type Report struct {
+	N       int
+	Elapsed time.Duration
+	Peak    int // the most execs that were in flight at one moment
+
+	OK     int      // ended with the exit code they should have
+	Errors []string // one for each that did not, in order of their end
+
+	Lost, Doubled, Wrong int // exit events: none, more than one, another status than the process had
+
+	States       int           // State calls straight to the shim
+	SlowestState time.Duration // the slowest of them
+	Lists        int           // Tasks.List calls to containerd, what `ctr tasks ls` asks
+	SlowestList  time.Duration
+	Unanswered   []string // probes that failed, or that said something else than running
+
+	Broken []string // what kept the outcome from being judged in full
+
+	Before, After Counts // of the shim: before the first exec, and when it has settled
+}
+
+// Problems lists what is wrong with the outcome, nothing when all is well.
+func (r *Report) Problems() []string {
+	var p []string
+	add := func(bad bool, format string, args ...any) {
+		if bad {
+			p = append(p, fmt.Sprintf(format, args...))
+		}
+	}
+	add(r.OK != r.N, "%d of %d execs failed: %s", r.N-r.OK, r.N, strings.Join(r.Errors[:min(3, len(r.Errors))], " | "))
+	add(r.Lost > 0, "%d exits were never published", r.Lost)
+	add(r.Doubled > 0, "%d exits were published more than once", r.Doubled)
+	add(r.Wrong > 0, "%d exits were published with a wrong status", r.Wrong)
+	add(r.SlowestState > stateLimit, "State took up to %v", r.SlowestState.Round(time.Millisecond))
+	add(r.SlowestList > stateLimit, "Tasks.List took up to %v", r.SlowestList.Round(time.Millisecond))
+	add(r.States == 0 || r.Lists == 0, "no probe was made: %d State, %d List", r.States, r.Lists)
+	add(len(r.Unanswered) > 0, "%d probes failed: %s", len(r.Unanswered), strings.Join(r.Unanswered[:min(3, len(r.Unanswered))], " | "))
+	add(len(r.Broken) > 0, "%s", strings.Join(r.Broken, " | "))
+	add(r.After.Zombies > 0, "%d zombies are left below the shim", r.After.Zombies)
+	add(r.After.Children != r.Before.Children, "the shim has %d children, had %d", r.After.Children, r.Before.Children)
+	add(r.After.Fds > r.Before.Fds, "the shim has %d fds, had %d", r.After.Fds, r.Before.Fds)
+	return p
+}
+
+// String is one line of figures.
+func (r *Report) String() string {
+	return fmt.Sprintf("%d execs in %v, %d in flight at most: %d ok, %d failed; exits lost %d, doubled %d, wrong %d; "+
+		"State %d times, slowest %v; Tasks.List %d times, slowest %v; fds %d to %d, threads %d to %d, zombies %d",
+		r.N, r.Elapsed.Round(10*time.Millisecond), r.Peak, r.OK, r.N-r.OK, r.Lost, r.Doubled, r.Wrong,
+		r.States, r.SlowestState.Round(time.Millisecond), r.Lists, r.SlowestList.Round(time.Millisecond),
+		r.Before.Fds, r.After.Fds, r.Before.Threads, r.After.Threads, r.After.Zombies)
+}
+
+// judgeExits fills in what the events say. want maps each exec that has run to
+// its exit status; an exec that never started has no exit to publish.
+func (r *Report) judgeExits(exits []Event, want map[string]uint32) {
+	seen := map[string]int{}
+	for _, e := range exits {
+		seen[e.ID]++
+		if status, ok := want[e.ID]; ok && status != e.ExitStatus {
+			r.Wrong++
+		}
+	}
+	for id := range want {
+		switch n := seen[id]; {
+		case n == 0:
+			r.Lost++
+		case n > 1:
+			r.Doubled++
+		}
+	}
+}
+
+// tally counts ends and the peak of what runs at once.
+type tally struct {
+	mu     sync.Mutex
+	report *Report
+	now    int
+	want   map[string]uint32
+}
+
+func newTally(r *Report) *tally { return &tally{report: r, want: map[string]uint32{}} }
+
+func (t *tally) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.now++
+	t.report.Peak = max(t.report.Peak, t.now)
+}
+
+// end notes how one exec ended; err is nil when it had the right exit code.
+func (t *tally) end(id string, status uint32, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.now--
+	if err != nil {
+		t.report.Errors = append(t.report.Errors, fmt.Sprintf("%s: %v", id, err))
+		return
+	}
+	t.report.OK++
+	t.want[id] = status
+}
+
+func (t *tally) ended() (done, failed int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.report.OK + len(t.report.Errors), len(t.report.Errors)
+}
