@@ -202,7 +202,8 @@ func (r *Rig) purge() error {
 	}
 	mounts, err := r.mounts()
 	errs = append(errs, err)
-	_ = syscall.Unmount(r.path("docker", "root"), syscall.MNT_DETACH) // EINVAL when it is none
+	// dockerd bind-mounts its data root on itself and leaves that to live restore.
+	_ = syscall.Unmount(r.path("docker", "root"), syscall.MNT_DETACH) // EINVAL when it is no mount
 	for i := len(mounts) - 1; i >= 0; i-- {
 		_ = syscall.Unmount(mounts[i].Path, syscall.MNT_DETACH) // judged by the next census
 	}

@@ -109,6 +109,32 @@ func TestCtrExecOfMissingBinaryFailsAndLeavesContainerUsable(t *testing.T) {
 	}
 }
 
+func TestCtrExecOnTerminalHasItsSize(t *testing.T) {
+	idle(t, shared, "tty")
+	s := onTerminal(t, ctrExec(t, "tty", "e1", []string{"--tty"}, "sh", "-c", sizes), 31, 99)
+	s.shows(t, "size=31 99")
+	s.keys(t, "quit\r")
+	if got, want := s.wait(), 11; got != want {
+		t.Errorf("got exit %d, want %d", got, want)
+	}
+}
+
+func TestCtrAttachTalksToADetachedTask(t *testing.T) {
+	quiet(t, shared)
+	const id = "attach"
+	shared.note(shared.Name, id)
+	must(t, ctr(t, "run", "--detach", "--runtime", Runtime, "--fifo-dir", shared.path("fifo"), ImageName, id,
+		"sh", "-c", "while read line; do echo got $line; [ $line = bye ] && exit 13; done"))
+	cmd := ctr(t, "tasks", "attach", id)
+	cmd.Stdin = strings.NewReader("hello\nbye\n")
+	if got, want := do(t, cmd), (result{13, "got hello\ngot bye\n", ""}); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if err := shared.Remove(background(t), id); err != nil {
+		t.Error(err)
+	}
+}
+
 // floodOfBytes is 64 MiB that no compression or repetition bug can hide in.
 func floodOfBytes() (io.Reader, string) {
 	const size = 64 << 20

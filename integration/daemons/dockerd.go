@@ -68,13 +68,6 @@ func (r *Rig) StopDockerd(sig syscall.Signal) error {
 	}
 	err := r.dockerd.stop(sig)
 	r.dockerd = nil
-	if sig == syscall.SIGKILL {
-		return err
-	}
-	// dockerd bind-mounts its data root on itself and leaves that with live restore.
-	if e := syscall.Unmount(r.path("docker", "root"), 0); e != nil && e != syscall.EINVAL {
-		return e
-	}
 	return err
 }
 

@@ -11,8 +11,10 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -56,7 +58,7 @@ func run(m *testing.M) (code int) {
 	signal.Notify(interrupted, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
 		<-interrupted
-		fail("interrupted; clean up", r.Close())
+		fail("interrupted; clean up", errors.Join(r.Close(), private.closeAll()))
 		os.Exit(1)
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*startLimit)
@@ -71,6 +73,35 @@ func run(m *testing.M) (code int) {
 	return code
 }
 
+// private holds the Rigs of tests that are under way, for a ^C to close.
+var private rigs
+
+type rigs struct {
+	mu   sync.Mutex
+	open []*Rig
+}
+
+func (p *rigs) add(r *Rig) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open = append(p.open, r)
+}
+
+func (p *rigs) remove(r *Rig) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open = slices.DeleteFunc(p.open, func(o *Rig) bool { return o == r })
+}
+
+func (p *rigs) closeAll() (err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.open {
+		err = errors.Join(err, r.Close())
+	}
+	return err
+}
+
 // ownRig makes a Rig for one test that kills its daemons, and takes its census
 // at the end of the test.
 func ownRig(t *testing.T) *Rig {
@@ -79,7 +110,9 @@ func ownRig(t *testing.T) *Rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	private.add(r)
 	t.Cleanup(func() {
+		private.remove(r)
 		if err := r.Close(); err != nil {
 			t.Error(err)
 		}

@@ -56,16 +56,30 @@ func parent(pid int) int {
 	return ppid
 }
 
-// children lists the direct children of pid with their states.
+// children lists the direct children of pid with their states. The kernel keeps
+// them by the thread that adopted them (CONFIG_PROC_CHILDREN).
 func children(pid int) (map[int]byte, error) {
-	pids, err := allPids()
+	lists, err := filepath.Glob(procFile(pid, "task/*/children"))
 	if err != nil {
 		return nil, err
 	}
+	if len(lists) == 0 {
+		return nil, fmt.Errorf("children of %d: %w", pid, os.ErrNotExist)
+	}
 	kids := map[int]byte{}
-	for _, p := range pids {
-		if state, ppid, ok := stat(p); ok && ppid == pid {
-			kids[p] = state
+	for _, l := range lists {
+		data, err := os.ReadFile(l)
+		if err != nil {
+			continue // the thread has ended, its children are another's
+		}
+		for _, f := range strings.Fields(string(data)) {
+			kid, err := strconv.Atoi(f)
+			if err != nil {
+				return nil, fmt.Errorf("children of %d: %w", pid, err)
+			}
+			if state, ppid, ok := stat(kid); ok && ppid == pid {
+				kids[kid] = state
+			}
 		}
 	}
 	return kids, nil

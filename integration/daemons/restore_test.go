@@ -115,6 +115,64 @@ func TestExitWhileBothDaemonsAreDownIsReportedByDocker(t *testing.T) {
 	}
 }
 
+// With a restart policy the end that nobody saw leads to a new start.
+func TestExitWhileBothDaemonsAreDownIsFollowedByARestart(t *testing.T) {
+	r := withDockerd(t)
+	id := container(t, r, []string{"--restart", "always"}, "sleep", "100000")
+	pid := pidOf(t, r, id)
+	crash(t, r, func() {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 10*time.Second, "the process was reaped", func() bool {
+			_, _, ok := stat(pid)
+			return !ok
+		})
+	})
+	eventually(t, 20*time.Second, "the container runs again", func() bool {
+		return inspect(t, r, id, "{{.State.Running}}") == "true" && pidOf(t, r, id) != pid
+	})
+	must(t, dockerOn(t, r, "exec", id, "true"))
+}
+
+// Only containerd dies; dockerd finds the new one by itself.
+func TestContainerdKilledUnderDockerdLeavesContainersUsable(t *testing.T) {
+	r := withDockerd(t)
+	id := container(t, r, nil, "sh", "-c", "trap 'exit 8' TERM; echo ready; while :; do sleep 0.1; done")
+	eventually(t, commandLimit, "the container is up", func() bool { return must(t, dockerOn(t, r, "logs", id)) == "ready" })
+	if err := r.StopContainerd(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.StartContainerd(limited(t, startLimit)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, "docker exec works again", func() bool { return do(t, dockerOn(t, r, "exec", id, "true")).code == 0 })
+	must(t, dockerOn(t, r, "stop", "--time", "30", id))
+	if got, want := inspect(t, r, id, "{{.State.ExitCode}}"), "8"; got != want {
+		t.Errorf("got exit code %s, want %s", got, want)
+	}
+}
+
+// An orderly stop and start, as a package upgrade does it.
+func TestLiveRestoreAfterAnOrderlyRestartOfBothDaemons(t *testing.T) {
+	r := withDockerd(t)
+	id := container(t, r, nil, "sleep", "100000")
+	pid := pidOf(t, r, id)
+	if err := errors.Join(r.StopDockerd(syscall.SIGTERM), r.StopContainerd(syscall.SIGTERM)); err != nil {
+		t.Fatal(err)
+	}
+	ctx := limited(t, 2*startLimit)
+	if err := errors.Join(r.StartContainerd(ctx), r.StartDockerd(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	if got := pidOf(t, r, id); got != pid {
+		t.Errorf("got pid %d, want %d", got, pid)
+	}
+	if got := do(t, dockerOn(t, r, "exec", id, "sh", "-c", "exit 22")); got.code != 22 {
+		t.Errorf("got %v, want exit 22", got)
+	}
+}
+
 // B04: an exit that happens while containerd is down is published when it is
 // back, once, the exec's before the init's. The shim is stopped while the
 // daemon boots, so that `ctr events` surely listens before the shim tries again.
