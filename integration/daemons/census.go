@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -51,10 +52,12 @@ func (r *Rig) Leftovers() ([]Leftover, error) {
 	return all, errors.Join(errs...)
 }
 
-// settled waits until nothing is left, and returns what still is at the end.
-func (r *Rig) settled() (left []Leftover, err error) {
+// settled waits until nothing is left but the given, and returns what still is
+// at the end.
+func (r *Rig) settled(but ...Leftover) (left []Leftover, err error) {
 	waitFor(settleLimit, func() bool {
 		left, err = r.Leftovers()
+		left = slices.DeleteFunc(left, func(l Leftover) bool { return slices.Contains(but, l) })
 		return err == nil && len(left) == 0
 	})
 	return left, err

@@ -192,8 +192,9 @@ func TestDockerHealthCheckTurnsHealthyThenUnhealthy(t *testing.T) {
 	eventually(t, 20*time.Second, "healthy", func() bool { return health() == "healthy" })
 	must(t, docker(t, "exec", id, "touch", "/sick"))
 	eventually(t, 20*time.Second, "unhealthy", func() bool { return health() == "unhealthy" })
-	if got, want := inspect(t, shared, id, "{{range .State.Health.Log}}{{.ExitCode}}{{end}}"), "011"; !strings.HasSuffix(got, want) {
-		t.Errorf("exit codes of the checks: got %s, want them to end with %s", got, want)
+	// Further checks may have failed before we looked.
+	if got := inspect(t, shared, id, "{{range .State.Health.Log}}{{.ExitCode}}{{end}}"); !strings.Contains(got, "011") || strings.Trim(got, "01") != "" {
+		t.Errorf("exit codes of the checks: got %s, want some 0, then at least two 1", got)
 	}
 }
 

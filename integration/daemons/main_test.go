@@ -132,11 +132,16 @@ func limited(t *testing.T, limit time.Duration) context.Context {
 }
 
 // quiet fails the test if anything of the Rig is left when the test's own
-// clean-ups are through. It must be called first, since clean-ups run backwards.
+// clean-ups are through, beyond what an earlier test has left and was blamed
+// for. It must be called first, since clean-ups run backwards.
 func quiet(t *testing.T, r *Rig) {
 	t.Helper()
+	old, err := r.Leftovers()
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
-		left, err := r.settled()
+		left, err := r.settled(old...)
 		if err != nil {
 			t.Error(err)
 		}

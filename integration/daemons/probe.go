@@ -5,7 +5,9 @@ package daemons
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"os/exec"
 	"sync"
 	"time"
 
@@ -33,6 +35,39 @@ type probes struct {
 	to   *Report
 }
 
+// control sends a byte to a child process `cat` and waits for it to come back:
+// what this takes is the machine's part in a slow answer, not the shim's.
+type control struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out io.Reader
+}
+
+func newControl() (*control, error) {
+	c := &control{cmd: exec.Command("/bin/cat")}
+	var err error
+	if c.in, err = c.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if c.out, err = c.cmd.StdoutPipe(); err != nil {
+		return nil, err
+	}
+	return c, c.cmd.Start()
+}
+
+func (c *control) ask(context.Context) error {
+	if _, err := c.in.Write([]byte{'\n'}); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c.out, make([]byte, 1))
+	return err
+}
+
+func (c *control) close() {
+	_ = c.in.Close()
+	_ = c.cmd.Wait() // cat ends with its input
+}
+
 // probe starts asking about one running container; the figures go to report.
 func (r *Rig) probe(shim *Shim, id string, report *Report) (*probes, error) {
 	direct, err := shim.Dial()
@@ -46,9 +81,18 @@ func (r *Rig) probe(shim *Shim, id string, report *Report) (*probes, error) {
 	if err != nil {
 		return nil, err
 	}
+	idle, err := newControl()
+	if err != nil {
+		return nil, err
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	p := &probes{stop: stop, to: report}
-	p.all.Add(2)
+	p.all.Add(3)
+	go func() {
+		defer p.all.Done()
+		defer idle.close()
+		p.repeat(ctx, &report.Controls, &report.SlowestControl, "cat", idle.ask)
+	}()
 	go func() {
 		defer p.all.Done()
 		defer direct.Close()
