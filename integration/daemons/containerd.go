@@ -69,7 +69,8 @@ func (r *Rig) StartContainerd(ctx context.Context) error {
 	begin := size(log)
 	cmd := exec.Command(r.self(), "-c", config)
 	cmd.Dir = r.Dir
-	cmd.Env = append(withoutEnv(os.Environ(), "XDG_RUNTIME_DIR", "NOTIFY_SOCKET", "TMPDIR"), "TMPDIR="+r.path("tmp"))
+	cmd.Env = append(withoutEnv(os.Environ(), "XDG_RUNTIME_DIR", "NOTIFY_SOCKET", "TMPDIR"),
+		"TMPDIR="+r.path("tmp"), "CONTAINERD_SHIM_STACK_DIR="+r.path("stacks"))
 	d, err := startDaemon(cmd, log)
 	if err != nil {
 		return err

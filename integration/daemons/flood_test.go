@@ -60,7 +60,26 @@ func TestFloodOfCtrExecsThatEndTogether(t *testing.T) {
 func TestStormOfExecsStraightToTheShim(t *testing.T) {
 	r := ownRig(t)
 	idle(t, r, "storm")
+	shim, err := r.Shim(r.Name, "storm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Without a dump there is no count, but still a storm to be judged.
+	before, dumpErr := shim.Goroutines()
+	if dumpErr != nil {
+		t.Error(dumpErr)
+	}
 	report, err := r.Storm(limited(t, roundLimit), Storm{Container: "storm", N: stormSize, Limit: stormLimit})
 	judge(t, report, err)
 	calm(t, r, "storm")
+	if dumpErr != nil {
+		return
+	}
+	after := 0
+	if !waitFor(shimSettles, func() bool {
+		after, err = shim.Goroutines()
+		return err != nil || after <= before
+	}) || err != nil {
+		t.Errorf("%d goroutines before, %d after: %v", before, after, err)
+	}
 }

@@ -7,8 +7,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"
@@ -20,11 +23,12 @@ type Shim struct {
 	Pid     int
 	Address string // path of its socket
 	Bundle  string
+	stacks  string // where it writes stack dumps
 }
 
 // Shim finds the shim of a container of this Rig.
 func (r *Rig) Shim(namespace, id string) (*Shim, error) {
-	s := &Shim{Bundle: r.path("state", Runtime, namespace, id)}
+	s := &Shim{Bundle: r.path("state", Runtime, namespace, id), stacks: r.path("stacks")}
 	pid, err := os.ReadFile(filepath.Join(s.Bundle, "shim.pid"))
 	if err != nil {
 		return nil, err
@@ -86,6 +90,40 @@ func (s *Shim) Counts() (Counts, error) {
 		}
 	}
 	return c, err
+}
+
+// dumpLimit bounds the way from SIGUSR1 to the file.
+const dumpLimit = 10 * time.Second
+
+// Goroutines sends SIGUSR1 and counts the goroutines in the stack dump that
+// appears. Upstream's shims write none where one could read it.
+func (s *Shim) Goroutines() (int, error) {
+	pattern := filepath.Join(s.stacks, fmt.Sprintf("*.%d.*.stacks", s.Pid))
+	old, err := filepath.Glob(pattern)
+	if err != nil {
+		return 0, err
+	}
+	if err := syscall.Kill(s.Pid, syscall.SIGUSR1); err != nil {
+		return 0, err
+	}
+	var fresh string
+	if !waitFor(dumpLimit, func() bool {
+		var now []string
+		now, err = filepath.Glob(pattern)
+		for _, f := range now {
+			if !slices.Contains(old, f) {
+				fresh = f
+			}
+		}
+		return fresh != "" || err != nil
+	}) {
+		return 0, fmt.Errorf("no stack dump of shim %d in %s within %v", s.Pid, s.stacks, dumpLimit)
+	}
+	if err != nil {
+		return 0, err
+	}
+	text, err := os.ReadFile(fresh)
+	return strings.Count("\n"+string(text), "\ngoroutine "), err
 }
 
 // Anonymous is the shim's anonymous memory in bytes.
