@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// probeTimeout bounds the State call that decides whether the shim hangs.
+const probeTimeout = 10 * time.Second
+
+// row is the outcome of one flood.
+type row struct {
+	name              string
+	n, failed, lost   int
+	late, state, wall time.Duration
+	statePending      bool // the longest State had no answer yet
+	hung, dump        bool
+	errors            []string
+}
+
+func (r row) fault() bool { return r.failed > 0 || r.lost > 0 || r.hung || !r.dump }
+
+// String is the row in the table.
+func (r row) String() string {
+	more := ""
+	if r.statePending {
+		more = "> "
+	}
+	return fmt.Sprintf("| %s | %d | %d | %d | %.1f s | %s%.1f s | %.1f s | %s | %s |", r.name, r.n, r.failed, r.lost,
+		r.late.Seconds(), more, r.state.Seconds(), r.wall.Seconds(), yes(r.hung), yes(r.dump))
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// flood runs n execs at once, then asks for State and a dump.
+func (s *subject) flood() row {
+	r := row{name: s.name, n: s.n}
+	deadline := time.Now().Add(s.timeout)
+	began := time.Now()
+	probe := s.sampleState()
+
+	results := make(chan result, s.n)
+	for i := range s.n {
+		go func() { results <- s.exec(fmt.Sprintf("e%d", i)) }()
+	}
+	expired := time.After(time.Until(deadline))
+	seen := 0
+	for seen < s.n {
+		select {
+		case res := <-results:
+			seen++
+			r.late = max(r.late, res.late)
+			if res.err != nil {
+				r.failed++
+				if len(r.errors) < 3 {
+					r.errors = append(r.errors, res.err.Error())
+				}
+			}
+			continue
+		case <-expired:
+		}
+		break
+	}
+	r.failed += s.n - seen // no answer within the limit
+	r.wall = time.Since(began)
+	r.lost = s.n - s.awaitEvents(s.n, s.settle)
+	r.state, r.statePending = probe()
+	r.hung = !answersWithin(probeTimeout, func() { _, _ = s.api.State(context.Background(), &shimapi.StateRequest{ID: s.id}) })
+	var ring string
+	r.dump, ring = s.dump()
+	if ring != "" {
+		r.errors = append(r.errors, ring)
+	}
+	return r
+}
+
+// result of one exec.
+type result struct {
+	err  error
+	late time.Duration // from the process's end to Wait's answer
+}
+
+// exec runs one process and waits for it. Its calls carry no deadline: a
+// ttrpc deadline would make the shim kill its runc.
+func (s *subject) exec(id string) result {
+	ctx := context.Background()
+	spec, err := json.Marshal(process("exit", "/exits/"+id))
+	if err != nil {
+		return result{err: err}
+	}
+	if _, err := s.api.Exec(ctx, &shimapi.ExecProcessRequest{ID: id, Spec: &anypb.Any{
+		TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process", Value: spec,
+	}}); err != nil {
+		return result{err: fmt.Errorf("exec %s: %w", id, err)}
+	}
+	if _, err := s.api.Start(ctx, &shimapi.StartRequest{ID: id}); err != nil {
+		return result{err: fmt.Errorf("start %s: %w", id, err)}
+	}
+	w, err := s.api.Wait(ctx, &shimapi.WaitRequest{ID: id})
+	answered := time.Now()
+	if err == nil && w.ExitStatus != 0 {
+		err = fmt.Errorf("exit status %d", w.ExitStatus)
+	}
+	if err != nil {
+		return result{err: fmt.Errorf("wait %s: %w", id, err)}
+	}
+	stamp, err := os.ReadFile(filepath.Join(s.path("bundle"), "rootfs", "exits", id))
+	if err != nil {
+		return result{err: fmt.Errorf("wait %s answered before the process had run: %w", id, err)}
+	}
+	ns, err := strconv.ParseInt(string(stamp), 10, 64)
+	return result{err: err, late: answered.Sub(time.Unix(0, ns))}
+}
+
+// sampleState asks for the State of init again and again. The function it
+// returns ends that and tells the longest answer, also of a pending one.
+func (s *subject) sampleState() func() (time.Duration, bool) {
+	var mu sync.Mutex
+	var longest time.Duration
+	var asked time.Time // zero: no call is pending
+	done := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			mu.Lock()
+			asked = time.Now()
+			mu.Unlock()
+			_, err := s.api.State(context.Background(), &shimapi.StateRequest{ID: s.id})
+			mu.Lock()
+			longest = max(longest, time.Since(asked))
+			asked = time.Time{}
+			mu.Unlock()
+			if err != nil {
+				return // the connection is closed
+			}
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return func() (time.Duration, bool) {
+		close(done)
+		mu.Lock()
+		defer mu.Unlock()
+		if !asked.IsZero() && time.Since(asked) > longest {
+			return time.Since(asked), true
+		}
+		return longest, false
+	}
+}
+
+func answersWithin(d time.Duration, call func()) bool {
+	done := make(chan struct{})
+	go func() { call(); close(done) }()
+	select {
+	case <-done:
+		return true
+	case <-time.After(d):
+		return false
+	}
+}
