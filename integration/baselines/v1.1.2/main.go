@@ -189,19 +189,6 @@ func terminate(logger *logrus.Entry, server *ttrpc.Server, service *shim.Service
 	}
 }
 
-// dumpStacks logs all stacks, with the marks that tools look for.
-func dumpStacks(logger *logrus.Entry) {
-	buf := make([]byte, 16384)
-	for {
-		n := runtime.Stack(buf, true)
-		if n < len(buf) {
-			logger.Infof("=== BEGIN goroutine stack dump ===\n%s\n=== END goroutine stack dump ===", buf[:n])
-			return
-		}
-		buf = make([]byte, 2*len(buf))
-	}
-}
-
 // publisher runs `containerd publish`, once for each event.
 type publisher struct{ binary, address string }
 

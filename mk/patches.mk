@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+# Needs mk/baselines.mk.
+
+PATCHED := $(notdir $(patsubst %/series,%,$(wildcard patches/v*/series)))
+
+.PHONY: patched patched-all floodtest patches-table
+
+patched: ## build upstream's shim with its series: make patched UPSTREAM=v1.2.6
+	@test -n "$(UPSTREAM)" || { echo "make patched UPSTREAM=RELEASE, one of: $(PATCHED)" >&2; exit 64; }
+	patches/build $(UPSTREAM) bin/patched
+
+patched-all: ## the same for every release that has a series
+	set -e; for r in $(PATCHED); do patches/build $$r bin/patched; done
+
+floodtest:
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./patches/floodtest ./patches/floodtest/guest
+
+patches-table: baselines patched-all floodtest ## flood each release, unpatched and patched (root, 15 minutes)
+	patches/table bin
