@@ -18,7 +18,8 @@ func process(args ...string) *specs.Process {
 }
 
 // writeBundle makes a bundle whose root file system holds only the guest.
-func writeBundle(dir, guest, cgroup string) error {
+// With hostPID the container shares the host's pid namespace.
+func writeBundle(dir, guest, cgroup string, hostPID bool) error {
 	rootfs := filepath.Join(dir, "rootfs")
 	for _, d := range []string{"proc", "dev", "exits"} {
 		if err := os.MkdirAll(filepath.Join(rootfs, d), 0o755); err != nil {
@@ -28,17 +29,16 @@ func writeBundle(dir, guest, cgroup string) error {
 	if err := copyFile(filepath.Join(rootfs, "guest"), guest); err != nil {
 		return err
 	}
+	namespaces := []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}}
+	if !hostPID {
+		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace})
+	}
 	spec := specs.Spec{
 		Version: "1.0.2",
 		Process: process("init"),
 		Root:    &specs.Root{Path: "rootfs"},
 		Mounts:  []specs.Mount{{Destination: "/proc", Type: "proc", Source: "proc"}},
-		Linux: &specs.Linux{
-			CgroupsPath: cgroup,
-			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
-			},
-		},
+		Linux:   &specs.Linux{CgroupsPath: cgroup, Namespaces: namespaces},
 	}
 	config, err := json.Marshal(spec)
 	if err != nil {

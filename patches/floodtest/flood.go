@@ -81,13 +81,18 @@ func (s *subject) flood() row {
 	r.wall = time.Since(began)
 	r.lost = s.n - s.awaitEvents(s.n, s.settle)
 	r.state, r.statePending = probe()
+	s.examine(&r)
+	return r
+}
+
+// examine tells whether the shim hangs and whether a dump comes out.
+func (s *subject) examine(r *row) {
 	r.hung = !answersWithin(probeTimeout, func() { _, _ = s.api.State(context.Background(), &shimapi.StateRequest{ID: s.id}) })
 	var ring string
 	r.dump, ring = s.dump()
 	if ring != "" {
 		r.errors = append(r.errors, ring)
 	}
-	return r
 }
 
 // result of one exec.
@@ -96,11 +101,13 @@ type result struct {
 	late time.Duration // from the process's end to Wait's answer
 }
 
-// exec runs one process and waits for it. Its calls carry no deadline: a
+// exec runs a process that notes its end and waits for it. Its calls carry no deadline: a
 // ttrpc deadline would make the shim kill its runc.
-func (s *subject) exec(id string) result {
+func (s *subject) exec(id string) result { return s.execArgs(id, "exit", "/exits/"+id) }
+
+func (s *subject) execArgs(id string, args ...string) result {
 	ctx := context.Background()
-	spec, err := json.Marshal(process("exit", "/exits/"+id))
+	spec, err := json.Marshal(process(args...))
 	if err != nil {
 		return result{err: err}
 	}

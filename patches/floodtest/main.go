@@ -30,7 +30,7 @@ const (
 // options are the flags.
 type options struct {
 	shim, guest, runc, name, stderr, dumps string
-	n                                      int
+	n, storm                               int
 	timeout, settle                        time.Duration
 }
 
@@ -46,6 +46,7 @@ func main() {
 	flag.StringVar(&o.stderr, "stderr", "", "file for the shim's standard error, else /dev/null as containerd does; a dump in it is searched for the ring")
 	flag.StringVar(&o.dumps, "dumps", "/run/containerd-shim-stacks", "directory in which a patched shim leaves its dumps")
 	flag.IntVar(&o.n, "n", 100, "concurrent execs (at most 2000)")
+	flag.IntVar(&o.storm, "storm", 0, "instead of the flood: this many orphans of a host-pid container die while runc is slow to start one exec (at most 4000)")
 	flag.DurationVar(&o.timeout, "timeout", time.Minute, "limit for the whole flood")
 	flag.DurationVar(&o.settle, "settle", 15*time.Second, "how long to wait afterwards for late exit events, State and the dump")
 	flag.Parse()
@@ -57,7 +58,7 @@ func main() {
 }
 
 func run(o options) int {
-	if o.shim == "" || o.n < 1 || o.n > 2000 || flag.NArg() > 0 {
+	if o.shim == "" || o.n < 1 || o.n > 2000 || o.storm < 0 || o.storm > 4000 || flag.NArg() > 0 {
 		flag.Usage()
 		return exitCannot
 	}
@@ -77,7 +78,13 @@ func run(o options) int {
 		return exitCannot
 	}
 	rows := make(chan row, 1)
-	go func() { rows <- s.flood() }()
+	go func() {
+		if o.storm > 0 {
+			rows <- s.orphanStorm()
+			return
+		}
+		rows <- s.flood()
+	}()
 	select {
 	case r := <-rows:
 		err = s.stop()

@@ -63,8 +63,16 @@ func start(o options) (_ *subject, err error) {
 			return nil, err
 		}
 	}
-	if err := writeBundle(s.path("bundle"), guest, "/"+s.id); err != nil {
+	if err := writeBundle(s.path("bundle"), guest, "/"+s.id, o.storm > 0); err != nil {
 		return nil, err
+	}
+	if o.storm > 0 {
+		if s.runc, err = exec.LookPath(o.runc); err != nil {
+			return nil, err
+		}
+		if err := copyFile(s.path("gated-runc"), guest); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.launch(guest); err != nil {
 		return nil, err
@@ -95,7 +103,8 @@ func (s *subject) launch(guest string) error {
 	s.cmd = exec.Command(binary, "-namespace", namespace, "-workdir", s.path("work"), "-address", s.path("no-daemon"),
 		"-containerd-binary", guest, "-runtime-root", s.path("runc"))
 	s.cmd.Dir = s.path("bundle")
-	s.cmd.Env = append(os.Environ(), "GOMAXPROCS=2", "FLOOD_EVENTS="+s.path("events"))
+	s.cmd.Env = append(os.Environ(), "GOMAXPROCS=2", "FLOOD_EVENTS="+s.path("events"),
+		"FLOOD_RUNC="+s.runc, "FLOOD_GATE="+s.path("gate"))
 	s.cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	s.cmd.ExtraFiles = []*os.File{socket}
 	if s.stderr != "" {
@@ -147,7 +156,11 @@ func (s *subject) drainLogs() error {
 func (s *subject) create() error {
 	ctx, cancel := context.WithTimeout(context.Background(), createTimeout)
 	defer cancel()
-	if _, err := s.api.Create(ctx, &shimapi.CreateTaskRequest{ID: s.id, Bundle: s.path("bundle"), Runtime: s.runc}); err != nil {
+	runtime := s.runc
+	if s.storm > 0 {
+		runtime = s.path("gated-runc")
+	}
+	if _, err := s.api.Create(ctx, &shimapi.CreateTaskRequest{ID: s.id, Bundle: s.path("bundle"), Runtime: runtime}); err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
 	if _, err := s.api.Start(ctx, &shimapi.StartRequest{ID: s.id}); err != nil {
@@ -169,7 +182,7 @@ func (s *subject) stop() error {
 		<-s.exited // killed: its status does not matter
 		// The container's processes are children of this one now, and init
 		// ends only when all of them have been reaped.
-		errs = append(errs, s.killInit(), reapAll())
+		errs = append(errs, s.killInit(), s.killOrphans(), reapAll())
 		root := filepath.Join(s.path("runc"), namespace)
 		if out, err := exec.Command(s.runc, "--root", root, "delete", "--force", s.id).CombinedOutput(); err != nil {
 			errs = append(errs, fmt.Errorf("runc delete: %w: %s", err, out))
