@@ -29,7 +29,15 @@ type row struct {
 	errors            []string
 }
 
-func (r row) fault() bool { return r.failed > 0 || r.lost > 0 || r.hung || !r.dump }
+func (r row) exitCode() int {
+	switch {
+	case r.failed > 0 || r.lost > 0 || r.hung:
+		return exitFault
+	case !r.dump:
+		return exitNoDump
+	}
+	return exitSurvived
+}
 
 // String is the row in the table.
 func (r row) String() string {

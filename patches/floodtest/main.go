@@ -25,6 +25,7 @@ const (
 	exitSurvived = 0
 	exitFault    = 1 // something failed, was lost, or hung
 	exitCannot   = 2 // the test itself could not run
+	exitNoDump   = 3 // all went well, but no stack dump came out
 )
 
 // options are the flags.
@@ -47,7 +48,7 @@ func main() {
 	flag.StringVar(&o.dumps, "dumps", "/run/containerd-shim-stacks", "directory in which a patched shim leaves its dumps")
 	flag.IntVar(&o.n, "n", 100, "concurrent execs (at most 2000)")
 	flag.IntVar(&o.storm, "storm", 0, "instead of the flood: this many orphans of a host-pid container die while runc is slow to start one exec (at most 4000)")
-	flag.DurationVar(&o.timeout, "timeout", time.Minute, "limit for the whole flood")
+	flag.DurationVar(&o.timeout, "limit", time.Minute, "limit for the whole flood")
 	flag.DurationVar(&o.settle, "settle", 15*time.Second, "how long to wait afterwards for late exit events, State and the dump")
 	flag.Parse()
 	if *printHeader {
@@ -96,10 +97,7 @@ func run(o options) int {
 			fmt.Fprintln(os.Stderr, "floodtest: clean up:", err)
 			return exitCannot
 		}
-		if r.fault() {
-			return exitFault
-		}
-		return exitSurvived
+		return r.exitCode()
 	case sig := <-interrupted:
 		err = errors.Join(fmt.Errorf("interrupted by %v", sig), s.stop())
 		fmt.Fprintln(os.Stderr, "floodtest:", err)
