@@ -19,6 +19,10 @@ import (
 // probeTimeout bounds the State call that decides whether the shim hangs.
 const probeTimeout = 10 * time.Second
 
+// stallTimeout is how long a shim may answer nothing at all before the flood is
+// given up.
+const stallTimeout = 20 * time.Second
+
 // row is the outcome of one flood.
 type row struct {
 	name              string
@@ -67,8 +71,9 @@ func (s *subject) flood() row {
 	for i := range s.n {
 		go func() { results <- s.exec(fmt.Sprintf("e%d", i)) }()
 	}
-	expired := time.After(time.Until(deadline))
+	stalled := s.stalled(deadline)
 	seen := 0
+collect:
 	for seen < s.n {
 		select {
 		case res := <-results:
@@ -80,10 +85,9 @@ func (s *subject) flood() row {
 					r.errors = append(r.errors, res.err.Error())
 				}
 			}
-			continue
-		case <-expired:
+		case <-stalled:
+			break collect
 		}
-		break
 	}
 	r.failed += s.n - seen // no answer within the limit
 	r.wall = time.Since(began)
@@ -119,16 +123,20 @@ func (s *subject) execArgs(id string, args ...string) result {
 	if err != nil {
 		return result{err: err}
 	}
-	if _, err := s.api.Exec(ctx, &shimapi.ExecProcessRequest{ID: id, Spec: &anypb.Any{
+	_, err = s.api.Exec(ctx, &shimapi.ExecProcessRequest{ID: id, Spec: &anypb.Any{
 		TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process", Value: spec,
-	}}); err != nil {
+	}})
+	s.answered()
+	if err != nil {
 		return result{err: fmt.Errorf("exec %s: %w", id, err)}
 	}
-	if _, err := s.api.Start(ctx, &shimapi.StartRequest{ID: id}); err != nil {
+	_, err = s.api.Start(ctx, &shimapi.StartRequest{ID: id})
+	s.answered()
+	if err != nil {
 		return result{err: fmt.Errorf("start %s: %w", id, err)}
 	}
 	w, err := s.api.Wait(ctx, &shimapi.WaitRequest{ID: id})
-	answered := time.Now()
+	answered := s.answered()
 	if err == nil && w.ExitStatus != 0 {
 		err = fmt.Errorf("exit status %d", w.ExitStatus)
 	}
@@ -158,6 +166,7 @@ func (s *subject) sampleState() func() (time.Duration, bool) {
 			asked = time.Now()
 			mu.Unlock()
 			_, err := s.api.State(context.Background(), &shimapi.StateRequest{ID: s.id})
+			s.answered()
 			mu.Lock()
 			longest = max(longest, time.Since(asked))
 			asked = time.Time{}
@@ -181,6 +190,25 @@ func (s *subject) sampleState() func() (time.Duration, bool) {
 		}
 		return longest, false
 	}
+}
+
+// answered notes that the shim has answered a call.
+func (s *subject) answered() time.Time {
+	now := time.Now()
+	s.lastAnswer.Store(now.UnixNano())
+	return now
+}
+
+// stalled is closed at the deadline, or when the shim has answered no call,
+// State included, for stallTimeout.
+func (s *subject) stalled(deadline time.Time) <-chan struct{} {
+	s.answered()
+	c := make(chan struct{})
+	go func() {
+		defer close(c)
+		within(time.Until(deadline), func() bool { return time.Since(time.Unix(0, s.lastAnswer.Load())) > stallTimeout })
+	}()
+	return c
 }
 
 func answersWithin(d time.Duration, call func()) bool {

@@ -53,7 +53,7 @@ func (s *subject) orphanStorm() row {
 		} else {
 			r.errors = append(r.errors, res.err.Error())
 		}
-	case <-time.After(s.timeout):
+	case <-s.stalled(time.Now().Add(s.timeout)):
 	}
 	r.wall = time.Since(began)
 	if within(s.settle, func() bool { return s.exitEvents()["slow"] }) {

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
@@ -36,6 +37,8 @@ type subject struct {
 	client  *ttrpc.Client
 	api     shimapi.ShimService
 	logs    []*os.File
+	// lastAnswer is when the shim last answered a call, in Unix nanoseconds.
+	lastAnswer atomic.Int64
 }
 
 // start launches the shim as containerd does and creates the container.
