@@ -17,6 +17,9 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
+// clockTick is more than a file's time may lag behind the clock.
+const clockTick = 50 * time.Millisecond
+
 const (
 	beginMark = "=== BEGIN goroutine stack dump ==="
 	endMark   = "=== END goroutine stack dump ==="
@@ -55,9 +58,11 @@ func (s *subject) exitEvents() map[string]bool {
 }
 
 // dump sends SIGUSR1 and looks for a complete dump of this shim in its
-// directory. With -stderr it also names the ring, if that dump shows one.
+// directory, which it removes. With -stderr it also names the ring, if that
+// dump shows one.
 func (s *subject) dump() (found bool, ring string) {
 	pid := s.cmd.Process.Pid
+	asked := time.Now()
 	if err := unix.Kill(pid, unix.SIGUSR1); err != nil {
 		return false, ""
 	}
@@ -66,12 +71,12 @@ func (s *subject) dump() (found bool, ring string) {
 		files, _ := filepath.Glob(filepath.Join(s.dumps, "*-"+strconv.Itoa(pid)+".txt"))
 		for _, f := range files {
 			info, err := os.Lstat(f)
-			if err != nil || info.Mode() != 0o600 {
-				continue
+			if err != nil || info.Mode() != 0o600 || info.ModTime().Before(asked.Add(-clockTick)) {
+				continue // or left by an earlier shim that had this pid
 			}
 			text, _ = os.ReadFile(f)
 			if complete(text) {
-				return true
+				return os.Remove(f) == nil
 			}
 		}
 		return false
