@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dump
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The .strace files are dumps of upstream's shims, built from their tags and
+// driven into the bug that the name tells; the production dump is of 2021.
+func TestExplainNamesTheBugOfEachRelease(t *testing.T) {
+	tests := map[string]struct {
+		bug, reason string
+		grade       Grade
+		ring        string // the names of the goroutines, in order
+	}{
+		"B01-production.txt": {"B01", "ReaperDeadlock", Deadlock, "reaper|exit loop|rpc Kill"},
+		"B01-v1.1.2.strace":  {"B01", "ReaperDeadlock", Deadlock, "reaper|exit loop|rpc Start"},
+		"B01-v1.2.0.strace":  {"B01", "ReaperDeadlock", Deadlock, "reaper|exit loop|rpc Start"},
+		"B01-v1.2.6.strace":  {"B01", "ReaperDeadlock", Deadlock, "reaper|exit loop|rpc Start"},
+		"B02-v1.6.38.strace": {"B02", "ReaperStall", Stall, "reaper|exit loop|rpc Start"},
+		"B02-v1.7.35.strace": {"B02", "ReaperStall", Stall, "reaper|exit loop|rpc Start"},
+		// With blocking sends the kill-all in the exit loop is a deadlock, too.
+		"B03-v1.2.0.strace":   {"B01", "ReaperDeadlock", Deadlock, "reaper|exit loop"},
+		"B03-v1.2.13.strace":  {"B03", "KillAllStall", Stall, "reaper|exit loop"},
+		"B03-v1.6.38.strace":  {"B03", "KillAllStall", Stall, "reaper|exit loop"},
+		"B05-v1.2.0.strace":   {"B05", "PublishBlocked", Note, "publisher"},
+		"B05-v1.6.38.strace":  {"B05", "PublishBlocked", Note, "publisher"},
+		"B08-v1.2.0.strace":   {"B06", "RuncHoldsService", Stall, "rpc Kill|rpc Pause"},
+		"B08-v1.2.13.strace":  {"B08", "RuncHoldsProcess", Stall, "rpc State|rpc Pause"},
+		"B08-v1.6.38.strace":  {"B08", "RuncHoldsProcess", Stall, "rpc Kill|rpc Pause"},
+		"B12-v1.2.0.strace":   {"B12", "DeleteBlocked", Note, "rpc DeleteProcess"},
+		"B12-v1.2.13.strace":  {"B12", "DeleteBlocked", Note, "rpc DeleteProcess"},
+		"B12-v1.6.38.strace":  {"B12", "DeleteBlocked", Note, "rpc DeleteProcess"},
+		"B25-v1.2.0.strace":   {"B25", "FifoWithoutReader", Stall, "exit loop|rpc Start"},
+		"B25-v1.2.13.strace":  {"B25", "FifoWithoutReader", Note, "exit loop|rpc Start"},
+		"B25-v1.6.38.strace":  {"B25", "FifoWithoutReader", Stall, "rpc State|exit loop|rpc Start"},
+		"none-v1.1.2.strace":  {},
+		"none-v1.2.0.strace":  {},
+		"none-v1.6.38.strace": {},
+	}
+	files, err := filepath.Glob("testdata/B*")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("got %d files, error %v", len(files), err)
+	}
+	for _, file := range files {
+		if _, ok := tests[filepath.Base(file)]; !ok {
+			t.Errorf("%s is not in the table", file)
+		}
+	}
+	for name, want := range tests {
+		t.Run(name, func(t *testing.T) {
+			d := parseFile(t, name)
+			if !d.Complete {
+				t.Errorf("got an incomplete dump: %s", d.Why)
+			}
+			r := Explain(d)
+			if want.bug == "" {
+				if len(r.Findings) != 0 {
+					t.Fatalf("got %q in a healthy shim's dump", r.Findings[0].Title)
+				}
+				return
+			}
+			if len(r.Findings) != 1 {
+				t.Fatalf("got %d findings, want 1: %+v", len(r.Findings), r.Findings)
+			}
+			f := r.Findings[0]
+			if f.Bug != want.bug || f.Reason != want.reason || f.Grade != want.grade {
+				t.Errorf("got %s %s %s, want %s %s %s", f.Bug, f.Reason, f.Grade, want.bug, want.reason, want.grade)
+			}
+			var names []string
+			for _, l := range f.Ring {
+				names = append(names, l.Name)
+			}
+			if got := strings.Join(names, "|"); got != want.ring {
+				t.Errorf("got ring %s, want %s", got, want.ring)
+			}
+		})
+	}
+}
+
+func TestProductionDumpSaysSinceWhen(t *testing.T) {
+	d := parseFile(t, "B01-production.txt")
+	if got := d.Header["pid"]; got != "119820" {
+		t.Errorf("got pid %q", got)
+	}
+	r := Explain(d)
+	f := r.Findings[0]
+	if f.Since != 83*time.Minute {
+		t.Errorf("got since %v, want 83m", f.Since)
+	}
+	var b strings.Builder
+	if _, err := r.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"DEADLOCK: ReaperDeadlock (B01)", "for 83 minutes", "waits for runc kill to exit",
+		"goroutine 1: the ring is closed", "behind it: 1 x rpc State", "shimctl repair", "the dump is complete",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the report lacks %q:\n%s", want, b.String())
+		}
+	}
+}
+
+func TestExplainOtherRings(t *testing.T) {
+	tests := map[string]struct{ text, reason string }{
+		"B05 a full event queue": {`goroutine 1 [chan send]:
+github.com/containerd/containerd/reaper.Reap(0x1)
+
+goroutine 2 [chan send]:
+github.com/containerd/containerd/linux/shim.(*Service).checkProcesses(0x1)
+github.com/containerd/containerd/linux/shim.(*Service).processExits(0x1)
+
+goroutine 3 [chan receive]:
+github.com/containerd/containerd/reaper.(*Monitor).Wait(0x1)
+main.(*remoteEventsPublisher).Publish(0x1)
+github.com/containerd/containerd/linux/shim.(*Service).forward(0x1)
+`, "PublisherDeadlock"},
+		"B01 a Wait that must unsubscribe": {`goroutine 1 [chan send]:
+github.com/containerd/containerd/reaper.Reap(0x1)
+
+goroutine 2 [semacquire]:
+sync.runtime_SemacquireMutex(0x1)
+sync.(*Mutex).Lock(0x1)
+github.com/containerd/containerd/reaper.(*Monitor).Unsubscribe(0x1)
+github.com/containerd/containerd/reaper.(*Monitor).Wait(0x1)
+github.com/containerd/go-runc.(*Runc).Exec(0x1)
+github.com/containerd/containerd/linux/shim.(*Service).Start(0x1)
+`, "ReaperDeadlock"},
+		"B29 a full log FIFO": {`goroutine 1 [syscall]:
+syscall.write(0x1)
+os.(*File).Write(0x1)
+github.com/sirupsen/logrus.(*Entry).write(0x1)
+main.dumpStacks(0x1)
+
+goroutine 2 [sync.Mutex.Lock]:
+internal/sync.(*Mutex).lockSlow(0x1)
+sync.(*Mutex).Lock(...)
+github.com/sirupsen/logrus.(*Logger).Out(0x1)
+github.com/containerd/containerd/runtime/v1/shim.(*Service).checkProcesses(0x1)
+`, "LogBlocked"},
+		"B08 this project's labels": {`goroutine 9 [select, 12 minutes labels:{"id": "e1", "rpc": "Start"}]:
+containerd-shim/reaper.(*Monitor).Wait(0x1)
+github.com/containerd/go-runc.(*Runc).Exec(0x1)
+containerd-shim/proc.(*Exec).Start(0x1)
+`, "RuncRunning"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			d, err := Parse([]byte(tt.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := Explain(d)
+			if len(r.Findings) == 0 || r.Findings[0].Reason != tt.reason {
+				t.Fatalf("got %+v, want %s", r.Findings, tt.reason)
+			}
+		})
+	}
+}
+
+// Each probe of a wedged shim leaves a goroutine, and B39 one for each client
+// that went away: the time must not grow with the square of their number.
+func TestExplainManyGoroutines(t *testing.T) {
+	b, err := os.ReadFile("testdata/B01-production.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiter := "goroutine 1234567 [semacquire, 83 minutes]:\nsync.(*Mutex).Lock(0x1)\n" +
+		"github.com/containerd/containerd/linux/shim.(*Service).State(0x1)\n\n"
+	text := strings.Replace(string(b), EndMark, strings.Repeat(waiter, 30000)+EndMark, 1)
+	start := time.Now()
+	d, err := Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Explain(d)
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+	if len(r.Findings) != 1 || r.Findings[0].Behind["rpc State"] != 30001 {
+		t.Errorf("got %+v", r.Findings)
+	}
+}
+
+func parseFile(t *testing.T, name string) *Dump {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
