@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scan
+
+import (
+	"debug/buildinfo"
+	"os"
+	"syscall"
+)
+
+// builds remembers the build of each executable file: a thousand shims run one
+// or two of them.
+type builds map[[2]uint64]Build
+
+// of reads the build information through /proc/PID/exe, which reaches the
+// file also after it was replaced or deleted. It survives stripping. Go before
+// 1.12 left no module information, and before 1.9 none at all.
+func (b builds) of(exe string) Build {
+	info, err := os.Stat(exe)
+	if err != nil {
+		return Build{}
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return Build{}
+	}
+	key := [2]uint64{uint64(st.Dev), st.Ino}
+	if known, ok := b[key]; ok {
+		return known
+	}
+	var found Build
+	if bi, err := buildinfo.ReadFile(exe); err == nil {
+		found = Build{Go: bi.GoVersion, Path: bi.Path, Module: bi.Main.Path, Version: bi.Main.Version}
+		found.Ours = bi.Main.Path == Module
+	}
+	b[key] = found
+	return found
+}

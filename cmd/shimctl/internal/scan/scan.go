@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scan
+
+import (
+	"cmp"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Shims lists the shims below root, which is /proc. They are ordered by
+// namespace, id and pid.
+func Shims(root string) ([]Shim, error) {
+	t, err := newTree(root)
+	if err != nil {
+		return nil, err
+	}
+	known := builds{}
+	var shims []Shim
+	for pid := range t.entries {
+		if s, ok := t.shim(pid, known); ok {
+			shims = append(shims, s)
+		}
+	}
+	slices.SortFunc(shims, func(a, b Shim) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.ID, b.ID), a.PID-b.PID)
+	})
+	return shims, nil
+}
+
+// One reads a single process again. ok is false when it is gone, is not a
+// shim, or its pid belongs to another process now.
+func One(root string, pid int, startTicks uint64) (Shim, bool) {
+	t, err := newTree(root)
+	if err != nil || t.entries[pid] == nil {
+		return Shim{}, false
+	}
+	s, ok := t.shim(pid, builds{})
+	return s, ok && (startTicks == 0 || s.StartTicks == startTicks)
+}
+
+// shim tells whether a process is one, and reads the rest of it then.
+func (t *tree) shim(pid int, known builds) (Shim, bool) {
+	argv := t.cmdline(pid)
+	if len(argv) < 3 {
+		return Shim{}, false
+	}
+	exe, _ := os.Readlink(t.file(pid, "exe"))
+	exe, deleted := strings.CutSuffix(exe, " (deleted)")
+	s := Shim{PID: pid, Exe: exe, Deleted: deleted}
+	if !s.identify(argv) {
+		return Shim{}, false
+	}
+	e := t.entries[pid]
+	s.StartTicks, s.State = e.StartTicks, e.State
+	if up := t.uptime(); up > e.StartTicks {
+		s.Age = time.Duration(up-e.StartTicks) * time.Second / TicksPerSecond
+	}
+	s.Build = known.of(t.file(pid, "exe"))
+	s.Anon = t.anon(pid)
+	t.status(&s)
+	t.family(&s)
+	if s.Build.Ours && s.StackDir == "" {
+		s.StackDir = t.environ(pid, "CONTAINERD_SHIM_STACK_DIR")
+	}
+	return s, true
+}
+
+// identify reads the flags. A v1 shim has -namespace and a -workdir that ends
+// in its namespace and id; a v2 shim has -namespace and -id.
+func (s *Shim) identify(argv []string) bool {
+	if !strings.Contains(filepath.Base(argv[0]), "containerd-shim") && !strings.Contains(filepath.Base(s.Exe), "containerd-shim") {
+		return false
+	}
+	id := ""
+	for i := 1; i < len(argv); i++ {
+		name, ok := strings.CutPrefix(argv[i], "-")
+		if !ok {
+			continue
+		}
+		name, value, inline := strings.Cut(strings.TrimPrefix(name, "-"), "=")
+		if !inline && i+1 < len(argv) {
+			value = argv[i+1]
+		}
+		switch name {
+		case "namespace":
+			s.Namespace = value
+		case "workdir":
+			s.Workdir = value
+		case "address":
+			s.Address = value
+		case "id":
+			id = value
+		case "stack-dir":
+			s.StackDir = value
+		}
+	}
+	if s.Namespace == "" {
+		return false
+	}
+	if s.Workdir != "" && filepath.Base(filepath.Dir(s.Workdir)) == s.Namespace {
+		s.Kind, s.ID = V1, filepath.Base(s.Workdir)
+		return true
+	}
+	s.Kind, s.ID = V2, id
+	return id != ""
+}
+
+// family reads the shim's children and its container's init.
+func (t *tree) family(s *Shim) {
+	for _, c := range t.children[s.PID] {
+		switch {
+		// A thread-group leader that has called pthread_exit is a zombie, too,
+		// under a healthy shim; its other threads still count.
+		case c.State == "Z" && c.threads == 1:
+			s.Zombies = append(s.Zombies, c.Process)
+		case c.State != "Z" && isRuntime(c.Comm):
+			s.Runcs = append(s.Runcs, c.Process)
+		}
+	}
+	slices.SortFunc(s.Zombies, func(a, b Process) int { return a.PID - b.PID })
+	// The shim's working directory is the bundle, where runc writes init.pid.
+	b, err := os.ReadFile(t.file(s.PID, "cwd/init.pid"))
+	if err != nil {
+		return
+	}
+	s.Init.PID, _ = strconv.Atoi(strings.TrimSpace(string(b)))
+	if e := t.entries[s.Init.PID]; e != nil && e.StartTicks >= s.StartTicks {
+		s.Init.State = e.State
+		if w, err := os.ReadFile(t.file(s.Init.PID, "wchan")); err == nil && string(w) != "0" {
+			s.Init.WChan = string(w)
+		}
+	}
+}
+
+// isRuntime is true for the names that an OCI runtime's command runs under.
+func isRuntime(comm string) bool {
+	for _, name := range []string{"runc", "docker-runc", "crun", "youki", "runsc", "fake-runc"} {
+		if comm == name {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shimtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Names by which the test binary is called when it plays another part.
+const (
+	fakeRunc      = "fake-runc"
+	fakePublisher = "fake-publisher"
+)
+
+// Orphans is how many processes fake runc leaves to the shim: twice what a
+// subscriber's channel of 32 takes.
+const Orphans = 80
+
+// Main plays runc or the publisher when the test binary was started under
+// their name, and does not return then. TestMain calls it first.
+func Main() {
+	switch filepath.Base(os.Args[0]) {
+	case fakePublisher:
+		_, _ = io.Copy(io.Discard, os.Stdin) // the event; a publisher that closes early breaks the shim's pipe
+		waitAtGate("publish")
+		os.Exit(0)
+	case fakeRunc:
+		if err := playRunc(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+}
+
+// playRunc does just enough for the shim: processes that live, pid files, and
+// an exec that waits at a gate. It runs in the bundle, as the shim does.
+func playRunc(args []string) error {
+	verb, pidFile := "", ""
+	for i, a := range args {
+		switch {
+		case a == "--pid-file" && i+1 < len(args):
+			pidFile = args[i+1]
+		case verb == "" && isVerb(a):
+			verb = a
+		}
+	}
+	waitAtGate(verb)
+	switch verb {
+	case "create":
+		group, err := orphans()
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile("orphans.pgid", []byte(strconv.Itoa(group)), 0o600); err != nil {
+			return err
+		}
+		return sleeper(pidFile)
+	case "exec":
+		return sleeper(pidFile)
+	case "state":
+		return json.NewEncoder(os.Stdout).Encode(map[string]any{"id": "x", "pid": pidOf("init.pid"), "status": "running"})
+	case "kill", "delete":
+		if pid := pidOf("init.pid"); pid > 0 {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // gone already is what we want
+		}
+	}
+	return nil
+}
+
+// waitAtGate stays until the test has opened the verb's gate and closed it
+// again, when there is such a gate in the bundle.
+func waitAtGate(verb string) {
+	if gate, err := os.Open("gate-" + verb); err == nil {
+		_, _ = io.Copy(io.Discard, gate)
+	}
+}
+
+func isVerb(a string) bool {
+	switch a {
+	case "create", "start", "exec", "state", "kill", "delete", "ps", "pause", "resume", "update":
+		return true
+	}
+	return false
+}
+
+// orphans starts sleepers in one process group, to be killed at one moment.
+func orphans() (group int, err error) {
+	for range Orphans {
+		cmd := exec.Command("sleep", "1000")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: group}
+		if err := cmd.Start(); err != nil {
+			return 0, err
+		}
+		if group == 0 {
+			group = cmd.Process.Pid
+		}
+	}
+	return group, nil
+}
+
+func sleeper(pidFile string) error {
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Stdout = os.Stdout
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	return os.WriteFile(pidFile, []byte(strconv.Itoa(cmd.Process.Pid)), 0o600)
+}
+
+func pidOf(file string) int {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+	return pid
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shimtest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// Shim is a running shim with one container.
+type Shim struct {
+	PID       int
+	Namespace string
+	ID        string
+	Bundle    string
+	Work      string // -workdir
+	InitPID   int
+	API       shimapi.ShimService
+
+	group  int // of the orphans
+	exited chan struct{}
+}
+
+// Start runs the binary as containerd does (contract: a listening socket as
+// descriptor 3, the bundle as working directory, standard streams on
+// /dev/null), with arguments added to the usual ones, and creates a container.
+// Everything is gone when the test is over.
+func Start(t testing.TB, binary string, args ...string) *Shim {
+	t.Helper()
+	dir := t.TempDir()
+	s := &Shim{Namespace: "shimtest", ID: fmt.Sprintf("c%d", os.Getpid()) + filepath.Base(dir), exited: make(chan struct{})}
+	s.Work = filepath.Join(dir, "io.containerd.runtime.v1.linux", s.Namespace, s.ID)
+	s.Bundle = filepath.Join(dir, "state", s.ID)
+	for _, d := range []string{s.Work, filepath.Join(s.Bundle, "rootfs")} {
+		must(t, os.MkdirAll(d, 0o700))
+	}
+	spec := `{"ociVersion":"1.0.0","process":{"args":["sleep"]},"linux":{}}`
+	must(t, os.WriteFile(filepath.Join(s.Bundle, "config.json"), []byte(spec), 0o600))
+	self, err := os.Executable()
+	must(t, err)
+	for _, name := range []string{fakeRunc, fakePublisher} {
+		must(t, os.Symlink(self, filepath.Join(dir, name)))
+	}
+
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unix"})
+	must(t, err)
+	defer l.Close()
+	l.SetUnlinkOnClose(false)
+	fd3, err := l.File()
+	must(t, err)
+	defer fd3.Close()
+	must(t, os.WriteFile(filepath.Join(s.Bundle, "address"), []byte("unix://"+l.Addr().String()), 0o600))
+
+	argv := append([]string{"-namespace", s.Namespace, "-workdir", s.Work, "-address", filepath.Join(dir, "daemon.sock"),
+		"-containerd-binary", filepath.Join(dir, fakePublisher), "-runtime-root", filepath.Join(dir, "runc")}, args...)
+	cmd := exec.Command(binary, argv...)
+	cmd.Dir = s.Bundle
+	cmd.ExtraFiles = []*os.File{fd3}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Env = append(os.Environ(), "CONTAINERD_SHIM_STACK_DIR="+filepath.Join(dir, "stacks"))
+	must(t, cmd.Start())
+	s.PID = cmd.Process.Pid
+	go func() { _ = cmd.Wait(); close(s.exited) }()
+	t.Cleanup(s.stop)
+
+	s.API = s.Dial(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	created, err := s.API.Create(ctx, &shimapi.CreateTaskRequest{ID: s.ID, Bundle: s.Bundle, Runtime: filepath.Join(dir, fakeRunc)})
+	must(t, err)
+	s.InitPID = int(created.Pid)
+	s.group = pidOf(filepath.Join(s.Bundle, "orphans.pgid"))
+	_, err = s.API.Start(ctx, &shimapi.StartRequest{ID: s.ID})
+	must(t, err)
+	return s
+}
+
+// Dial makes one more connection to the shim.
+func (s *Shim) Dial(t testing.TB) shimapi.ShimService {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(s.Bundle, "address"))
+	must(t, err)
+	c, err := net.Dial("unix", strings.TrimPrefix(string(b), "unix://"))
+	must(t, err)
+	client := ttrpc.NewClient(c)
+	t.Cleanup(func() { _ = client.Close() })
+	return shimapi.NewShimClient(client)
+}
+
+// Exec adds and starts an exec. It returns when Start has.
+func (s *Shim) Exec(ctx context.Context, id string) error {
+	spec, err := anypb.New(&emptypb.Empty{})
+	if err != nil {
+		return err
+	}
+	spec.TypeUrl, spec.Value = "types.containerd.io/opencontainers/runtime-spec/1/Process", []byte(`{"args":["sleep"],"cwd":"/"}`)
+	if _, err := s.API.Exec(ctx, &shimapi.ExecProcessRequest{ID: id, Spec: spec}); err != nil {
+		return err
+	}
+	_, err = s.API.Start(ctx, &shimapi.StartRequest{ID: id})
+	return err
+}
+
+// Hold does a call whose runc verb (or publisher) stays at its gate, and
+// returns when it is there. release lets it go on.
+func (s *Shim) Hold(t testing.TB, verb string, call func(context.Context) error) (release func()) {
+	t.Helper()
+	gate := filepath.Join(s.Bundle, "gate-"+verb)
+	must(t, syscall.Mkfifo(gate, 0o600))
+	go func() { _ = call(context.Background()) }() // ends with the shim, which ends with the test
+	var w *os.File
+	Until(t, 10*time.Second, verb+" at its gate", func() bool {
+		fd, err := unix.Open(gate, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0) // ENXIO without a reader
+		if err == nil {
+			w = os.NewFile(uintptr(fd), gate)
+		}
+		return err == nil
+	})
+	must(t, os.Remove(gate)) // the next one goes through
+	return func() { _ = w.Close() }
+}
+
+// HoldExec holds an exec's start.
+func (s *Shim) HoldExec(t testing.TB) (release func()) {
+	t.Helper()
+	return s.Hold(t, "exec", func(ctx context.Context) error { return s.Exec(ctx, "held") })
+}
+
+// KillOrphans ends all orphans at one moment.
+func (s *Shim) KillOrphans(t testing.TB) {
+	t.Helper()
+	must(t, syscall.Kill(-s.group, syscall.SIGKILL))
+}
+
+// Wedge makes the ring of B01: the orphans' exits fill the channel while an
+// exec's runc is at work, whose own exit then comes last.
+func (s *Shim) Wedge(t testing.TB) {
+	t.Helper()
+	release := s.HoldExec(t)
+	s.KillOrphans(t)
+	Until(t, 20*time.Second, "State to hang", func() bool { return !s.Answers() })
+	release()
+	Until(t, 20*time.Second, "unreaped children", func() bool { return s.Zombies() > 0 })
+}
+
+// Answers is true when State answers within half a second.
+func (s *Shim) Answers() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	defer cancel()
+	_, err := s.API.State(ctx, &shimapi.StateRequest{ID: s.ID})
+	return err == nil
+}
+
+// Zombies counts the shim's unreaped children.
+func (s *Shim) Zombies() (n int) {
+	kids, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", s.PID, s.PID))
+	for _, pid := range strings.Fields(string(kids)) {
+		stat, _ := os.ReadFile("/proc/" + pid + "/stat")
+		if _, after, ok := strings.Cut(string(stat), ") "); ok && strings.HasPrefix(after, "Z") {
+			n++
+		}
+	}
+	return n
+}
+
+// Exited is closed when the shim is gone.
+func (s *Shim) Exited() <-chan struct{} { return s.exited }
+
+func (s *Shim) stop() {
+	if s.group > 0 {
+		_ = syscall.Kill(-s.group, syscall.SIGKILL)
+	}
+	for _, pid := range []int{s.InitPID, s.PID} {
+		if pid > 0 {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	<-s.exited
+}
+
+// LogTo keeps the shim's log FIFO drained into a buffer that the returned
+// function reads; for shims that log there (v1.2.7 and later).
+func (s *Shim) LogTo(t testing.TB) io.Reader {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(s.Work, "shim.stdout.log"), os.O_RDWR, 0)
+	must(t, err)
+	t.Cleanup(func() { _ = f.Close() })
+	return f
+}
+
+// Until waits for a condition, looking every 10 ms, and fails the test when it
+// does not come true in time.
+func Until(t testing.TB, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(limit); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v in vain for %s", limit, what)
+		}
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command shimctl finds the containerd shims of a host, tells the wedged ones,
+// gets and explains their goroutine stacks, and repairs them.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	version  = "unknown"
+	revision = ""
+)
+
+// Exit statuses that all verbs share; check and repair add to them.
+const (
+	exitOK    = 0
+	exitSome  = 1  // done, and something is wrong or has failed: each verb says what
+	exitCheck = 2  // could not be done: rights, no such shim
+	exitUsage = 64 // EX_USAGE
+)
+
+// verb is one command of shimctl.
+type verb struct {
+	name, args, short, long string
+	flags                   func(*flag.FlagSet) func(context.Context, []string) int
+}
+
+// out and errs are the standard streams, replaced by tests.
+var (
+	out  io.Writer = os.Stdout
+	errs io.Writer = os.Stderr
+)
+
+// procRoot is where /proc is mounted, replaced by tests.
+var procRoot = "/proc"
+
+func main() {
+	if childMain() {
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	status := run(ctx, os.Args[1:])
+	stop()
+	os.Exit(status)
+}
+
+// run does one command line and returns its exit status.
+func run(ctx context.Context, args []string) int {
+	if len(args) == 0 {
+		usage(errs)
+		return exitUsage
+	}
+	switch args[0] {
+	case "help", "-h", "-help", "--help":
+		if len(args) > 1 {
+			return run(ctx, []string{args[1], "-h"})
+		}
+		usage(out)
+		return exitOK
+	case "version", "-v", "--version":
+		fmt.Fprintln(out, strings.TrimSpace("shimctl "+version+" "+revision))
+		return exitOK
+	}
+	for _, v := range verbs() {
+		if v.name == args[0] {
+			return v.run(ctx, args[1:])
+		}
+	}
+	fmt.Fprintf(errs, "shimctl: unknown command %q; `shimctl help` lists them\n", args[0])
+	return exitUsage
+}
+
+// run parses flags wherever they stand among the arguments.
+func (v verb) run(ctx context.Context, args []string) int {
+	set := flag.NewFlagSet(v.name, flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	do := v.flags(set)
+	var rest []string
+	for {
+		err := set.Parse(args)
+		if errors.Is(err, flag.ErrHelp) {
+			v.help(set)
+			return exitOK
+		}
+		if err != nil {
+			fmt.Fprintf(errs, "shimctl %s: %v; `shimctl %s -h` lists the flags\n", v.name, err, v.name)
+			return exitUsage
+		}
+		if args = set.Args(); len(args) == 0 {
+			return do(ctx, rest)
+		}
+		rest, args = append(rest, args[0]), args[1:]
+	}
+}
+
+func (v verb) help(set *flag.FlagSet) {
+	fmt.Fprintf(out, "usage: shimctl %s [flags] %s\n\n%s\n\nflags:\n", v.name, v.args, strings.TrimSpace(v.long))
+	set.SetOutput(out)
+	set.PrintDefaults()
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "shimctl finds, explains and repairs wedged containerd shims.\n\nusage: shimctl COMMAND [flags] [arguments]\n\n")
+	for _, v := range verbs() {
+		fmt.Fprintf(w, "  %-9s %s\n", v.name, v.short)
+	}
+	fmt.Fprint(w, "  version   print the version\n\n`shimctl COMMAND -h` has flags, exit statuses and examples.\n"+
+		"At 3 a.m.: shimctl check; shimctl explain PID; shimctl repair PID (says what it would do).\n")
+}
+
+// fail prints an error with what may be done about it, and returns the status.
+func fail(status int, verb string, err error) int {
+	fmt.Fprintf(errs, "shimctl %s: %v%s\n", verb, err, hint(err))
+	return status
+}
+
+// hint says how to give the right that is missing.
+func hint(err error) string {
+	if !errors.Is(err, os.ErrPermission) {
+		return ""
+	}
+	return " (needs root, or CAP_SYS_PTRACE, CAP_KILL and CAP_DAC_READ_SEARCH; in a pod also hostPID: true)"
+}
