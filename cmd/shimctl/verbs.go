@@ -2,10 +2,21 @@
 
 package main
 
+import (
+	"os"
+
+	"containerd-shim/cmd/shimctl/internal/stacks"
+)
+
 // verbs are the commands in the order of the help text.
 func verbs() []verb {
-	return []verb{psVerb}
+	return []verb{psVerb, stacksVerb, explainVerb}
 }
 
-// childMain runs the part of a helper process, when this is one.
-func childMain() bool { return false }
+// childMain runs the part of a helper process, when this is one, and ends.
+func childMain() bool {
+	if len(os.Args) > 1 && os.Args[1] == stacks.TracerArg {
+		os.Exit(stacks.TracerMain(os.Args[2:]))
+	}
+	return false
+}

@@ -43,6 +43,12 @@ func One(root string, pid int, startTicks uint64) (Shim, bool) {
 	return s, ok && (startTicks == 0 || s.StartTicks == startTicks)
 }
 
+// Alive is true when the pid still belongs to the process that started then.
+func Alive(root string, pid int, startTicks uint64) bool {
+	e := (&tree{root: root}).stat(pid)
+	return e != nil && e.StartTicks == startTicks && e.State != "Z" && e.State != "X"
+}
+
 // shim tells whether a process is one, and reads the rest of it then.
 func (t *tree) shim(pid int, known builds) (Shim, bool) {
 	argv := t.cmdline(pid)

@@ -5,11 +5,11 @@ package shimtest
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -116,6 +116,21 @@ func (s *Shim) Exec(ctx context.Context, id string) error {
 	return err
 }
 
+// ExecOnce runs an exec from its creation to its deletion.
+func (s *Shim) ExecOnce(ctx context.Context, id string) error {
+	if err := s.Exec(ctx, id); err != nil {
+		return err
+	}
+	if _, err := s.API.Kill(ctx, &shimapi.KillRequest{ID: id, Signal: uint32(syscall.SIGKILL)}); err != nil {
+		return err
+	}
+	if _, err := s.API.Wait(ctx, &shimapi.WaitRequest{ID: id}); err != nil {
+		return err
+	}
+	_, err := s.API.DeleteProcess(ctx, &shimapi.DeleteProcessRequest{ID: id})
+	return err
+}
+
 // Hold does a call whose runc verb (or publisher) stays at its gate, and
 // returns when it is there. release lets it go on.
 func (s *Shim) Hold(t testing.TB, verb string, call func(context.Context) error) (release func()) {
@@ -168,14 +183,28 @@ func (s *Shim) Answers() bool {
 
 // Zombies counts the shim's unreaped children.
 func (s *Shim) Zombies() (n int) {
-	kids, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", s.PID, s.PID))
-	for _, pid := range strings.Fields(string(kids)) {
-		stat, _ := os.ReadFile("/proc/" + pid + "/stat")
+	for _, pid := range s.children() {
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if _, after, ok := strings.Cut(string(stat), ") "); ok && strings.HasPrefix(after, "Z") {
 			n++
 		}
 	}
 	return n
+}
+
+// children are those of every thread: a child belongs to the thread that
+// forked it, an adopted one to the first.
+func (s *Shim) children() (pids []int) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.PID))
+	for _, f := range files {
+		b, _ := os.ReadFile(f)
+		for _, field := range strings.Fields(string(b)) {
+			if pid, err := strconv.Atoi(field); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
 }
 
 // Exited is closed when the shim is gone.
@@ -185,22 +214,12 @@ func (s *Shim) stop() {
 	if s.group > 0 {
 		_ = syscall.Kill(-s.group, syscall.SIGKILL)
 	}
-	for _, pid := range []int{s.InitPID, s.PID} {
+	for _, pid := range append(s.children(), s.InitPID, s.PID) { // the shim last: it is their reaper
 		if pid > 0 {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
 	<-s.exited
-}
-
-// LogTo keeps the shim's log FIFO drained into a buffer that the returned
-// function reads; for shims that log there (v1.2.7 and later).
-func (s *Shim) LogTo(t testing.TB) io.Reader {
-	t.Helper()
-	f, err := os.OpenFile(filepath.Join(s.Work, "shim.stdout.log"), os.O_RDWR, 0)
-	must(t, err)
-	t.Cleanup(func() { _ = f.Close() })
-	return f
 }
 
 // Until waits for a condition, looking every 10 ms, and fails the test when it
