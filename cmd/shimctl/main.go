@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"strings"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,6 +50,7 @@ func main() {
 	if childMain() {
 		return
 	}
+	logrus.SetOutput(io.Discard) // the ttrpc client logs each late answer of a shim
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	status := run(ctx, os.Args[1:])
 	stop()

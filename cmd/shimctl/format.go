@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"containerd-shim/cmd/shimctl/internal/judge"
+	"containerd-shim/cmd/shimctl/internal/probe"
+	"containerd-shim/cmd/shimctl/internal/scan"
+)
+
+// formats print a round.
+var formats = map[string]func(io.Writer, *round) error{
+	"table":  tableFormat,
+	"json":   jsonFormat,
+	"npd":    npdFormat,
+	"prom":   promFormat,
+	"nagios": nagiosFormat,
+}
+
+func tableFormat(to io.Writer, r *round) error {
+	w := tabwriter.NewWriter(to, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "NAMESPACE\tCONTAINER\tPID\tINIT\tAGE\tBUILD\tZOMBIES\tSHIMINFO\tSTATE\tVERDICT\tREASON\tDETAIL")
+	for _, s := range r.Rows {
+		verdict := string(s.Result.Verdict)
+		if s.Result.Confirmed {
+			verdict += "!" // proven by its stacks
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", s.Namespace, shorten(s.ID), s.PID, initOf(s.Shim), age(s.Age), build(s.Shim),
+			len(s.Zombies), answer(s.Answers.ShimInfo), answer(s.Answers.State), verdict, dash(s.Result.Reason), dash(s.Result.Detail))
+	}
+	return w.Flush()
+}
+
+func answer(a probe.Answer) string {
+	switch {
+	case !a.Asked:
+		return "-"
+	case a.TimedOut:
+		return "timeout"
+	case !a.OK:
+		return "error"
+	}
+	return fmt.Sprintf("%.1fms", float64(a.Took)/float64(time.Millisecond))
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// jsonShim is a row of the JSON format, schema shimctl/v1.
+type jsonShim struct {
+	scan.Shim
+	RPC struct {
+		ShimInfoMS float64 `json:"shiminfo_ms"`
+		ShimInfo   string  `json:"shiminfo"` // ok, timeout, error or empty when not asked
+		StateMS    float64 `json:"state_ms"`
+		State      string  `json:"state"`
+	} `json:"rpc"`
+	Verdict   judge.Verdict `json:"verdict"`
+	Reason    string        `json:"reason,omitempty"`
+	Detail    string        `json:"detail,omitempty"`
+	Confirmed bool          `json:"confirmed"`
+	Since     *time.Time    `json:"since,omitempty"`
+}
+
+func jsonFormat(to io.Writer, r *round) error {
+	host, _ := os.Hostname() // an unnamed host is no reason to fail
+	doc := struct {
+		Schema  string         `json:"schema"`
+		Host    string         `json:"host"`
+		Time    time.Time      `json:"time"`
+		Shims   []jsonShim     `json:"shims"`
+		Summary map[string]int `json:"summary"`
+	}{"shimctl/v1", host, r.Time.UTC(), []jsonShim{}, map[string]int{
+		"healthy": r.count(judge.Healthy), "suspect": r.count(judge.Suspect), "wedged": r.count(judge.Wedged),
+	}}
+	for _, s := range r.Rows {
+		j := jsonShim{Shim: s.Shim, Verdict: s.Result.Verdict, Reason: s.Result.Reason, Detail: s.Result.Detail, Confirmed: s.Result.Confirmed}
+		j.RPC.ShimInfo, j.RPC.ShimInfoMS = outcome(s.Answers.ShimInfo)
+		j.RPC.State, j.RPC.StateMS = outcome(s.Answers.State)
+		if !s.Result.Since.IsZero() {
+			since := s.Result.Since.UTC()
+			j.Since = &since
+		}
+		doc.Shims = append(doc.Shims, j)
+	}
+	enc := json.NewEncoder(to)
+	enc.SetIndent("", "  ")
+	return enc.Encode(doc)
+}
+
+func outcome(a probe.Answer) (string, float64) {
+	ms := float64(a.Took) / float64(time.Millisecond)
+	switch {
+	case !a.Asked:
+		return "", 0
+	case a.TimedOut:
+		return "timeout", ms
+	case !a.OK:
+		return "error", ms
+	}
+	return "ok", ms
+}
+
+// npdFormat is one line: node-problem-detector keeps its first 80 bytes.
+func npdFormat(to io.Writer, r *round) error {
+	line := fmt.Sprintf("%d shims healthy", len(r.Rows))
+	if n := r.count(judge.Wedged); n > 0 {
+		line = fmt.Sprintf("%d/%d shims wedged: %s", n, len(r.Rows), r.first(judge.Wedged))
+	} else if n := r.count(judge.Suspect); n > 0 {
+		line = fmt.Sprintf("%d/%d shims suspect: %s", n, len(r.Rows), r.first(judge.Suspect))
+	}
+	_, err := fmt.Fprintln(to, line[:min(len(line), 80)])
+	return err
+}
+
+func nagiosFormat(to io.Writer, r *round) error {
+	level, what := "OK", fmt.Sprintf("%d shims healthy", len(r.Rows))
+	wedged, suspect := r.count(judge.Wedged), r.count(judge.Suspect)
+	switch {
+	case wedged > 0:
+		level, what = "CRITICAL", r.first(judge.Wedged)
+	case suspect > 0:
+		level, what = "WARNING", r.first(judge.Suspect)
+	}
+	_, err := fmt.Fprintf(to, "SHIMS %s - %s | shims=%d wedged=%d suspect=%d\n", level, what, len(r.Rows), wedged, suspect)
+	return err
+}
+
+// promFormat is the text exposition format. A series for each shim would be
+// one for each container that ever ran, so only wedged ones get their own.
+func promFormat(to io.Writer, r *round) error {
+	var b []byte
+	add := func(format string, args ...any) { b = fmt.Appendf(b, format, args...) }
+	add("# HELP containerd_shims Number of v1 shims by verdict.\n# TYPE containerd_shims gauge\n")
+	for _, v := range []judge.Verdict{judge.Healthy, judge.Suspect, judge.Wedged} {
+		add("containerd_shims{verdict=%q} %d\n", strings.ToLower(string(v)), r.count(v))
+	}
+	add("# HELP containerd_shim_wedged Shims that are wedged, with the reason.\n# TYPE containerd_shim_wedged gauge\n")
+	zombies, unpatched := 0, 0
+	for _, s := range r.Rows {
+		zombies = max(zombies, len(s.Zombies))
+		if !s.Build.Ours {
+			unpatched++
+		}
+		if s.Result.Verdict == judge.Wedged {
+			add("containerd_shim_wedged{namespace=%s,id=%s,reason=%s} 1\n", strconv.Quote(s.Namespace), strconv.Quote(s.ID), strconv.Quote(s.Result.Reason))
+		}
+	}
+	add("# HELP containerd_shim_zombies_max Unreaped children of the shim that has most.\n# TYPE containerd_shim_zombies_max gauge\ncontainerd_shim_zombies_max %d\n", zombies)
+	add("# HELP containerd_shim_unpatched Shims that are not this project's.\n# TYPE containerd_shim_unpatched gauge\ncontainerd_shim_unpatched %d\n", unpatched)
+	add("# HELP containerd_shim_scan_timestamp_seconds When the shims were checked.\n# TYPE containerd_shim_scan_timestamp_seconds gauge\ncontainerd_shim_scan_timestamp_seconds %d\n", r.Time.Unix())
+	add("# HELP containerd_shim_scan_duration_seconds How long that took.\n# TYPE containerd_shim_scan_duration_seconds gauge\ncontainerd_shim_scan_duration_seconds %.3f\n", r.Took.Seconds())
+	_, err := to.Write(b)
+	return err
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package judge decides from samples whether a shim is healthy.
+//
+// A shim is Wedged only when all of this held in two samples at least a minute
+// apart: it is the same process, it runs (not stopped, traced, frozen, nor in
+// state D), it is older than a minute, ShimInfo is answered, no runc of it is at
+// work, and State timed out in both, or a child stays unreaped. Everything less
+// is Suspect. A goroutine dump with a closed ring in it is proof at once.
+//
+// The package is pure but for [Load] and [Store].
+package judge
+
+import "time"
+
+// Verdict is the outcome for one shim.
+type Verdict string
+
+// The verdicts, best first.
+const (
+	Healthy Verdict = "Healthy"
+	Suspect Verdict = "Suspect"
+	Wedged  Verdict = "Wedged"
+)
+
+// The reasons of a verdict; a confirmed wedge has the name that the dump's
+// finding gives.
+const (
+	Stopped       = "Stopped"       // SIGSTOP: comes back with SIGCONT
+	Traced        = "Traced"        // a debugger holds it
+	Frozen        = "Frozen"        // its cgroup is frozen
+	Blocked       = "Blocked"       // a thread is in state D: storage, not the shim
+	Starting      = "Starting"      // younger than a minute
+	RuncBlocked   = "RuncBlocked"   // a runc at work holds the lock: cure that one
+	Unresponsive  = "Unresponsive"  // not even ShimInfo: starved, or worse; never repaired
+	Unreachable   = "Unreachable"   // no socket, or it refuses us
+	StateTimeout  = "StateTimeout"  // ShimInfo answers, State does not
+	ZombiesRemain = "ZombiesRemain" // children stay unreaped
+)
+
+// Bounds of the judgement.
+const (
+	// Apart is the least time between the two samples of a wedge. Execs of a busy
+	// shim make State slow for seconds, and one-second sends (B02) for longer.
+	Apart = time.Minute
+	// Young is the age below which a shim is only starting.
+	Young = time.Minute
+	// AskState is how often State is asked of a shim without any sign.
+	AskState = 5 * time.Minute
+	// AskWedged is how often State is asked of a shim that is wedged by time only.
+	AskWedged = 10 * time.Minute
+)

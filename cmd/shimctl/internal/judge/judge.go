@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package judge
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"containerd-shim/cmd/shimctl/internal/probe"
+	"containerd-shim/cmd/shimctl/internal/scan"
+	"containerd-shim/dump"
+)
+
+// Sample is one look at a shim.
+type Sample struct {
+	Time    time.Time
+	Shim    scan.Shim
+	Answers probe.Answers
+	Disk    bool // a thread is in state D
+	Frozen  bool
+	// Report is the explanation of a complete dump, nil when none was taken.
+	Report *dump.Report
+}
+
+// Result is what is to be said of a shim.
+type Result struct {
+	Verdict   Verdict
+	Reason    string
+	Detail    string
+	Confirmed bool // proven by a dump, not only by time
+	Since     time.Time
+}
+
+// Record is what is remembered of a shim between samples.
+type Record struct {
+	PID        int       `json:"pid"`
+	StartTicks uint64    `json:"starttime_ticks"`
+	Asked      time.Time `json:"state_asked"`   // when State was asked last
+	TimedOut   time.Time `json:"state_timeout"` // the first of the timeouts in a row, zero for none
+	Again      bool      `json:"state_again"`   // a second one came at least Apart later
+	// Zombies has the first sighting of each child that is still unreaped.
+	Zombies map[int]Zombie `json:"zombies,omitempty"`
+	Wedged  bool           `json:"wedged"`
+	Reason  string         `json:"reason,omitempty"`
+	Since   time.Time      `json:"since"`
+	Proven  bool           `json:"confirmed"`
+}
+
+// Zombie is an unreaped child.
+type Zombie struct {
+	StartTicks uint64    `json:"starttime_ticks"`
+	First      time.Time `json:"first_seen"`
+}
+
+// WantsState tells whether State should be asked in the next sample: seldom
+// while there is no sign, twice when there is, and hardly again afterwards.
+func (r *Record) WantsState(now time.Time, zombies int) bool {
+	switch {
+	case r.Wedged: // a stall that was taken for a wedge may have ended
+		return !r.Proven && now.Sub(r.Asked) >= AskWedged
+	case !r.TimedOut.IsZero():
+		return !r.Again && now.Sub(r.Asked) >= Apart
+	case zombies > 0:
+		return true
+	}
+	return now.Sub(r.Asked) >= AskState
+}
+
+// Judge takes one more sample of the shim into the record and says what is to
+// be thought of it now.
+func (r *Record) Judge(s Sample) Result {
+	if r.PID != s.Shim.PID || r.StartTicks != s.Shim.StartTicks {
+		*r = Record{PID: s.Shim.PID, StartTicks: s.Shim.StartTicks}
+	}
+	res := r.look(s)
+	if res.Verdict != Healthy && (r.Since.IsZero() || r.Reason != res.Reason && !r.Wedged) {
+		r.Since = s.Time
+	}
+	switch res.Verdict {
+	case Healthy:
+		r.Since, r.Reason, r.Wedged, r.Proven = time.Time{}, "", false, false
+	default:
+		r.Reason, r.Wedged, r.Proven = res.Reason, res.Verdict == Wedged, res.Confirmed
+	}
+	res.Since = r.Since
+	return res
+}
+
+func (r *Record) look(s Sample) Result {
+	oldest := r.zombies(s)
+	r.state(s)
+	sign, detail := r.sign(s, oldest)
+	if sign == "" {
+		return Result{Verdict: Healthy}
+	}
+	suspect := func(reason, detail string) Result {
+		return Result{Verdict: Suspect, Reason: reason, Detail: detail}
+	}
+	// First everything that makes a healthy shim look like this.
+	switch {
+	case s.Shim.State == "T":
+		return suspect(Stopped, "SIGCONT lets it go on")
+	case s.Shim.Tracer != 0:
+		return suspect(Traced, fmt.Sprintf("by process %d", s.Shim.Tracer))
+	case s.Frozen:
+		return suspect(Frozen, "its cgroup is frozen")
+	case s.Shim.State == "D" || s.Disk:
+		return suspect(Blocked, "a thread is in uninterruptible sleep: a kill would not act")
+	case s.Report != nil && s.Report.Worst() == dump.Deadlock:
+		f := s.Report.Findings[0]
+		return Result{Verdict: Wedged, Reason: f.Reason, Confirmed: true, Detail: f.Title}
+	case s.Report != nil && s.Report.Worst() == dump.Stall:
+		f := s.Report.Findings[0]
+		return suspect(f.Reason, f.Title)
+	case r.Wedged && r.Proven:
+		return Result{Verdict: Wedged, Reason: r.Reason, Confirmed: true, Detail: detail}
+	case sign == Unresponsive || sign == Unreachable:
+		return suspect(sign, detail)
+	case s.Shim.Age < Young:
+		return suspect(Starting, detail)
+	case len(s.Shim.Runcs) > 0:
+		return suspect(RuncBlocked, fmt.Sprintf("%s %d is at work", s.Shim.Runcs[0].Comm, s.Shim.Runcs[0].PID))
+	case r.Again, !oldest.IsZero() && s.Time.Sub(oldest) >= Apart:
+		return Result{Verdict: Wedged, Reason: sign, Detail: detail}
+	}
+	return suspect(sign, detail)
+}
+
+// sign is the strongest sign of trouble in the record and the sample.
+func (r *Record) sign(s Sample, oldest time.Time) (reason, detail string) {
+	info := s.Answers.ShimInfo
+	switch {
+	case info.Asked && info.TimedOut:
+		return Unresponsive, "ShimInfo is not answered"
+	case info.Asked && !info.OK:
+		return Unreachable, info.Err
+	}
+	var parts []string
+	if !oldest.IsZero() {
+		reason = ZombiesRemain
+		parts = append(parts, fmt.Sprintf("%d unreaped children, the oldest seen for %s", len(r.Zombies), s.Time.Sub(oldest).Round(time.Second)))
+	}
+	if !r.TimedOut.IsZero() {
+		reason = StateTimeout
+		parts = append(parts, "ShimInfo answers and State does not")
+	}
+	if s.Shim.Init.WChan == "zap_pid_ns_processes" && reason != "" {
+		parts = append(parts, "init waits for zombies that only the shim can reap")
+	}
+	if reason == "" && (s.Shim.State == "T" || s.Frozen) {
+		return Stopped, "" // look names it
+	}
+	return reason, strings.Join(parts, "; ")
+}
+
+// zombies keeps those that are still there and returns the oldest sighting. A
+// healthy shim reaps a child within milliseconds, so one that is new in this
+// sample is no sign.
+func (r *Record) zombies(s Sample) (oldest time.Time) {
+	now := map[int]Zombie{}
+	for _, z := range s.Shim.Zombies {
+		known, ok := r.Zombies[z.PID]
+		if !ok || known.StartTicks != z.StartTicks {
+			known = Zombie{StartTicks: z.StartTicks, First: s.Time}
+		} else if oldest.IsZero() || known.First.Before(oldest) {
+			oldest = known.First
+		}
+		now[z.PID] = known
+	}
+	r.Zombies = now
+	return oldest
+}
+
+// Remains is true when one of the children was unreaped in the last sample, too.
+func (r *Record) Remains(zombies []scan.Process) bool {
+	for _, z := range zombies {
+		if known, ok := r.Zombies[z.PID]; ok && known.StartTicks == z.StartTicks {
+			return true
+		}
+	}
+	return false
+}
+
+// state counts timeouts of State in a row.
+func (r *Record) state(s Sample) {
+	a := s.Answers.State
+	if !a.Asked {
+		return
+	}
+	switch {
+	case a.OK:
+		r.TimedOut, r.Again = time.Time{}, false
+	case a.TimedOut && r.TimedOut.IsZero():
+		r.TimedOut = s.Time
+	case a.TimedOut && s.Time.Sub(r.TimedOut) >= Apart:
+		r.Again = true
+	}
+	r.Asked = s.Time
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package judge
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"containerd-shim/cmd/shimctl/internal/probe"
+	"containerd-shim/cmd/shimctl/internal/scan"
+	"containerd-shim/dump"
+)
+
+var (
+	t0      = time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	ok      = probe.Answer{Asked: true, OK: true}
+	timeout = probe.Answer{Asked: true, TimedOut: true}
+)
+
+func shim() scan.Shim {
+	return scan.Shim{PID: 7, StartTicks: 70, State: "S", Age: time.Hour, Build: scan.Build{Go: "go1.10"}}
+}
+
+func zombie(pid int, ticks uint64) scan.Process {
+	return scan.Process{PID: pid, StartTicks: ticks, State: "Z"}
+}
+
+// judged feeds a sample at each offset and returns the last result.
+func judged(change func(i int, s *Sample), offsets ...time.Duration) Result {
+	var (
+		rec Record
+		res Result
+	)
+	for i, at := range offsets {
+		s := Sample{Time: t0.Add(at), Shim: shim(), Answers: probe.Answers{ShimInfo: ok, State: ok}}
+		change(i, &s)
+		res = rec.Judge(s)
+	}
+	return res
+}
+
+func TestVerdicts(t *testing.T) {
+	wedged := func(s *Sample) { s.Answers.State = timeout }
+	ring := &dump.Report{Findings: []dump.Finding{{Reason: "ReaperDeadlock", Grade: dump.Deadlock}}}
+	stall := &dump.Report{Findings: []dump.Finding{{Reason: "ReaperStall", Grade: dump.Stall}}}
+	tests := map[string]struct {
+		change  func(i int, s *Sample)
+		at      []time.Duration
+		verdict Verdict
+		reason  string
+	}{
+		"all answers":           {func(int, *Sample) {}, []time.Duration{0, Apart}, Healthy, ""},
+		"State times out once":  {func(_ int, s *Sample) { wedged(s) }, []time.Duration{0}, Suspect, StateTimeout},
+		"twice, too soon":       {func(_ int, s *Sample) { wedged(s) }, []time.Duration{0, Apart - 1}, Suspect, StateTimeout},
+		"twice, a minute apart": {func(_ int, s *Sample) { wedged(s) }, []time.Duration{0, Apart}, Wedged, StateTimeout},
+		"an answer in between": {func(i int, s *Sample) {
+			if i != 1 {
+				wedged(s)
+			}
+		}, []time.Duration{0, 30 * time.Second, Apart}, Suspect, StateTimeout},
+		"another process with the same pid": {func(i int, s *Sample) { wedged(s); s.Shim.StartTicks += uint64(i) }, []time.Duration{0, Apart}, Suspect, StateTimeout},
+		"a zombie that stays":               {func(_ int, s *Sample) { s.Shim.Zombies = []scan.Process{zombie(9, 1)} }, []time.Duration{0, Apart}, Wedged, ZombiesRemain},
+		"a zombie for half a minute":        {func(_ int, s *Sample) { s.Shim.Zombies = []scan.Process{zombie(9, 1)} }, []time.Duration{0, 30 * time.Second}, Suspect, ZombiesRemain},
+		"always new zombies":                {func(i int, s *Sample) { s.Shim.Zombies = []scan.Process{zombie(9+i, 1)} }, []time.Duration{0, Apart, 2 * Apart}, Healthy, ""},
+		"a new zombie with an old pid":      {func(i int, s *Sample) { s.Shim.Zombies = []scan.Process{zombie(9, uint64(i))} }, []time.Duration{0, Apart}, Healthy, ""},
+		"proof at once":                     {func(_ int, s *Sample) { wedged(s); s.Report = ring }, []time.Duration{0}, Wedged, "ReaperDeadlock"},
+		"a stall is no wedge":               {func(_ int, s *Sample) { wedged(s); s.Report = stall }, []time.Duration{0, Apart}, Suspect, "ReaperStall"},
+		// The false alarms that were seen in the field.
+		"SIGSTOP":            {func(_ int, s *Sample) { s.Answers.ShimInfo, s.Shim.State = timeout, "T" }, []time.Duration{0, Apart}, Suspect, Stopped},
+		"SIGSTOP, not asked": {func(_ int, s *Sample) { s.Answers = probe.Answers{}; s.Shim.State = "T" }, []time.Duration{0, Apart}, Suspect, Stopped},
+		"a debugger":         {func(_ int, s *Sample) { wedged(s); s.Shim.Tracer = 1 }, []time.Duration{0, Apart}, Suspect, Traced},
+		"a frozen cgroup":    {func(_ int, s *Sample) { s.Answers.ShimInfo = timeout; s.Frozen = true }, []time.Duration{0, Apart}, Suspect, Frozen},
+		"disk sleep":         {func(_ int, s *Sample) { wedged(s); s.Disk = true }, []time.Duration{0, Apart}, Suspect, Blocked},
+		"starting":           {func(_ int, s *Sample) { wedged(s); s.Shim.Age = Young - 1 }, []time.Duration{0, Apart}, Suspect, Starting},
+		"a slow runc":        {func(_ int, s *Sample) { wedged(s); s.Shim.Runcs = []scan.Process{{Comm: "runc"}} }, []time.Duration{0, Apart}, Suspect, RuncBlocked},
+		"starved":            {func(_ int, s *Sample) { s.Answers.ShimInfo = timeout }, []time.Duration{0, Apart}, Suspect, Unresponsive},
+		"no socket":          {func(_ int, s *Sample) { s.Answers.ShimInfo = probe.Answer{Asked: true, Err: "refused"} }, []time.Duration{0, Apart}, Suspect, Unreachable},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := judged(tt.change, tt.at...)
+			if got.Verdict != tt.verdict || got.Reason != tt.reason {
+				t.Errorf("got %s %s, want %s %s", got.Verdict, got.Reason, tt.verdict, tt.reason)
+			}
+			if (got.Verdict == Healthy) != got.Since.IsZero() {
+				t.Errorf("got since %v", got.Since)
+			}
+		})
+	}
+}
+
+// Each unanswered State keeps a goroutine of the shim.
+func TestStateIsAskedSparingly(t *testing.T) {
+	var r Record
+	wedged := Sample{Shim: shim(), Answers: probe.Answers{ShimInfo: ok, State: timeout}}
+	asked := 0
+	for at := time.Duration(0); at < time.Hour; at += 30 * time.Second {
+		s := wedged
+		s.Time = t0.Add(at)
+		if !r.WantsState(s.Time, 0) {
+			s.Answers.State = probe.Answer{}
+		} else {
+			asked++
+		}
+		res := r.Judge(s)
+		if at > Apart && res.Verdict != Wedged {
+			t.Fatalf("after %v: got %s", at, res.Verdict)
+		}
+	}
+	if asked > 2+int(time.Hour/AskWedged) {
+		t.Errorf("asked State %d times in an hour", asked)
+	}
+	proven := Record{Wedged: true, Proven: true}
+	if proven.WantsState(t0, 1) {
+		t.Error("a proven deadlock was asked again")
+	}
+}
+
+// A stall of many minutes may look like a wedge; it must not stay one.
+func TestWedgeThatResolves(t *testing.T) {
+	got := judged(func(i int, s *Sample) {
+		if i < 2 {
+			s.Answers.State = timeout
+		}
+	}, 0, Apart, Apart+AskWedged)
+	if got.Verdict != Healthy {
+		t.Errorf("got %s %s", got.Verdict, got.Reason)
+	}
+}
+
+func TestMemory(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "new", "check.json")
+	m, err := Load(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Of(7, 70).TimedOut = t0
+	m.Of(8, 80)
+	if err := m.Store(name, map[int]bool{7: true}); err != nil {
+		t.Fatal(err)
+	}
+	m, err = Load(name)
+	if err != nil || len(m) != 1 || !m.Of(7, 70).TimedOut.Equal(t0) {
+		t.Fatalf("got %+v, %v", m, err)
+	}
+	if r := m.Of(7, 71); !r.TimedOut.IsZero() {
+		t.Error("a recycled pid kept its record")
+	}
+	if err := Replace(name, []byte("{broken"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := Load(name); err != nil || len(m) != 0 {
+		t.Errorf("broken file: got %+v, %v", m, err)
+	}
+}

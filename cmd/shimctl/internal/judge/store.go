@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package judge
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Memory is the records of a host's shims by pid.
+type Memory map[int]*Record
+
+// Load reads the memory of the last run. A file that is not there, or broken,
+// is an empty memory: the worst of it is that a verdict takes one sample more.
+func Load(name string) (Memory, error) {
+	m := Memory{}
+	b, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) || name == "" {
+		return m, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read state file: %w", err)
+	}
+	if json.Unmarshal(b, &m) != nil {
+		return Memory{}, nil
+	}
+	for pid, r := range m {
+		if r == nil {
+			delete(m, pid)
+		}
+	}
+	return m, nil
+}
+
+// Of is the record of a process; a new one when the pid is another process now.
+func (m Memory) Of(pid int, startTicks uint64) *Record {
+	if r := m[pid]; r != nil && r.StartTicks == startTicks {
+		return r
+	}
+	m[pid] = &Record{PID: pid, StartTicks: startTicks}
+	return m[pid]
+}
+
+// Store writes the memory by a rename, so that a reader never sees half of it.
+// Only the pids in keep are written: the others have ended.
+func (m Memory) Store(name string, keep map[int]bool) error {
+	if name == "" {
+		return nil
+	}
+	for pid := range m {
+		if !keep[pid] {
+			delete(m, pid)
+		}
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
+	return Replace(name, b, 0o600)
+}
+
+// Replace writes a file aside and renames it into place.
+func Replace(name string, content []byte, mode os.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	if err != nil {
+		return err
+	}
+	_, werr := f.Write(content)
+	err = errors.Join(werr, f.Chmod(mode), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name()) // the error above says more
+	}
+	return err
+}

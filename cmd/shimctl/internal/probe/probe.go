@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package probe asks a v1 shim over its own socket whether it still answers.
+//
+// ShimInfo takes no lock in any release; State takes the service's mutex, and
+// in v1.1 forks `runc state` under it. A shim that answers the first in a
+// millisecond and the second not at all is wedged, not busy. Each unanswered
+// State leaves a goroutine in the shim, so it is asked sparingly.
+package probe
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"github.com/containerd/ttrpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"containerd-shim/cmd/shimctl/internal/scan"
+)
+
+// Answer is the outcome of one call.
+type Answer struct {
+	Asked    bool
+	OK       bool // answered; an error status is an answer, too
+	TimedOut bool
+	Took     time.Duration
+	Err      string // why it failed, when it is neither
+}
+
+// Answers are those of one shim.
+type Answers struct {
+	ShimInfo Answer
+	State    Answer
+}
+
+// Ask calls ShimInfo, and State only after that was answered, and only when
+// asked to. limit bounds each call.
+func Ask(ctx context.Context, root string, s *scan.Shim, limit time.Duration, state bool) Answers {
+	var a Answers
+	start := time.Now()
+	conn, err := dial(root, s, limit)
+	if err != nil {
+		a.ShimInfo = Answer{Asked: true, Took: time.Since(start), TimedOut: os.IsTimeout(err), Err: err.Error()}
+		return a
+	}
+	client := ttrpc.NewClient(conn)
+	defer client.Close()
+	api := shimapi.NewShimClient(client)
+	a.ShimInfo = call(ctx, limit, func(ctx context.Context) error {
+		_, err := api.ShimInfo(ctx, &emptypb.Empty{})
+		return err
+	})
+	if state && a.ShimInfo.OK {
+		a.State = call(ctx, limit, func(ctx context.Context) error {
+			_, err := api.State(ctx, &shimapi.StateRequest{ID: s.ID})
+			return err
+		})
+	}
+	return a
+}
+
+func call(ctx context.Context, limit time.Duration, do func(context.Context) error) Answer {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	start := time.Now()
+	err := do(ctx)
+	a := Answer{Asked: true, Took: time.Since(start)}
+	switch {
+	case err == nil:
+		a.OK = true
+	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err):
+		a.TimedOut = true
+	case isStatus(err):
+		a.OK = true
+	default:
+		a.Err = err.Error()
+	}
+	return a
+}
+
+// isStatus is true for an error that the shim itself sent.
+func isStatus(err error) bool {
+	st, ok := status.FromError(err)
+	return ok && st.Code() != codes.DeadlineExceeded && !errors.Is(err, ttrpc.ErrClosed)
+}
+
+// dial connects to the shim's socket. containerd from v1.3 writes the address
+// into the bundle, which is the shim's working directory; before, it was an
+// abstract name made of namespace and id.
+func dial(root string, s *scan.Shim, limit time.Duration) (net.Conn, error) {
+	own := filepath.Join(root, strconv.Itoa(s.PID))
+	d := net.Dialer{Timeout: limit}
+	var first error
+	for _, address := range addresses(own, s) {
+		conn, err := d.Dial("unix", address)
+		if err == nil {
+			return conn, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	if first == nil {
+		first = errors.New("no listening socket found")
+	}
+	return nil, fmt.Errorf("connect to shim: %w", first)
+}
+
+func addresses(own string, s *scan.Shim) []string {
+	var list []string
+	if b, err := os.ReadFile(filepath.Join(own, "cwd", "address")); err == nil {
+		list = append(list, unixAddress(own, strings.TrimSpace(string(b))))
+	} else {
+		list = append(list, "@/containerd-shim/"+s.Namespace+"/"+s.ID+"/shim.sock")
+	}
+	return append(list, listening(own)...)
+}
+
+// unixAddress turns an address as containerd writes it into one for Dial. The
+// path is of the shim's mount namespace.
+func unixAddress(own, address string) string {
+	path, ok := strings.CutPrefix(address, "unix://")
+	if !ok {
+		return "@" + strings.TrimPrefix(address, "@")
+	}
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	return filepath.Join(own, "root", path)
+}
+
+// listening finds the sockets that the process listens on: a descriptor's
+// inode, looked up in the table of its network namespace.
+func listening(own string) []string {
+	inodes := map[string]bool{}
+	entries, _ := os.ReadDir(filepath.Join(own, "fd"))
+	for _, e := range entries {
+		to, _ := os.Readlink(filepath.Join(own, "fd", e.Name()))
+		if in, ok := strings.CutPrefix(to, "socket:["); ok {
+			inodes[strings.TrimSuffix(in, "]")] = true
+		}
+	}
+	table, err := os.Open(filepath.Join(own, "net", "unix"))
+	if err != nil {
+		return nil
+	}
+	defer table.Close()
+	var list []string
+	lines := bufio.NewScanner(table)
+	for lines.Scan() { // Num RefCount Protocol Flags Type St Inode Path
+		f := strings.Fields(lines.Text())
+		const acceptsConnections = "00010000" // __SO_ACCEPTCON
+		if len(f) == 8 && f[3] == acceptsConnections && inodes[f[6]] {
+			list = append(list, f[7])
+		}
+	}
+	return list
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"containerd-shim/cmd/shimctl/internal/judge"
+	"containerd-shim/cmd/shimctl/internal/probe"
+	"containerd-shim/cmd/shimctl/internal/scan"
+	"containerd-shim/cmd/shimctl/internal/stacks"
+	"containerd-shim/dump"
+)
+
+// defaultStateFile keeps what a run of check has seen for the next one.
+const defaultStateFile = "/run/shimctl/check.json"
+
+// probesAtOnce bounds the sockets and goroutines of a check.
+const probesAtOnce = 32
+
+// row is one shim in a check.
+type row struct {
+	scan.Shim
+	Answers probe.Answers
+	Result  judge.Result
+	Stacks  *stacks.Result // of a shim with a sign, when confirm is set
+}
+
+// round is one look at all shims.
+type round struct {
+	Time time.Time
+	Took time.Duration
+	Rows []row
+}
+
+// checker judges shims; its memory lasts from round to round.
+type checker struct {
+	memory  judge.Memory
+	limit   time.Duration
+	confirm bool // take the stacks of a shim with a sign
+	state   string
+}
+
+// look probes the v1 shims among the chosen and judges them.
+func (c *checker) look(ctx context.Context, args []string) (*round, error) {
+	start := time.Now()
+	all, err := shims()
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := choose(all, args)
+	if err != nil {
+		return nil, err
+	}
+	r := &round{Time: start}
+	for _, s := range chosen {
+		if s.Kind == scan.V1 {
+			r.Rows = append(r.Rows, row{Shim: s})
+		}
+	}
+	for i := range r.Rows { // the map is touched by this goroutine only
+		c.memory.Of(r.Rows[i].PID, r.Rows[i].StartTicks)
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, probesAtOnce)
+	for i := range r.Rows {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			c.judge(ctx, &r.Rows[i])
+		})
+	}
+	wg.Wait()
+	r.Took = time.Since(start)
+	return r, nil
+}
+
+// judge takes one sample of one shim.
+func (c *checker) judge(ctx context.Context, r *row) {
+	rec := c.memory[r.PID]
+	sample := judge.Sample{Time: time.Now(), Shim: r.Shim}
+	if r.Shim.State != "T" && r.Tracer == 0 { // asking one that cannot run tells nothing
+		ask := c.state == "always" || c.state == "auto" && rec.WantsState(sample.Time, len(r.Zombies))
+		r.Answers = probe.Ask(ctx, procRoot, &r.Shim, c.limit, ask)
+		sample.Answers = r.Answers
+	}
+	// A zombie under a healthy shim is gone in a moment: only one that was there
+	// in the last sample is a sign.
+	late := r.Answers.State.TimedOut || !rec.TimedOut.IsZero() || rec.Remains(r.Zombies)
+	if late || !r.Answers.ShimInfo.OK {
+		sample.Disk, sample.Frozen = scan.Sleep(procRoot, r.PID)
+		if now, ok := scan.One(procRoot, r.PID, r.StartTicks); ok { // a runc may have come while we waited
+			r.Shim, sample.Shim = now, now
+		}
+		if c.confirm && late {
+			if taken, err := stacks.Take(ctx, procRoot, &r.Shim, stacks.Auto, 5*c.limit); err == nil && taken.Dump.Complete {
+				r.Stacks = taken
+				sample.Report = dump.Explain(taken.Dump)
+			}
+		}
+	}
+	r.Result = rec.Judge(sample)
+}
+
+// keep are the pids whose records are worth storing.
+func keep() map[int]bool {
+	all, err := shims()
+	if err != nil {
+		return nil
+	}
+	pids := map[int]bool{}
+	for _, s := range all {
+		pids[s.PID] = true
+	}
+	return pids
+}
+
+// count is how many rows have the verdict.
+func (r *round) count(v judge.Verdict) (n int) {
+	for _, row := range r.Rows {
+		if row.Result.Verdict == v {
+			n++
+		}
+	}
+	return n
+}
+
+// first is the worst row, for one-line formats: a wedged one, else a suspect.
+func (r *round) first(v judge.Verdict) string {
+	for _, row := range r.Rows {
+		if row.Result.Verdict == v {
+			return fmt.Sprintf("%s/%s pid %d %s", row.Namespace, shorten(row.ID), row.PID, row.Result.Reason)
+		}
+	}
+	return ""
+}
