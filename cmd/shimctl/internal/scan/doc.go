@@ -57,9 +57,10 @@ type Process struct {
 
 // Init is the container's first process.
 type Init struct {
-	PID   int    `json:"pid"`
-	State string `json:"state,omitempty"` // empty when it is gone
-	WChan string `json:"wchan,omitempty"` // zap_pid_ns_processes: it waits for zombies that nobody reaps
+	PID        int    `json:"pid"`
+	StartTicks uint64 `json:"starttime_ticks,omitempty"`
+	State      string `json:"state,omitempty"` // empty when it is gone
+	WChan      string `json:"wchan,omitempty"` // zap_pid_ns_processes: it waits for zombies that nobody reaps
 }
 
 // Build is what the Go linker left in the executable.

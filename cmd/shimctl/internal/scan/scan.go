@@ -49,6 +49,18 @@ func Alive(root string, pid int, startTicks uint64) bool {
 	return e != nil && e.StartTicks == startTicks && e.State != "Z" && e.State != "X"
 }
 
+// Any reads a process that need not be a shim; zombies are there, too.
+func Any(root string, pid int) (Process, bool) {
+	if pid <= 0 {
+		return Process{}, false
+	}
+	e := (&tree{root: root}).stat(pid)
+	if e == nil {
+		return Process{}, false
+	}
+	return e.Process, true
+}
+
 // shim tells whether a process is one, and reads the rest of it then.
 func (t *tree) shim(pid int, known builds) (Shim, bool) {
 	argv := t.cmdline(pid)
@@ -136,7 +148,7 @@ func (t *tree) family(s *Shim) {
 	}
 	s.Init.PID, _ = strconv.Atoi(strings.TrimSpace(string(b)))
 	if e := t.entries[s.Init.PID]; e != nil && e.StartTicks >= s.StartTicks {
-		s.Init.State = e.State
+		s.Init.State, s.Init.StartTicks = e.State, e.StartTicks
 		if w, err := os.ReadFile(t.file(s.Init.PID, "wchan")); err == nil && string(w) != "0" {
 			s.Init.WChan = string(w)
 		}

@@ -91,7 +91,7 @@ func TestShims(t *testing.T) {
 	if len(s.Runcs) != 1 || s.Runcs[0].PID != 14 {
 		t.Errorf("got runc %+v", s.Runcs)
 	}
-	if s.Init != (Init{PID: 11, State: "S", WChan: "zap_pid_ns_processes"}) {
+	if s.Init != (Init{PID: 11, StartTicks: 50011, State: "S", WChan: "zap_pid_ns_processes"}) {
 		t.Errorf("got init %+v", s.Init)
 	}
 	if !s.Catches(10) || s.Age != 500*time.Second+400*time.Millisecond || s.Anon != 300*int64(os.Getpagesize()) {

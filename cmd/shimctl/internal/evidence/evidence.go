@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package evidence collects what is worth knowing of a shim before it is
+// killed, or for a bug report.
+//
+// It reads nothing that may hold a secret: no environment, no config.json, no
+// command line but the shim's own (names and paths), no container output, and
+// of other processes the name only.
+package evidence
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim/cmd/shimctl/internal/scan"
+	"containerd-shim/cmd/shimctl/internal/stacks"
+	"containerd-shim/dump"
+)
+
+// File is one piece of evidence.
+type File struct {
+	Name string
+	Data []byte
+}
+
+// Holds says what each file is, for the manual and for shimctl report -list.
+var Holds = []struct{ Name, What string }{
+	{"shim.json", "what shimctl knows of the shim: ids, build, zombies, verdict"},
+	{"stacks.txt", "its goroutines; function arguments in it are numbers"},
+	{"explain.txt", "what shimctl explain says of them"},
+	{"threads.txt", "state and kernel wait channel of each thread"},
+	{"children.txt", "pid, state and name of each child"},
+	{"fds.txt", "what each descriptor is: paths, sockets and pipes by number"},
+	{"status.txt", "/proc/PID/status"},
+	{"host.txt", "kernel and containerd version, time"},
+}
+
+// Collect reads the evidence. verdict is put into shim.json as it is; taken
+// may be nil.
+func Collect(root string, s *scan.Shim, verdict any, taken *stacks.Result, daemon string) []File {
+	dir := filepath.Join(root, strconv.Itoa(s.PID))
+	doc, err := json.MarshalIndent(map[string]any{"schema": "shimctl/v1", "shim": s, "verdict": verdict}, "", "  ")
+	if err != nil {
+		doc = []byte(err.Error())
+	}
+	status, _ := os.ReadFile(filepath.Join(dir, "status")) // gone: an empty file says so
+	files := []File{
+		{"shim.json", doc},
+		{"threads.txt", threads(dir)},
+		{"children.txt", children(root, dir)},
+		{"fds.txt", descriptors(dir)},
+		{"status.txt", status},
+		{"host.txt", host(daemon)},
+	}
+	if taken != nil {
+		var text strings.Builder
+		if _, err := dump.Explain(taken.Dump).WriteTo(&text); err != nil {
+			text.WriteString(err.Error())
+		}
+		files = append(files, File{"stacks.txt", append(taken.Text, '\n')}, File{"explain.txt", []byte(text.String())})
+	}
+	return files
+}
+
+func threads(dir string) []byte {
+	var b []byte
+	tasks, _ := filepath.Glob(filepath.Join(dir, "task", "*"))
+	for _, t := range tasks {
+		wchan, _ := os.ReadFile(filepath.Join(t, "wchan"))
+		b = fmt.Appendf(b, "%s %s %s\n", filepath.Base(t), stateAndName(t), wchan)
+	}
+	return b
+}
+
+func children(root, dir string) []byte {
+	var b []byte
+	lists, _ := filepath.Glob(filepath.Join(dir, "task", "*", "children"))
+	for _, l := range lists {
+		pids, _ := os.ReadFile(l)
+		for _, pid := range strings.Fields(string(pids)) {
+			b = fmt.Appendf(b, "%s %s\n", pid, stateAndName(filepath.Join(root, pid)))
+		}
+	}
+	return b
+}
+
+// stateAndName is "S (bash)".
+func stateAndName(dir string) string {
+	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
+	open, end := strings.IndexByte(string(stat), '('), strings.LastIndexByte(string(stat), ')')
+	if err != nil || open < 0 || end+2 >= len(stat) {
+		return "gone"
+	}
+	return fmt.Sprintf("%c %s", stat[end+2], stat[open:end+1])
+}
+
+func descriptors(dir string) []byte {
+	var b []byte
+	fds, _ := os.ReadDir(filepath.Join(dir, "fd"))
+	for _, fd := range fds {
+		to, _ := os.Readlink(filepath.Join(dir, "fd", fd.Name()))
+		b = fmt.Appendf(b, "%s %s\n", fd.Name(), to)
+	}
+	return b
+}
+
+func host(daemon string) []byte {
+	var u unix.Utsname
+	_ = unix.Uname(&u) // cannot fail with a valid pointer
+	return fmt.Appendf(nil, "time: %s\nkernel: %s %s\ncontainerd: %s\n", time.Now().UTC().Format(time.RFC3339),
+		unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Machine[:]), daemon)
+}
+
+// Save writes the files into a new directory and returns when they are on the
+// disk: the machine may be reset next.
+func Save(dir string, files []File) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := write(filepath.Join(dir, f.Name), f.Data); err != nil {
+			return err
+		}
+	}
+	return errors.Join(flush(dir), flush(filepath.Dir(dir)))
+}
+
+func write(name string, data []byte) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, werr := f.Write(data)
+	return errors.Join(werr, f.Sync(), f.Close())
+}
+
+// flush makes a directory's entries durable.
+func flush(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Archive writes the files as one tar.gz below a directory name.
+func Archive(w io.Writer, dir string, files []File) error {
+	z := gzip.NewWriter(w)
+	t := tar.NewWriter(z)
+	now := time.Now()
+	for _, f := range files {
+		if err := t.WriteHeader(&tar.Header{Name: dir + "/" + f.Name, Mode: 0o600, Size: int64(len(f.Data)), ModTime: now}); err != nil {
+			return err
+		}
+		if _, err := t.Write(f.Data); err != nil {
+			return err
+		}
+	}
+	return errors.Join(t.Close(), z.Close())
+}

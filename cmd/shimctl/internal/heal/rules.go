@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package heal
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"containerd-shim/cmd/shimctl/internal/judge"
+	"containerd-shim/cmd/shimctl/internal/scan"
+)
+
+// OptOut is the annotation in a container's config.json that keeps repair
+// away, with the value "never".
+const OptOut = "shimctl.repair"
+
+// Refuse says why a shim is not to be repaired, or "".
+func (p *Policy) Refuse(root string, c *Case) string {
+	switch {
+	case c.Shim.Kind != scan.V1:
+		return "it is no v1 shim"
+	case c.Shim.Build.Ours:
+		return "it is this project's shim: a wedge of it is a new bug; please send `shimctl report`"
+	case c.Result.Verdict != judge.Wedged:
+		return "it is " + string(c.Result.Verdict)
+	case !c.Result.Confirmed && !p.Unproven:
+		return "no dump proves the wedge (" + c.Result.Reason + "); -unproven acts all the same"
+	case len(p.Reasons) > 0 && !slices.Contains(p.Reasons, c.Result.Reason):
+		return "its reason " + c.Result.Reason + " is not in -on-reason"
+	case optedOut(root, c.Shim.PID):
+		return "the container's annotation " + OptOut + " says never"
+	}
+	return ""
+}
+
+func optedOut(root string, pid int) bool {
+	b, err := os.ReadFile(filepath.Join(root, strconv.Itoa(pid), "cwd", "config.json"))
+	if err != nil {
+		return false
+	}
+	var spec struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	return json.Unmarshal(b, &spec) == nil && spec.Annotations[OptOut] == "never"
+}
+
+// Entry is one kill in the ledger.
+type Entry struct {
+	Time   time.Time `json:"time"`
+	Shim   string    `json:"shim"`
+	PID    int       `json:"pid"`
+	Reason string    `json:"reason"`
+	Result string    `json:"result"` // repaired or failed
+}
+
+// Ledger is the list of kills on this host.
+type Ledger struct {
+	name    string
+	Entries []Entry
+}
+
+// kept bounds the ledger's file; the totals of a counter come from it.
+const kept = 1000
+
+// OpenLedger reads the ledger. A ledger that cannot be read is an error: the
+// limits hang on it.
+func OpenLedger(name string) (*Ledger, error) {
+	l := &Ledger{name: name}
+	b, err := os.ReadFile(name)
+	if os.IsNotExist(err) {
+		return l, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &l.Entries)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ledger %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// Add appends an entry and writes the ledger.
+func (l *Ledger) Add(e Entry) error {
+	l.Entries = append(l.Entries, e)
+	if n := len(l.Entries); n > kept {
+		l.Entries = l.Entries[n-kept:]
+	}
+	return l.write()
+}
+
+// Finish writes the outcome of the last entry.
+func (l *Ledger) Finish(result string) error {
+	l.Entries[len(l.Entries)-1].Result = result
+	return l.write()
+}
+
+func (l *Ledger) write() error {
+	b, err := json.Marshal(l.Entries)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(l.name), 0o700); err != nil {
+		return err
+	}
+	return judge.Replace(l.name, b, 0o600)
+}
+
+// Wait says why no kill is allowed now, or "".
+func (p *Policy) Wait(l *Ledger, now time.Time) string {
+	lastHour := 0
+	for _, e := range l.Entries {
+		switch ago := now.Sub(e.Time); {
+		case ago < p.Cooldown:
+			return fmt.Sprintf("the last repair was %s ago, the cool-down is %s", ago.Round(time.Second), p.Cooldown)
+		case ago < time.Hour:
+			lastHour++
+		}
+	}
+	if lastHour >= p.PerHour {
+		return fmt.Sprintf("%d repairs in the last hour, the cap is %d: find the cause first", lastHour, p.PerHour)
+	}
+	return ""
+}

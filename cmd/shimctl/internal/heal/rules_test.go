@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package heal
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"containerd-shim/cmd/shimctl/internal/judge"
+	"containerd-shim/cmd/shimctl/internal/scan"
+)
+
+func TestRefuse(t *testing.T) {
+	root := t.TempDir()
+	bundle := filepath.Join(root, "7", "cwd")
+	if err := os.MkdirAll(bundle, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(bundle, "config.json"), []byte(`{"annotations":{"shimctl.repair":"never"}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	good := func() *Case {
+		return &Case{Shim: scan.Shim{PID: 8, Kind: scan.V1}, Result: judge.Result{Verdict: judge.Wedged, Reason: "ReaperDeadlock", Confirmed: true}}
+	}
+	tests := map[string]struct {
+		change func(*Case, *Policy)
+		want   string
+	}{
+		"proven":         {func(*Case, *Policy) {}, ""},
+		"v2":             {func(c *Case, _ *Policy) { c.Shim.Kind = scan.V2 }, "v1"},
+		"ours":           {func(c *Case, _ *Policy) { c.Shim.Build.Ours = true }, "new bug"},
+		"suspect":        {func(c *Case, _ *Policy) { c.Result.Verdict = judge.Suspect }, "Suspect"},
+		"by time only":   {func(c *Case, _ *Policy) { c.Result.Confirmed = false }, "-unproven"},
+		"with -unproven": {func(c *Case, p *Policy) { c.Result.Confirmed, p.Unproven = false, true }, ""},
+		"other reason":   {func(_ *Case, p *Policy) { p.Reasons = []string{"PublisherDeadlock"} }, "-on-reason"},
+		"this reason":    {func(_ *Case, p *Policy) { p.Reasons = []string{"x", "ReaperDeadlock"} }, ""},
+		"opted out":      {func(c *Case, _ *Policy) { c.Shim.PID = 7 }, OptOut},
+	}
+	for name, tt := range tests {
+		c, p := good(), Default
+		tt.change(c, &p)
+		if got := p.Refuse(root, c); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+func TestWaitBetweenRepairs(t *testing.T) {
+	now := time.Unix(1700000000, 0)
+	ledger := func(ago ...time.Duration) *Ledger {
+		l := &Ledger{}
+		for _, a := range ago {
+			l.Entries = append(l.Entries, Entry{Time: now.Add(-a)})
+		}
+		return l
+	}
+	p := Policy{Cooldown: 10 * time.Minute, PerHour: 3}
+	tests := map[string]struct {
+		l    *Ledger
+		want string
+	}{
+		"none":         {ledger(), ""},
+		"just now":     {ledger(time.Second), "cool-down"},
+		"cooled down":  {ledger(10 * time.Minute), ""},
+		"three":        {ledger(50*time.Minute, 30*time.Minute, 20*time.Minute), "cap is 3"},
+		"one is older": {ledger(time.Hour, 30*time.Minute, 20*time.Minute), ""},
+	}
+	for name, tt := range tests {
+		if got := p.Wait(tt.l, now); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+func TestLedger(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "d", "repairs.json")
+	l, err := OpenLedger(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range kept + 1 {
+		l.Entries = append(l.Entries, Entry{})
+	}
+	if err := l.Add(Entry{Shim: "a/b", Result: "failed"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Finish("repaired"); err != nil {
+		t.Fatal(err)
+	}
+	l, err = OpenLedger(name)
+	if err != nil || len(l.Entries) != kept || l.Entries[kept-1].Result != "repaired" {
+		t.Errorf("got %d entries, %v", len(l.Entries), err)
+	}
+	if err := os.WriteFile(name, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenLedger(name); err == nil {
+		t.Error("a broken ledger, on which the limits hang, was taken for an empty one")
+	}
+}
+
+func TestLockIsExclusive(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "d", "lock")
+	first, err := Lock(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Lock(name); err == nil {
+		t.Error("got the lock twice")
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Lock(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = again.Close()
+}

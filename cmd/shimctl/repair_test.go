@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build baseline
+
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"containerd-shim/cmd/shimctl/internal/heal"
+	"containerd-shim/cmd/shimctl/internal/shimtest"
+)
+
+// fakeDaemon does what containerd does when a shim is gone: it kills the
+// container and forgets the task.
+type fakeDaemon struct {
+	shim *shimtest.Shim
+	down bool
+	deaf bool // does not notice
+}
+
+func (d *fakeDaemon) Version(context.Context) (string, error) {
+	if d.down {
+		return "", errors.New("connection refused")
+	}
+	return "test", nil
+}
+
+func (d *fakeDaemon) TaskGone(context.Context, string, string, int) (bool, error) {
+	select {
+	case <-d.shim.Exited():
+		_ = syscall.Kill(d.shim.InitPID, syscall.SIGKILL) // a second time it is gone
+		return !d.deaf, nil
+	default:
+		return false, nil
+	}
+}
+
+func TestRepair(t *testing.T) {
+	for _, version := range []string{"v1.1.2", "v1.2.0"} {
+		t.Run(version, func(t *testing.T) {
+			shim := shimtest.Start(t, shimtest.Baseline(t, version))
+			fake := &fakeDaemon{shim: shim}
+			old := daemonOf
+			daemonOf = func(*row) (heal.Daemon, func(), error) { return fake, func() {}, nil }
+			defer func() { daemonOf = old }()
+			dir := t.TempDir()
+			repair := func(args ...string) (int, string) {
+				status, o, e := capture(t, append([]string{"repair", "-timeout", "500ms", "-state-file", "", "-state", "always", "-dir", dir, strconv.Itoa(shim.PID)}, args...)...)
+				return status, o + e
+			}
+			alive := func(step string) {
+				select {
+				case <-shim.Exited():
+					t.Fatalf("%s: the shim was killed", step)
+				default:
+				}
+			}
+			if status, o := repair("-yes"); status != exitOK || !strings.Contains(o, "it is Healthy") {
+				t.Fatalf("healthy: status %d\n%s", status, o)
+			}
+			shim.Wedge(t)
+			if status, o := repair(); status != exitSome || !strings.Contains(o, "exit status 137") || !strings.Contains(o, "repair -yes") {
+				t.Errorf("dry run: status %d\n%s", status, o)
+			}
+			alive("dry run")
+			fake.down = true
+			if status, o := repair("-yes"); status != exitSome || !strings.Contains(o, "nobody to watch") {
+				t.Errorf("daemon down: status %d\n%s", status, o)
+			}
+			alive("daemon down")
+			fake.down = false
+			if status, o := repair("-yes", "-max-per-hour", "0"); status != exitSome || !strings.Contains(o, "cap is 0") {
+				t.Errorf("capped: status %d\n%s", status, o)
+			}
+			alive("capped")
+			status, o := repair("-yes")
+			if status != exitOK || !strings.Contains(o, "repaired (ReaperDeadlock)") {
+				t.Errorf("status %d\n%s", status, o)
+			}
+			t.Log(strings.TrimSpace(o))
+			found, err := filepath.Glob(filepath.Join(dir, "evidence", "*", "explain.txt"))
+			if err != nil || len(found) != 1 {
+				t.Fatalf("evidence: got %v, %v", found, err)
+			}
+			if b, err := os.ReadFile(found[0]); err != nil || !strings.Contains(string(b), "ReaperDeadlock") {
+				t.Errorf("evidence: got %s, %v", b, err)
+			}
+		})
+	}
+}
+
+func TestRepairThatDoesNotHeal(t *testing.T) {
+	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
+	old := daemonOf
+	daemonOf = func(*row) (heal.Daemon, func(), error) { return &fakeDaemon{shim: shim, deaf: true}, func() {}, nil }
+	defer func() { daemonOf = old }()
+	shim.Wedge(t)
+	status, o, e := capture(t, "repair", "-yes", "-verify", "2s", "-timeout", "500ms", "-state-file", "", "-dir", t.TempDir(), strconv.Itoa(shim.PID))
+	if status != exitUnverified || !strings.Contains(e, "containerd still lists the task") {
+		t.Errorf("status %d\n%s%s", status, o, e)
+	}
+}
