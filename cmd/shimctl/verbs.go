@@ -10,7 +10,7 @@ import (
 
 // verbs are the commands in the order of the help text.
 func verbs() []verb {
-	return []verb{psVerb, checkVerb, stacksVerb, explainVerb, repairVerb}
+	return []verb{psVerb, checkVerb, stacksVerb, explainVerb, repairVerb, exportVerb, reportVerb}
 }
 
 // childMain runs the part of a helper process, when this is one, and ends.

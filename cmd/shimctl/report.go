@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim/cmd/shimctl/internal/evidence"
+	"containerd-shim/cmd/shimctl/internal/stacks"
+)
+
+var reportVerb = verb{
+	name: "report", args: "ID|PID > FILE.tgz", short: "collect everything for a bug report",
+	long: `Writes one tar.gz to standard output with what is worth knowing of a shim. It
+holds no environment, no config.json, no output of the container and no command
+line but the shim's own; -list says what each file is.
+
+exit status: 0 complete, 1 without stacks, 2 no such shim, 64 usage
+
+examples:
+  shimctl report 3776 > shim.tgz
+  shimctl report -list`,
+	flags: func(set *flag.FlagSet) func(context.Context, []string) int {
+		list := set.Bool("list", false, "say what the archive holds")
+		limit := set.Duration("timeout", 2*time.Second, "limit for each call")
+		return func(ctx context.Context, args []string) int {
+			if *list {
+				for _, f := range evidence.Holds {
+					fmt.Fprintf(out, "%-13s %s\n", f.Name, f.What)
+				}
+				return exitOK
+			}
+			if len(args) != 1 {
+				return fail(exitUsage, "report", errors.New("give one shim"))
+			}
+			if f, ok := out.(*os.File); ok && terminal(f) {
+				return fail(exitUsage, "report", errors.New("this is a tar.gz: write it into a file"))
+			}
+			return report(ctx, args, *limit)
+		}
+	},
+}
+
+func terminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+func report(ctx context.Context, args []string, limit time.Duration) int {
+	all, err := shims()
+	if err == nil {
+		all, err = choose(all, args)
+	}
+	if err != nil {
+		return fail(exitCheck, "report", err)
+	}
+	s := &row{Shim: all[0]}
+	version := "unknown"
+	if d, done, err := daemonOf(s); err == nil {
+		ask, cancel := context.WithTimeout(ctx, limit)
+		if v, err := d.Version(ask); err == nil {
+			version = v
+		} else {
+			version = err.Error()
+		}
+		cancel()
+		done()
+	}
+	status := exitOK
+	taken, err := stacks.Take(ctx, procRoot, &s.Shim, stacks.Auto, 5*limit)
+	if err != nil {
+		status = fail(exitSome, "report", fmt.Errorf("no stacks: %w", err))
+	}
+	dir := fmt.Sprintf("shim-%s-%d-%s", shorten(s.ID), s.PID, time.Now().UTC().Format("20060102T150405Z"))
+	if err := evidence.Archive(out, dir, evidence.Collect(procRoot, &s.Shim, nil, taken, version)); err != nil {
+		return fail(exitSome, "report", err)
+	}
+	return status
+}
