@@ -15,3 +15,10 @@ test-shimctl-baselines: ## test shimctl on upstream's shims, wedged and healthy 
 
 fuzz-dump: ## fuzz the dump parser for a minute
 	go test -run '^$$' -fuzz FuzzParse -fuzztime 1m ./dump
+
+.PHONY: test-alerts
+
+test-alerts: ## test the alert rules and the exported metrics (promtool)
+	promtool check rules packaging/monitoring/rules.yml
+	promtool test rules packaging/monitoring/rules_test.yml
+	go run ./cmd/shimctl check -o prom -state-file '' | promtool check metrics
