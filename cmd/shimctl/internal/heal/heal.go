@@ -41,8 +41,12 @@ func Kill(root string, s *scan.Shim) error {
 	return os.NewSyscallError("kill", unix.Kill(s.PID, unix.SIGKILL))
 }
 
-// watch is how often the aftermath of a kill is looked at.
-const watch = 200 * time.Millisecond
+// watch is how often the aftermath of a kill is looked at, and askLimit bounds
+// each question to the daemon.
+const (
+	watch    = 200 * time.Millisecond
+	askLimit = 5 * time.Second
+)
 
 // Verify waits until shim, zombies, init and the daemon's task are gone.
 func Verify(ctx context.Context, root string, c *Case, d Daemon, limit time.Duration) error {
@@ -79,6 +83,8 @@ func remaining(ctx context.Context, root string, c *Case, d Daemon) (left []stri
 	if p, ok := scan.Any(root, c.Shim.Init.PID); ok && p.StartTicks == c.Shim.Init.StartTicks {
 		left = append(left, fmt.Sprintf("the container's init %d is there (state %s)", p.PID, p.State))
 	}
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
 	gone, err := d.TaskGone(ctx, c.Shim.Namespace, c.Shim.ID, c.Shim.Init.PID)
 	switch {
 	case err != nil:

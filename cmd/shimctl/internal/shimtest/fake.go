@@ -63,17 +63,36 @@ func playRunc(args []string) error {
 		if err := os.WriteFile("orphans.pgid", []byte(strconv.Itoa(group)), 0o600); err != nil {
 			return err
 		}
-		return sleeper(pidFile)
+		if err := sleeper(pidFile); err != nil {
+			return err
+		}
+		// The daemon's own runc, for a dead shim, does not run in the bundle.
+		return os.WriteFile(remembered(args), []byte(strconv.Itoa(pidOf(pidFile))), 0o600)
 	case "exec":
 		return sleeper(pidFile)
 	case "state":
 		return json.NewEncoder(os.Stdout).Encode(map[string]any{"id": "x", "pid": pidOf("init.pid"), "status": "running"})
 	case "kill", "delete":
-		if pid := pidOf("init.pid"); pid > 0 {
+		if pid := pidOf(remembered(args)); pid > 0 {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // gone already is what we want
 		}
 	}
 	return nil
+}
+
+// remembered is the file with the pid of a container's init, beside fake runc.
+// The container's id is a word of the command line that no other is.
+func remembered(args []string) string {
+	id := args[len(args)-1]
+	if len(args) > 1 && isSignal(id) {
+		id = args[len(args)-2] // runc kill ID SIGNAL
+	}
+	return filepath.Join(filepath.Dir(os.Args[0]), id+".init")
+}
+
+func isSignal(s string) bool {
+	_, err := strconv.Atoi(s)
+	return err == nil
 }
 
 // waitAtGate stays until the test has opened the verb's gate and closed it
