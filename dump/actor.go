@@ -35,6 +35,7 @@ const (
 	NeedPublish     Need = "the publisher's process to exit"
 	NeedDrain       Need = "the end of the process's output"
 	NeedFIFO        Need = "somebody to open the other end of a FIFO"
+	NeedGate        Need = "its turn at the process's gate" // ours: verbs of one process, one by one
 	NeedLogWrite    Need = "room in the log FIFO"
 )
 
@@ -43,8 +44,11 @@ type Actor struct {
 	*Goroutine
 	Role Role
 	RPC  string // the method it serves, for RoleHandler
-	Need Need
-	Verb string // the runc command it waits for, for NeedRunc
+	// Serves is true for the goroutine that took the request; others work for it
+	// and have only inherited its labels.
+	Serves bool
+	Need   Need
+	Verb   string // the runc command it waits for, for NeedRunc
 }
 
 // actorOf tells a goroutine's role and need from the functions on its stack.
@@ -74,11 +78,8 @@ func (a *Actor) role() {
 }
 
 // method is the exported method of the task service on the stack, or the
-// label that this project's shim puts on its handlers.
+// label that this project's shim puts on its handlers and whatever they start.
 func (a *Actor) method() string {
-	if rpc := a.Labels["rpc"]; rpc != "" {
-		return rpc
-	}
 	for _, f := range a.Frames {
 		for _, owner := range []string{".(*Service).", ".(*service)."} {
 			_, name, ok := strings.Cut(f.Func, owner)
@@ -86,10 +87,11 @@ func (a *Actor) method() string {
 				continue
 			}
 			name, _, _ = strings.Cut(name, ".")
+			a.Serves = true
 			return name
 		}
 	}
-	return ""
+	return a.Labels["rpc"]
 }
 
 func (a *Actor) need() {
@@ -112,6 +114,8 @@ func (a *Actor) need() {
 		a.Need = NeedPublish
 	case a.runc() != "":
 		a.Need, a.Verb = NeedRunc, a.runc()
+	case a.on("containerd-shim/proc.gate.enter"):
+		a.Need = NeedGate
 	case a.State == "chan send" && a.on(".(*Service).", ".(*service)."):
 		a.Need = NeedEventQueue
 	case a.Role != RoleHandler || a.RPC == "Wait":

@@ -45,7 +45,7 @@ func (f *Finding) name(chain []*Actor, ring bool) {
 		f.is("B07", "ExecStartBlocksExits", Stall, "exits are not matched while a runc of a starting exec runs", hungRunc)
 	case end.Need == NeedRunc && has("", NeedServiceLock):
 		f.is("B06", "RuncHoldsService", Stall, "every request waits for one runc", hungRunc)
-	case end.Need == NeedRunc && has("", NeedInitLock, NeedExecLock):
+	case end.Need == NeedRunc && has("", NeedInitLock, NeedExecLock, NeedGate):
 		f.is("B08", "RuncHoldsProcess", Stall, "requests on one process wait for its runc", hungRunc)
 	case end.Need == NeedRunc:
 		f.is("B08", "RuncRunning", Note, "a runc has not returned yet", hungRunc)

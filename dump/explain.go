@@ -70,7 +70,7 @@ func Explain(d *Dump) *Report {
 	found := map[uint64]*Finding{} // by the goroutine that stands for the ring or its end
 	var order []uint64
 	for _, a := range g.actors {
-		if a.Role == RoleHandler {
+		if a.Serves {
 			r.Requests[a.RPC]++
 		}
 		if a.Need == NeedNothing {

@@ -39,6 +39,7 @@ func TestExplainNamesTheBugOfEachRelease(t *testing.T) {
 		"B25-v1.2.0.strace":   {"B25", "FifoWithoutReader", Stall, "exit loop|rpc Start"},
 		"B25-v1.2.13.strace":  {"B25", "FifoWithoutReader", Note, "exit loop|rpc Start"},
 		"B25-v1.6.38.strace":  {"B25", "FifoWithoutReader", Stall, "rpc State|exit loop|rpc Start"},
+		"B08-own.stacks":      {"B08", "RuncRunning", Note, "rpc Start of held"},
 		"none-v1.1.2.strace":  {},
 		"none-v1.2.0.strace":  {},
 		"none-v1.6.38.strace": {},
@@ -144,6 +145,14 @@ sync.(*Mutex).Lock(...)
 github.com/sirupsen/logrus.(*Logger).Out(0x1)
 github.com/containerd/containerd/runtime/v1/shim.(*Service).checkProcesses(0x1)
 `, "LogBlocked"},
+		"B08 this project's gate": {`goroutine 8 [select labels:{"id": "e1", "rpc": "Delete"}]:
+containerd-shim/proc.gate.enter(0x1)
+containerd-shim/shim.(*Service).DeleteProcess(0x1)
+
+goroutine 9 [select labels:{"id": "e1", "rpc": "Start"}]:
+github.com/containerd/go-runc.(*Runc).Exec(0x1)
+containerd-shim/proc.detach.func1(0x1)
+`, "RuncHoldsProcess"},
 		"B08 this project's labels": {`goroutine 9 [select, 12 minutes labels:{"id": "e1", "rpc": "Start"}]:
 containerd-shim/reaper.(*Monitor).Wait(0x1)
 github.com/containerd/go-runc.(*Runc).Exec(0x1)

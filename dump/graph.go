@@ -95,6 +95,12 @@ func (g *graph) holder(a *Actor) *Actor {
 		return g.find(a, func(h *Actor) bool {
 			return h.Need != NeedInitLock && h.Need != NeedServiceLock && h.on(".(*Init).", "tedState).", "ningState).")
 		})
+	case NeedGate: // not through find: each process has a gate of its own
+		for _, h := range g.actors {
+			if h.Need == NeedRunc && h.Labels["id"] == a.Labels["id"] {
+				return h
+			}
+		}
 	case NeedLogLock:
 		return g.find(a, func(h *Actor) bool { return h.Need == NeedLogWrite })
 	}

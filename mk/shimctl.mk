@@ -22,3 +22,8 @@ test-alerts: ## test the alert rules and the exported metrics (promtool)
 	promtool check rules packaging/monitoring/rules.yml
 	promtool test rules packaging/monitoring/rules_test.yml
 	go run ./cmd/shimctl check -o prom -state-file '' | promtool check metrics
+
+.PHONY: test-shimctl-own
+
+test-shimctl-own: ## test shimctl on this tree's shim (root)
+	go test -tags ownshim -run OwnShim -v ./cmd/shimctl

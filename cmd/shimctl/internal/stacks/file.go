@@ -65,11 +65,27 @@ func stackFiles(dir string, s *scan.Shim) map[string]bool {
 	if err != nil {
 		return found // the shim makes it with its first dump
 	}
-	prefix := fmt.Sprintf("%s.%s.%d.", s.Namespace, s.ID, s.PID)
+	prefix := fmt.Sprintf("%s.%s.%d.", fileName(s.Namespace), fileName(s.ID), s.PID)
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), prefix) && strings.HasSuffix(e.Name(), ".stacks") {
 			found[e.Name()] = true
 		}
 	}
 	return found
+}
+
+// fileName is how the shim makes a part of a file name of an identifier: at
+// most the 76 characters that containerd allows, and nothing that a file name
+// cannot hold.
+func fileName(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r == '/' || r < ' ' || r > '~' {
+			return '_'
+		}
+		return r
+	}, s[:min(len(s), 76)])
+	if s == "" {
+		return "-"
+	}
+	return s
 }

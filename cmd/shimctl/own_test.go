@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build ownshim
+
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"containerd-shim/cmd/shimctl/internal/shimtest"
+)
+
+// ownBinary is the shim of this tree, or SHIM_UNDER_TEST.
+func ownBinary(t *testing.T) string {
+	t.Helper()
+	if path := os.Getenv("SHIM_UNDER_TEST"); path != "" {
+		return path
+	}
+	path := filepath.Join(t.TempDir(), "containerd-shim")
+	if out, err := exec.Command("go", "build", "-o", path, "containerd-shim/cmd/containerd-shim").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return path
+}
+
+// What wedges upstream's shims (B01) must not make ours even suspect, its
+// stacks come out of its file, and repair keeps its hands off it.
+func TestOwnShim(t *testing.T) {
+	shim := shimtest.Start(t, ownBinary(t))
+	pid := strconv.Itoa(shim.PID)
+	status, o, e := capture(t, "ps", pid)
+	if status != exitOK || !strings.Contains(o, " ours") {
+		t.Errorf("ps: status %d\n%s%s", status, o, e)
+	}
+	release := shim.HoldExec(t)
+	shim.KillOrphans(t)
+	status, o, e = capture(t, "check", "-confirm", "-state", "always", "-state-file", "", pid)
+	if status != exitOK || !strings.Contains(o, "Healthy") {
+		t.Errorf("check: status %d\n%s%s", status, o, e)
+	}
+	status, o, e = capture(t, "stacks", "-summary", pid)
+	if status != exitOK || !strings.Contains(o, "by file, complete") {
+		t.Errorf("stacks: status %d\n%s%s", status, o, e)
+	}
+	status, o, e = capture(t, "explain", pid)
+	if status != exitOK || !strings.Contains(o, "the dump is complete") {
+		t.Errorf("explain: status %d\n%s%s", status, o, e)
+	}
+	t.Log("\n" + o)
+	release()
+	status, o, e = capture(t, "repair", "-yes", "-state-file", "", "-dir", t.TempDir(), pid)
+	if status != exitOK || !strings.Contains(o, "this project's shim") {
+		t.Errorf("repair: status %d\n%s%s", status, o, e)
+	}
+	if !shim.Answers() {
+		t.Error("it does not answer")
+	}
+}
