@@ -53,7 +53,7 @@ func TestRepair(t *testing.T) {
 			defer func() { daemonOf = old }()
 			dir := t.TempDir()
 			repair := func(args ...string) (int, string) {
-				status, o, e := capture(t, append([]string{"repair", "-timeout", "500ms", "-state-file", "", "-state", "always", "-dir", dir, strconv.Itoa(shim.PID)}, args...)...)
+				status, o, e := capture(t, append([]string{"repair", "-timeout", "3s", "-state-file", "", "-state", "always", "-dir", dir, strconv.Itoa(shim.PID)}, args...)...)
 				return status, o + e
 			}
 			alive := func(step string) {
@@ -103,7 +103,7 @@ func TestRepairThatDoesNotHeal(t *testing.T) {
 	daemonOf = func(*row) (heal.Daemon, func(), error) { return &fakeDaemon{shim: shim, deaf: true}, func() {}, nil }
 	defer func() { daemonOf = old }()
 	shim.Wedge(t)
-	status, o, e := capture(t, "repair", "-yes", "-verify", "2s", "-timeout", "500ms", "-state-file", "", "-dir", t.TempDir(), strconv.Itoa(shim.PID))
+	status, o, e := capture(t, "repair", "-yes", "-verify", "2s", "-timeout", "3s", "-state-file", "", "-dir", t.TempDir(), strconv.Itoa(shim.PID))
 	if status != exitUnverified || !strings.Contains(e, "containerd still lists the task") {
 		t.Errorf("status %d\n%s%s", status, o, e)
 	}

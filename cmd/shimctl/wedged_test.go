@@ -25,7 +25,7 @@ func TestCheckWedgedShim(t *testing.T) {
 			shim := shimtest.Start(t, shimtest.Baseline(t, version))
 			state := filepath.Join(t.TempDir(), "check.json")
 			check := func(args ...string) (int, string) {
-				status, o, e := capture(t, append([]string{"check", "-timeout", "500ms", "-state-file", state, strconv.Itoa(shim.PID)}, args...)...)
+				status, o, e := capture(t, append([]string{"check", "-timeout", "3s", "-state-file", state, strconv.Itoa(shim.PID)}, args...)...)
 				return status, o + e
 			}
 			if status, o := check("-confirm"); status != exitOK || !strings.Contains(o, "Healthy") {

@@ -20,6 +20,9 @@ const (
 	fakePublisher = "fake-publisher"
 )
 
+// startedFile lists, beside fake runc, every process that it has left.
+const startedFile = "started"
+
 // Orphans is how many processes fake runc leaves to the shim: twice what a
 // subscriber's channel of 32 takes.
 const Orphans = 80
@@ -132,6 +135,10 @@ func sleeper(pidFile string) error {
 	cmd.Stdout = os.Stdout
 	if err := cmd.Start(); err != nil {
 		return err
+	}
+	if f, err := os.OpenFile(filepath.Join(filepath.Dir(os.Args[0]), startedFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err == nil {
+		fmt.Fprintln(f, cmd.Process.Pid)
+		_ = f.Close()
 	}
 	return os.WriteFile(pidFile, []byte(strconv.Itoa(cmd.Process.Pid)), 0o600)
 }

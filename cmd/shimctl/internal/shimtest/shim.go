@@ -32,7 +32,8 @@ type Shim struct {
 	InitPID   int
 	API       shimapi.ShimService
 
-	group  int // of the orphans
+	group  int    // of the orphans
+	beside string // the directory of fake runc
 	exited chan struct{}
 }
 
@@ -43,7 +44,7 @@ type Shim struct {
 func Start(t testing.TB, binary string, args ...string) *Shim {
 	t.Helper()
 	dir := t.TempDir()
-	s := &Shim{Namespace: "shimtest", ID: fmt.Sprintf("c%d", os.Getpid()) + filepath.Base(dir), exited: make(chan struct{})}
+	s := &Shim{Namespace: "shimtest", ID: fmt.Sprintf("c%d", os.Getpid()) + filepath.Base(dir), beside: dir, exited: make(chan struct{})}
 	s.Work = filepath.Join(dir, "io.containerd.runtime.v1.linux", s.Namespace, s.ID)
 	s.Bundle = filepath.Join(dir, "state", s.ID)
 	for _, d := range []string{s.Work, filepath.Join(s.Bundle, "rootfs")} {
@@ -173,11 +174,20 @@ func (s *Shim) Wedge(t testing.TB) {
 	Until(t, 20*time.Second, "unreaped children", func() bool { return s.Zombies() > 0 })
 }
 
-// Answers is true when State answers within half a second.
+// Answers is true when State answers within three seconds: shims up to v1.2.11
+// fork `runc state` for it, and fake runc under the race detector takes one.
 func (s *Shim) Answers() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	_, err := s.API.State(ctx, &shimapi.StateRequest{ID: s.ID})
+	return err == nil
+}
+
+// Runs is true when ShimInfo answers, for which no release forks or locks.
+func (s *Shim) Runs() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	_, err := s.API.ShimInfo(ctx, &emptypb.Empty{})
 	return err == nil
 }
 
@@ -213,6 +223,14 @@ func (s *Shim) Exited() <-chan struct{} { return s.exited }
 func (s *Shim) stop() {
 	if s.group > 0 {
 		_ = syscall.Kill(-s.group, syscall.SIGKILL)
+	}
+	// A killed shim leaves its execs to init, out of our sight but for this list.
+	started, _ := os.ReadFile(filepath.Join(s.beside, startedFile))
+	for _, field := range strings.Fields(string(started)) {
+		pid, _ := strconv.Atoi(field)
+		if comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); string(comm) == "sleep\n" {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
 	}
 	for _, pid := range append(s.children(), s.InitPID, s.PID) { // the shim last: it is their reaper
 		if pid > 0 {

@@ -34,7 +34,7 @@ func scanned(t testing.TB, pid int) *scan.Shim {
 }
 
 func TestEachMethodOnEachRelease(t *testing.T) {
-	for _, version := range []string{"v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35"} {
+	for _, version := range []string{"v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35", "debian"} {
 		for _, m := range []Method{Ptrace, Scrape, FIFO, Auto} {
 			if m == FIFO && version < "v1.2.7" && version != "v1.2.13" {
 				continue // logs to its standard error, which is /dev/null
@@ -195,7 +195,7 @@ func TestTracerKilledAtAnyMoment(t *testing.T) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait() // "signal: killed" is what we did
 		shimtest.Until(t, limit, "the shim to be released", func() bool { return released(s.PID) })
-		if !shim.Answers() {
+		if !shim.Runs() {
 			t.Fatalf("round %d: the shim does not answer", i)
 		}
 	}
@@ -205,6 +205,34 @@ func TestTracerKilledAtAnyMoment(t *testing.T) {
 	}
 	if r, err := Take(t.Context(), "/proc", s, Ptrace, limit); err != nil || !r.Dump.Complete {
 		t.Errorf("no capture afterwards: %v", err)
+	}
+}
+
+// SIGKILL of shimctl itself takes the tracer along.
+func TestShimctlKilledAtAnyMoment(t *testing.T) {
+	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
+	midway := 0
+	for i := range 40 {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), "TAKE_STACKS_OF="+strconv.Itoa(shim.PID))
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		attached(t, shim.PID)
+		spin(time.Duration(rand.Int64N(int64(time.Millisecond))))
+		if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", shim.PID)); !strings.Contains(string(b), "TracerPid:\t0\n") {
+			midway++
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // "signal: killed" is what we did
+		shimtest.Until(t, limit, "the shim to be released", func() bool { return released(shim.PID) })
+		if !shim.Runs() {
+			t.Fatalf("round %d: the shim does not answer", i)
+		}
+	}
+	t.Logf("killed 40 shimctls, %d of them while the shim was traced", midway)
+	if midway < 3 {
+		t.Error("too few of them: the test tests nothing")
 	}
 }
 
@@ -255,5 +283,5 @@ func TestTracerEndsAtItsLimit(t *testing.T) {
 	if err := syscall.Kill(shim.PID, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	shimtest.Until(t, limit, "the shim to run", func() bool { return released(shim.PID) && shim.Answers() })
+	shimtest.Until(t, limit, "the shim to run", func() bool { return released(shim.PID) && shim.Runs() })
 }

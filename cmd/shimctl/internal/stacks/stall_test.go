@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build baseline
+
+package stacks
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"containerd-shim/cmd/shimctl/internal/shimtest"
+	"containerd-shim/dump"
+)
+
+// What a client of the shim feels while its stacks are taken: the slowest of
+// many ShimInfo calls, without a capture, with ours, and with strace's.
+func TestStallBesideStrace(t *testing.T) {
+	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
+	s := scanned(t, shim.PID)
+	const rounds = 20
+	idle := stalls(t, shim, rounds, func() { spin(20 * time.Millisecond) })
+	ours := stalls(t, shim, rounds, func() {
+		if r, err := Take(t.Context(), "/proc", s, Ptrace, limit); err != nil || !r.Dump.Complete {
+			t.Errorf("got %+v, %v", r, err)
+		}
+	})
+	log := filepath.Join(t.TempDir(), "strace")
+	strace := stalls(t, shim, rounds, func() {
+		_ = os.Remove(log)
+		cmd := exec.Command("strace", "-f", "-e", "trace=write", "-s", "20000000", "-o", log, "-p", strconv.Itoa(shim.PID))
+		if err := cmd.Start(); err != nil {
+			t.Error(err)
+			return
+		}
+		shimtest.Until(t, limit, "strace to attach", func() bool { return scanned(t, shim.PID).Tracer != 0 })
+		if err := syscall.Kill(shim.PID, syscall.SIGUSR1); err != nil {
+			t.Error(err)
+		}
+		shimtest.Until(t, limit, "strace to have it", func() bool {
+			b, _ := os.ReadFile(log)
+			return bytes.Contains(b, []byte(dump.EndMark))
+		})
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait() // it ends by our signal
+	})
+	t.Logf("slowest ShimInfo during each of %d captures, median and worst: idle %v %v, ours %v %v, strace %v %v", rounds,
+		idle[rounds/2], idle[rounds-1], ours[rounds/2], ours[rounds-1], strace[rounds/2], strace[rounds-1])
+	if ours[rounds/2] > strace[rounds/2]+5*time.Millisecond {
+		t.Errorf("the shim stalls longer than under strace: %v, %v", ours[rounds/2], strace[rounds/2])
+	}
+}
+
+// stalls runs do again and again and returns the slowest call of each time, in
+// order of size.
+func stalls(t *testing.T, shim *shimtest.Shim, rounds int, do func()) []time.Duration {
+	t.Helper()
+	api := shim.Dial(t)
+	var all []time.Duration
+	for range rounds {
+		ctx, cancel := context.WithCancel(t.Context())
+		slowest := make(chan time.Duration, 1)
+		go func() {
+			var worst time.Duration
+			for ctx.Err() == nil {
+				start := time.Now()
+				if _, err := api.ShimInfo(t.Context(), &emptypb.Empty{}); err != nil {
+					break
+				}
+				worst = max(worst, time.Since(start))
+			}
+			slowest <- worst
+		}()
+		do()
+		cancel()
+		all = append(all, <-slowest)
+	}
+	slices.Sort(all)
+	return all
+}
