@@ -73,6 +73,12 @@ func run(ctx context.Context, args []string) int {
 	case "version", "-v", "--version":
 		fmt.Fprintln(out, strings.TrimSpace("shimctl "+version+" "+revision))
 		return exitOK
+	case "manual": // for the packages: shimctl manual > shimctl.1
+		manual(out)
+		return exitOK
+	case "completion":
+		completion(out)
+		return exitOK
 	}
 	for _, v := range verbs() {
 		if v.name == args[0] {
@@ -117,7 +123,7 @@ func usage(w io.Writer) {
 	for _, v := range verbs() {
 		fmt.Fprintf(w, "  %-9s %s\n", v.name, v.short)
 	}
-	fmt.Fprint(w, "  version   print the version\n\n`shimctl COMMAND -h` has flags, exit statuses and examples.\n"+
+	fmt.Fprint(w, "  version   print the version\n  manual    print the manual page (troff)\n  completion  print a bash completion\n\n`shimctl COMMAND -h` has flags, exit statuses and examples.\n"+
 		"At 3 a.m.: shimctl check; shimctl explain PID; shimctl repair PID (says what it would do).\n")
 }
 
