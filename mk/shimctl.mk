@@ -14,7 +14,7 @@ test-shimctl-baselines: ## test shimctl on upstream's shims, wedged and healthy 
 	CAPTURES=50 go test -race -tags baseline -timeout 20m ./cmd/shimctl/...
 
 fuzz-dump: ## fuzz the dump parser for a minute
-	go test -run '^$$' -fuzz FuzzParse -fuzztime 1m ./dump
+	go test -run '^$$' -fuzz FuzzParse -fuzztime 1m -fuzzminimizetime 10x ./dump
 
 .PHONY: test-alerts
 
