@@ -1,15 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-# Every target with "##" behind it is listed by `make help`.
+# Every target with "##" behind it is listed by `make help`; those of a part
+# are in mk/PART.mk.
 
 VERSION  := $(shell cat VERSION)
-REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)
 GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 
-.PHONY: help build
+# Debian's packages that the tests and the demo use. gcc is for the race
+# detector.
+PACKAGES := runc containerd docker.io busybox-static iproute2 procps patch strace prometheus gcc libc6-dev
+
+UNIT := ./reaper/... ./proc/... ./shim/... ./dump/... ./cmd/...
+
+.DEFAULT_GOAL := help
+.PHONY: help build packages test check unit clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 24
 
 build: ## build every command into bin/
 	$(GOBUILD) -o bin/ ./cmd/...
+
+packages: ## install what tests and demo need, by apt, where it is missing (Debian 12, root)
+	@dpkg-query -W $(PACKAGES) >/dev/null 2>&1 || { \
+	  test "$$(id -u)" = 0 || { echo "packages are missing and need root: apt-get install $(PACKAGES)" >&2; exit 2; }; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(PACKAGES); }
+
+test: packages check unit test-alerts test-catalogue test-daemons test-patches ## pass every test (root, about 20 minutes)
+
+check: ## gofmt and go vet
+	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt differs: $$out" >&2; exit 1; }
+	go vet ./...
+
+unit: ## the unit tests, with the race detector (root)
+	go test -race -count=1 -timeout 15m $(UNIT)
+
+clean: ## remove what make has built
+	rm -rf bin dist
+
+include mk/*.mk

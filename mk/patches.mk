@@ -18,5 +18,7 @@ floodtest:
 patches-table: baselines patched-all floodtest ## flood each release, unpatched and patched (root, 15 minutes)
 	patches/table bin
 
+test-patches: patches-check ## the same under the name that make test knows
+
 patches-check: baselines patched-all floodtest ## the same with floods of 200 only, as CI does (root, 8 minutes)
 	FLOODS=200 patches/table bin
