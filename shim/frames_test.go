@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	api "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"github.com/containerd/ttrpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// sink is a connection that collects what is written.
+type sink struct {
+	net.Conn
+	bytes.Buffer
+	err error
+}
+
+func (s *sink) Write(b []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	return s.Buffer.Write(b)
+}
+func (s *sink) Read(b []byte) (int, error) { return s.Buffer.Read(b) }
+
+func frame(typ byte, id uint32, payload []byte) []byte {
+	h := make([]byte, headerSize, headerSize+len(payload))
+	binary.BigEndian.PutUint32(h, uint32(len(payload)))
+	binary.BigEndian.PutUint32(h[4:], id)
+	h[typeOffset] = typ
+	return append(h, payload...)
+}
+
+func marshal(t *testing.T, m proto.Message) []byte {
+	t.Helper()
+	data, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// cases are frames as a server writes them, and as they must arrive.
+func frameCases(t *testing.T) (in, want []byte) {
+	big := marshal(t, &ttrpc.Response{Payload: bytes.Repeat([]byte{0x0a}, 9000)})
+	failed := marshal(t, &ttrpc.Response{Status: status.New(codes.NotFound, "gone").Proto()})
+	okStatus := append([]byte{statusTag, 0}, marshal(t, &ttrpc.Response{Payload: []byte("x")})...)
+	for _, c := range []struct {
+		name     string
+		typ      byte
+		payload  []byte
+		addition bool
+	}{
+		{"reply with a payload", typeResponse, marshal(t, &ttrpc.Response{Payload: []byte("x")}), true},
+		{"empty reply", typeResponse, nil, true},
+		{"error", typeResponse, failed, false},
+		{"reply that has a status", typeResponse, okStatus, false},
+		{"reply larger than any buffer", typeResponse, big, true},
+		{"data frame", 3, []byte{0x12, 1, 'x'}, false},
+		{"empty data frame", 3, nil, false},
+	} {
+		in = append(in, frame(c.typ, 7, c.payload)...)
+		if c.addition {
+			c.payload = append([]byte{0x0a, 0}, c.payload...)
+		}
+		want = append(want, frame(c.typ, 7, c.payload)...)
+	}
+	return in, want
+}
+
+// TestFramesSplitAnywhere: a status is added to exactly the replies that lack
+// one, wherever the writes cut the stream.
+func TestFramesSplitAnywhere(t *testing.T) {
+	in, want := frameCases(t)
+	for cut := range len(in) + 1 {
+		var s sink
+		c := &statusConn{Conn: &s}
+		for _, part := range [][]byte{in[:cut], in[cut:]} {
+			if n, err := c.Write(part); n != len(part) || err != nil {
+				t.Fatalf("cut at %d: write of %d bytes: %d, %v", cut, len(part), n, err)
+			}
+		}
+		if !bytes.Equal(s.Bytes(), want) {
+			t.Fatalf("cut at %d: got %d bytes, want %d", cut, s.Len(), len(want))
+		}
+	}
+	for _, size := range []int{1, 2, 3, 7, 11} {
+		var s sink
+		c := &statusConn{Conn: &s}
+		for rest := in; len(rest) > 0; {
+			n := min(size, len(rest))
+			if _, err := c.Write(rest[:n]); err != nil {
+				t.Fatal(err)
+			}
+			rest = rest[n:]
+		}
+		if !bytes.Equal(s.Bytes(), want) {
+			t.Fatalf("pieces of %d: got %d bytes, want %d", size, s.Len(), len(want))
+		}
+	}
+}
+
+func TestFrameAtTheLimitIsNotEnlarged(t *testing.T) {
+	payload := make([]byte, maxPayload-1)
+	payload[0] = 0x12
+	var s sink
+	if _, err := (&statusConn{Conn: &s}).Write(frame(typeResponse, 1, payload)); err != nil {
+		t.Fatal(err)
+	}
+	if got := binary.BigEndian.Uint32(s.Bytes()); got != maxPayload-1 {
+		t.Fatalf("payload of %d bytes, the clients' limit is %d", got, maxPayload)
+	}
+}
+
+func TestFrameWriteErrorIsReturned(t *testing.T) {
+	broken := errors.New("broken")
+	n, err := (&statusConn{Conn: &sink{err: broken}}).Write(frame(typeResponse, 1, []byte{0x12, 0}))
+	if n != 0 || !errors.Is(err, broken) {
+		t.Fatalf("got %d, %v", n, err)
+	}
+}
+
+// readFrame reads one frame from the wire.
+func readFrame(t *testing.T, c net.Conn) (typ byte, payload []byte) {
+	t.Helper()
+	if err := c.SetReadDeadline(time.Now().Add(soon)); err != nil {
+		t.Fatal(err)
+	}
+	h := make([]byte, headerSize)
+	if _, err := io.ReadFull(c, h); err != nil {
+		t.Fatal(err)
+	}
+	payload = make([]byte, binary.BigEndian.Uint32(h))
+	if _, err := io.ReadFull(c, payload); err != nil {
+		t.Fatal(err)
+	}
+	return h[typeOffset], payload
+}
+
+// TestEveryReplyHasAStatus is contract §2.2: containerd 1.0.0-1.2.8 fails a call
+// whose OK reply has no status field. It reads what goes over the wire.
+func TestEveryReplyHasAStatus(t *testing.T) {
+	r := newRig(t, false)
+	conn, err := net.Dial("unix", r.socket)
+	r.must(err)
+	defer conn.Close()
+	id := uint32(1)
+	call := func(method string, req proto.Message) *ttrpc.Response {
+		t.Helper()
+		var payload []byte
+		if req != nil {
+			payload = marshal(t, req)
+		}
+		_, err := conn.Write(frame(1, id, marshal(t, &ttrpc.Request{
+			Service: "containerd.runtime.linux.shim.v1.Shim", Method: method, Payload: payload,
+		})))
+		r.must(err)
+		id += 2
+		typ, answer := readFrame(t, conn)
+		if typ != typeResponse || len(answer) < 2 || answer[0] != 0x0a {
+			t.Fatalf("%s: frame type %d, payload begins % x: no status", method, typ, answer[:min(len(answer), 8)])
+		}
+		var resp ttrpc.Response
+		r.must(proto.Unmarshal(answer, &resp))
+		if resp.Status == nil {
+			t.Fatalf("%s: no status", method)
+		}
+		return &resp
+	}
+	for _, c := range []struct {
+		method string
+		req    proto.Message
+		code   codes.Code
+	}{
+		{"ShimInfo", nil, codes.OK},
+		{"State", &api.StateRequest{ID: containerID}, codes.NotFound},
+		{"Create", r.createRequest(), codes.OK},
+		{"Start", &api.StartRequest{ID: containerID}, codes.OK},
+		{"State", &api.StateRequest{ID: containerID}, codes.OK},
+		{"ListPids", &api.ListPidsRequest{ID: containerID}, codes.OK},
+		{"Pause", nil, codes.OK},
+		{"Resume", nil, codes.OK},
+		{"Checkpoint", &api.CheckpointTaskRequest{}, codes.OK},
+		{"CloseIO", &api.CloseIORequest{ID: containerID}, codes.OK},
+		{"ResizePty", &api.ResizePtyRequest{ID: containerID, Width: 1, Height: 1}, codes.OK},
+		{"Kill", &api.KillRequest{ID: containerID, Signal: 9}, codes.OK},
+		{"Wait", &api.WaitRequest{ID: containerID}, codes.OK},
+		{"Delete", nil, codes.OK},
+		{"NoSuchMethod", nil, codes.Unimplemented},
+	} {
+		if got := codes.Code(call(c.method, c.req).Status.Code); got != c.code {
+			t.Errorf("%s: code %v, want %v", c.method, got, c.code)
+		}
+	}
+}
+
+// peer is the test binary in the role of a client: it connects, and waits for
+// the connection to be closed with nothing said.
+func peer(socket string) int {
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return 3
+	}
+	if n, _ := io.Copy(io.Discard, conn); n != 0 { // until it is closed, by either error
+		return 4
+	}
+	return 0
+}
+
+// TestHandshakeRefusesOthers: an abstract socket is open to all of the network
+// namespace (B60, CVE-2020-15257). The peer is this test binary as nobody.
+func TestHandshakeRefusesOthers(t *testing.T) {
+	r := newRig(t, false)
+	l, err := net.Listen("unix", "@shim-test-"+t.Name())
+	r.must(err)
+	defer l.Close()
+	for _, other := range []bool{true, false} {
+		peer := exec.Command("/proc/self/exe")
+		peer.Env = append(os.Environ(), "SHIM_TEST_PEER="+l.Addr().String())
+		if other {
+			peer.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		}
+		monitor := r.sup.env.Monitor
+		exits, err := monitor.Start(peer)
+		r.must(err)
+		r.must(l.(*net.UnixListener).SetDeadline(time.Now().Add(soon)))
+		conn, err := l.Accept()
+		r.must(err)
+		_, _, err = Handshaker().Handshake(t.Context(), conn)
+		if refused := err != nil; refused != other {
+			t.Errorf("peer of another user: %v, handshake: %v", other, err)
+		}
+		r.must(conn.Close())
+		if code, err := monitor.Wait(peer, exits); code != 0 || err != nil {
+			t.Errorf("peer: status %d, %v", code, err)
+		}
+	}
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"containerd-shim/reaper"
+
+	"github.com/sirupsen/logrus"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// childBinary is reaper/internal/child, built by TestMain: a container's
+	// process. The race detector would make a re-exec of this binary slow.
+	childBinary string
+	// testReaper is the one Reaper of the test process.
+	testReaper *reaper.Reaper
+)
+
+func TestMain(m *testing.M) {
+	if socket := os.Getenv("SHIM_TEST_PEER"); socket != "" {
+		os.Exit(peer(socket))
+	}
+	logrus.SetOutput(io.Discard)
+	dir, err := os.MkdirTemp("", "shim")
+	if err != nil {
+		fail(err)
+	}
+	childBinary = filepath.Join(dir, "child")
+	build := exec.Command("go", "build", "-o", childBinary, "containerd-shim/reaper/internal/child")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		fail(err)
+	}
+	if err := reaper.SetSubreaper(); err != nil {
+		fail(err)
+	}
+	testReaper = reaper.New()
+	code := m.Run()
+	testReaper.Close()
+	if code == 0 {
+		if err := errors.Join(goleak.Find(goleak.IgnoreAnyFunction("os/signal.loop")), noChildren()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// noChildren fails if a process of a test is left, alive or dead.
+func noChildren() error {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	if err == unix.ECHILD {
+		return nil
+	}
+	return fmt.Errorf("children left (waitid: %v)", err)
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// soon is how long what must happen may take on a busy machine.
+const soon = 20 * time.Second
+
+// eventually polls cond until it holds.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(soon)
+	for !cond() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", soon, what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// receive waits for a value or the closing of c.
+func receive[T any](t *testing.T, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(soon):
+		t.Fatalf("not within %v: %s", soon, what)
+	}
+	panic("unreachable")
+}
