@@ -29,5 +29,5 @@
 //     started any more, what is left in the container is killed, and execs
 //     that are on their way are waited for, within a bound.
 //
-// Queued exits are sent in the order of death.
+// Queued exits are sent in the order of death, the container's own last.
 package shim

@@ -24,7 +24,7 @@ func (s *Supervisor) watchExec(p *proc.Exec, t *tenant, child *reaper.Child) {
 	e := child.Exit()
 	p.RecordExit(e)
 	s.awaitReply(p.ID())
-	s.publishExit(p.ID(), e)
+	s.outbox.Put(s.exitEvent(p.ID(), e))
 	s.settle(t)
 }
 
@@ -45,7 +45,9 @@ func (s *Supervisor) watchInit(p *proc.Init, child *reaper.Child) {
 		waitFor(t.settled, time.Until(deadline))
 	}
 	s.awaitReply(p.ID())
-	s.publishExit(p.ID(), e)
+	// Last, though it died first: by time it would pass, in a queue that the
+	// daemon does not empty, the exits of the execs that died with it.
+	s.outbox.PutLast(s.exitEvent(p.ID(), e))
 	close(s.exitQueued)
 }
 
@@ -64,8 +66,8 @@ func waitFor(c <-chan struct{}, d time.Duration) {
 	}
 }
 
-// publishExit queues one TaskExit. id is the exec's, or the container's own.
-func (s *Supervisor) publishExit(id string, e reaper.Exit) {
+// exitEvent returns one TaskExit. id is the exec's, or the container's own.
+func (s *Supervisor) exitEvent(id string, e reaper.Exit) *types.Envelope {
 	at := timestamppb.New(e.At)
 	value, err := proto.Marshal(&events.TaskExit{
 		ContainerID: s.containerID(),
@@ -77,10 +79,10 @@ func (s *Supervisor) publishExit(id string, e reaper.Exit) {
 	if err != nil {
 		panic(err) // every string in it came in as valid UTF-8
 	}
-	s.outbox.Put(&types.Envelope{
+	return &types.Envelope{
 		Timestamp: at,
 		Namespace: s.env.Namespace,
 		Topic:     "/tasks/exit",
 		Event:     &anypb.Any{TypeUrl: "containerd.events.TaskExit", Value: value},
-	})
+	}
 }

@@ -49,12 +49,21 @@ func NewOutbox(p Publisher) *Outbox {
 // Put queues an event: behind those with the same or an earlier time, but not
 // before the one that may be on its way. It never waits.
 func (o *Outbox) Put(e *types.Envelope) {
+	o.insert(e, func(other *types.Envelope) bool { return e.Timestamp.AsTime().Before(other.Timestamp.AsTime()) })
+}
+
+// PutLast queues an event behind all others, whatever their times.
+func (o *Outbox) PutLast(e *types.Envelope) {
+	o.insert(e, func(*types.Envelope) bool { return false })
+}
+
+func (o *Outbox) insert(e *types.Envelope, before func(other *types.Envelope) bool) {
 	o.mu.Lock()
 	if len(o.queue) == 0 {
 		o.empty = make(chan struct{})
 	}
 	at := len(o.queue)
-	for at > 1 && e.Timestamp.AsTime().Before(o.queue[at-1].Timestamp.AsTime()) {
+	for at > 1 && before(o.queue[at-1]) {
 		at--
 	}
 	o.queue = append(o.queue, nil)
