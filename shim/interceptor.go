@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"runtime/pprof"
 
+	"github.com/containerd/errdefs"
 	"github.com/containerd/ttrpc"
 	"github.com/sirupsen/logrus"
 )
@@ -29,14 +30,16 @@ func Interceptor(ctx context.Context, unmarshal ttrpc.Unmarshaler, info *ttrpc.U
 		}
 	}()
 	labelled := func(req any) error {
-		err := unmarshal(req)
+		if err := unmarshal(req); err != nil {
+			return fmt.Errorf("%s: %w: %w", name, err, errdefs.ErrInvalidArgument)
+		}
 		id := ""
 		if r, ok := req.(interface{ GetID() string }); ok {
 			id = r.GetID()
 		}
 		labels := pprof.Labels("rpc", name, "id", id)
 		pprof.SetGoroutineLabels(pprof.WithLabels(ctx, labels))
-		return err
+		return nil
 	}
 	return method(ctx, labelled)
 }
