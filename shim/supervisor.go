@@ -28,7 +28,7 @@ type Supervisor struct {
 
 	mu       sync.Mutex
 	id       string                // guarded by mu; of the container, from Create on
-	creating bool                  // guarded by mu
+	creating chan struct{}         // guarded by mu; closed when the Create that is under way ends, nil without one
 	init     *proc.Init            // guarded by mu; nil until Create has succeeded
 	deleted  *proc.Snapshot        // guarded by mu; the answer to Delete, once it succeeded
 	execs    map[string]*proc.Exec // guarded by mu
@@ -127,12 +127,13 @@ func (s *Supervisor) find(id string) (process, error) {
 // meanwhile; the caller may then find and delete it.
 func (s *Supervisor) Create(ctx context.Context, c proc.InitConfig) (int, error) {
 	s.mu.Lock()
-	if s.init != nil || s.creating || s.dying {
+	if s.init != nil || s.creating != nil || s.dying {
 		id := s.id
 		s.mu.Unlock()
 		return 0, fmt.Errorf("container %s: this shim has one already: %w", id, errdefs.ErrAlreadyExists)
 	}
-	s.creating, s.id = true, c.ID
+	created := make(chan struct{})
+	s.creating, s.id = created, c.ID
 	s.mu.Unlock()
 
 	defer close(s.beginReply(c.ID).sent)
@@ -140,11 +141,12 @@ func (s *Supervisor) Create(ctx context.Context, c proc.InitConfig) (int, error)
 	err := s.env.Detach(ctx, func(ctx context.Context) error {
 		err := p.Create(ctx)
 		s.mu.Lock()
-		s.creating = false
+		s.creating = nil
 		if err == nil {
 			s.init = p
 		}
 		s.mu.Unlock()
+		close(created)
 		if child := p.Child(); err == nil && child != nil {
 			go s.watchInit(p, child)
 		}
@@ -317,6 +319,16 @@ func (s *Supervisor) DeleteExec(ctx context.Context, id string) (proc.Snapshot, 
 // daemon what it has not taken yet, within ctx.
 func (s *Supervisor) Shutdown(ctx context.Context) error {
 	s.lastDays()
+	s.mu.Lock()
+	creating := s.creating
+	s.mu.Unlock()
+	if creating != nil { // its container would stay behind
+		select {
+		case <-creating:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the container to be made: %w", ctx.Err())
+		}
+	}
 	init, err := s.container()
 	if err != nil {
 		return nil // there is nothing to end
