@@ -47,12 +47,13 @@ func newCommand(path string, m *reaper.Monitor) *command {
 // replaced (proc(5)), the other names beside it, and those in PATH.
 func (b *command) candidates() []string {
 	path := strings.TrimSuffix(b.path, " (deleted)")
-	all := []string{path}
+	var all []string
 	add := func(p string) {
-		if !slices.Contains(all, p) {
+		if p != "" && !slices.Contains(all, p) {
 			all = append(all, p)
 		}
 	}
+	add(path)
 	for _, name := range binaryNames {
 		if filepath.IsAbs(path) {
 			add(filepath.Join(filepath.Dir(path), name))

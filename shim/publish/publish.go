@@ -87,10 +87,11 @@ func (p *Publisher) try(ctx context.Context, address string, e *types.Envelope, 
 // errUnsupported is a daemon that does not know the method.
 var errUnsupported = errors.New("not supported by the daemon")
 
-// unreachable tells whether nobody listens.
+// unreachable tells whether nobody listens. EPROTOTYPE is a socket of another
+// type (connect(2)).
 func unreachable(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) ||
-		errors.Is(err, syscall.ENOTSOCK) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTDIR)
+		errors.Is(err, syscall.ENOTSOCK) || errors.Is(err, syscall.EPROTOTYPE) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTDIR)
 }
 
 // dial connects to a unix socket. A socket file that nobody serves answers at

@@ -4,6 +4,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	events "github.com/containerd/containerd/api/services/ttrpc/events/v1"
@@ -26,7 +27,9 @@ func viaTTRPC(ctx context.Context, address string, e *types.Envelope) error {
 		return nil
 	}
 	err = fmt.Errorf("ttrpc forward to %s: %w", address, err)
-	if c := status.Code(err); c == codes.Unimplemented || c == codes.NotFound {
+	// A daemon that does not like the peer's user or group closes the
+	// connection without a word; its gRPC socket may let us in.
+	if c := status.Code(err); c == codes.Unimplemented || c == codes.NotFound || errors.Is(err, ttrpc.ErrClosed) {
 		return fmt.Errorf("%w: %w", err, errUnsupported)
 	}
 	return err
