@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestLogNeverBlocks is B29: nobody reads, and the newest lines are kept.
+func TestLogNeverBlocks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "shim.stdout.log")
+	l, err := openLogFIFO(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(l.fd)
+	const lines = 20000
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for i := range lines {
+			line := fmt.Sprintf("line %05d %s\n", i, strings.Repeat("x", i%300))
+			if n, err := l.Write([]byte(line)); n != len(line) || err != nil {
+				t.Errorf("write: %d, %v", n, err)
+			}
+		}
+		if n, err := l.Write(bytes.Repeat([]byte("y"), 1<<20)); n != 1<<20 || err != nil {
+			t.Errorf("write of 1 MiB: %d, %v", n, err)
+		}
+		_, _ = l.Write([]byte("\nthe last line\n")) // always nil
+	}()
+	select {
+	case <-written:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the log blocks")
+	}
+	buf := make([]byte, 1<<20)
+	n := 0
+	for {
+		m, err := unix.Read(l.fd, buf[n:])
+		if err != nil {
+			break // EAGAIN: it is empty
+		}
+		n += m
+	}
+	if got := string(buf[:n]); !strings.HasSuffix(got, "\nthe last line\n") {
+		t.Errorf("%d bytes, ending with %q", n, got[max(0, n-40):])
+	}
+}
+
+// TestLogFIFOMode is B62, whatever the umask.
+func TestLogFIFOMode(t *testing.T) {
+	for _, mask := range []int{0, 0o022, 0o077} {
+		old := unix.Umask(mask)
+		path := filepath.Join(t.TempDir(), "log")
+		l, err := openLogFIFO(path)
+		unix.Umask(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = unix.Close(l.fd) // only its mode is looked at
+		if st, err := os.Stat(path); err != nil || st.Mode() != os.ModeNamedPipe|0o700 {
+			t.Errorf("umask %o: %v, %v", mask, st.Mode(), err)
+		}
+	}
+}
+
+func TestLogFIFOThatIsNone(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{file, dir, filepath.Join(dir, "no", "dir")} {
+		if _, err := openLogFIFO(path); err == nil {
+			t.Errorf("%s: no error", path)
+		}
+	}
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	api "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// TestMain makes the test binary the shim when it is told so.
+func TestMain(m *testing.M) {
+	if os.Getenv("SHIM_TEST_MAIN") != "" {
+		_ = os.Unsetenv("SHIM_TEST_MAIN") // no child shall be one
+		version, revision = "1.2.3", "abc"
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// shimCmd is a shim in a bundle of its own.
+func shimCmd(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), "SHIM_TEST_MAIN=1", "CONTAINERD_SHIM_STACK_DIR="+filepath.Join(cmd.Dir, "stacks"))
+	return cmd
+}
+
+func TestVersion(t *testing.T) {
+	for _, flag := range []string{"-v", "--version"} {
+		out, err := shimCmd(t, flag).Output()
+		if err != nil || !strings.HasPrefix(string(out), "containerd-shim:\n  Version:  1.2.3\n  Revision: abc\n  Go version: go") {
+			t.Errorf("%s: %q, %v", flag, out, err)
+		}
+	}
+}
+
+// TestStartErrors: one line, status 1, and nothing left behind.
+func TestStartErrors(t *testing.T) {
+	dir := t.TempDir()
+	used, err := net.Listen("unix", filepath.Join(dir, "used"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer used.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	a, b := pair(t)
+	defer a.Close()
+	defer b.Close()
+	for _, c := range []struct {
+		name  string
+		args  []string
+		fd3   *os.File
+		words string
+	}{
+		{"no namespace", []string{"-socket", "x"}, nil, "namespace"},
+		{"no fd 3", []string{"-namespace", "n"}, nil, "file descriptor 3"},
+		{"fd 3 is a file", []string{"-namespace", "n"}, null, "file descriptor 3"},
+		{"fd 3 does not listen", []string{"-namespace", "n"}, a, "file descriptor 3"},
+		{"socket in use", []string{"-namespace", "n", "-socket", "unix://" + dir + "/used"}, nil, "in use"},
+		{"no such directory", []string{"-namespace", "n", "-socket", "unix://" + dir + "/no/s"}, nil, "no such file"},
+		{"path too long", []string{"-namespace", "n", "-socket", "unix:///" + strings.Repeat("x", 120)}, nil, "longer than 106"},
+		{"name too long", []string{"-namespace", "n", "-socket", strings.Repeat("x", 120)}, nil, "longer than 106"},
+		{"flag without value", []string{"-namespace"}, nil, "needs a value"},
+	} {
+		cmd := shimCmd(t, c.args...)
+		cmd.Args = slices.Insert(cmd.Args, 1, "-workdir="+cmd.Dir)
+		if c.fd3 != nil {
+			cmd.ExtraFiles = []*os.File{c.fd3}
+		}
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		err := cmd.Run()
+		var exit *exec.ExitError
+		text := stderr.String()
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 || strings.Count(text, "\n") != 1 ||
+			!strings.HasPrefix(text, "containerd-shim: ") || !strings.Contains(text, c.words) {
+			t.Errorf("%s: %v, stderr %q", c.name, err, text)
+		}
+		if left, err := os.ReadDir(cmd.Dir); err != nil || len(left) != 0 {
+			t.Errorf("%s: left behind: %v, %v", c.name, left, err)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("beside the socket in use: %v, %v", left, err)
+	}
+}
+
+func pair(t *testing.T) (*os.File, *os.File) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return os.NewFile(uintptr(fds[0]), "a"), os.NewFile(uintptr(fds[1]), "b")
+}
+
+// running is a shim that serves.
+type running struct {
+	*testing.T
+	cmd    *exec.Cmd
+	client api.ShimService
+	ended  chan error
+}
+
+func startShim(t *testing.T, socket string, args ...string) *running {
+	t.Helper()
+	cmd := shimCmd(t, append([]string{"-namespace", "n", "-socket", socket}, args...)...)
+	cmd.Args = append(cmd.Args, "-workdir="+cmd.Dir)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r := &running{T: t, cmd: cmd, ended: make(chan error, 1)}
+	go func() { r.ended <- cmd.Wait() }()
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it may have ended
+	path, isPath := strings.CutPrefix(socket, "unix://")
+	if !isPath {
+		path = "@" + socket
+	}
+	var conn net.Conn
+	await(t, "a connection", func() (err error) { conn, err = net.Dial("unix", path); return err })
+	c := ttrpc.NewClient(conn)
+	t.Cleanup(func() { _ = c.Close() }) // its error is the shim's end
+	r.client = api.NewShimClient(c)
+	return r
+}
+
+func await(t *testing.T, what string, fn func() error) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		err := fn()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no %s: %v", what, err)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func (r *running) info() error {
+	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
+	defer cancel()
+	resp, err := r.client.ShimInfo(ctx, &emptypb.Empty{})
+	if err == nil && int(resp.ShimPid) != r.cmd.Process.Pid {
+		err = fmt.Errorf("pid %d, want %d", resp.ShimPid, r.cmd.Process.Pid)
+	}
+	return err
+}
+
+func (r *running) signal(s unix.Signal) {
+	r.Helper()
+	if err := r.cmd.Process.Signal(s); err != nil {
+		r.Fatal(err)
+	}
+}
+
+// end sends SIGTERM; the shim must end with status 0.
+func (r *running) end(s unix.Signal) {
+	r.Helper()
+	r.signal(s)
+	select {
+	case err := <-r.ended:
+		if err != nil {
+			r.Errorf("after %v: %v", s, err)
+		}
+	case <-time.After(20 * time.Second):
+		r.Fatalf("%v does not end the shim", s)
+	}
+}
+
+// TestSockets: abstract and by path, which only its owner may use (B60).
+func TestSockets(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	for _, socket := range []string{"shim-test-" + fmt.Sprint(os.Getpid()), "unix://" + path} {
+		r := startShim(t, socket)
+		if err := r.info(); err != nil {
+			t.Errorf("%s: %v", socket, err)
+		}
+		if strings.HasPrefix(socket, "unix://") {
+			if st, err := os.Stat(path); err != nil || st.Mode() != os.ModeSocket|0o600 {
+				t.Errorf("socket: %v, %v", st.Mode(), err)
+			}
+		}
+		r.end(unix.SIGINT)
+	}
+}
+
+// TestSignals is B31; B30 for a shim without a container; and a burst of
+// SIGUSR1 ends in a bounded number of complete dumps.
+func TestSignals(t *testing.T) {
+	r := startShim(t, "unix://"+filepath.Join(t.TempDir(), "s"), "-debug")
+	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGUSR2, unix.SIGALRM, unix.SIGPIPE, unix.SIGIO, unix.SIGCHLD} {
+		r.signal(s)
+		if err := r.info(); err != nil {
+			t.Fatalf("after %v: %v", s, err)
+		}
+	}
+	dir := filepath.Join(r.cmd.Dir, "stacks")
+	dumps := func() (names []string) {
+		all, _ := os.ReadDir(dir) // not there before the first
+		for _, e := range all {
+			if !strings.HasPrefix(e.Name(), ".") {
+				names = append(names, e.Name())
+			}
+		}
+		return names
+	}
+	for i, s := range []unix.Signal{unix.SIGUSR1, unix.SIGQUIT} {
+		r.signal(s)
+		await(t, "dump", func() error {
+			if n := len(dumps()); n != i+1 {
+				return fmt.Errorf("%d dumps, want %d", n, i+1)
+			}
+			return nil
+		})
+	}
+	for range 100 {
+		r.signal(unix.SIGUSR1)
+	}
+	await(t, "end of the burst", func() error { return r.info() })
+	if n := len(dumps()); n > 11 { // ten, and one that is about to be removed
+		t.Errorf("%d dumps", n)
+	}
+	r.end(unix.SIGTERM)
+	if names := dumps(); slices.Contains(names, "") || len(names) == 0 {
+		t.Errorf("dumps %q", names)
+	}
+}
+
+// TestRuntimeEnvironment: the runtime does not get the shim's GODEBUG (which
+// Go programs would act on) nor NOTIFY_SOCKET (B58), and no socket (B57).
+func TestRuntimeEnvironment(t *testing.T) {
+	t.Setenv("GODEBUG", "netdns=go")
+	t.Setenv("NOTIFY_SOCKET", "/nowhere")
+	t.Setenv("PASSED_ON", "yes")
+	dir := t.TempDir()
+	fake := filepath.Join(dir, "runc")
+	text := "#!/bin/sh\nenv >" + dir + "/env\nls -l /proc/self/fd >" + dir + "/fds\nexit 1\n"
+	if err := os.WriteFile(fake, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := startShim(t, "unix://"+filepath.Join(dir, "s"), "-runtime-root", dir)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := r.client.Create(ctx, &api.CreateTaskRequest{ID: "c", Bundle: r.cmd.Dir, Runtime: fake}); err == nil {
+		t.Error("Create with a runtime that fails: no error")
+	}
+	env, err := os.ReadFile(filepath.Join(dir, "env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, no := range []string{"GODEBUG=", "NOTIFY_SOCKET="} {
+		if strings.Contains("\n"+string(env), "\n"+no) {
+			t.Errorf("the runtime has %s", no)
+		}
+	}
+	if !strings.Contains(string(env), "PASSED_ON=yes\n") {
+		t.Error("the runtime lacks the environment")
+	}
+	fds, err := os.ReadFile(filepath.Join(dir, "fds"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(fds), "socket:") {
+		t.Errorf("the runtime has a socket:\n%s", fds)
+	}
+	r.end(unix.SIGTERM)
+}
