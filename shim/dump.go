@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -57,7 +58,7 @@ func (d *Dumper) Dump() (string, error) {
 	if err := writeAside(path, b.Bytes()); err != nil {
 		return "", fmt.Errorf("stack dump: %w", err)
 	}
-	return path, d.prune()
+	return path, d.prune(name)
 }
 
 // prefix begins the name of every dump of this shim, and of no other's.
@@ -112,21 +113,24 @@ func writeAside(path string, data []byte) (err error) {
 	return os.Rename(aside, path)
 }
 
-// prune removes the oldest dumps of this shim. Names sort by time.
-func (d *Dumper) prune() error {
+// prune removes the oldest dumps of this shim. Names sort by time, so a clock
+// that was set back would make the newest one the oldest: it is kept by name.
+func (d *Dumper) prune(newest string) error {
 	entries, err := os.ReadDir(d.Dir)
 	if err != nil {
 		return fmt.Errorf("stack dump: %w", err)
 	}
 	var mine []string
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), d.prefix()) {
+		if strings.HasPrefix(e.Name(), d.prefix()) && e.Name() != newest {
 			mine = append(mine, e.Name())
 		}
 	}
 	slices.Sort(mine)
-	for len(mine) > keepDumps {
-		err = errors.Join(err, os.Remove(filepath.Join(d.Dir, mine[0])))
+	for len(mine) >= keepDumps {
+		if e := os.Remove(filepath.Join(d.Dir, mine[0])); !errors.Is(e, fs.ErrNotExist) { // somebody else may tidy up
+			err = errors.Join(err, e)
+		}
 		mine = mine[1:]
 	}
 	return err

@@ -3,6 +3,7 @@
 package shim
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,6 +83,25 @@ func TestDumpsAreBounded(t *testing.T) {
 	}
 	if _, err := os.Stat(other); err != nil {
 		t.Errorf("another shim's dump: %v", err)
+	}
+}
+
+// TestDumpAfterTheClockWasSetBack: the newest is kept though its name sorts first.
+func TestDumpAfterTheClockWasSetBack(t *testing.T) {
+	dir := t.TempDir()
+	d := dumper(dir)
+	for i := range keepDumps {
+		later := filepath.Join(dir, fmt.Sprintf("%s21000101T000000.%09dZ.%d.stacks", d.prefix(), i, i))
+		if err := os.WriteFile(later, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path, err := d.Dump()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil || len(files(t, dir)) != keepDumps {
+		t.Errorf("%v, %d dumps", err, len(files(t, dir)))
 	}
 }
 
