@@ -4,7 +4,8 @@ package proc
 
 import "time"
 
-const (
+// Variables, so that tests need not wait as long.
+var (
 	// heldGrace is how long, after Delete, a pipe may stay open with nothing
 	// in it, held by a process that the deleted one left behind.
 	heldGrace = 10 * time.Second

@@ -33,9 +33,10 @@ const (
 	// KillTimeout bounds "runc kill", "ps" and the "resume" of a dead
 	// container: they wait for nothing but the kernel.
 	KillTimeout = 10 * time.Second
-	// pidfileWait bounds nothing but a runtime that says it is done before it
-	// is: the console must arrive by then.
-	consoleWait = 10 * time.Second
 	// exitWait bounds the wait for the exit of a process that was just killed.
 	exitWait = 10 * time.Second
 )
+
+// consoleWait bounds the wait for the console of a runtime that has returned:
+// it has sent the console by then. A variable for tests.
+var consoleWait = 10 * time.Second

@@ -14,12 +14,13 @@ import (
 
 // lateReader is how long output whose reader has not come yet is kept for it.
 // containerd's own shims wait as long for a FIFO's reader, before the process
-// is started, with everything else standing still.
-const lateReader = 30 * time.Second
+// is started, with everything else standing still. A variable for tests, as is
+// inputGrace.
+var lateReader = 30 * time.Second
 
 // inputGrace is how long a client whose CloseIO overtook its own open of the
 // input FIFO is waited for.
-const inputGrace = 3 * time.Second
+var inputGrace = 3 * time.Second
 
 // output is the client's side of stdout, stderr or a terminal: a FIFO, or a
 // file that is appended to.

@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
+// Variables, so that tests need not wait as long.
+var (
 	// loggerReady bounds how long a logger may take until it says that it is.
 	loggerReady = 10 * time.Second
 	// loggerEnd is how long a logger may take to end after its input has.

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package proc is a container's processes: its init and the execs in it, their
+// life, their streams, and the calls of the OCI runtime that move them.
+//
+// # Life of a process
+//
+// A process is in one phase at a time. Requests (want-) are asked of the table
+// in state.go before anything is done and may be refused; facts (did-) are
+// always taken. These are all the events that change the phase:
+//
+//	created ──did-start──► running ──want-pause──► pausing ──did-pause──► paused
+//	                       running ◄──did-not-pause── pausing
+//	                       running ◄──did-resume── pausing
+//	                       running ──did-pause──► paused
+//	                       running ◄──did-resume── paused
+//
+//	created, running, pausing, paused ──did-exit──► stopped
+//	created, running, pausing, paused, stopped ──did-delete──► deleted
+//
+// Nothing leaves deleted, and nothing but did-delete leaves stopped: a fact
+// that comes late, such as the success of a start whose process has died
+// meanwhile, changes nothing. A verb at work is no phase, except pausing: a
+// container whose "runc start" has not returned is created.
+//
+// # Who waits for whom
+//
+// The facts of a process (phase, pid, exit, streams) are behind a mutex that
+// is held for a few assignments only. The verbs go one at a time through the
+// process's gate, which is not a mutex: waiting for it ends with the caller's
+// context. State, Wait, Kill, Resize and CloseIO do not pass the gate, so a
+// runtime that hangs delays only the next verb of the same process.
+//
+// A verb runs under the shim's context and to its own end. The caller's context
+// bounds how long the caller waits, nothing else: a client that goes away must
+// not leave half a container behind (see perform and detach).
+//
+// # Lock order
+//
+//	gate ──► process.mu
+//	gate ──► processIO.mu
+//	gate ──► console.mu
+//
+// A goroutine holds at most one of the three mutexes at a time. Under a mutex
+// nothing can wait: no channel operation, no read or write, no start of a
+// command, no log line, no callback. What is done to the streams for a fact
+// (processExited, closeStdin, resize) is done after process.mu was released.
+//
+// # Order of events
+//
+//   - The streams are open, and copied, before the runtime is started.
+//   - A reaper's ticket is open from before the runtime is started until its
+//     process was claimed, so an exit is never earlier than its owner.
+//   - An exec's owner learns of the process (StartHooks.Started) before its
+//     phase is Running; the exit may be recorded before that, between the two,
+//     or after both, and the phase is Stopped in the end in each case.
+//   - RecordExit makes the exit visible to State and Wait before it returns;
+//     whoever publishes exits does so afterwards.
+//   - An exit is written once in a life. Only an exec whose start has failed
+//     gets another life, with its next start.
+//   - Output outlives the process, and Delete: it is copied as long as there is
+//     any and its reader is there. A pipe that is only held open, by a process
+//     left behind, is cut (drain.go).
+//   - Deleted comes last, after the output was drained or given up.
+//
+// # Errors
+//
+// Every error has a class: one of errdefs', or a context's. The texts that
+// clients know from runc and from upstream's shim are kept as they are.
+package proc

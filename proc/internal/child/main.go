@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command child is what the tests of package proc start in place of a
+// container's process: it acts one of the roles below. It is built without the
+// race detector, which would make its start slow.
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+var roles map[string]func(args []string)
+
+func init() {
+	roles = map[string]func(args []string){
+		// exit CODE
+		"exit": func(args []string) { os.Exit(number(args[0])) },
+		// wait CODE: until stdin ends
+		"wait": func(args []string) {
+			_, _ = io.Copy(io.Discard, os.Stdin) // returns at the end, which is all that is waited for
+			os.Exit(number(args[0]))
+		},
+		// sleep: until a signal
+		"sleep": func([]string) { _ = unix.Pause() },
+		// out N M: N bytes to stdout, M to stderr
+		"out": func(args []string) {
+			write(os.Stdout, number(args[0]))
+			write(os.Stderr, number(args[1]))
+		},
+		"cat": func([]string) {
+			if _, err := io.Copy(os.Stdout, os.Stdin); err != nil {
+				fail(err)
+			}
+		},
+		// hold: leave a child that keeps all streams open
+		"hold": func([]string) {
+			c := exec.Command(os.Args[0], "sleep")
+			c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+			if err := c.Start(); err != nil {
+				fail(err)
+			}
+			fmt.Println(c.Process.Pid)
+		},
+		// two: a line to stdout, close it, a line to stderr
+		"two": func([]string) {
+			fmt.Println("one")
+			_ = os.Stdout.Close()
+			fmt.Fprintln(os.Stderr, "two")
+		},
+		// stdio: what the streams are
+		"stdio": func([]string) {
+			for fd := range 3 {
+				name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+				if err != nil {
+					fail(err)
+				}
+				if name != "/dev/null" {
+					name = "other"
+				}
+				fmt.Fprintf(os.NewFile(uintptr(9), "report"), "%d %s\n", fd, name)
+			}
+		},
+		// winsize: of the terminal
+		"winsize": func([]string) {
+			ws, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
+			if err != nil {
+				fail(err)
+			}
+			fmt.Printf("%dx%d\n", ws.Col, ws.Row)
+		},
+		// onwinch: the terminal's size once it changes
+		"onwinch": func([]string) {
+			c := make(chan os.Signal, 1)
+			signal.Notify(c, unix.SIGWINCH)
+			fmt.Println("ready")
+			<-c
+			roles["winsize"](nil)
+		},
+		"tty":    tty,
+		"logger": logger,
+	}
+}
+
+// tty SOCKET ROLE...: do what a runtime does for a terminal, then be the
+// process in it.
+func tty(args []string) {
+	master, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	check(err)
+	check(unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(master, unix.TIOCGPTN)
+	check(err)
+	_, err = unix.Setsid()
+	check(err)
+	slave, err := unix.Open(fmt.Sprintf("/dev/pts/%d", n), unix.O_RDWR, 0) // becomes the controlling terminal
+	check(err)
+	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	check(err)
+	check(unix.Connect(s, &unix.SockaddrUnix{Name: args[0]}))
+	check(unix.Sendmsg(s, []byte("/dev/ptmx"), unix.UnixRights(master), nil, 0))
+	for fd := range 3 {
+		check(unix.Dup3(slave, fd, 0))
+	}
+	check(unix.Close(slave))
+	check(unix.Exec(os.Args[0], append([]string{os.Args[0]}, args[1:]...), os.Environ()))
+}
+
+// logger MODE [FILE]: a binary:// log driver.
+func logger(args []string) {
+	switch args[0] {
+	case "copy": // both streams and the environment into FILE
+		f, err := os.OpenFile(args[1], os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		check(err)
+		fmt.Fprintf(f, "%s %s\n", os.Getenv("CONTAINER_NAMESPACE"), os.Getenv("CONTAINER_ID"))
+		check(unix.Close(5)) // ready
+		done := make(chan struct{})
+		go func() { _, _ = io.Copy(f, os.NewFile(4, "stderr")); close(done) }()
+		_, err = io.Copy(f, os.NewFile(3, "stdout"))
+		check(err)
+		<-done
+		fmt.Fprintln(f, "end")
+	case "never":
+		_ = unix.Pause()
+	case "deaf": // not even to SIGTERM
+		signal.Ignore(unix.SIGTERM)
+		f, err := os.Create(args[1])
+		check(err)
+		check(f.Close())
+		for {
+			_ = unix.Pause()
+		}
+	case "crash":
+		os.Exit(3)
+	}
+}
+
+func write(f *os.File, n int) {
+	line := []byte(fmt.Sprintf("%063d\n", 7))
+	for ; n > 0; n -= len(line) {
+		_, err := f.Write(line[:min(n, len(line))])
+		check(err)
+	}
+}
+
+func main() {
+	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
+		fail(fmt.Errorf("no such role: %q", os.Args[1:]))
+	}
+	roles[os.Args[1]](os.Args[2:])
+}
+
+func check(err error) {
+	if err != nil {
+		fail(err)
+	}
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+func number(s string) int {
+	n, err := strconv.Atoi(s)
+	check(err)
+	return n
+}
