@@ -94,10 +94,17 @@ func (p *pump) splice(src, dst syscall.RawConn) (n int, err error) {
 			return true
 		}
 		if err == unix.EAGAIN {
-			// Either src has nothing or dst has no room; the count tells.
+			// Either src has nothing or dst has no room; the count tells. A src
+			// that has ended while dst is full must be told by its hang-up:
+			// splice looks at dst first, and the poller will not wake again
+			// for an end that it has reported.
+			hup := pollNow(int(rfd), unix.POLLIN)&unix.POLLHUP != 0 // before the count
 			waiting, ioerr := unix.IoctlGetInt(int(rfd), unix.TIOCINQ)
 			full = ioerr == nil && waiting > 0
-			return full
+			if hup && !full {
+				n, err = 0, nil
+			}
+			return full || hup
 		}
 		return true
 	})
