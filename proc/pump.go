@@ -39,6 +39,9 @@ func newPump(src, dst *os.File, spliced bool) *pump {
 // chunk is how much is moved at a time: what fits a FIFO of default size.
 const chunk = 64 << 10
 
+// page is what a FIFO that polls writable takes at once (pipe(7)).
+const page = 4 << 10
+
 // copyBuffers are for pumps that cannot splice. A buffer is held only while
 // bytes are moved, never while they are waited for.
 var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
@@ -59,7 +62,7 @@ func (p *pump) run() error {
 		if p.spliced {
 			n, err = p.splice(src, dst)
 		} else {
-			n, err = p.copy(src)
+			n, err = p.copy(src, chunk)
 		}
 		if n > 0 {
 			p.moved.Add(int64(n))
@@ -77,9 +80,12 @@ func (p *pump) run() error {
 
 // splice moves what is there, waiting for src or dst as needed.
 func (p *pump) splice(src, dst syscall.RawConn) (n int, err error) {
-	full := false
+	full, few := false, false
 	rerr := src.Read(func(rfd uintptr) bool {
 		werr := dst.Control(func(wfd uintptr) {
+			if few = fragments(int(rfd), int(wfd)); few {
+				return
+			}
 			var m int64
 			for {
 				m, err = unix.Splice(int(rfd), nil, int(wfd), nil, chunk, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
@@ -91,6 +97,9 @@ func (p *pump) splice(src, dst syscall.RawConn) (n int, err error) {
 		})
 		if werr != nil {
 			err = werr
+			return true
+		}
+		if few {
 			return true
 		}
 		if err == unix.EAGAIN {
@@ -111,6 +120,8 @@ func (p *pump) splice(src, dst syscall.RawConn) (n int, err error) {
 	switch {
 	case rerr != nil:
 		return 0, rerr
+	case few:
+		return p.copy(src, page)
 	case err == unix.EAGAIN && full:
 		return 0, p.awaitRoom(dst)
 	case err != nil:
@@ -121,14 +132,27 @@ func (p *pump) splice(src, dst syscall.RawConn) (n int, err error) {
 	return n, nil
 }
 
+// fragments tells whether the bytes that wait should be copied. A pipe holds 16
+// buffers, however few bytes are in each, and only bytes that were written are
+// joined to the last one: lines spliced to a reader that is behind would fill
+// its FIFO after 16 of them instead of 64 KiB.
+func fragments(rfd, wfd int) bool {
+	behind, err := unix.IoctlGetInt(wfd, unix.TIOCINQ)
+	if err != nil || behind == 0 {
+		return false
+	}
+	waiting, err := unix.IoctlGetInt(rfd, unix.TIOCINQ)
+	return err == nil && 0 < waiting && waiting < chunk/2 && pollNow(wfd, unix.POLLOUT)&unix.POLLOUT != 0
+}
+
 // awaitRoom waits until dst takes bytes again or breaks.
 func (p *pump) awaitRoom(dst syscall.RawConn) error {
 	p.blocked.Store(true)
 	return dst.Write(func(fd uintptr) bool { return pollNow(int(fd), unix.POLLOUT) != 0 })
 }
 
-// copy moves one buffer.
-func (p *pump) copy(src syscall.RawConn) (int, error) {
+// copy moves one buffer of at most limit bytes.
+func (p *pump) copy(src syscall.RawConn, limit int) (int, error) {
 	var (
 		buf *[]byte
 		n   int
@@ -144,7 +168,7 @@ func (p *pump) copy(src syscall.RawConn) (int, error) {
 			buf = copyBuffers.Get().(*[]byte)
 		}
 		for {
-			n, err = unix.Read(int(fd), *buf)
+			n, err = unix.Read(int(fd), (*buf)[:min(limit, len(*buf))])
 			if err != unix.EINTR {
 				break
 			}

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"containerd-shim/reaper"
+
+	"golang.org/x/sys/unix"
+)
+
+// play opens the streams, and has a child play role on them to its end or
+// until the test's.
+func play(t *testing.T, c ioConfig, role ...string) (*processIO, *reaper.Child) {
+	t.Helper()
+	p := open(t, c)
+	return p, p.play(t, role...)
+}
+
+func open(t *testing.T, c ioConfig) *processIO {
+	t.Helper()
+	c.monitor = testMonitor
+	p, err := openIO(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// play starts the process. Its end is followed by what the shim does then.
+func (p *processIO) play(t *testing.T, role ...string) *reaper.Child {
+	t.Helper()
+	if p.console != nil {
+		role = append([]string{"tty", p.console.socket.Path()}, role...)
+	}
+	ticket := testReaper.Begin()
+	defer ticket.Close()
+	defer p.startOver()
+	cmd := exec.Command(childBinary, role...)
+	p.Set(cmd)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	child, err := ticket.Claim(cmd.Process.Pid, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Process.Release() // the reaper waits for it
+	t.Cleanup(func() { killAndWait(child) })
+	if p.console != nil {
+		if err := p.console.await(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return child
+}
+
+// end waits for the process and does what RecordExit and Delete do.
+func (p *processIO) end(t *testing.T, child *reaper.Child) {
+	t.Helper()
+	within(t, patience, "exit", child.Done())
+	p.processExited()
+	p.waitDrained(drainHeld)
+	p.processDeleted()
+}
+
+// B26: any of the streams may be missing, and is /dev/null then.
+func TestAnySubsetOfStreams(t *testing.T) {
+	for set := range 8 {
+		t.Run(fmt.Sprintf("%03b", set), func(t *testing.T) {
+			census(t)
+			var s Stdio
+			want := ""
+			for fd, name := range []*string{&s.Stdin, &s.Stdout, &s.Stderr} {
+				kind := "/dev/null"
+				if set>>fd&1 == 1 {
+					*name, kind = fifo(t), "other"
+				}
+				want += fmt.Sprintf("%d %s\n", fd, kind)
+			}
+			p := open(t, ioConfig{stdio: s})
+			report := filepath.Join(t.TempDir(), "report")
+			child := p.play(t, "stdio", report)
+			var clients []*client
+			for _, path := range []string{s.Stdout, s.Stderr} {
+				if path != "" {
+					clients = append(clients, attach(t, path))
+				}
+			}
+			p.end(t, child)
+			for _, c := range clients {
+				c.all(t)
+			}
+			got, err := os.ReadFile(report)
+			if err != nil || string(got) != want {
+				t.Errorf("got %q, %v, want %q", got, err, want)
+			}
+		})
+	}
+}
+
+// A client that comes only after the process has ended, or was deleted, still
+// gets all of the output, and its end.
+func TestLateReaderGetsEverything(t *testing.T) {
+	for _, when := range []string{"exited", "deleted"} {
+		t.Run(when, func(t *testing.T) {
+			census(t)
+			path := fifo(t)
+			p, child := play(t, ioConfig{stdio: Stdio{Stdout: path}}, "out", "50000", "0")
+			within(t, patience, "exit", child.Done())
+			p.processExited()
+			if when == "deleted" {
+				p.waitDrained(drainHeld)
+				p.processDeleted()
+			}
+			if got := attach(t, path).all(t); len(got) != 50000 {
+				t.Errorf("%d bytes, want 50000", len(got))
+			}
+			p.processDeleted()
+		})
+	}
+}
+
+// B13: a reader that is slow, or starts after Delete, gets every byte, of more
+// than fits the pipes.
+func TestSlowReaderLosesNoByte(t *testing.T) {
+	census(t)
+	path := fifo(t)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, child := play(t, ioConfig{stdio: Stdio{Stdout: path}}, "out", "120000", "0")
+	p.end(t, child)
+	select {
+	case <-p.drained:
+		t.Fatal("120000 bytes fit the FIFO: the test tests nothing")
+	case <-time.After(heldGrace + 2*drainTick + 500*time.Millisecond): // no condition: nothing is to happen
+	}
+	c := &client{f: f, done: make(chan struct{})}
+	go c.read()
+	if got := c.all(t); len(got) != 120000 {
+		t.Errorf("%d bytes, want 120000", len(got))
+	}
+}
+
+// B12: a process left behind holds the output: Delete is bounded, the output
+// ends for the client, and nothing stays.
+func TestBackgroundHolder(t *testing.T) {
+	for _, terminal := range []bool{false, true} {
+		t.Run(fmt.Sprintf("terminal %v", terminal), func(t *testing.T) {
+			census(t)
+			path := fifo(t)
+			p := open(t, ioConfig{stdio: Stdio{Stdout: path, Terminal: terminal}})
+			c := attach(t, path)
+			child := p.play(t, "hold")
+			start := time.Now()
+			p.end(t, child)
+			if d := time.Since(start); d > drainHeld+2*time.Second {
+				t.Errorf("drained after %v, want %v", d, drainHeld)
+			}
+			var holder int
+			if _, err := fmt.Sscan(c.all(t), &holder); err != nil {
+				t.Fatal(err)
+			}
+			_ = unix.Kill(holder, unix.SIGKILL) // a hung-up terminal has killed it
+		})
+	}
+}
+
+// B27: what is written before anybody reads, and before the runtime has
+// returned, does not stop the writer while it fits the pipe and the FIFO, and
+// not at all with a client.
+func TestRuntimeOutputBeforeItReturns(t *testing.T) {
+	census(t)
+	path := fifo(t)
+	p, child := play(t, ioConfig{stdio: Stdio{Stderr: path}}, "out", "0", "100000")
+	within(t, patience, "100 kB without a client", child.Done())
+	p.processExited()
+	if got := attach(t, path).all(t); len(got) != 100000 {
+		t.Errorf("%d bytes, want 100000", len(got))
+	}
+	p.processDeleted()
+
+	path = fifo(t)
+	p = open(t, ioConfig{stdio: Stdio{Stderr: path}})
+	c := attach(t, path)
+	p.end(t, p.play(t, "out", "0", "1048576"))
+	if got := c.all(t); len(got) != 1<<20 {
+		t.Errorf("%d bytes, want 1 MiB", len(got))
+	}
+}
+
+// B53: both streams in one file, and stdout ends first.
+func TestOneFileForBothStreams(t *testing.T) {
+	for _, form := range []string{"uri", "path"} {
+		t.Run(form, func(t *testing.T) {
+			census(t)
+			path := filepath.Join(t.TempDir(), "made", "log")
+			s := Stdio{Stdout: "file://" + path}
+			if form == "path" {
+				s = Stdio{Stdout: path, Stderr: path}
+				if err := makeLogFile(path); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p, child := play(t, ioConfig{stdio: s}, "two")
+			p.end(t, child)
+			got, err := os.ReadFile(path)
+			if err != nil || !strings.Contains(string(got), "one\n") || !strings.Contains(string(got), "two\n") {
+				t.Errorf("the file has %q, %v, want both lines", got, err)
+			}
+		})
+	}
+}
+
+// A client that goes away and comes back, as a daemon that is restarted, loses
+// nothing of what is written meanwhile, and the process does not notice.
+func TestReaderGoesAwayAndComesBack(t *testing.T) {
+	census(t)
+	in, out := fifo(t), fifo(t)
+	p, child := play(t, ioConfig{stdio: Stdio{Stdin: in, Stdout: out}}, "cat")
+	w := openFifo(t, in, os.O_WRONLY)
+	for _, word := range []string{"first\n", "while away\n"} {
+		r := openFifo(t, out, os.O_RDONLY)
+		if word != "first\n" { // the client of before has gone, and this one is late
+			if _, err := w.WriteString("last\n"); err != nil {
+				t.Fatal(err)
+			}
+			word += "last\n"
+		} else if _, err := w.WriteString(word); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(word))
+		_ = r.SetReadDeadline(time.Now().Add(patience)) // fails only if closed
+		for n := 0; n < len(got); {
+			m, err := r.Read(got[n:])
+			if n += m; err != nil {
+				t.Fatalf("read %q: %v", got[:n], err)
+			}
+		}
+		if string(got) != word {
+			t.Errorf("got %q, want %q", got, word)
+		}
+		_ = r.Close() // the client goes
+		if word == "first\n" {
+			if _, err := w.WriteString("while away\n"); err != nil {
+				t.Fatal(err)
+			}
+			if !eventually(patience, func() bool { return p.pumps[0].out.unread() == len("while away\n") }) {
+				t.Fatal("the output does not wait in the FIFO")
+			}
+		}
+	}
+	select {
+	case <-child.Done():
+		t.Fatalf("the process died of it: %+v", child.Exit())
+	default:
+	}
+	_ = w.Close()
+	p.closeStdin()
+	p.end(t, child)
+}
+
+// A FIFO that was removed is not waited for: nobody can come any more.
+func TestAbandonedFIFO(t *testing.T) {
+	census(t)
+	path := fifo(t)
+	p, child := play(t, ioConfig{stdio: Stdio{Stdout: path}}, "out", "10", "0")
+	within(t, patience, "exit", child.Done())
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	p.processExited()
+	out := p.pumps[0].out
+	if !eventually(patience, func() bool { _, err := out.w.Stat(); return err != nil }) || time.Since(start) > lateReader {
+		t.Errorf("closed after %v, want at once", time.Since(start))
+	}
+	p.processDeleted()
+}
+
+// A client that never comes is waited for only so long.
+func TestReaderNeverComes(t *testing.T) {
+	for _, size := range []string{"0", "10", "200000"} {
+		t.Run(size, func(t *testing.T) {
+			census(t)
+			p, child := play(t, ioConfig{stdio: Stdio{Stdout: fifo(t)}}, "out", size, "0")
+			if size == "200000" { // it cannot end by itself
+				_ = child.Signal(unix.SIGKILL)
+			}
+			p.end(t, child)
+			out := p.pumps[0].out
+			if !eventually(lateReader+patience, func() bool { _, err := out.w.Stat(); return err != nil }) {
+				t.Error("still waiting for it")
+			}
+		})
+	}
+}
