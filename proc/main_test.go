@@ -201,8 +201,11 @@ func openFifo(t *testing.T, path string, flag int) *os.File {
 	case <-opened:
 	case <-time.After(patience):
 		// Let the goroutine go, and fail.
-		other, oerr := os.OpenFile(path, os.O_RDWR, 0)
-		t.Fatalf("open %s: nobody at the other side (%v, %v)", path, other, oerr)
+		if other, err := os.OpenFile(path, os.O_RDWR, 0); err == nil {
+			defer other.Close()
+			<-opened
+		}
+		t.Fatalf("open %s: nobody at the other side", path)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -46,8 +46,12 @@ func parseTarget(stdout string) (target, error) {
 	return target{}, invalidf("unknown STDIO scheme %s", scheme)
 }
 
-// makeLogFile makes the file of a file:// target and its directory.
+// makeLogFile makes the file of a file:// target and its directory. What exists
+// is left to openOutput: it may be a FIFO, whose open would wait for a reader.
 func makeLogFile(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return invalidf("open output: %w", err)
 	}

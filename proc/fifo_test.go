@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// What cannot be a stream is refused at once, with its name, and nothing of
+// the others that were opened before stays.
+func TestUnusableStreams(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "socket")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	missing := filepath.Join(dir, "missing")
+	for name, tt := range map[string]struct {
+		stdio Stdio
+		want  string
+	}{
+		"missing input":       {Stdio{Stdin: missing}, "open input: stat " + missing},
+		"missing output":      {Stdio{Stdout: missing}, "open output: stat " + missing},
+		"missing error":       {Stdio{Stderr: missing}, "open output: stat " + missing},
+		"directory as input":  {Stdio{Stdin: dir}, "is a directory"},
+		"directory as output": {Stdio{Stdout: dir}, "is a directory"},
+		"directory as error":  {Stdio{Stderr: dir}, "is a directory"},
+		"directory as file":   {Stdio{Stdout: "file://" + dir}, "is a directory"},
+		"socket as input":     {Stdio{Stdin: socket}, "is not a FIFO"},
+		"socket as output":    {Stdio{Stdout: socket}, "is a socket"},
+		"file as input":       {Stdio{Stdin: file}, "is not a FIFO"},
+		"below a file":        {Stdio{Stdout: "file://" + file + "/log"}, "not a directory"},
+		"unknown scheme":      {Stdio{Stdout: "journald://x"}, "unknown STDIO scheme journald"},
+		"binary without path": {Stdio{Stdout: "binary://"}, "no binary:// URI"},
+		"terminal, missing":   {Stdio{Stdout: missing, Terminal: true}, "open output: stat " + missing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			census(t)
+			// The streams that can be opened are.
+			for _, s := range []*string{&tt.stdio.Stdin, &tt.stdio.Stdout, &tt.stdio.Stderr} {
+				if *s == "" {
+					*s = fifo(t)
+				}
+			}
+			_, err := openIO(ioConfig{stdio: tt.stdio})
+			if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want InvalidArgument and %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// A file:// target that is a FIFO is a FIFO: opening it waits for nobody.
+func TestFileTargetThatIsAFIFO(t *testing.T) {
+	census(t)
+	path := fifo(t)
+	opened := make(chan struct{})
+	var p *processIO
+	var err error
+	go func() {
+		defer close(opened)
+		p, err = openIO(ioConfig{stdio: Stdio{Stdout: "file://" + path}})
+	}()
+	within(t, patience, "open", opened)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.abort()
+}
+
+// B36: a client that keeps its end of stdin open holds nothing of the shim's
+// once the process has exited.
+func TestInputHeldOpenByClient(t *testing.T) {
+	for _, terminal := range []bool{false, true} {
+		in := fifo(t)
+		w, err := os.OpenFile(in, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		before := len(descriptors())
+		func() {
+			census(t)
+			out := fifo(t)
+			p := open(t, ioConfig{stdio: Stdio{Stdin: in, Stdout: out, Terminal: terminal}})
+			c := attach(t, out)
+			p.end(t, p.play(t, "exit", "0"))
+			c.all(t)
+			if !eventually(patience, func() bool { return len(descriptors()) <= before }) {
+				t.Errorf("terminal %v: %d descriptors, were %d: %v", terminal, len(descriptors()), before, descriptors())
+			}
+		}()
+	}
+}
+
+// A process that has gone takes what was written to its input with it; the
+// pump does not wait for room in its pipe.
+func TestInputNobodyReads(t *testing.T) {
+	census(t)
+	in := fifo(t)
+	p, child := play(t, ioConfig{stdio: Stdio{Stdin: in}}, "sleep")
+	w := openFifo(t, in, os.O_WRONLY)
+	_ = w.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)) // fails only if closed
+	if n, err := w.Write(make([]byte, 1<<20)); err == nil {
+		t.Fatalf("%d bytes fit two pipes", n)
+	}
+	_ = child.Signal(unix.SIGKILL)
+	p.end(t, child)
+}
+
+// B32: after CloseIO the input ends with its client, whatever came first.
+func TestCloseIO(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		before bool // CloseIO before the start
+		open   string
+	}{
+		{"before start, client there", true, "before"},
+		{"before start, client late", true, "late"},
+		{"before start, client never", true, "never"},
+		{"after start", false, "before"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			census(t)
+			in, out := fifo(t), fifo(t)
+			var w *os.File
+			if tt.open == "before" {
+				keep, err := os.OpenFile(in, os.O_RDWR, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				w = openFifo(t, in, os.O_WRONLY)
+				_ = keep.Close() // only for the open not to wait
+			}
+			p := open(t, ioConfig{stdio: Stdio{Stdin: in, Stdout: out}, stdinEOF: tt.before})
+			c := attach(t, out)
+			child := p.play(t, "cat")
+			if !tt.before {
+				p.closeStdin()
+				p.closeStdin() // twice is once
+			}
+			want := ""
+			if tt.open != "never" {
+				if tt.open == "late" {
+					time.Sleep(inputGrace / 4) // the client is late; there is no condition for that
+					w = openFifo(t, in, os.O_WRONLY)
+				}
+				want = "hello\n"
+				if _, err := w.WriteString(want); err != nil {
+					t.Error(err)
+				}
+				_ = w.Close() // what was written is in the FIFO
+			}
+			p.end(t, child)
+			if got := c.all(t); got != want {
+				t.Errorf("the process read %q, want %q", got, want)
+			}
+		})
+	}
+}
