@@ -191,8 +191,11 @@ type input struct {
 	closeKeep sync.Once
 }
 
-// openInput opens the FIFO at path without waiting for a writer.
-func openInput(path string) (*input, error) {
+// openInput opens the FIFO at path without waiting for a writer. ended tells
+// that CloseIO came before: there is no keep then. Not even for a moment, for a
+// FIFO that has had a writer polls as hung up when it has none any more, and
+// awaitClient could not tell that from a client that has come and gone.
+func openInput(path string, ended bool) (*input, error) {
 	st, err := os.Stat(path)
 	if err != nil {
 		return nil, invalidf("open input: %w", err)
@@ -207,6 +210,9 @@ func openInput(path string) (*input, error) {
 	if err != nil {
 		return nil, invalidf("open input: %w", err)
 	}
+	if ended {
+		return &input{r: r, keep: -1}, nil
+	}
 	keep, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		_ = r.Close()
@@ -216,7 +222,13 @@ func openInput(path string) (*input, error) {
 }
 
 // dropKeep is CloseIO.
-func (i *input) dropKeep() { i.closeKeep.Do(func() { _ = unix.Close(i.keep) }) }
+func (i *input) dropKeep() {
+	i.closeKeep.Do(func() {
+		if i.keep >= 0 {
+			_ = unix.Close(i.keep)
+		}
+	})
+}
 
 func (i *input) close() {
 	i.dropKeep()

@@ -83,7 +83,7 @@ func openIO(c ioConfig) (_ *processIO, err error) {
 		}
 	}()
 	if c.stdio.Stdin != "" {
-		if p.input, err = openInput(c.stdio.Stdin); err != nil {
+		if p.input, err = openInput(c.stdio.Stdin, c.stdinEOF); err != nil {
 			return nil, err
 		}
 	}
@@ -167,7 +167,6 @@ func (p *processIO) startInput(c ioConfig, dst *os.File, spliced bool, ended fun
 		defer p.input.close()
 		defer ended()
 		if c.stdinEOF {
-			p.input.dropKeep()
 			p.input.awaitClient()
 		}
 		select {
