@@ -143,7 +143,7 @@ func launch(ctx context.Context, r *reaper.Reaper, io *processIO, pidFile string
 	}
 	child, err := ticket.Claim(pid, since)
 	if err != nil {
-		return nil, errorOr(startErr, internalf("the runtime's pid file: %w", err))
+		return findStray(ticket, io), errorOr(startErr, internalf("the runtime's pid file: %w", err))
 	}
 	if startErr == nil && io.console != nil {
 		startErr = io.console.await(ctx)
@@ -168,7 +168,7 @@ func (p *Init) undoCreate(ctx context.Context, child *reaper.Child, existed bool
 	if !existed && (child != nil || p.runtime.Exists(p.id)) {
 		err = p.runtime.Delete(ctx, p.id, true)
 	}
-	if child != nil && !existed {
+	if child != nil { // started by this call, whatever was there before
 		killAndWait(child)
 	}
 	return err
