@@ -46,9 +46,12 @@ func (p *Init) remove(ctx context.Context, force bool) error {
 		p.awaitExit()
 	}
 	p.mu.Lock()
-	io := p.io
+	io, child := p.io, p.child
 	p.mu.Unlock()
 	if io != nil {
+		if child == nil {
+			io.startOver() // a checkpoint that was never restored: its start will not come
+		}
 		io.waitDrained(drainSlow)
 	}
 	// Unmounting comes last, and also when the runtime failed: containerd

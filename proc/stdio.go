@@ -17,12 +17,6 @@ import (
 // processIO is the open stdio of one process: the shim's ends of what the
 // process has, the clients' FIFOs or files, and the pumps between them.
 type processIO struct {
-	// child holds what the runtime gets as its, and so the process's, stdin,
-	// stdout and stderr; closed once the runtime was started.
-	child [3]*os.File
-	// null is /dev/null, for the streams that the process lacks; open until
-	// the start is over.
-	null *os.File
 	// console is set instead for a terminal.
 	console *console
 	log     *logger
@@ -40,6 +34,13 @@ type processIO struct {
 	mu     sync.Mutex
 	inPump *pump    // guarded by mu
 	pumps  []*relay // guarded by mu; the outputs
+	// child holds what the runtime gets as its, and so the process's, stdin,
+	// stdout and stderr; closed once the runtime was started. Guarded by mu
+	// once openIO has returned: a Destroy may come in the middle of a start.
+	child [3]*os.File
+	// null is /dev/null, for the streams that the process lacks; open until
+	// the start is over. Guarded as child is.
+	null *os.File
 }
 
 // relay is one output with the pump that fills it.
@@ -209,12 +210,16 @@ func (p *processIO) openNull() (err error) {
 	return nil
 }
 
-// startOver is called when the runtime has returned and its process is known.
+// startOver is called when the runtime has returned and its process is known,
+// or when there will be no start. It may be repeated.
 func (p *processIO) startOver() {
 	_ = p.CloseAfterStart() // where go-runc has not: a terminal, a failed start; always nil
-	if p.null != nil {
-		_ = p.null.Close() // nothing was written here
-		p.null = nil
+	p.mu.Lock()
+	null := p.null
+	p.null = nil
+	p.mu.Unlock()
+	if null != nil {
+		_ = null.Close() // nothing was written here
 	}
 	if p.console != nil {
 		p.console.closeSocket()
@@ -244,21 +249,26 @@ func (p *processIO) Set(cmd *exec.Cmd) {
 	if p.console != nil {
 		return // stdio comes over the console socket
 	}
+	p.mu.Lock()
 	files := p.child
 	for i, f := range files {
 		if f == nil {
 			files[i] = p.null
 		}
 	}
+	p.mu.Unlock()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[1], files[2]
 }
 
 // CloseAfterStart closes the child's ends, which the runtime has now.
 func (p *processIO) CloseAfterStart() error {
-	for i, f := range p.child {
+	p.mu.Lock()
+	files := p.child
+	p.child = [3]*os.File{}
+	p.mu.Unlock()
+	for _, f := range files {
 		if f != nil {
 			_ = f.Close() // the child's end; nothing was written here
-			p.child[i] = nil
 		}
 	}
 	return nil

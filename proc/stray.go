@@ -53,13 +53,16 @@ func parentOf(pid int) int {
 // isStdioOf tells whether pid has one of the pipes, or this very opening of
 // /dev/null, as its stdio.
 func (p *processIO) isStdioOf(pid int) bool {
+	p.mu.Lock()
+	null := p.null
+	p.mu.Unlock()
 	for fd := range 3 {
 		var st unix.Stat_t
 		err := unix.Stat(fmt.Sprintf("/proc/%d/fd/%d", pid, fd), &st)
 		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO && p.pipes[st.Ino] {
 			return true
 		}
-		if p.null != nil && sameOpening(p.null, pid, fd) {
+		if null != nil && sameOpening(null, pid, fd) {
 			return true
 		}
 	}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"testing"
+	"time"
+
+	"containerd-shim/reaper"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// B18: a restored process that is dead before the runtime has returned.
+func TestRestore(t *testing.T) {
+	census(t)
+	verb, entered, release := held(t)
+	out := fifo(t)
+	f := &fakeRuntime{process: []string{"exit", "7"}, after: map[string]func(context.Context) error{"restore": verb}}
+	p := created(t, f, InitConfig{Checkpoint: "/image", Stdio: Stdio{Stdout: out}})
+	c := attach(t, out)
+	if f.called("create") || !p.Restored() || !errdefs.IsFailedPrecondition(p.CheckExec()) {
+		t.Error("a checkpoint is not to be created, nor exec'd in")
+	}
+	if err := p.Kill(t.Context(), 9, false); !errdefs.IsFailedPrecondition(err) {
+		t.Errorf("kill before the restore: %v", err)
+	}
+	started := make(chan error, 1)
+	go func() { started <- p.Start(t.Context(), func(c *reaper.Child) { follow(t, &p.process, c) }) }()
+	within(t, patience, "restore", entered)
+	reaped := testReaper.Reaped()
+	eventually(100*time.Millisecond, func() bool { return testReaper.Reaped() > reaped }) // it may be dead already
+	release()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	if s := p.awaitStopped(t); s.Exit.Status != 7 || s.Phase != Stopped && s.Phase != Running {
+		t.Errorf("got %+v", s)
+	}
+	if !eventually(patience, func() bool { return p.Snapshot().Phase == Stopped }) {
+		t.Errorf("phase %v", p.Snapshot().Phase)
+	}
+	if _, err := p.Delete(t.Context(), func(Snapshot) {}); err != nil {
+		t.Error(err)
+	}
+	c.all(t)
+	if !f.called("restore /image " + p.env.WorkDir) {
+		t.Errorf("calls %q", f.calls)
+	}
+}
+
+func TestRestoreThatFails(t *testing.T) {
+	census(t)
+	f := &fakeRuntime{process: []string{"sleep"}, after: map[string]func(context.Context) error{"restore": failing(errRuntime)}}
+	p := created(t, f, InitConfig{Checkpoint: "/image", Stdio: Stdio{Stdin: fifo(t), Stdout: fifo(t)}})
+	if err := p.Start(t.Context(), nil); !errors.Is(err, errRuntime) {
+		t.Errorf("got %v", err)
+	}
+	if !dead(f.lastPid()) {
+		t.Error("the process is alive")
+	}
+	if s := p.awaitStopped(t); s.Phase != Stopped || s.Exit.Status != reaper.UnknownStatus {
+		t.Errorf("got %+v", s)
+	}
+	if _, err := p.Delete(t.Context(), func(Snapshot) {}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A checkpoint that is deleted without having been restored leaves nothing,
+// with or without a terminal.
+func TestDeleteOfAnUnrestoredCheckpoint(t *testing.T) {
+	for _, terminal := range []bool{false, true} {
+		t.Run(strconv.FormatBool(terminal), func(t *testing.T) {
+			census(t)
+			p := created(t, &fakeRuntime{}, InitConfig{
+				Checkpoint: "/image", Stdio: Stdio{Stdin: fifo(t), Stdout: fifo(t), Terminal: terminal},
+			})
+			start := time.Now()
+			if _, err := p.Delete(t.Context(), func(Snapshot) {}); err != nil {
+				t.Error(err)
+			}
+			if d := time.Since(start); d > drainHeld/2 {
+				t.Errorf("took %v", d)
+			}
+			if e, err := p.Wait(t.Context()); err != nil || e.Status != reaper.UnknownStatus {
+				t.Errorf("Wait: %+v, %v", e, err)
+			}
+		})
+	}
+}
+
+// B43: deleting a container that was never started kills it; Wait and Delete
+// agree on how.
+func TestDeleteOfACreatedContainer(t *testing.T) {
+	census(t)
+	f := &fakeRuntime{process: []string{"sleep"}}
+	f.after = map[string]func(context.Context) error{"delete": func(context.Context) error {
+		return unix.Kill(f.lastPid(), unix.SIGKILL)
+	}}
+	p := created(t, f, InitConfig{})
+	snap, err := p.Delete(t.Context(), func(Snapshot) {})
+	if err != nil || snap.Exit.Status != 137 || snap.Exit.At.IsZero() || snap.Phase != Deleted {
+		t.Errorf("got %+v, %v", snap, err)
+	}
+	if e, err := p.Wait(t.Context()); err != nil || e != snap.Exit {
+		t.Errorf("Wait %+v, %v, Delete %+v", e, err, snap.Exit)
+	}
+}
+
+// B14, B15: a caller that gives up does not stop the delete.
+func TestDeleteGoesOnWithoutItsCaller(t *testing.T) {
+	census(t)
+	verb, entered, release := held(t)
+	f := &fakeRuntime{process: []string{"exit", "3"}, after: map[string]func(context.Context) error{"delete": verb}}
+	p := created(t, f, InitConfig{})
+	p.awaitStopped(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	told := make(chan Snapshot, 1)
+	result := make(chan error, 1)
+	go func() {
+		_, err := p.Delete(ctx, func(s Snapshot) { told <- s })
+		result <- err
+	}()
+	within(t, patience, "delete", entered)
+	cancel()
+	if err := <-result; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	release()
+	if s := <-told; s.Exit.Status != 3 {
+		t.Errorf("told %+v", s)
+	}
+}
