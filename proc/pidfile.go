@@ -40,15 +40,18 @@ func CheckID(id string) error {
 		return invalidf("id %q: not a plain file name", id)
 	case strings.HasPrefix(id, "-"):
 		return invalidf("id %q: the runtime would take it for a flag", id)
+	case strings.HasPrefix(id, "."):
+		return invalidf("id %q: begins with a dot", id) // containerd allows none; see execPidFile
 	}
 	return nil
 }
 
 // execPidFile is the pid file's name for an exec. The name for "init" would be
-// the container's own, which containerd reads after a restart.
+// the container's own, which containerd reads after a restart, that for "shim"
+// containerd's since 1.3.0.
 func execPidFile(id string) string {
-	if id == "init" {
-		return ".exec-init.pid"
+	if id == "init" || id == "shim" {
+		return fmt.Sprintf(".exec-%s.pid", id)
 	}
 	return fmt.Sprintf("%s.pid", id)
 }
