@@ -57,7 +57,7 @@ func (e *RuntimeError) Unwrap() error { return e.class }
 func explain(verb, log string, err, ctxErr error, took time.Duration) error {
 	e := &RuntimeError{Verb: verb, class: errdefs.ErrInternal}
 	switch {
-	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+	case errors.As(err, new(*exec.Error)), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 		e.Message, e.class = err.Error(), errdefs.ErrFailedPrecondition
 		return e
 	case errors.Is(ctxErr, context.DeadlineExceeded):
@@ -75,7 +75,7 @@ func explain(verb, log string, err, ctxErr error, took time.Duration) error {
 	if e.Message == "" {
 		e.Message = lastLine(err.Error())
 	}
-	if verb == "kill" && meansGone(e.Message) {
+	if verb == "kill" && (meansGone(e.Message) || meansUnknown(e.Message)) {
 		e.class = errdefs.ErrNotFound
 	}
 	return e
@@ -135,7 +135,7 @@ var goneTexts = []string{
 	"no such process",
 	"does not exist",
 	"no such container",
-	"container is not running",
+	"is not running", // crun: container `x` is not running
 	"process not running",
 }
 
@@ -153,8 +153,14 @@ func meansGone(msg string) bool {
 // the container.
 func unknownContainer(err error) bool {
 	var e *RuntimeError
-	return errors.As(err, &e) && e.class != context.DeadlineExceeded &&
-		(strings.Contains(e.Message, "does not exist") || strings.Contains(e.Message, "no such container"))
+	return errors.As(err, &e) && e.class != context.DeadlineExceeded && meansUnknown(e.Message)
+}
+
+// meansUnknown reads runc's and youki's words, and crun's, which names the file
+// that it misses: error opening file `<root>/<id>/status`: No such file or directory.
+func meansUnknown(msg string) bool {
+	return strings.Contains(msg, "does not exist") || strings.Contains(msg, "no such container") ||
+		strings.Contains(msg, "/status`: No such file or directory")
 }
 
 // killError is what Kill answers for the failure of "runc kill".

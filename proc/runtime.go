@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -123,6 +124,9 @@ func (r *runcRuntime) call(ctx context.Context, verb string, fn func(context.Con
 	})
 	if err == nil {
 		return nil
+	}
+	if _, missing := exec.LookPath(r.command); missing != nil {
+		err = missing // go-runc keeps only the text of most verbs' start errors
 	}
 	return explain(verb, log, err, ctx.Err(), time.Since(start))
 }

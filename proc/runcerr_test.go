@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// scripted returns a real Runtime whose binary is a shell script with body;
+// $log is the call's log file, $verb its verb.
+func scripted(t *testing.T, body string) (Runtime, string) {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "runtime")
+	script := `#!/bin/sh
+for a; do
+	case "$prev" in --log) log=$a;; esac
+	case "$a" in create|start|exec|kill|delete|ps|pause) verb=$a;; esac
+	prev=$a
+done
+` + body + "\n"
+	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	logs := filepath.Join(dir, "logs")
+	if err := os.Mkdir(logs, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if files, err := os.ReadDir(logs); err != nil || len(files) > 0 { // B40
+			t.Errorf("logs left: %v, %v", files, err)
+		}
+	})
+	return NewRunc(RuntimeConfig{Root: dir, LogDir: logs, Timeout: patience, Monitor: testMonitor})(path), path
+}
+
+// B47: what runtimes say of a container or process that is gone.
+func TestKillTexts(t *testing.T) {
+	census(t)
+	for _, tt := range []struct {
+		msg  string
+		want error  // class
+		text string // how the answer begins
+	}{
+		{"os: process already finished", errdefs.ErrNotFound, "process already finished"},                         // runc 1.0
+		{"container not running", errdefs.ErrNotFound, "process already finished"},                                // runc 1.0 to 1.2
+		{"unable to signal init: no such process", errdefs.ErrNotFound, "process already finished"},               // runc 1.1
+		{"container does not exist", errdefs.ErrNotFound, "no such container"},                                    // runc 1.0 to 1.2
+		{"container \"c1\" does not exist", errdefs.ErrNotFound, "no such container"},                             // runc 1.0
+		{"cannot kill container: No such process", errdefs.ErrNotFound, "process already finished"},               // crun
+		{"error opening file `/run/crun/c1/status`: No such file or directory", errdefs.ErrNotFound, ""},          // crun
+		{"container `c1` is not running", errdefs.ErrNotFound, "process already finished"},                        // crun
+		{"container c1 does not exist", errdefs.ErrNotFound, "no such container"},                                 // youki
+		{"unable to signal init: permission denied", errdefs.ErrInternal, "unknown error after kill: runc kill:"}, // no runtime's goodbye
+		{"unknown signal \"x\"", errdefs.ErrInternal, "unknown error after kill: runc kill: unknown signal"},
+	} {
+		r, _ := scripted(t, `printf '%s' '{"level":"error","msg":"`+strings.ReplaceAll(tt.msg, `"`, `\"`)+`"}' > $log; exit 1`)
+		err := killError(r.Kill(t.Context(), "c1", 15, false))
+		if !errors.Is(err, tt.want) || !strings.HasPrefix(err.Error(), tt.text) {
+			t.Errorf("%s: got %v, want %v, %q", tt.msg, err, tt.want, tt.text)
+		}
+	}
+}
+
+// B41: an error is this call's own, whatever its log holds.
+func TestErrorTexts(t *testing.T) {
+	for name, tt := range map[string]struct{ body, want string }{
+		"logged":        {`echo '{"level":"error","msg":"first"}' > $log; echo '{"level":"error","msg":"second"}' >> $log; exit 1`, "OCI runtime start failed: second"},
+		"not json":      {`echo '{"level":"error","msg":"cause"}' > $log; echo garbage >> $log; exit 1`, "OCI runtime start failed: cause"},
+		"warning":       {`echo '{"level":"warning","msg":"no"}' > $log; echo said >&2; exit 1`, ": said"},
+		"nothing":       {`exit 42`, "exit status 42"},
+		"plain text":    {`echo one >&2; echo two >&2; echo >&2; exit 1`, "OCI runtime start failed: two"},
+		"killed":        {`kill -9 $$`, "exit status 137"},
+		"1 MB of lines": {`i=0; while [ $i -lt 16 ]; do printf "%065536d\n" 7; i=$((i+1)); done; echo last; exit 1`, "OCI runtime start failed: last"},
+		"1 MB line":     {`printf "%01048576d" 7; exit 1`, "00000000000007"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			census(t)
+			r, _ := scripted(t, tt.body)
+			err := r.Start(t.Context(), "c1")
+			if !errdefs.IsInternal(err) || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 2*maxMessage {
+				t.Errorf("got %d bytes, %.200v, want %q", len(err.Error()), err, tt.want)
+			}
+		})
+	}
+}
+
+func TestErrorOfAnEarlierCallIsNotRepeated(t *testing.T) {
+	census(t)
+	r, path := scripted(t, `[ -e $0.again ] && exit 42; echo '{"level":"error","msg":"earlier"}' > $log; touch $0.again; exit 1`)
+	if err := r.Start(t.Context(), "c1"); err == nil || !strings.Contains(err.Error(), "earlier") {
+		t.Errorf("first: %v", err)
+	}
+	if err := r.Start(t.Context(), "c1"); err == nil || strings.Contains(err.Error(), "earlier") || !strings.Contains(err.Error(), "42") {
+		t.Errorf("second, of %s: %v", path, err)
+	}
+}
+
+// Classes: the runtime is missing or no program, it hangs, the shim ends.
+func TestErrorClasses(t *testing.T) {
+	census(t)
+	good, path := scripted(t, `exec sleep 100`)
+	for _, what := range []string{filepath.Join(t.TempDir(), "missing"), t.TempDir(), filepath.Join(filepath.Dir(path), "plain")} {
+		if strings.HasSuffix(what, "plain") {
+			if err := os.WriteFile(what, []byte("x"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		bad := NewRunc(good.(*runcRuntime).RuntimeConfig)(what)
+		for verb, err := range map[string]error{
+			"create": bad.Create(t.Context(), "c1", t.TempDir(), CreateCall{}),
+			"exec":   bad.Exec(t.Context(), "c1", specs.Process{}, ExecCall{}),
+			"start":  bad.Start(t.Context(), "c1"),
+			"kill":   bad.Kill(t.Context(), "c1", 9, false),
+		} {
+			if !errdefs.IsFailedPrecondition(err) {
+				t.Errorf("%s with the runtime %s: %v, want FailedPrecondition", verb, what, err)
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := good.Start(ctx, "c1"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no answer within") {
+		t.Errorf("a runtime that hangs: %v", err)
+	}
+	ending, end := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, end)
+	if err := good.Start(ending, "c1"); !errdefs.IsUnavailable(err) {
+		t.Errorf("a runtime at work when the shim ends: %v", err)
+	}
+}
+
+func TestDeleteOfWhatTheRuntimeDoesNotKnow(t *testing.T) {
+	census(t)
+	r, _ := scripted(t, `echo '{"level":"error","msg":"container does not exist"}' > $log; exit 1`)
+	if err := r.Delete(t.Context(), "c1", false); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSinceRunc12(t *testing.T) {
+	for text, want := range map[string]bool{
+		"1.0.0-rc93": false, "1.1.5+ds1": false, "1.2.0": true, "1.2.0-rc.1": true, "1.3": true, "2.0.0": true, "": false, "x.y": false,
+	} {
+		if got := sinceRunc12(text); got != want {
+			t.Errorf("%q: got %v, want %v", text, got, want)
+		}
+	}
+}
