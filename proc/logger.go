@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"sync"
 	"time"
 
 	"containerd-shim/reaper"
@@ -34,6 +35,7 @@ type logger struct {
 	cmd            *exec.Cmd
 	monitor        *reaper.Monitor
 	exits          chan runc.Exit
+	stopping       sync.Once
 }
 
 // startLogger starts the logger and waits until it is ready. childEnds tells
@@ -121,8 +123,14 @@ func (l *logger) closeEnds() {
 	}
 }
 
-// stop waits for the logger to end by itself within grace, then makes it.
+// stop waits for the logger to end by itself within grace, then makes it. Only
+// the first call counts: a failed restore and its Delete, or a Delete and a
+// Destroy, both end the streams, and a command is waited for once.
 func (l *logger) stop(grace time.Duration) {
+	l.stopping.Do(func() { l.end(grace) })
+}
+
+func (l *logger) end(grace time.Duration) {
 	ended := make(chan struct{})
 	go func() {
 		_, _ = l.monitor.Wait(l.cmd, l.exits) // a logger's status interests nobody
