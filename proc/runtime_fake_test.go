@@ -32,6 +32,7 @@ type fakeRuntime struct {
 	// pidFile writes the pid file; nil writes it as runc does.
 	pidFile        func(path string, pid int)
 	ignoresKillAll bool
+	noConsole      bool // a terminal's process gets none
 
 	mu     sync.Mutex
 	exists bool          // guarded by mu
@@ -72,7 +73,7 @@ func (f *fakeRuntime) spawn(io runc.IO, console runc.ConsoleSocket, pidFile stri
 		return nil
 	}
 	args := f.process
-	if console != nil {
+	if console != nil && !f.noConsole {
 		args = append([]string{"tty", console.Path()}, args...)
 	}
 	cmd := exec.Command(childBinary, args...)

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// B33: a size asked for before the start is in the spec that the runtime gets;
+// one asked for later is on the terminal.
+func TestResizeBeforeStart(t *testing.T) {
+	census(t)
+	f := &fakeRuntime{process: []string{"sleep"}}
+	init := running(t, f, InitConfig{})
+	out := fifo(t)
+	p := newTestExec(t, init, "e1", Stdio{Stdout: out, Terminal: true})
+	if err := p.Resize(123, 45); err != nil {
+		t.Fatal(err)
+	}
+	f.process = []string{"onwinch"}
+	if err := p.Start(t.Context(), p.hooks(t)); err != nil {
+		t.Fatal(err)
+	}
+	if s := f.spec.ConsoleSize; s == nil || s.Width != 123 || s.Height != 45 {
+		t.Errorf("console size in the spec: %+v", s)
+	}
+	c := attach(t, out)
+	p.mu.Lock()
+	io := p.io
+	p.mu.Unlock()
+	if !eventually(patience, func() bool { return io.pumps[0].moved.Load() > 0 }) { // it is ready
+		t.Fatal("no output")
+	}
+	if err := p.Resize(80, 25); err != nil {
+		t.Error(err)
+	}
+	p.awaitStopped(t)
+	if got := c.all(t); !strings.Contains(got, "80x25") {
+		t.Errorf("the process saw %q", got)
+	}
+	if err := p.process.Resize(1<<16, 1); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("a size that does not fit: %v", err)
+	}
+}
+
+// B35: the end of stdin hangs the terminal up; what the process wrote before
+// arrives. B37: descriptors are back at once (census).
+func TestEndOfStdinHangsUp(t *testing.T) {
+	census(t)
+	f := &fakeRuntime{process: []string{"sleep"}}
+	init := running(t, f, InitConfig{})
+	in, out := fifo(t), fifo(t)
+	f.process = []string{"cat"}
+	p := newTestExec(t, init, "e1", Stdio{Stdin: in, Stdout: out, Terminal: true})
+	if err := p.Start(t.Context(), p.hooks(t)); err != nil {
+		t.Fatal(err)
+	}
+	c, w := attach(t, out), openFifo(t, in, os.O_WRONLY)
+	if _, err := w.WriteString("hello\n"); err != nil {
+		t.Fatal(err)
+	}
+	p.mu.Lock()
+	io := p.io
+	p.mu.Unlock()
+	if !eventually(patience, func() bool { return io.pumps[0].moved.Load() >= 14 }) { // the echo and cat's
+		t.Errorf("%d bytes came back", io.pumps[0].moved.Load())
+	}
+	_ = w.Close() // it was read
+	p.CloseStdin()
+	if s := p.awaitStopped(t); s.Exit.Status != 128+int(unix.SIGHUP) {
+		t.Errorf("got %+v, want a SIGHUP", s.Exit)
+	}
+	if got := c.all(t); strings.Count(got, "hello\r\n") != 2 {
+		t.Errorf("got %q", got)
+	}
+	if _, err := p.Delete(t.Context(), func() {}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A runtime that returns without having sent a console fails the start in
+// bounded time.
+func TestConsoleNeverComes(t *testing.T) {
+	census(t)
+	f := &fakeRuntime{process: []string{"sleep"}}
+	init := running(t, f, InitConfig{})
+	p := newTestExec(t, init, "e1", Stdio{Stdin: fifo(t), Stdout: fifo(t), Terminal: true})
+	f.noConsole = true
+	start := time.Now()
+	if err := p.Start(t.Context(), StartHooks{Failed: func() {}}); !errdefs.IsInternal(err) || !strings.Contains(err.Error(), "sent no console") {
+		t.Errorf("got %v", err)
+	}
+	if !dead(f.lastPid()) {
+		t.Error("the process is alive")
+	}
+	if d := time.Since(start); d > consoleWait+time.Second {
+		t.Errorf("took %v", d)
+	}
+}
