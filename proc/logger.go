@@ -13,6 +13,7 @@ import (
 	"containerd-shim/reaper"
 
 	runc "github.com/containerd/go-runc"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,6 +37,7 @@ type logger struct {
 	monitor        *reaper.Monitor
 	exits          chan runc.Exit
 	stopping       sync.Once
+	stopped        chan struct{} // closed when stop is first called
 }
 
 // startLogger starts the logger and waits until it is ready. childEnds tells
@@ -47,7 +49,7 @@ func startLogger(t target, c ioConfig, childEnds bool) (_ *logger, err error) {
 			_ = f.Close() // the logger's ends
 		}
 	}()
-	l := &logger{monitor: c.monitor}
+	l := &logger{monitor: c.monitor, stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			l.closeEnds()
@@ -85,7 +87,49 @@ func startLogger(t target, c ioConfig, childEnds bool) (_ *logger, err error) {
 		go l.stop(0)
 		return nil, fmt.Errorf("logger %s: %w", t.path, err)
 	}
+	go l.outlive(files[:2:2], l.monitor.Done(l.cmd))
+	files = files[2:] // the others are outlive's to close
 	return l, nil
+}
+
+// outlive keeps the read ends open until the process is deleted: with the
+// logger's alone, its death would be the death, by SIGPIPE, of the process at
+// its next line. After that nobody reads, so what is written is dropped, or the
+// process would stop when the pipes are full.
+func (l *logger) outlive(reads []*os.File, ended <-chan struct{}) {
+	select {
+	case <-ended:
+	case <-l.stopped:
+	}
+	for i, f := range reads {
+		select {
+		case <-l.stopped:
+		default:
+			logrus.WithField("logger", l.cmd.Path).Warn("the logger has ended; output is dropped")
+			if p, err := pollable(f); err == nil {
+				_ = f.Close() // p is a duplicate
+				reads[i] = p
+				go func() { _, _ = io.Copy(io.Discard, p) }() // until it is closed
+			}
+		}
+	}
+	<-l.stopped
+	for _, f := range reads {
+		_ = f.Close() // nothing is written here
+	}
+}
+
+// pollable returns a duplicate of f that costs no thread while it is waited for.
+func pollable(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
 // awaitReady waits for a byte, or the end, on the ready pipe. A logger that
@@ -127,7 +171,10 @@ func (l *logger) closeEnds() {
 // the first call counts: a failed restore and its Delete, or a Delete and a
 // Destroy, both end the streams, and a command is waited for once.
 func (l *logger) stop(grace time.Duration) {
-	l.stopping.Do(func() { l.end(grace) })
+	l.stopping.Do(func() {
+		close(l.stopped)
+		l.end(grace)
+	})
 }
 
 func (l *logger) end(grace time.Duration) {

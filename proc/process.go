@@ -5,12 +5,14 @@ package proc
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"containerd-shim/reaper"
 
 	"github.com/containerd/errdefs"
+	"github.com/sirupsen/logrus"
 )
 
 // Stdio names a process's streams as the client gave them: paths of FIFOs or
@@ -254,7 +256,16 @@ func (p *process) enter(ctx context.Context) error {
 // caller ends. The goroutine inherits the caller's profiling labels.
 func detach(caller, run context.Context, fn func(context.Context) error) error {
 	result := make(chan error, 1) // sent to once; nobody may be left to receive
-	go func() { result <- fn(run) }()
+	go func() {
+		defer func() {
+			// One bad request must not cost the container its supervisor.
+			if r := recover(); r != nil {
+				logrus.Errorf("panic: %v\n%s", r, debug.Stack())
+				result <- internalf("panic: %v", r)
+			}
+		}()
+		result <- fn(run)
+	}()
 	select {
 	case err := <-result:
 		return err

@@ -231,3 +231,15 @@ func (m *Monitor) Signal(cmd *exec.Cmd, sig unix.Signal) error {
 	}
 	return v.(*command).child.Signal(sig)
 }
+
+// Done returns a channel that is closed when a command that was started has
+// exited; for one that Wait has returned, a closed one.
+func (m *Monitor) Done(cmd *exec.Cmd) <-chan struct{} {
+	v, ok := m.commands.Load(cmd)
+	if !ok {
+		ended := make(chan struct{})
+		close(ended)
+		return ended
+	}
+	return v.(*command).child.Done()
+}

@@ -109,7 +109,7 @@ func run(o options) error {
 	}
 	api.RegisterShimService(server, shim.NewService(sup))
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(env.Context, listener) }()
+	go func() { failed <- server.Serve(env.Context, shim.Listener(listener)) }()
 	logrus.WithFields(logrus.Fields{"version": version, "namespace": o.namespace, "bundle": bundle}).Debug("serving")
 	select {
 	case err := <-failed:
