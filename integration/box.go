@@ -25,6 +25,7 @@ type Options struct {
 	Debug      bool
 	OwnSocket  bool
 	Undrained  bool
+	Umask      *int
 	Flags, Env []string
 	ID         string // nil: "c" and a number
 }
@@ -90,7 +91,7 @@ func (c *Case) Box(o Options) *Box {
 	b.Shim, err = Launch(c.Shim, Start{
 		Generation: g, Namespace: namespace, ID: b.ID, Bundle: b.Bundle, Workdir: b.Workdir, RuntimeRoot: root,
 		GRPC: b.Daemon.Address, Publisher: b.Daemon.Binary, Debug: o.Debug, OwnSocket: o.OwnSocket,
-		Undrained: o.Undrained, Flags: o.Flags, Env: o.Env, Dir: c.Dir,
+		Undrained: o.Undrained, Umask: o.Umask, StackDir: b.path("stacks"), Flags: o.Flags, Env: o.Env, Dir: c.Dir,
 	})
 	c.Need(err, "launch shim")
 	b.Client = b.Dial(g)
@@ -230,4 +231,9 @@ func (b *Box) Gone(d time.Duration, what string, pid int) {
 func (b *Box) RuncHas() bool {
 	_, err := os.Stat(filepath.Join(b.Root, b.ID))
 	return err == nil
+}
+
+// Cgroup is a file of the container's cgroup in a version 1 hierarchy.
+func (b *Box) Cgroup(hierarchy, file string) string {
+	return filepath.Join("/sys/fs/cgroup", hierarchy, cgroupName(b.c.Dir), b.ID, file)
 }

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -34,6 +33,8 @@ type Start struct {
 	Undrained   bool     // nobody reads the log FIFOs
 	Flags       []string // further flags
 	Env         []string // further environment
+	Umask       *int     // of the shim; nil: that of the harness
+	StackDir    string   // where a shim that can writes its stacks to a file
 	Dir         string   // the case
 }
 
@@ -45,8 +46,10 @@ type Shim struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed once cmd has been waited for
 	logs []*os.File    // the daemon's ends of the log FIFOs
-	mu   sync.Mutex    // guards out
-	out  bytes.Buffer
+
+	stackDir string
+	mu       sync.Mutex // guards out
+	out      bytes.Buffer
 }
 
 // outputLimit bounds what is kept of a shim's output.
@@ -58,7 +61,7 @@ func Launch(path string, s Start) (*Shim, error) {
 	if len(address) > maxAddress {
 		return nil, fmt.Errorf("address %q is longer than %d bytes", address, maxAddress)
 	}
-	shim := &Shim{Address: listen, done: make(chan struct{})}
+	shim := &Shim{Address: listen, done: make(chan struct{}), stackDir: s.StackDir}
 	args := []string{"-namespace", s.Namespace, "-workdir", s.Workdir, "-address", s.GRPC, "-containerd-binary", s.Publisher, "-runtime-root", s.RuntimeRoot}
 	if s.Debug {
 		args = append(args, "-debug")
@@ -72,6 +75,7 @@ func Launch(path string, s Start) (*Shim, error) {
 	if s.MaxProcs {
 		cmd.Env = append(cmd.Env, "GOMAXPROCS=2")
 	}
+	cmd.Env = append(cmd.Env, "CONTAINERD_SHIM_STACK_DIR="+s.StackDir)
 	cmd.Env = append(cmd.Env, s.Env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if !s.OwnSocket {
@@ -90,7 +94,7 @@ func Launch(path string, s Start) (*Shim, error) {
 	if s.Pipes || s.Debug {
 		cmd.Stdout, cmd.Stderr = shim, shim
 	}
-	if err := cmd.Start(); err != nil {
+	if err := startWithUmask(cmd, s.Umask); err != nil {
 		return nil, fmt.Errorf("start shim: %w", err)
 	}
 	shim.cmd, shim.Pid = cmd, cmd.Process.Pid
@@ -181,20 +185,16 @@ func (s *Shim) ExitCode(d time.Duration) (int, error) {
 	}
 }
 
-// Stacks asks the shim for its goroutines with SIGUSR1 and takes them from its
-// output, or from the file that its output names.
-func (s *Shim) Stacks(d time.Duration) (string, error) {
-	from := len(s.Output())
-	if err := s.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
-		return "", err
+// startWithUmask forks under another umask. It is the whole process's, so a
+// file that another goroutine makes meanwhile may get it too: the harness
+// makes none at that moment, and sets the modes it cares for.
+func startWithUmask(cmd *exec.Cmd, mask *int) error {
+	if mask == nil {
+		return cmd.Start()
 	}
-	text := func() string { return s.Output()[from:] }
-	if err := Await(d, "a stack dump", func() bool { return strings.Contains(text(), "goroutine ") }); err != nil {
-		return "", err
-	}
-	// Upstream writes the dump as one record; its end is marked.
-	_ = Await(d, "its end", func() bool { return strings.Contains(text(), "END goroutine stack dump") })
-	return strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(text()), nil
+	old := syscall.Umask(*mask)
+	defer syscall.Umask(old)
+	return cmd.Start()
 }
 
 // kill ends the shim and gives back what its start took.

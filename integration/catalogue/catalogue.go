@@ -61,3 +61,6 @@ func Matching(pattern string) []Check {
 }
 
 func (c Check) String() string { return fmt.Sprintf("%s %s", c.ID, c.Name) }
+
+// elapse lets time pass, where what is checked is how long something lasts.
+func elapse(d time.Duration) { <-time.After(d) }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 )
 
@@ -21,7 +22,7 @@ type player struct {
 }
 
 // play does one step; done ends the call with status.
-func (p player) play(s Step) (status int, done bool, err error) {
+func (p *player) play(s Step) (status int, done bool, err error) {
 	switch s.Op {
 	case Gate:
 		return 0, false, p.gate(s.Name)
@@ -63,6 +64,8 @@ func (p player) play(s Step) (status int, done bool, err error) {
 		err = os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(s.N-1)), 0)
 	case Pids:
 		err = printPids(s.N)
+	case Without:
+		p.inv.args = slices.DeleteFunc(p.inv.args, func(a string) bool { return a == s.Text })
 	default:
 		err = errors.New("unknown operation")
 	}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package helper lets one static executable play every part that the harness
-// needs beside the shim: the container's init, the fake OCI runtime, and the
-// daemon's publish command. The part is chosen by the name it is started
+// needs beside the shim: the container's init, the fake OCI runtime, the
+// daemon's publish command, and a logging process. The part is chosen by the name it is started
 // under, so a symbolic link is all that it takes to make one.
 package helper
 
@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"containerd-shim/integration/fakerunc"
+	"containerd-shim/integration/logger"
 	"containerd-shim/integration/publish"
 	"containerd-shim/integration/testinit"
 )
@@ -20,6 +21,7 @@ const (
 	Testinit  = "testinit"
 	Fakerunc  = "fakerunc"
 	Publisher = "shimverify-publish"
+	Logger    = "shimverify-logger"
 )
 
 // Dispatch plays the part that argv[0] names and exits, or returns when
@@ -32,5 +34,7 @@ func Dispatch() {
 		os.Exit(fakerunc.Main(os.Args))
 	case Publisher:
 		os.Exit(publish.Main(os.Args))
+	case Logger:
+		os.Exit(logger.Main(os.Args[1:]))
 	}
 }

@@ -21,13 +21,16 @@
 //	close:FD         close a file descriptor
 //	env              print the environment
 //	fds              print the open descriptors
+//	refused:ADDRESS  connect to a unix socket; exit 66 unless it is refused or closed at once
 //
 // It needs no shell and no library, so that a rootfs is one static file.
 package testinit
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -80,6 +83,7 @@ func init() {
 		"close":    func(v string) error { return unix.Close(number(v)) },
 		"env":      func(string) error { return line(os.Stdout, strings.Join(os.Environ(), "\n")) },
 		"fds":      fds,
+		"refused":  refused,
 	}
 }
 
@@ -205,6 +209,24 @@ func fds(string) error {
 		if err := line(os.Stdout, e.Name()+" "+target); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// refused tells a server that turns this user away from one that serves it: a
+// ttrpc server says nothing before it is asked.
+func refused(address string) error {
+	const patience = 3 * time.Second
+	conn, err := net.Dial("unix", address)
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if _, err := conn.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		os.Exit(66)
 	}
 	return nil
 }

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+// settle is how long a shim may take to give back descriptors: no shim has to
+// wait for its garbage collector to do it.
+const settle = 5 * time.Second
+
+func init() {
+	register(Check{
+		ID: "B36", Name: "clients keep stdin open after DeleteProcess",
+		Incident: "containerd #8856, #9257, #10082: two descriptors and a goroutine for each exec",
+		Asserts:  "5 s after 10 execs were deleted the shim has no FIFO open that it had not before",
+		Run:      func(c *integration.Case) { execLeak(c, false, true) },
+	})
+	register(Check{
+		ID: "B36b", Name: "clients keep stdin of terminals open after DeleteProcess",
+		Incident: "containerd #8856, #3949: the pty master leaks too",
+		Asserts:  "5 s after 10 execs were deleted the shim has no FIFO or pty open that it had not before",
+		Run:      func(c *integration.Case) { execLeak(c, true, true) },
+	})
+	register(Check{
+		ID: "B37", Name: "terminals after DeleteProcess",
+		Incident: "containerd #7604, #11161: descriptors that only the garbage collector closes",
+		Asserts:  "5 s after 10 execs were deleted the shim has no FIFO or pty open that it had not before",
+		Run:      func(c *integration.Case) { execLeak(c, true, false) },
+	})
+	register(Check{
+		ID: "B38", Name: "log.json after failed execs",
+		Incident: "containerd #3319: one open descriptor for each",
+		Asserts:  "after 10 failed execs the shim has no log file of runc open",
+		Run:      failedExecFds,
+	})
+	register(Check{
+		ID: "B39", Name: "Waits of clients that have gone",
+		Incident: "containerd #11483: memory grows with daemon restarts and `docker wait`",
+		Asserts:  "50 connections, each with a Wait, are closed: their goroutines end",
+		Run:      waitLeak,
+	})
+	register(Check{
+		ID: "B40", Name: "runc's log of failed execs",
+		Incident: "containerd #8972, #6157, #11862: a failing probe fills /run in weeks, the node breaks",
+		Asserts:  "60 failures with 4 kB of log each leave less than 64 kB in the bundle",
+		Run:      logGrowth,
+	})
+}
+
+func execLeak(c *integration.Case, tty, keep bool) {
+	const n = 10
+	b := c.Box(integration.Options{})
+	b.Up()
+	held := func() string {
+		count := integration.Count(b.Shim.Pid)
+		return fmt.Sprintf("%d FIFOs, %d ptys", count.FdsLike(b.Path("x-")), count.FdsLike("ptmx"))
+	}
+	before := held()
+	for i := range n {
+		id := fmt.Sprintf("e%d", i)
+		in, out := b.Stream("x-in"+id).Write("x\n"), b.Stream("x-out"+id).Read()
+		io := integration.IO{Stdin: in.Path, Stdout: out.Path, Terminal: tty}
+		if !tty {
+			io.Stderr = b.Stream("x-err" + id).Read().Path
+		}
+		b.MustExec(id, io, "echo:done", "exit:0")
+		c.Await(5*time.Second, "stdin of "+id+" is open", in.Opened)
+		b.AwaitExit(5*time.Second, id)
+		if !keep {
+			in.Close()
+		}
+		_, err := b.Within(drainBound).DeleteProcess(id)
+		c.Must(err, "DeleteProcess of "+id)
+	}
+	if err := integration.Await(settle, "", func() bool { return held() == before }); err != nil {
+		c.Errorf("the shim holds %s, before the execs %s", held(), before)
+	}
+}
+
+// failing is a runc exec that fails with that text in its log.
+func failing(match, text string) fakerunc.Rule {
+	return fakerunc.Rule{Verb: "exec", Match: match, Steps: []fakerunc.Step{{Op: fakerunc.Log, Text: text}, {Op: fakerunc.Exit, N: 1}}}
+}
+
+func failExec(c *integration.Case, b *integration.Box, id string) error {
+	c.Must(b.Exec(id, integration.IO{}, "exit:0"), "Exec "+id)
+	_, err := b.Client.Start(id)
+	if c.Prompt(err) == nil {
+		c.Errorf("Start of %s succeeded although its runc failed", id)
+	}
+	_, derr := b.DeleteProcess(id)
+	c.Must(derr, "DeleteProcess of "+id)
+	return err
+}
+
+func failedExecFds(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{failing("", "no such file")}})
+	b.Up()
+	for i := range 10 {
+		failExec(c, b, fmt.Sprintf("e%d", i))
+	}
+	// At once: a garbage collector would hide it later.
+	if n := integration.Count(b.Shim.Pid).FdsLike("log.json"); n > 0 {
+		c.Errorf("%d descriptors of log.json are open", n)
+	}
+}
+
+func waitLeak(c *integration.Case) {
+	const n = 50
+	b := c.Box(integration.Options{})
+	b.Up()
+	goroutines := func() int {
+		stacks, err := b.Shim.Stacks(5 * time.Second)
+		c.Must(err, "SIGUSR1")
+		return strings.Count(stacks, "\ngoroutine ")
+	}
+	before := goroutines()
+	var clients []integration.Client
+	for range n {
+		client := b.Dial(integration.Daemon17)
+		clients = append(clients, client)
+		integration.Async("Wait", func() error {
+			_, err := client.Within(time.Minute).Wait(b.ID)
+			return err
+		})
+		_, err := client.ShimInfo() // read after the Wait, so that was read too
+		c.Must(err, "ShimInfo")
+	}
+	c.Logf("goroutines: %d before, %d with %d Waits", before, goroutines(), n)
+	for _, client := range clients {
+		c.Need(client.Close(), "disconnect")
+	}
+	last := 0
+	if integration.Await(settle, "", func() bool { last = goroutines(); return last < before+n/2 }) != nil {
+		c.Errorf("%d goroutines, %d before the %d Waits of clients that have gone", last, before, n)
+	}
+	_, err := b.Within(prompt).State(b.ID)
+	c.Must(err, "State")
+}
+
+func logGrowth(c *integration.Case) {
+	const failures, each, most = 60, 4096, 64 << 10
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{failing("", strings.Repeat("x", each))}})
+	b.Up()
+	for i := range failures {
+		failExec(c, b, fmt.Sprintf("e%d", i))
+	}
+	var size int64
+	entries, err := os.ReadDir(b.Bundle)
+	c.Need(err, "list bundle")
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			size += info.Size()
+			c.Logf("%s: %d bytes", filepath.Join(b.Bundle, e.Name()), info.Size())
+		}
+	}
+	if size > most {
+		c.Errorf("the bundle's files have %d bytes after %d failures, want at most %d", size, failures, most)
+	}
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"strings"
+	"time"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+func init() {
+	register(Check{
+		ID: "B32", Name: "CloseIO before Start",
+		Incident: "containerd #2439, #4489, moby #37870, nerdctl #5029: `echo x | docker exec -i c cat` hangs",
+		Asserts:  "the exec's stdin ends when the client has closed its end as well, and nothing is lost",
+		Run:      closeBeforeStart,
+	})
+	register(Check{
+		ID: "B32b", Name: "CloseIO while runc exec runs",
+		Incident: "containerd #4489: the same, a little later",
+		Asserts:  "CloseIO answers at once, and stdin ends",
+		Run:      closeDuringStart,
+	})
+	register(Check{
+		ID: "B32c", Name: "CloseIO twice, without stdin and after the exit",
+		Incident: "moby #38001: clients repeat it",
+		Asserts:  "each answers without an error",
+		Run:      closeAgain,
+	})
+	register(Check{
+		ID: "B35", Name: "end of stdin on a terminal",
+		Incident: "containerd #2807: the client goes away, `sh` stays, later calls block on the console",
+		Asserts:  "the exec ends within 4 s of the client's close and CloseIO",
+		Run:      terminalEnd,
+	})
+	register(Check{
+		ID: "B66", Name: "nobody reads stdout for a while",
+		Incident: "containerd #11511: with the daemon down the application stops in pipe_write",
+		Asserts:  "the process waits and loses nothing: a reader that comes later gets all 300000 bytes",
+		Run:      lateReader,
+	})
+}
+
+func closeBeforeStart(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	in, out, errs := b.Stream("in").Write("line\n"), b.Stream("out").Read(), b.Stream("err").Read()
+	c.Must(b.Exec("e", integration.IO{Stdin: in.Path, Stdout: out.Path, Stderr: errs.Path}, "cat"), "Exec")
+	c.Must(b.CloseIO("e"), "CloseIO")
+	_, err := b.Client.Start("e")
+	c.Must(err, "Start")
+	c.Await(5*time.Second, "the line has come back", func() bool { return out.Text() == "line\n" })
+	in.Close()
+	b.AwaitExit(5*time.Second, "e")
+}
+
+func closeDuringStart(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("exec", "/e.pid", "slow")}})
+	b.Up()
+	in, out, errs := b.Stream("in").Write("line\n"), b.Stream("out").Read(), b.Stream("err").Read()
+	c.Must(b.Exec("e", integration.IO{Stdin: in.Path, Stdout: out.Path, Stderr: errs.Path}, "cat"), "Exec")
+	start := integration.Async("Start", func() error {
+		_, err := b.Within(time.Minute).Start("e")
+		return err
+	})
+	c.Await(5*time.Second, "runc exec runs", func() bool { return b.Fake.Arrived("slow") > 0 })
+	c.Must(b.Within(prompt).CloseIO("e"), "CloseIO")
+	open(c, b.Fake.Gate("slow"))
+	c.Must(start.Await(10*time.Second), "Start")
+	c.Await(5*time.Second, "the line has come back", func() bool { return out.Text() == "line\n" })
+	in.Close()
+	b.AwaitExit(5*time.Second, "e")
+}
+
+func closeAgain(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	in, out, errs := b.Stream("in").Write(""), b.Stream("out").Read(), b.Stream("err").Read()
+	b.MustExec("e", integration.IO{Stdin: in.Path, Stdout: out.Path, Stderr: errs.Path}, "cat")
+	c.Await(5*time.Second, "stdin is open", in.Opened)
+	for range 2 {
+		c.Must(b.CloseIO("e"), "CloseIO")
+	}
+	in.Close()
+	b.AwaitExit(5*time.Second, "e")
+	c.Must(b.CloseIO("e"), "CloseIO after the exit")
+	c.Must(b.CloseIO(b.ID), "CloseIO of a process without stdin")
+}
+
+func terminalEnd(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	in, out := b.Stream("in").Write("line\n"), b.Stream("out").Read()
+	b.MustExec("e", integration.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "cat")
+	// Once as the terminal's echo, once from cat.
+	c.Await(5*time.Second, "the line has come back", func() bool { return strings.Count(out.Text(), "line") == 2 })
+	in.Close()
+	c.Must(b.CloseIO("e"), "CloseIO")
+	b.AwaitExit(4*time.Second, "e")
+}
+
+func lateReader(c *integration.Case) {
+	const n = 300000 // more than a pipe and a FIFO hold together
+	b := c.Box(integration.Options{})
+	b.Up()
+	go1 := b.Gate("go")
+	out, errs := b.Stream("out").OpenOnly(), b.Stream("err").Read()
+	pid := b.MustExec("e", integration.IO{Stdout: out.Path, Stderr: errs.Path}, "gate:/go", "print:300000", "exit:0")
+	c.Await(5*time.Second, "stdout is open", out.Opened)
+	out.Close()
+	open(c, go1)
+	elapse(time.Second)
+	if !integration.Alive(pid) {
+		c.Errorf("the process did not wait for a reader")
+	}
+	again := out.Again().Read()
+	defer again.Close()
+	b.AwaitExit(10*time.Second, "e")
+	_, err := b.DeleteProcess("e")
+	c.Must(err, "DeleteProcess")
+	c.Await(10*time.Second, "the end of the output", again.Ended)
+	if err := again.Matches(n); err != nil {
+		c.Errorf("stdout: %v", err)
+	}
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"strings"
+	"time"
+
+	"containerd-shim/integration"
+)
+
+func init() {
+	register(Check{
+		ID: "B33", Name: "ResizePty before Start",
+		Incident: "moby #35407, #33794, docker/cli #3554: the terminal has the wrong size, clients retry ten times",
+		Asserts:  "the size is remembered and applied to the console",
+		Run:      resizeBeforeStart,
+	})
+	register(Check{
+		ID: "B33b", Name: "ResizePty of an unknown process",
+		Incident: "found beside moby #35407: the error is Unknown",
+		Asserts:  "NotFound",
+		Run: func(c *integration.Case) {
+			b := c.Box(integration.Options{})
+			b.Up()
+			wantCode(c, "ResizePty", b.ResizePty("nobody", 80, 24), notFound)
+		},
+	})
+	register(Check{
+		ID: "B33c", Name: "ResizePty after Start",
+		Incident: "the plain case of moby #35407",
+		Asserts:  "the process sees the size",
+		Run:      resizeAfterStart,
+	})
+}
+
+func resizeBeforeStart(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	in, out := b.Stream("in").Write(""), b.Stream("out").Read()
+	gate := b.Gate("go")
+	c.Must(b.Exec("e", integration.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "gate:/go", "winsize"), "Exec")
+	c.Must(b.ResizePty("e", 123, 45), "ResizePty")
+	_, err := b.Client.Start("e")
+	c.Must(err, "Start")
+	open(c, gate)
+	wantSize(c, out, "45 123")
+}
+
+func resizeAfterStart(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	in, out := b.Stream("in").Write(""), b.Stream("out").Read()
+	gate := b.Gate("go")
+	b.MustExec("e", integration.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "gate:/go", "winsize")
+	c.Must(b.ResizePty("e", 123, 45), "ResizePty")
+	open(c, gate)
+	wantSize(c, out, "45 123")
+}
+
+func wantSize(c *integration.Case, out *integration.Stream, want string) {
+	c.Await(5*time.Second, "the size is printed", func() bool { return strings.Contains(out.Text(), "\n") })
+	if got := strings.TrimSpace(out.Text()); got != want {
+		c.Errorf("the process sees %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Stacks asks the shim for its goroutines with SIGUSR1, and takes them from
+// the file that appears in its stack directory or, of an upstream shim, from
+// its output.
+func (s *Shim) Stacks(d time.Duration) (string, error) {
+	from, had := len(s.Output()), len(s.dumps())
+	if err := s.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		return "", err
+	}
+	text := func() string { return s.Output()[from:] }
+	if err := Await(d, "a stack dump", func() bool {
+		return len(s.dumps()) > had || strings.Contains(text(), "goroutine ")
+	}); err != nil {
+		return "", err
+	}
+	if files := s.dumps(); len(files) > had {
+		data, err := os.ReadFile(files[len(files)-1])
+		return string(data), err
+	}
+	// Upstream writes the dump as one record; its end is marked.
+	_ = Await(d, "its end", func() bool { return strings.Contains(text(), "END goroutine stack dump") })
+	return strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(text()), nil
+}
+
+// dumps lists the files in the stack directory, oldest first: a shim writes
+// them aside, and names them so that they sort by time.
+func (s *Shim) dumps() []string {
+	files, _ := filepath.Glob(filepath.Join(s.stackDir, "*.stacks"))
+	return files
+}
