@@ -47,6 +47,7 @@ type Case struct {
 	mu      sync.Mutex // guards result and boxes
 	result  Result
 	boxes   []*Box
+	extra   []int // processes of OwnPid
 	started time.Time
 }
 
@@ -84,6 +85,7 @@ func Run(cfg Config, name string, limit time.Duration, check func(*Case)) Result
 		}
 		b.close()
 	}
+	c.killExtra()
 	if err := Sweep(c.Dir); err != nil {
 		c.fail(Broken, "clean up: "+err.Error())
 	}

@@ -92,6 +92,13 @@ func (d *Daemon) Vanish() {
 	}
 }
 
+// OnlyBinary takes the sockets away, so that events come through the binary.
+func (d *Daemon) OnlyBinary() {
+	for _, p := range []string{d.Address, d.Address + ".ttrpc"} {
+		_ = os.Remove(p) // it is back with Return
+	}
+}
+
 // Return makes the daemon reachable again under the same names.
 func (d *Daemon) Return() error {
 	if err := os.Symlink(d.helper, d.Binary); err != nil {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Process is what /proc says of one process.
@@ -87,4 +88,20 @@ func environ(pid int, variable string) bool {
 		return false
 	}
 	return bytes.HasPrefix(data, []byte(variable)) || bytes.Contains(data, append([]byte{0}, variable...))
+}
+
+// CPUTime is what all threads of pid have used so far.
+func CPUTime(pid int) time.Duration {
+	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	if len(f) < 13 {
+		return 0
+	}
+	const tick = 10 * time.Millisecond // USER_HZ is 100 on every architecture of Linux but alpha
+	user, _ := strconv.ParseInt(f[11], 10, 64)
+	system, _ := strconv.ParseInt(f[12], 10, 64)
+	return time.Duration(user+system) * tick
 }

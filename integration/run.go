@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // Setup checks that the host has what the harness needs, removes what dead
@@ -33,6 +35,7 @@ func Setup(shim, runtime, helper string) (Config, error) {
 	if oci, err = filepath.Abs(oci); err != nil {
 		return Config{}, err
 	}
+	keepOwnFds()
 	if err := SweepAbandoned(); err != nil {
 		return Config{}, fmt.Errorf("remove what an earlier run left: %w", err)
 	}
@@ -67,4 +70,19 @@ func copyFile(from, to string) error {
 	}
 	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Close())
+}
+
+// keepOwnFds keeps descriptors that the harness was started with, of a test
+// runner or a shell, from its children: the shim would hand them on, and a
+// check looks for just that.
+func keepOwnFds() {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
 }

@@ -197,12 +197,17 @@ func startWithUmask(cmd *exec.Cmd, mask *int) error {
 	return cmd.Start()
 }
 
-// kill ends the shim and gives back what its start took.
-func (s *Shim) kill() {
-	_ = s.cmd.Process.Kill()
+// LeaveLogs closes the daemon's ends of the log FIFOs, as its death does.
+func (s *Shim) LeaveLogs() {
 	for _, f := range s.logs {
 		_ = f.Close()
 	}
+}
+
+// kill ends the shim and gives back what its start took.
+func (s *Shim) kill() {
+	_ = s.cmd.Process.Kill()
+	s.LeaveLogs()
 }
 
 // Undrained counts the bytes that nobody has read from the log FIFOs.

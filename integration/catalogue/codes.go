@@ -13,6 +13,8 @@ import (
 const (
 	notFound     = codes.NotFound
 	precondition = codes.FailedPrecondition
+	exists       = codes.AlreadyExists
+	invalid      = codes.InvalidArgument
 )
 
 // code is the class of an RPC's error.

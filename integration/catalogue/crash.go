@@ -121,6 +121,9 @@ func listPidsRace(c *integration.Case) {
 		id := fmt.Sprintf("e%d", i)
 		c.Must(b.Exec(id, integration.IO{}, "exit:0"), "Exec")
 		_, err := b.DeleteProcess(id)
+		if status, dead := b.Shim.Exited(); dead {
+			c.Logf("the shim ended in round %d: %s", i, status)
+		}
 		c.Must(err, "DeleteProcess")
 	}
 	close(stop)

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+func init() {
+	register(Check{
+		ID: "B49", Name: "bundle without a rootfs directory",
+		Incident: "containerd #3148: the task cannot be deleted",
+		Asserts:  "Delete succeeds",
+		Run:      noRootfs,
+	})
+	for id, kind := range map[string]string{"B50": "host", "B50b": "joined", "B50c": "broken"} {
+		register(Check{
+			ID: id, Name: map[string]string{
+				"host": "init of a host-pid container dies", "joined": "init in a joined pid namespace dies",
+				"broken": "init dies and config.json is broken",
+			}[kind],
+			Incident: "containerd #2597, #3149, #4063: processes of a dead container live on",
+			Asserts:  "its other processes are killed",
+			Run:      func(c *integration.Case) { leftovers(c, kind) },
+		})
+	}
+	register(Check{
+		ID: "B50d", Name: "init dies and config.json is gone",
+		Incident: "containerd #3559: an exit waits for what cannot be read",
+		Asserts:  "the exit is published",
+		Run:      noConfig,
+	})
+	register(Check{
+		ID: "B51", Name: "Kill of a paused container",
+		Incident: "containerd #2773, #1111: a container that died paused cannot be deleted",
+		Asserts:  "the exit is published, State says STOPPED, Delete succeeds",
+		Run:      func(c *integration.Case) { diesPaused(c, false) },
+	})
+	register(Check{
+		ID: "B51b", Name: "paused container dies by another hand",
+		Incident: "containerd #2773: the loop with docker commit",
+		Asserts:  "the exit is published, State says STOPPED, Delete succeeds",
+		Run:      func(c *integration.Case) { diesPaused(c, true) },
+	})
+	register(Check{
+		ID: "B51c", Name: "init dies while runc pause runs",
+		Incident: "containerd #2773",
+		Asserts:  "the exit is published, State says STOPPED, Delete succeeds",
+		Run:      diesPausing,
+	})
+	register(Check{
+		ID: "B52", Name: "State and runc state",
+		Incident: "containerd #3711, moby #39102, kubernetes #82440: CPU of every State, and a hang when runc hangs",
+		Asserts:  "20 States start no runc and answer while `runc state` would hang",
+		Run:      stateForks,
+	})
+	register(Check{
+		ID: "B63", Name: "runc that ignores kill --all",
+		Incident: "containerd #11231, runc #3825: with runc 1.2 a stop reaches init only",
+		Asserts:  "Kill with all reaches a child that init does not pass the signal to",
+		Run:      killAllIgnored,
+	})
+}
+
+func noRootfs(c *integration.Case) {
+	b := c.Box(integration.Options{Container: integration.Container{NoRootfs: true}})
+	b.Up()
+	c.Must(b.Kill(b.ID, 9, false), "Kill")
+	b.AwaitExit(5*time.Second, b.ID)
+	d, err := b.Delete()
+	c.Must(err, "Delete")
+	sameExit(c, d, 137)
+}
+
+func leftovers(c *integration.Case, kind string) {
+	ct := integration.Container{HostPid: true, Args: []string{"children:1", "sleep"}}
+	if kind == "joined" {
+		owner := c.Box(integration.Options{})
+		owner.Up()
+		ct.HostPid, ct.PidPath = false, fmt.Sprintf("/proc/%d/ns/pid", owner.InitPid)
+	}
+	b := c.Box(integration.Options{Container: ct})
+	b.Up()
+	child := onlyChild(c, b.InitPid)
+	if kind == "broken" {
+		c.Need(os.WriteFile(filepath.Join(b.Bundle, "config.json"), []byte("{"), 0o600), "break config.json")
+	}
+	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
+	b.AwaitExit(10*time.Second, b.ID)
+	b.Gone(5*time.Second, "the rest of the container", child)
+}
+
+func noConfig(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	c.Need(os.Remove(filepath.Join(b.Bundle, "config.json")), "remove config.json")
+	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
+	b.AwaitExit(10*time.Second, b.ID)
+}
+
+func diesPaused(c *integration.Case, otherHand bool) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{}})
+	b.Up()
+	c.Must(b.Pause(), "Pause")
+	if otherHand {
+		c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
+		c.Need(os.WriteFile(b.Cgroup("freezer", "freezer.state"), []byte("THAWED"), 0), "thaw")
+	} else {
+		c.Must(b.Kill(b.ID, 9, false), "Kill")
+	}
+	b.AwaitExit(10*time.Second, b.ID)
+	stopped(c, b, b.ID, b.InitPid)
+	d, err := b.Delete()
+	c.Must(err, "Delete")
+	sameExit(c, d, 137)
+}
+
+func diesPausing(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("pause", "", "slow")}})
+	b.Up()
+	pause := integration.Async("Pause", func() error { return b.Within(time.Minute).Pause() })
+	c.Await(5*time.Second, "runc pause runs", func() bool { return b.Fake.Arrived("slow") > 0 })
+	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
+	b.Gone(5*time.Second, "init", b.InitPid)
+	open(c, b.Fake.Gate("slow"))
+	c.Logf("Pause: %v", c.Prompt(pause.Await(10*time.Second)))
+	b.AwaitExit(10*time.Second, b.ID)
+	stopped(c, b, b.ID, b.InitPid)
+	d, err := b.Delete()
+	c.Must(err, "Delete")
+	sameExit(c, d, 137)
+}
+
+func stateForks(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("state", "", "hang")}})
+	b.Up()
+	calls := len(b.Fake.Calls(""))
+	for range 20 {
+		_, err := b.Within(prompt).State(b.ID)
+		c.Must(err, "State")
+	}
+	if n := len(b.Fake.Calls("")) - calls; n != 0 {
+		c.Errorf("20 States started runc %d times", n)
+	}
+}
+
+func killAllIgnored(c *integration.Case) {
+	b := c.Box(integration.Options{
+		Container: integration.Container{Args: []string{"children:1", "ignore:15", "sleep"}},
+		Fake: []fakerunc.Rule{{Verb: "kill", Steps: []fakerunc.Step{
+			{Op: fakerunc.Without, Text: "--all"}, {Op: fakerunc.Without, Text: "-a"}, {Op: fakerunc.Real},
+		}}},
+	})
+	b.Up()
+	child := onlyChild(c, b.InitPid)
+	c.Must(b.Kill(b.ID, 15, true), "Kill with all")
+	b.Gone(5*time.Second, "init's child", child)
+	if !integration.Alive(b.InitPid) {
+		c.Errorf("init, which ignores the signal, is dead")
+	}
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"time"
+
+	task "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"golang.org/x/sys/unix"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+func init() {
+	register(Check{
+		ID: "B34", Name: "Kill of an exec that was not started",
+		Incident: "containerd #3366: it reports success",
+		Asserts:  "FailedPrecondition, and the exec can still be started",
+		Run:      killUnstarted,
+	})
+	register(Check{
+		ID: "B42", Name: "Wait of an exec that is deleted unstarted",
+		Incident: "no public thread: the Wait never returns",
+		Asserts:  "Wait returns when the exec is deleted",
+		Run:      func(c *integration.Case) { waitThenDelete(c, false) },
+	})
+	register(Check{
+		ID: "B42b", Name: "Wait of an exec whose start failed, then deleted",
+		Incident: "no public thread: the same after a failed Start",
+		Asserts:  "Wait returns",
+		Run:      func(c *integration.Case) { waitThenDelete(c, true) },
+	})
+	register(Check{
+		ID: "B43", Name: "Delete of a created container",
+		Incident: "no public thread: Wait hangs, the exit event carries the year 1",
+		Asserts:  "Wait, Delete and exactly one TaskExit say 137 at a real time",
+		Run:      deleteCreated,
+	})
+	register(Check{
+		ID: "B44", Name: "exit time while the rest is killed",
+		Incident: "no public thread: ExitedAt is the time of bookkeeping",
+		Asserts:  "ExitedAt is within 0.5 s of the death although runc kill --all takes 2 s more",
+		Run:      exitTime,
+	})
+	register(Check{
+		ID: "B45", Name: "two Execs with one id at the same time",
+		Incident: "containerd #2820, #3365: both succeed, one hangs at its end",
+		Asserts:  "they do not both succeed, also while runc pause hangs; the second is AlreadyExists",
+		Run:      duplicateExec,
+	})
+	register(Check{
+		ID: "B46", Name: "Kill --all of a container whose init is dead",
+		Incident: "containerd #2854: leftovers of a shared pid namespace survive",
+		Asserts:  "what is left in the container is killed",
+		Run:      killStopped,
+	})
+}
+
+func killUnstarted(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	c.Must(b.Exec("e", integration.IO{}, "exit:3"), "Exec")
+	wantCode(c, "Kill of an exec that was not started", b.Kill("e", 9, false), precondition)
+	_, err := b.Client.Start("e")
+	c.Must(err, "Start")
+	if e := b.AwaitExit(5*time.Second, "e"); e.Exit.GetExitStatus() != 3 {
+		c.Errorf("exit: status %d, want 3", e.Exit.GetExitStatus())
+	}
+}
+
+func waitThenDelete(c *integration.Case, failed bool) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{failing("", "no such file")}})
+	b.Up()
+	c.Must(b.Exec("e", integration.IO{}, "exit:0"), "Exec")
+	if failed {
+		if _, err := b.Client.Start("e"); c.Prompt(err) == nil {
+			c.Errorf("Start succeeded although runc failed")
+		}
+	}
+	wait := integration.Async("Wait", func() error {
+		_, err := b.Within(time.Minute).Wait("e")
+		return err
+	})
+	_, err := b.ShimInfo() // read after the Wait
+	c.Must(err, "ShimInfo")
+	_, err = b.DeleteProcess("e")
+	c.Must(err, "DeleteProcess")
+	if err := wait.Await(5 * time.Second); c.Prompt(err) != nil {
+		c.Logf("Wait: %v", err) // an answer too
+	}
+}
+
+func deleteCreated(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	c.Must(b.Create(), "Create")
+	var waited *task.WaitResponse
+	wait := integration.Async("Wait", func() (err error) {
+		waited, err = b.Within(time.Minute).Wait(b.ID)
+		return err
+	})
+	_, err := b.ShimInfo() // read after the Wait
+	c.Must(err, "ShimInfo")
+	deleted, err := b.Delete()
+	c.Must(err, "Delete")
+	sameExit(c, deleted, 137)
+	c.Must(wait.Await(5*time.Second), "Wait")
+	if waited.GetExitStatus() != 137 || !waited.GetExitedAt().AsTime().Equal(deleted.GetExitedAt().AsTime()) {
+		c.Errorf("Wait: status %d at %v, Delete said %d at %v", waited.GetExitStatus(), waited.GetExitedAt().AsTime(), deleted.GetExitStatus(), deleted.GetExitedAt().AsTime())
+	}
+	e := b.AwaitExit(5*time.Second, b.ID)
+	if e.Exit.GetExitStatus() != 137 || e.Exit.GetExitedAt().GetSeconds() <= 0 {
+		c.Errorf("TaskExit: status %d at %v, want 137 at a real time", e.Exit.GetExitStatus(), e.Exit.GetExitedAt().AsTime())
+	}
+	c.Never(500*time.Millisecond, "a second TaskExit", func() bool { return len(b.Daemon.ExitsOf(b.ID)) > 1 })
+}
+
+func exitTime(c *integration.Case) {
+	b := c.Box(hostPid(gated("kill", "", "kill")))
+	b.Up()
+	before := time.Now()
+	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
+	b.Gone(5*time.Second, "init", b.InitPid)
+	after := time.Now()
+	c.Logf("runc kill: %v", integration.Await(2*time.Second, "at the gate", func() bool { return b.Fake.Arrived("kill") > 0 }))
+	elapse(2 * time.Second)
+	open(c, b.Fake.Gate("kill"))
+	e := b.AwaitExit(5*time.Second, b.ID)
+	_, err := b.Wait(b.ID)
+	c.Must(err, "Wait")
+	s, err := b.State(b.ID)
+	c.Must(err, "State")
+	const slack = 500 * time.Millisecond
+	for what, at := range map[string]time.Time{"TaskExit": e.Exit.GetExitedAt().AsTime(), "State": s.GetExitedAt().AsTime()} {
+		if at.Before(before.Add(-slack)) || at.After(after.Add(slack)) {
+			c.Errorf("%s: exited %v after the death", what, at.Sub(after).Round(time.Millisecond))
+		}
+	}
+}
+
+func duplicateExec(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "pause", Steps: []fakerunc.Step{
+		{Op: fakerunc.Gate, Name: "slow"}, {Op: fakerunc.Log, Text: "no"}, {Op: fakerunc.Exit, N: 1},
+	}}}})
+	b.Up()
+	pause := integration.Async("Pause", func() error { return b.Within(time.Minute).Pause() })
+	c.Await(5*time.Second, "runc pause runs", func() bool { return b.Fake.Arrived("slow") > 0 })
+	first, second := execTwice(b)
+	// Time to get into each other's way, for a shim where they wait for the pause.
+	_ = integration.Await(time.Second, "", func() bool { return first.Done() && second.Done() })
+	open(c, b.Fake.Gate("slow"))
+	_ = c.Prompt(pause.Await(10 * time.Second)) // it fails
+	if one := onlyOne(c, first, second); one {
+		return
+	}
+	// A shim may refuse both while the container is pausing.
+	first, second = execTwice(b)
+	if !onlyOne(c, first, second) {
+		c.Errorf("both Execs are refused, also when no pause is under way")
+	}
+}
+
+func execTwice(b *integration.Box) (first, second *integration.Pending) {
+	exec := func() error { return b.Exec("e", integration.IO{}, "exit:0") }
+	return integration.Async("Exec", exec), integration.Async("Exec", exec)
+}
+
+// onlyOne tells whether one of two Execs succeeded; the other has to be
+// AlreadyExists. Both may fail, but not both succeed.
+func onlyOne(c *integration.Case, first, second *integration.Pending) bool {
+	one, two := c.Prompt(first.Await(10*time.Second)), c.Prompt(second.Await(10*time.Second))
+	switch {
+	case one == nil && two == nil:
+		c.Fatalf("two Execs with one id succeeded")
+	case one == nil:
+		wantCode(c, "the second Exec", two, exists)
+	case two == nil:
+		wantCode(c, "the second Exec", one, exists)
+	default:
+		wantCode(c, "Exec while pausing", one, precondition)
+		wantCode(c, "Exec while pausing", two, precondition)
+		return false
+	}
+	return true
+}
+
+func killStopped(c *integration.Case) {
+	b := c.Box(integration.Options{
+		Container: integration.Container{HostPid: true, Args: []string{"children:1", "sleep"}},
+		Fake:      []fakerunc.Rule{{Verb: "kill", Times: 1, Steps: []fakerunc.Step{{Op: fakerunc.Log, Text: "device or resource busy"}, {Op: fakerunc.Exit, N: 1}}}},
+	})
+	b.Up()
+	child := onlyChild(c, b.InitPid)
+	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
+	b.AwaitExit(20*time.Second, b.ID)
+	if !integration.Alive(child) {
+		c.Logf("the shim has killed the rest without runc's help")
+	}
+	if err := c.Prompt(b.Kill(b.ID, 9, true)); err != nil {
+		c.Logf("Kill: %v", err)
+	}
+	b.Gone(5*time.Second, "what was left of the container", child)
+}
+
+// onlyChild waits for the one child of a process.
+func onlyChild(c *integration.Case, pid int) int {
+	var children []integration.Process
+	c.Await(5*time.Second, "the child runs", func() bool {
+		children = integration.Children(pid)
+		return len(children) == 1
+	})
+	return children[0].Pid
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+// loggerBound is how long Create may wait for a logger, and Delete for its end.
+const loggerBound = 20 * time.Second
+
+func init() {
+	register(Check{
+		ID: "B53", Name: "one log file, by path, for stdout and stderr",
+		Incident: "containerd #3118, #3153: stderr is lost when stdout ends first",
+		Asserts:  "a line on stderr, written after stdout was closed, is in the file",
+		Run:      func(c *integration.Case) { sharedFile(c, "") },
+	})
+	register(Check{
+		ID: "B53b", Name: "one log file, by file://, for stdout and stderr",
+		Incident: "containerd #3118, #3153",
+		Asserts:  "a line on stderr, written after stdout was closed, is in the file",
+		Run:      func(c *integration.Case) { sharedFile(c, "file://") },
+	})
+	register(Check{
+		ID: "B54", Name: "logger that is never ready",
+		Incident: "containerd #12595, #4502, #4162: Create and the API hang",
+		Asserts:  "State answers meanwhile, Create fails within 20 s, nothing is left",
+		Run:      loggerNeverReady,
+	})
+	register(Check{
+		ID: "B54b", Name: "logger that dies",
+		Incident: "containerd #4195: the container's output goes nowhere",
+		Asserts:  "the container lives; Kill and Delete work",
+		Run:      loggerDies,
+	})
+	register(Check{
+		ID: "B54c", Name: "logger that does not end",
+		Incident: "containerd #4195: Delete waits 12 s with the process locked",
+		Asserts:  "State answers while Delete runs, Delete ends within 20 s",
+		Run:      loggerStays,
+	})
+	register(Check{
+		ID: "B55", Name: "runc create fails with a logger",
+		Incident: "containerd #11885: the logger process is left behind",
+		Asserts:  "3 s after Create failed the logger is gone",
+		Run:      loggerAfterFailure,
+	})
+	register(Check{
+		ID: "B56", Name: "logger without a namespace in the request",
+		Incident: "found beside containerd #12595: `namespace is required` below a daemon up to 1.2",
+		Asserts:  "Create succeeds, the logger gets the namespace of the shim and the container's output",
+		Run:      loggerNamespace,
+	})
+}
+
+func sharedFile(c *integration.Case, scheme string) {
+	b := c.Box(integration.Options{Container: integration.Container{Args: []string{"echo:one", "close:1", "sleep:500ms", "eprint:two", "sleep"}}})
+	path := b.Path("log")
+	c.Need(os.WriteFile(path, nil, 0o600), "make file")
+	_, err := b.CreateTask(b.CreateRequest(integration.IO{Stdout: scheme + path, Stderr: scheme + path}))
+	c.Must(err, "Create")
+	_, err = b.Client.Start(b.ID)
+	c.Must(err, "Start")
+	text := func() string {
+		data, _ := os.ReadFile(path)
+		return string(data)
+	}
+	if integration.Await(5*time.Second, "", func() bool { return strings.Contains(text(), "two\n") }) != nil {
+		c.Errorf("the file has %q, want one and two", text())
+	}
+	if !strings.Contains(text(), "one\n") {
+		c.Errorf("the file has %q, want one and two", text())
+	}
+}
+
+// logged is a Create whose output goes to a logger that does mode.
+func logged(b *integration.Box, mode string) error {
+	uri := b.Logger(mode)
+	r, err := b.Within(time.Minute).CreateTask(b.CreateRequest(integration.IO{Stdout: uri, Stderr: uri}))
+	if err == nil {
+		b.InitPid = int(r.GetPid())
+	}
+	return err
+}
+
+// loggerPid waits for the logger.
+func loggerPid(c *integration.Case, b *integration.Box) int {
+	path := filepath.Join(b.LoggerDir(), "pid")
+	c.Await(5*time.Second, "the logger runs", func() bool { _, err := os.Stat(path); return err == nil })
+	return readPid(c, path)
+}
+
+func loggerNeverReady(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	create := integration.Async("Create", func() error { return logged(b, "never") })
+	pid := loggerPid(c, b)
+	_, err := b.Within(prompt).State(b.ID)
+	_ = c.Prompt(err) // NotFound is an answer
+	if err := create.Await(loggerBound); c.Prompt(err) == nil {
+		c.Errorf("Create succeeded although the logger is not ready")
+	}
+	b.Gone(5*time.Second, "the logger", pid)
+	if b.RuncHas() {
+		c.Errorf("runc has the container")
+	}
+}
+
+func loggerDies(c *integration.Case) {
+	b := c.Box(integration.Options{Container: integration.Container{Args: []string{"gate:/go", "echo:text", "sleep"}}})
+	gate := b.Gate("go")
+	c.Must(logged(b, "die"), "Create")
+	_, err := b.Client.Start(b.ID)
+	c.Must(err, "Start")
+	b.Gone(5*time.Second, "the logger", loggerPid(c, b))
+	open(c, gate)
+	elapse(time.Second)
+	if !integration.Alive(b.InitPid) {
+		c.Errorf("the container is dead")
+	}
+	c.Must(b.Kill(b.ID, 9, false), "Kill")
+	b.AwaitExit(5*time.Second, b.ID)
+	_, err = b.Within(loggerBound).Delete()
+	c.Must(err, "Delete")
+}
+
+func loggerStays(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	c.Must(logged(b, "stay"), "Create")
+	pid := loggerPid(c, b)
+	c.OwnPid(pid)
+	_, err := b.Client.Start(b.ID)
+	c.Must(err, "Start")
+	c.Must(b.Kill(b.ID, 9, false), "Kill")
+	b.AwaitExit(5*time.Second, b.ID)
+	del := integration.Async("Delete", func() error {
+		_, err := b.Within(time.Minute).Delete()
+		return err
+	})
+	_ = integration.Await(500*time.Millisecond, "", del.Done)
+	_, err = b.Within(prompt).State(b.ID)
+	_ = c.Prompt(err) // NotFound is an answer
+	c.Must(del.Await(loggerBound), "Delete")
+	b.Gone(loggerBound, "the logger", pid)
+}
+
+func loggerAfterFailure(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "create", Steps: []fakerunc.Step{
+		{Op: fakerunc.Log, Text: "no"}, {Op: fakerunc.Exit, N: 1},
+	}}}})
+	if c.Prompt(logged(b, "copy")) == nil {
+		c.Errorf("Create succeeded although runc failed")
+	}
+	b.Gone(3*time.Second, "the logger", loggerPid(c, b))
+}
+
+func loggerNamespace(c *integration.Case) {
+	b := c.Box(integration.Options{Container: integration.Container{Args: []string{"echo:text", "sleep"}}})
+	b.Namespace = ""
+	c.Must(logged(b, "copy"), "Create without a namespace in the request")
+	_, err := b.Client.Start(b.ID)
+	c.Must(err, "Start")
+	env, err := os.ReadFile(filepath.Join(b.LoggerDir(), "env"))
+	c.Must(err, "the logger's environment")
+	if !strings.Contains(string(env), "CONTAINER_NAMESPACE=shimverify") || !strings.Contains(string(env), "CONTAINER_ID="+b.ID) {
+		c.Errorf("environment of the logger %q, want CONTAINER_ID=%s and CONTAINER_NAMESPACE=shimverify", env, b.ID)
+	}
+	c.Await(5*time.Second, "the logger has the output", func() bool {
+		data, _ := os.ReadFile(filepath.Join(b.LoggerDir(), "out"))
+		return string(data) == "text\n"
+	})
+}

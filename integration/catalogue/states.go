@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"google.golang.org/grpc/codes"
+
+	"containerd-shim/integration"
+)
+
+func init() {
+	register(Check{
+		ID: "B48", Name: "classes of errors",
+		Incident: "containerd #3244, #3730, #3736: plain errors surface as Unknown",
+		Asserts:  "FailedPrecondition for what the state does not allow, NotFound for unknown ids",
+		Run:      errorClasses,
+	})
+}
+
+func errorClasses(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	c.Must(b.Create(), "Create")
+	wantCode(c, "Pause of a created container", b.Pause(), precondition)
+	_, err := b.Client.Start(b.ID)
+	c.Must(err, "Start")
+	for _, row := range []struct {
+		what string
+		call func() error
+		want codes.Code
+	}{
+		{"Start of a running container", func() error { _, err := b.Client.Start(b.ID); return err }, precondition},
+		{"Delete of a running container", func() error { _, err := b.Delete(); return err }, precondition},
+		{"Resume of a running container", b.Resume, precondition},
+		{"DeleteProcess of init", func() error { _, err := b.DeleteProcess(b.ID); return err }, invalid},
+		{"Exec with the container's id", func() error { return b.Exec(b.ID, integration.IO{}, "exit:0") }, exists},
+		{"State of an unknown id", func() error { _, err := b.State("nobody"); return err }, notFound},
+		{"Start of an unknown id", func() error { _, err := b.Client.Start("nobody"); return err }, notFound},
+		{"Kill of an unknown id", func() error { return b.Kill("nobody", 9, false) }, notFound},
+		{"Wait of an unknown id", func() error { _, err := b.Wait("nobody"); return err }, notFound},
+		{"CloseIO of an unknown id", func() error { return b.CloseIO("nobody") }, notFound},
+		{"ResizePty of an unknown id", func() error { return b.ResizePty("nobody", 1, 1) }, notFound},
+		{"DeleteProcess of an unknown id", func() error { _, err := b.DeleteProcess("nobody"); return err }, notFound},
+	} {
+		wantCode(c, row.what, row.call(), row.want)
+	}
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"containerd-shim/integration/helper"
+)
+
+// RunAs runs steps of the container's init on the host as another user, and
+// returns the exit status.
+func (c *Case) RunAs(uid uint32, steps ...string) int {
+	cmd := exec.Command(c.Helper, steps...)
+	cmd.Args[0] = helper.Testinit
+	cmd.Dir = "/"
+	cmd.Env = []string{Mark + "=" + c.Dir}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		c.Need(err, "run as another user")
+	}
+	return cmd.ProcessState.ExitCode()
+}
+
+// OwnPid makes a process the case's that carries no mark: it is killed when
+// the case ends.
+func (c *Case) OwnPid(pid int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.extra = append(c.extra, pid)
+}
+
+// LoggerDir is where the box's logger writes.
+func (b *Box) LoggerDir() string { return b.path("logger") }
+
+// Logger is the URI of a logging process; package logger has the modes.
+func (b *Box) Logger(mode string) string {
+	b.c.Need(os.MkdirAll(b.LoggerDir(), 0o700), "make directory")
+	path := b.path(helper.Logger)
+	b.c.Need(os.Symlink(b.c.Helper, path), "make logger")
+	return "binary://" + path + "?" + mode + "=" + b.LoggerDir()
+}
+
+// killExtra kills those that are still the processes that OwnPid was told of:
+// started by the case's helper.
+func (c *Case) killExtra() {
+	for _, pid := range c.extra {
+		exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+		if err == nil && exe == c.Helper {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
