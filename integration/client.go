@@ -140,3 +140,9 @@ func (c Client) Update(r *task.UpdateTaskRequest) error {
 func (c Client) Wait(id string) (*task.WaitResponse, error) {
 	return call[task.WaitResponse](c, "Wait", &task.WaitRequest{ID: id})
 }
+
+// Method calls a method by its name, for those that no shim has.
+func (c Client) Method(name string, req proto.Message) error {
+	_, err := call[emptypb.Empty](c, name, req)
+	return err
+}

@@ -99,6 +99,12 @@ func (d *Daemon) OnlyBinary() {
 	}
 }
 
+// Rename moves the binary to another name in its directory.
+func (d *Daemon) Rename(name string) {
+	to := filepath.Join(d.dir, name)
+	_ = os.Rename(d.Binary, to) // the check sees what comes of it
+}
+
 // Return makes the daemon reachable again under the same names.
 func (d *Daemon) Return() error {
 	if err := os.Symlink(d.helper, d.Binary); err != nil {

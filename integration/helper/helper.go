@@ -22,6 +22,10 @@ const (
 	Fakerunc  = "fakerunc"
 	Publisher = "shimverify-publish"
 	Logger    = "shimverify-logger"
+
+	// Renamed is the publisher under the name that docker gave the daemon
+	// before 18.09.
+	Renamed = "docker-containerd"
 )
 
 // Dispatch plays the part that argv[0] names and exits, or returns when
@@ -32,7 +36,7 @@ func Dispatch() {
 		os.Exit(testinit.Main(os.Args[1:]))
 	case Fakerunc:
 		os.Exit(fakerunc.Main(os.Args))
-	case Publisher:
+	case Publisher, Renamed:
 		os.Exit(publish.Main(os.Args))
 	case Logger:
 		os.Exit(logger.Main(os.Args[1:]))

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	task "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+// answers are the classes that a call may have in a state: the contract leaves
+// some open, because daemons tell no difference.
+type answers []codes.Code
+
+var (
+	yes     = answers{codes.OK}
+	refused = answers{precondition}
+	unknown = answers{notFound}
+	gone    = answers{notFound, precondition} // there is no process, or no container any more
+	again   = answers{codes.OK, notFound}     // the old answer, or that it is gone
+)
+
+// rpcState is one row of the conformance table: a state, and what every call
+// answers in it. Calls that would change the state stand last, one in a row.
+type rpcState struct {
+	id, name string
+	make     func(*integration.Case, *integration.Box)
+	calls    []rpc
+}
+
+type rpc struct {
+	name string
+	call func(*integration.Box) error
+	want answers
+}
+
+func init() {
+	for _, s := range rpcStates {
+		register(Check{
+			ID: s.id, Name: "every call, " + s.name,
+			Incident: "contract: what daemons rely on in each state",
+			Asserts:  "each of the 16 calls answers at once with the class that daemons expect",
+			Run:      func(c *integration.Case) { everyCall(c, s) },
+		})
+	}
+}
+
+func everyCall(c *integration.Case, s rpcState) {
+	// Old daemons cannot do without a status in an OK response either, but
+	// that is row C02: here it would hide everything else.
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "checkpoint", Steps: []fakerunc.Step{{Op: fakerunc.Exit}}}}})
+	s.make(c, b)
+	for _, r := range s.calls {
+		err := c.Prompt(r.call(b))
+		if !slices.Contains(r.want, code(err)) {
+			c.Errorf("%s: %v (%v), want %v", r.name, code(err), err, r.want)
+		}
+	}
+	lives(c, b)
+}
+
+func state(id, want string) rpc {
+	return rpc{"State says " + want, func(b *integration.Box) error {
+		if id == "" {
+			id = b.ID
+		}
+		s, err := b.Within(prompt).State(id)
+		if err != nil {
+			return err
+		}
+		if s.GetStatus().String() != want {
+			return fmt.Errorf("State of %s: %v", id, s.GetStatus())
+		}
+		// The daemon of 1.7 takes an omitted time for 1970, the older ones
+		// for the zero time: only an explicit one is right for all.
+		if s.GetExitedAt() == nil {
+			return fmt.Errorf("State of %s has no exited_at", id)
+		}
+		if zero := s.GetExitedAt().GetSeconds() == -62135596800; zero == (want == "STOPPED") {
+			return fmt.Errorf("State of %s: exited at %v", id, s.GetExitedAt().AsTime())
+		}
+		if want != "STOPPED" && want != "CREATED" && s.GetPid() == 0 {
+			return fmt.Errorf("State of %s: pid 0", id)
+		}
+		return nil
+	}, yes}
+}
+
+func ofInit(want answers, name string, f func(b *integration.Box, id string) error) rpc {
+	return rpc{name, func(b *integration.Box) error { return f(b, b.ID) }, want}
+}
+
+func ofExec(want answers, name string, f func(b *integration.Box, id string) error) rpc {
+	return rpc{name + " of the exec", func(b *integration.Box) error { return f(b, "e") }, want}
+}
+
+var (
+	start   = func(b *integration.Box, id string) error { _, err := b.Client.Start(id); return err }
+	del     = func(b *integration.Box, _ string) error { _, err := b.Delete(); return err }
+	delProc = func(b *integration.Box, id string) error { _, err := b.DeleteProcess(id); return err }
+	list    = func(b *integration.Box, id string) error { _, err := b.ListPids(id); return err }
+	pause   = func(b *integration.Box, _ string) error { return b.Pause() }
+	resume  = func(b *integration.Box, _ string) error { return b.Resume() }
+	kill0   = func(b *integration.Box, id string) error { return b.Kill(id, 10, false) } // the helper ignores it
+	kill9   = func(b *integration.Box, id string) error { return b.Kill(id, 9, false) }
+	resize  = func(b *integration.Box, id string) error { return b.ResizePty(id, 80, 24) }
+	closeIO = func(b *integration.Box, id string) error { return b.CloseIO(id) }
+	waitFor = func(b *integration.Box, id string) error { _, err := b.Within(prompt).Wait(id); return err }
+	info    = func(b *integration.Box, _ string) error { _, err := b.ShimInfo(); return err }
+	stateOf = func(b *integration.Box, id string) error { _, err := b.State(id); return err }
+	execNew = func(b *integration.Box, _ string) error { return b.Exec("new", integration.IO{}, "sleep") }
+	execOld = func(b *integration.Box, id string) error { return b.Exec(id, integration.IO{}, "sleep") }
+	update  = func(b *integration.Box, _ string) error {
+		return b.Update(&task.UpdateTaskRequest{Resources: &anypb.Any{
+			TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", Value: []byte("{}"),
+		}})
+	}
+	checkpoint = func(b *integration.Box, _ string) error {
+		return b.Checkpoint(&task.CheckpointTaskRequest{Path: b.Path("image")})
+	}
+)
+
+// blocks is a Wait that has to be unanswered while the process lives.
+func blocks(id string) rpc {
+	return rpc{"Wait blocks", func(b *integration.Box) error {
+		if id == "" {
+			id = b.ID
+		}
+		wait := integration.Async("Wait", func() error {
+			_, err := b.Within(time.Minute).Wait(id)
+			return err
+		})
+		if integration.Await(100*time.Millisecond, "", wait.Done) == nil {
+			return fmt.Errorf("Wait of a living process returned: %w", wait.Await(time.Second))
+		}
+		return nil
+	}, yes}
+}
