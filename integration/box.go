@@ -196,11 +196,20 @@ func (b *Box) Up() {
 
 // Exec adds a process that does steps; it is not started yet.
 func (b *Box) Exec(id string, io IO, steps ...string) error {
+	return b.execAs(b.Client, id, io, steps)
+}
+
+// ExecWith is Exec by another client.
+func (b *Box) ExecWith(c Client, id string, steps ...string) error {
+	return b.execAs(c, id, IO{}, steps)
+}
+
+func (b *Box) execAs(client Client, id string, io IO, steps []string) error {
 	spec, err := json.Marshal(process(steps, io.Terminal, b.c.Dir))
 	if err != nil {
 		return err
 	}
-	return b.ExecProcess(&task.ExecProcessRequest{
+	return client.ExecProcess(&task.ExecProcessRequest{
 		ID: id, Terminal: io.Terminal, Stdin: io.Stdin, Stdout: io.Stdout, Stderr: io.Stderr,
 		Spec: &anypb.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process", Value: spec},
 	})

@@ -79,13 +79,13 @@ func stdoutLeak(c *integration.Case) {
 }
 
 func badUTF8(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "exec", Steps: []fakerunc.Step{
-		{Op: fakerunc.RawLog, Text: "{\"level\":\"error\",\"msg\":\"bad \\u0000 byte \xff here\"}\n"}, {Op: fakerunc.Exit, N: 1},
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "kill", Steps: []fakerunc.Step{
+		{Op: fakerunc.Byte, N: 0xff}, {Op: fakerunc.Exit, N: 1, Text: " is not UTF-8"},
 	}}}})
 	b.Up()
-	err := failExec(c, b, "e")
-	if code(err) == codes.Unavailable || strings.Contains(err.Error(), "closed") {
-		c.Errorf("error: %v", err)
+	err := c.Prompt(b.Kill(b.ID, 10, false))
+	if err == nil || !strings.Contains(err.Error(), "is not UTF-8") {
+		c.Errorf("Kill: %v, want an error with runc's text", err)
 	}
 	lives(c, b)
 }

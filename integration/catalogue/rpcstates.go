@@ -118,9 +118,7 @@ var (
 	execNew = func(b *integration.Box, _ string) error { return b.Exec("new", integration.IO{}, "sleep") }
 	execOld = func(b *integration.Box, id string) error { return b.Exec(id, integration.IO{}, "sleep") }
 	update  = func(b *integration.Box, _ string) error {
-		return b.Update(&task.UpdateTaskRequest{Resources: &anypb.Any{
-			TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", Value: []byte("{}"),
-		}})
+		return b.Update(&task.UpdateTaskRequest{Resources: noResources})
 	}
 	checkpoint = func(b *integration.Box, _ string) error {
 		return b.Checkpoint(&task.CheckpointTaskRequest{Path: b.Path("image")})
@@ -143,3 +141,6 @@ func blocks(id string) rpc {
 		return nil
 	}, yes}
 }
+
+// noResources changes nothing.
+var noResources = &anypb.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", Value: []byte("{}")}

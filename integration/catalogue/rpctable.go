@@ -15,7 +15,7 @@ var rpcStates = []rpcState{
 	{"R1", "no container", func(*integration.Case, *integration.Box) {}, []rpc{
 		ofInit(unknown, "State", stateOf), ofInit(unknown, "Start", start), ofInit(refused, "Delete", del),
 		ofExec(gone, "DeleteProcess", delProc), ofInit(refused, "ListPids", list), ofInit(refused, "Pause", pause),
-		ofInit(refused, "Resume", resume), ofInit(refused, "Checkpoint", checkpoint), ofInit(refused, "Kill", kill9),
+		ofInit(refused, "Resume", resume), ofInit(refused, "Checkpoint", checkpoint), ofInit(gone, "Kill", kill9),
 		ofInit(refused, "Exec", execNew), ofInit(unknown, "ResizePty", resize), ofInit(unknown, "CloseIO", closeIO),
 		ofInit(refused, "Update", update), ofInit(gone, "Wait", waitFor), ofInit(yes, "ShimInfo", info),
 		{"Create", (*integration.Box).Create, yes},

@@ -30,6 +30,8 @@ func (p *player) play(s Step) (status int, done bool, err error) {
 		_, err = os.Stdout.Write(bytes.Repeat([]byte("o"), s.N))
 	case Stderr:
 		_, err = os.Stderr.Write(bytes.Repeat([]byte("e"), s.N))
+	case Byte:
+		_, err = os.Stderr.Write([]byte{byte(s.N)})
 	case Log:
 		line, _ := json.Marshal(map[string]string{"level": "error", "msg": s.Text, "time": "2026-01-01T00:00:00Z"})
 		err = p.appendLog(string(line) + "\n")

@@ -59,6 +59,7 @@ const (
 	PidFile Op = "pidfile" // replace the pid file's content by Text; remove it when Text is empty
 	NextPid Op = "nextpid" // make the kernel give the next process the pid N (ns_last_pid)
 	Pids    Op = "pids"    // print a JSON list of N pids
+	Byte    Op = "byte"    // write the byte N to stderr
 	Without Op = "without" // drop the argument Text from what real runc is given
 )
 

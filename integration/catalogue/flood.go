@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	task "github.com/containerd/containerd/runtime/v1/shim/v1"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+// FloodSize is how many execs come at once: many health checks, or one loop of
+// `docker exec` in a script, on a host that was busy for a moment.
+const FloodSize = 100
+
+// floodQuiet is how long a flood may stand still before the shim counts as
+// hung. One runc exec takes some 25 ms, and ten times that on a busy host.
+const floodQuiet = 15 * time.Second
+
+func init() {
+	register(Check{
+		ID: "B01b", Name: "flood of execs on real runc",
+		Incident: "containerd #2709, #3529: the production incident of Docker 18.06",
+		Asserts:  "100 execs at once all start and exit, State answers in 2 s, no zombie stays",
+		Limit:    120 * time.Second,
+		Run:      func(c *integration.Case) { Flood(c, FloodSize, nil) },
+	})
+	register(Check{
+		ID: "B01c", Name: "flood of execs while another runc hangs",
+		Incident: "containerd #2743, #4177: one call is held open by a runc that was stopped",
+		Asserts:  "40 execs at once all start and exit while `runc update` hangs",
+		Limit:    120 * time.Second,
+		Run:      floodBesideHungRunc,
+	})
+}
+
+// Flood starts n execs at once and judges the shim by what comes of them. It
+// calls progress, where not nil, with the number of execs that have ended.
+func Flood(c *integration.Case, n int, progress func(ended int)) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	flood(c, b, n, progress)
+	_, err := b.Within(prompt).State(b.ID)
+	c.Must(err, "State of init after the flood")
+	noZombies(c, b, 5*time.Second)
+}
+
+func flood(c *integration.Case, b *integration.Box, n int, progress func(int)) {
+	var ended atomic.Int64
+	var all []*integration.Pending
+	for i := range n {
+		id := fmt.Sprintf("e%d", i)
+		client := b.Within(2 * time.Minute)
+		all = append(all, integration.Async("exec "+id, func() error {
+			if err := b.ExecWith(client, id, "exit:0"); err != nil {
+				return err
+			}
+			if _, err := client.Start(id); err != nil {
+				return err
+			}
+			_, err := client.Wait(id)
+			ended.Add(1)
+			return err
+		}))
+	}
+	last, since := int64(-1), time.Now()
+	done := func() bool {
+		for _, p := range all {
+			if !p.Done() {
+				return false
+			}
+		}
+		return true
+	}
+	_ = integration.Await(100*time.Second, "", func() bool {
+		if now := ended.Load(); now != last {
+			last, since = now, time.Now()
+			if progress != nil {
+				progress(int(now))
+			}
+		}
+		return done() || time.Since(since) > floodQuiet
+	})
+	if !done() {
+		c.Fatalf("%d of %d execs have ended, and none in the last %v", last, n, time.Since(since).Round(time.Second))
+	}
+	for _, p := range all {
+		if err := p.Await(time.Second); err != nil {
+			c.Errorf("%v", err)
+		}
+	}
+	for i := range n {
+		b.AwaitExit(20*time.Second, fmt.Sprintf("e%d", i))
+	}
+}
+
+func floodBesideHungRunc(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("update", "", "hang")}})
+	b.Up()
+	held := integration.Async("Update", func() error {
+		return b.Within(2 * time.Minute).Update(&task.UpdateTaskRequest{Resources: noResources})
+	})
+	c.Await(5*time.Second, "runc update runs", func() bool { return b.Fake.Arrived("hang") > 0 })
+	flood(c, b, 40, nil)
+	_, err := b.Within(prompt).State(b.ID)
+	c.Must(err, "State of init after the flood")
+	open(c, b.Fake.Gate("hang"))
+	c.Must(held.Await(10*time.Second), "Update")
+}
