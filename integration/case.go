@@ -37,6 +37,7 @@ type Result struct {
 	Log      []string
 	Stacks   string // of the shim, when a call to it was not answered
 	Duration time.Duration
+	Samples  []time.Duration // how long single operations took, where a check measures them
 }
 
 // Case is one check's world.
@@ -179,4 +180,11 @@ func (c *Case) Logf(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.result.Log = append(c.result.Log, fmt.Sprintf("%7.3fs ", time.Since(c.started).Seconds())+fmt.Sprintf(format, args...))
+}
+
+// Sample records how long one operation took.
+func (c *Case) Sample(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.result.Samples = append(c.result.Samples, d)
 }

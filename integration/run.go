@@ -21,11 +21,8 @@ func Setup(shim, runtime, helper string) (Config, error) {
 	if os.Geteuid() != 0 {
 		return Config{}, errors.New("must be run as root: containers, mounts and cgroups are made")
 	}
-	path, err := exec.LookPath(shim)
+	path, err := find(shim)
 	if err != nil {
-		return Config{}, fmt.Errorf("no shim to test (set SHIM, or build bin/containerd-shim with `make build`): %w", err)
-	}
-	if path, err = filepath.Abs(path); err != nil {
 		return Config{}, err
 	}
 	oci, err := exec.LookPath(runtime)
@@ -53,6 +50,22 @@ func Setup(shim, runtime, helper string) (Config, error) {
 		return Config{}, fmt.Errorf("copy helper: %w", err)
 	}
 	return Config{Shim: path, Runtime: oci, Helper: own, RunDir: dir}, nil
+}
+
+// find is the absolute path of a shim.
+func find(shim string) (string, error) {
+	path, err := exec.LookPath(shim)
+	if err != nil {
+		return "", fmt.Errorf("no shim to test (set SHIM, or build bin/containerd-shim with `make build`): %w", err)
+	}
+	return filepath.Abs(path)
+}
+
+// WithShim is the configuration for another shim.
+func (cfg Config) WithShim(shim string) (Config, error) {
+	path, err := find(shim)
+	cfg.Shim = path
+	return cfg, err
 }
 
 // Close removes the run's directory and whatever still belongs to it.

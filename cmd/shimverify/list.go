@@ -14,7 +14,17 @@ func list(args []string) error {
 		pattern = args[0]
 	}
 	for _, c := range catalogue.Matching(pattern) {
-		fmt.Printf("%-5s %s\n      seen    %s\n      asserts %s\n", c.ID, c.Name, c.Incident, c.Asserts)
+		kind := ""
+		if catalogue.Conformance(c.ID) {
+			kind = "  (conformance: every known release passes)"
+		}
+		fmt.Printf("%-5s %s%s\n      seen    %s\n      asserts %s\n", c.ID, c.Name, kind, c.Incident, c.Asserts)
+	}
+	if pattern == "" {
+		fmt.Printf("\nno checks of their own:\n")
+		for _, n := range catalogue.Notes() {
+			fmt.Printf("%-5s %s: %s\n", n.ID, n.Name, n.Why)
+		}
 	}
 	return nil
 }

@@ -3,20 +3,54 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"containerd-shim/integration"
+	"containerd-shim/integration/catalogue"
 )
+
+// ticker shows on a terminal what is being done; elsewhere it is silent.
+type ticker struct {
+	on       bool
+	all, now int
+}
+
+func newTicker(all int) *ticker {
+	_, err := unix.IoctlGetTermios(int(os.Stdout.Fd()), unix.TCGETS)
+	return &ticker{on: err == nil, all: all}
+}
+
+func (t *ticker) begin(c catalogue.Check) {
+	t.now++
+	if t.on {
+		fmt.Printf("\r\x1b[K.....  %-5s %s (%d of %d)", c.ID, c.Name, t.now, t.all)
+	}
+}
+
+func (t *ticker) end() {
+	if t.on {
+		fmt.Print("\r\x1b[K")
+	}
+}
 
 // report prints one result as one line, and what a person needs to judge a
 // failure below it.
 func report(w io.Writer, o outcome, verbose bool) {
-	fmt.Fprintf(w, "%-6s %-5s %-48s %8s  %s\n", o.Verdict, o.Check.ID, o.Check.Name, o.Duration.Round(time.Millisecond), o.Shim)
+	known := ""
+	switch {
+	case o.surprising():
+		known = "  (known for: " + string(o.Known) + ")"
+	case o.Known == integration.Fail:
+		known = "  (as known)"
+	}
+	fmt.Fprintf(w, "%-6s %-5s %-48s %8s  %s%s\n", o.Verdict, o.Check.ID, o.Check.Name, o.Duration.Round(time.Millisecond), o.Shim, known)
 	if o.Verdict != integration.Pass {
 		for _, m := range o.Messages {
 			fmt.Fprintf(w, "       %s\n", strings.ReplaceAll(m, "\n", "\n       "))
@@ -32,46 +66,90 @@ func report(w io.Writer, o outcome, verbose bool) {
 	}
 }
 
-func summary(w io.Writer, out []outcome) {
-	counts := map[string]map[integration.Verdict]int{}
+// shimsOf lists the shims in the order in which they were tested.
+func shimsOf(out []outcome) []string {
 	var order []string
 	for _, o := range out {
-		if counts[o.Shim] == nil {
-			counts[o.Shim] = map[integration.Verdict]int{}
+		if !slices.Contains(order, o.Shim) {
 			order = append(order, o.Shim)
 		}
-		counts[o.Shim][o.Verdict]++
 	}
-	for _, shim := range order {
-		c := counts[shim]
-		fmt.Fprintf(w, "%s: %d pass, %d fail, %d could not be run\n", shim, c[integration.Pass], c[integration.Fail], c[integration.Broken])
-	}
+	return order
 }
 
-// record is one result in the JSON report.
-type record struct {
-	Schema   string              `json:"schema"`
-	Shim     string              `json:"shim"`
-	ID       string              `json:"id"`
-	Name     string              `json:"name"`
-	Verdict  integration.Verdict `json:"verdict"`
-	Seconds  float64             `json:"seconds"`
-	Messages []string            `json:"messages,omitempty"`
-	Log      []string            `json:"log,omitempty"`
-	Stacks   string              `json:"stacks,omitempty"`
-}
-
-func writeJSON(path string, out []outcome) error {
-	records := []record{}
+// checksOf lists the checks in the order in which they were run.
+func checksOf(out []outcome) []catalogue.Check {
+	var order []catalogue.Check
 	for _, o := range out {
-		records = append(records, record{
-			Schema: "shimverify/v1", Shim: o.Shim, ID: o.Check.ID, Name: o.Check.Name, Verdict: o.Verdict,
-			Seconds: o.Duration.Seconds(), Messages: o.Messages, Log: o.Log, Stacks: o.Stacks,
-		})
+		if !slices.ContainsFunc(order, func(c catalogue.Check) bool { return c.ID == o.Check.ID }) {
+			order = append(order, o.Check)
+		}
 	}
-	data, err := json.MarshalIndent(records, "", " ")
-	if err != nil {
-		return err
+	return order
+}
+
+// verdicts counts the verdicts of one check on one shim: more than one where
+// it was run several times.
+func verdicts(out []outcome, shim, id string) map[integration.Verdict]int {
+	n := map[integration.Verdict]int{}
+	for _, o := range out {
+		if o.Shim == shim && o.Check.ID == id {
+			n[o.Verdict]++
+		}
 	}
-	return os.WriteFile(path, append(data, '\n'), 0o644)
+	return n
+}
+
+// cell is the verdict as a word, with counts where the runs differ.
+func cell(n map[integration.Verdict]int) string {
+	if len(n) == 1 {
+		for v := range n {
+			return string(v)
+		}
+	}
+	var parts []string
+	for _, v := range []integration.Verdict{integration.Pass, integration.Fail, integration.Broken} {
+		if n[v] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n[v], v))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// matrix prints checks × shims.
+func matrix(w io.Writer, out []outcome) {
+	shims := shimsOf(out)
+	fmt.Fprintln(w)
+	for i, s := range shims {
+		fmt.Fprintf(w, "(%d) %s\n", i+1, s)
+	}
+	fmt.Fprintf(w, "%-5s %-48s", "", "")
+	for i := range shims {
+		fmt.Fprintf(w, " %-14s", fmt.Sprintf("(%d)", i+1))
+	}
+	fmt.Fprintln(w)
+	for _, c := range checksOf(out) {
+		fmt.Fprintf(w, "%-5s %-48s", c.ID, c.Name)
+		for _, s := range shims {
+			fmt.Fprintf(w, " %-14s", cell(verdicts(out, s, c.ID)))
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintln(w)
+}
+
+func summary(w io.Writer, out []outcome) {
+	for _, shim := range shimsOf(out) {
+		n, surprises := map[integration.Verdict]int{}, 0
+		for _, o := range out {
+			if o.Shim == shim {
+				n[o.Verdict]++
+				if o.surprising() {
+					surprises++
+				}
+			}
+		}
+		fmt.Fprintf(w, "%s: %d pass, %d fail, %d could not be run; %d other than the release is known for\n",
+			shim, n[integration.Pass], n[integration.Fail], n[integration.Broken], surprises)
+	}
 }

@@ -24,61 +24,118 @@ type outcome struct {
 	Shim  string
 	Check catalogue.Check
 	integration.Result
+	Known integration.Verdict // what the shim's release is known for; "": nothing
+}
+
+// surprising tells whether a release did not do what it is known for.
+func (o outcome) surprising() bool { return o.Known != "" && o.Known != o.Verdict }
+
+// runFlags are the flags of run and compare.
+type runFlags struct {
+	runtime, only, release        string
+	jsonFile, junitFile, htmlFile string
+	count                         int
+	verbose, expect               bool
+	shims                         []string
+}
+
+func parseRun(args []string) (runFlags, error) {
+	var f runFlags
+	var others repeated
+	fs := flag.NewFlagSet("run", flag.ContinueOnError)
+	shim := fs.String("shim", "containerd-shim", "the shim to test")
+	fs.Var(&others, "vs", "another shim to test beside it")
+	fs.StringVar(&f.runtime, "runtime", "runc", "the OCI runtime")
+	fs.StringVar(&f.only, "only", "", "patterns of ids and names, separated by commas")
+	fs.IntVar(&f.count, "n", 1, "how many times")
+	fs.BoolVar(&f.verbose, "v", false, "print the log of each check")
+	fs.BoolVar(&f.expect, "expect", false, "judge by what the shim's release is known for: a difference is a failure")
+	fs.StringVar(&f.release, "release", "", "the shim's release, where its build info does not tell")
+	fs.StringVar(&f.jsonFile, "json", "", "write the results as JSON")
+	fs.StringVar(&f.junitFile, "junit", "", "write the results as JUnit XML")
+	fs.StringVar(&f.htmlFile, "html", "", "write the results as one HTML page")
+	err := fs.Parse(args)
+	f.shims = append([]string{*shim}, others...)
+	return f, err
 }
 
 // runVerb is both run and compare: the latter has more than one shim.
 func runVerb(args []string) error {
-	fs := flag.NewFlagSet("run", flag.ContinueOnError)
-	shim := fs.String("shim", "containerd-shim", "the shim to test")
-	runtime := fs.String("runtime", "runc", "the OCI runtime")
-	only := fs.String("only", "", "patterns of ids and names, separated by commas")
-	count := fs.Int("n", 1, "how many times")
-	verbose := fs.Bool("v", false, "print the log of each check")
-	jsonFile := fs.String("json", "", "write the results as JSON")
-	var others repeated
-	fs.Var(&others, "vs", "another shim to test beside it")
-	if err := fs.Parse(args); err != nil {
-		return err
-	}
-	checks := catalogue.Matching(*only)
-	if len(checks) == 0 {
-		return fmt.Errorf("no check matches %q (shimverify list)", *only)
-	}
-	cfg, err := setup(*shim, *runtime)
+	f, err := parseRun(args)
 	if err != nil {
 		return err
 	}
-	var out []outcome
-	for _, path := range append([]string{*shim}, others...) {
-		one := cfg
-		one.Shim = path
-		for n := range *count {
-			for _, check := range checks {
-				r := integration.Run(one, check.ID+"-"+strconv.Itoa(n), check.Limit, check.Run)
-				out = append(out, outcome{path, check, r})
-				report(os.Stdout, out[len(out)-1], *verbose)
-			}
-		}
+	checks := catalogue.Matching(f.only)
+	if len(checks) == 0 {
+		return fmt.Errorf("no check matches %q (shimverify list)", f.only)
 	}
-	err = cfg.Close()
-	if *jsonFile != "" {
-		err = errors.Join(err, writeJSON(*jsonFile, out))
+	cfg, err := setup(f.shims[0], f.runtime)
+	if err != nil {
+		return err
+	}
+	out, err := runAll(cfg, f, checks)
+	err = errors.Join(err, cfg.Close(), writeReports(f, out))
+	if len(f.shims) > 1 {
+		matrix(os.Stdout, out)
 	}
 	summary(os.Stdout, out)
 	if err != nil {
 		return err
 	}
-	return judge(out)
+	return judge(out, f.expect)
 }
 
-// judge is what the exit status says.
-func judge(out []outcome) error {
+func runAll(cfg integration.Config, f runFlags, checks []catalogue.Check) ([]outcome, error) {
+	var out []outcome
+	live := newTicker(len(f.shims) * f.count * len(checks))
+	for i, path := range f.shims {
+		one, err := cfg.WithShim(path)
+		if err != nil {
+			return out, err
+		}
+		release := f.release
+		if release == "" {
+			release = catalogue.Release(one.Shim)
+		}
+		if f.expect && release == "" {
+			return out, fmt.Errorf("%s: its release is not known (--release, one of %v)", path, catalogue.Releases())
+		}
+		for n := range f.count {
+			for _, check := range checks {
+				live.begin(check)
+				r := integration.Run(one, fmt.Sprintf("%s-%d-%d", check.ID, i, n), check.Limit, check.Run)
+				known, _ := catalogue.Expected(release, check.ID)
+				out = append(out, outcome{path, check, r, known})
+				live.end()
+				report(os.Stdout, out[len(out)-1], f.verbose)
+			}
+		}
+	}
+	return out, nil
+}
+
+func writeReports(f runFlags, out []outcome) error {
+	var errs []error
+	for _, r := range []struct {
+		path  string
+		write func(string, []outcome) error
+	}{{f.jsonFile, writeJSON}, {f.junitFile, writeJUnit}, {f.htmlFile, writeHTML}} {
+		if r.path != "" {
+			errs = append(errs, r.write(r.path, out))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// judge is what the exit status says. By default a check that fails is a
+// failure; with expect, one that does not do what the release is known for.
+func judge(out []outcome, expect bool) error {
 	var broken, failed int
 	for _, o := range out {
-		switch o.Verdict {
-		case integration.Broken:
+		switch {
+		case o.Verdict == integration.Broken:
 			broken++
-		case integration.Fail:
+		case expect && o.surprising(), !expect && o.Verdict == integration.Fail:
 			failed++
 		}
 	}
@@ -86,7 +143,7 @@ func judge(out []outcome) error {
 	case failed > 0:
 		return errFailed
 	case broken > 0:
-		return fmt.Errorf("%d checks could not be run", broken)
+		return errors.New(strconv.Itoa(broken) + " checks could not be run")
 	}
 	return nil
 }

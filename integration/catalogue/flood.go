@@ -53,7 +53,7 @@ func flood(c *integration.Case, b *integration.Box, n int, progress func(int)) {
 	var ended atomic.Int64
 	var all []*integration.Pending
 	for i := range n {
-		id := fmt.Sprintf("e%d", i)
+		id, begun := fmt.Sprintf("e%d", i), time.Now()
 		client := b.Within(2 * time.Minute)
 		all = append(all, integration.Async("exec "+id, func() error {
 			if err := b.ExecWith(client, id, "exit:0"); err != nil {
@@ -64,6 +64,7 @@ func flood(c *integration.Case, b *integration.Box, n int, progress func(int)) {
 			}
 			_, err := client.Wait(id)
 			ended.Add(1)
+			c.Sample(time.Since(begun))
 			return err
 		}))
 	}

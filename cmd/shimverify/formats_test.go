@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/catalogue"
+)
+
+func sample() []outcome {
+	check := catalogue.All()[0]
+	other := catalogue.All()[1]
+	result := func(v integration.Verdict, messages ...string) integration.Result {
+		return integration.Result{Verdict: v, Messages: messages, Duration: time.Second, Samples: []time.Duration{time.Second, 2 * time.Second}}
+	}
+	return []outcome{
+		{"/a", check, result(integration.Pass), integration.Pass},
+		{"/a", other, result(integration.Fail, "<script>\x01 not \xff good"), integration.Fail},
+		{"/b", check, result(integration.Fail, "no"), integration.Pass},
+		{"/b", other, result(integration.Broken, "no runc"), ""},
+	}
+}
+
+func TestReports(t *testing.T) {
+	dir := t.TempDir()
+	f := runFlags{jsonFile: filepath.Join(dir, "j"), junitFile: filepath.Join(dir, "x"), htmlFile: filepath.Join(dir, "h")}
+	if err := writeReports(f, sample()); err != nil {
+		t.Fatal(err)
+	}
+	read := func(path string) []byte {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	var records []record
+	if err := json.Unmarshal(read(f.jsonFile), &records); err != nil || len(records) != 4 {
+		t.Errorf("JSON: %d records, %v", len(records), err)
+	}
+	var suites junitSuites
+	if err := xml.Unmarshal(read(f.junitFile), &suites); err != nil {
+		t.Fatal(err)
+	}
+	if len(suites.Suites) != 2 || suites.Suites[1].Failures != 1 || suites.Suites[1].Errors != 1 {
+		t.Errorf("JUnit: %+v", suites)
+	}
+	html := string(read(f.htmlFile))
+	if strings.Contains(html, "<script>") || !strings.Contains(html, "&lt;script&gt;") {
+		t.Error("HTML: a message is not escaped")
+	}
+	if n := strings.Count(html, "<polyline"); n != 4 {
+		t.Errorf("HTML: %d lines in the plots, want 4", n)
+	}
+	for _, outside := range []string{"src=", "href=", "url("} {
+		if strings.Contains(html, outside) {
+			t.Errorf("HTML: not self-contained: %s", outside)
+		}
+	}
+}
+
+func TestJudge(t *testing.T) {
+	all := sample()
+	for _, row := range []struct {
+		name   string
+		out    []outcome
+		expect bool
+		want   error
+	}{
+		{"all pass", all[:1], false, nil},
+		{"one fails", all[:2], false, errFailed},
+		{"one fails as known", all[:2], true, nil},
+		{"one fails that is known to pass", all[2:3], true, errFailed},
+	} {
+		if err := judge(row.out, row.expect); !errors.Is(err, row.want) {
+			t.Errorf("%s: %v, want %v", row.name, err, row.want)
+		}
+	}
+	if err := judge(all[3:], false); err == nil || errors.Is(err, errFailed) {
+		t.Errorf("one could not be run: %v", err)
+	}
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue_test
+
+import (
+	"strings"
+	"testing"
+
+	"containerd-shim/integration/catalogue"
+)
+
+// TestTable: every check says what it is for, and finds a bug of a known
+// release or is conformance; none of them is unknown everywhere.
+func TestTable(t *testing.T) {
+	ids := map[string]bool{}
+	for _, c := range catalogue.All() {
+		if ids[c.ID] {
+			t.Errorf("%s is there twice", c.ID)
+		}
+		ids[c.ID] = true
+		if c.Name == "" || c.Incident == "" || c.Asserts == "" {
+			t.Errorf("%s: name, incident or assertion is missing", c.ID)
+		}
+		known := 0
+		for _, r := range catalogue.Releases() {
+			if _, ok := catalogue.Expected(r, c.ID); ok {
+				known++
+			}
+		}
+		if known == 0 {
+			t.Errorf("%s: no verdict of any release is known", c.ID)
+		}
+	}
+	for _, n := range catalogue.Notes() {
+		if ids[n.ID] || n.Why == "" {
+			t.Errorf("note %s: it is a check, or has no reason", n.ID)
+		}
+	}
+}
+
+func TestMatching(t *testing.T) {
+	for _, c := range catalogue.Matching("B01") {
+		if !strings.HasPrefix(c.ID, "B01") {
+			t.Errorf("B01 matches %s", c)
+		}
+	}
+	if n := len(catalogue.Matching("sigterm")); n != 2 {
+		t.Errorf("sigterm matches %d checks, want 2", n)
+	}
+}
