@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 
 SHIM ?= $(CURDIR)/bin/containerd-shim
+BASELINES ?= $(CURDIR)/bin/baselines
 
-.PHONY: integration verify
+.PHONY: integration verify verify-baselines demo
 
-integration: build ## the catalogue of known bugs on $(SHIM), by go test (root, runc)
-	SHIM=$(SHIM) go test -count=1 -timeout 30m ./integration/...
+integration: build ## the harness's own tests and its catalogue on $(SHIM), by go test (root, runc)
+	SHIM=$(SHIM) go test -race -count=1 -timeout 30m ./integration ./integration/catalogue ./cmd/shimverify
 
-verify: build ## the same by bin/shimverify, one line a check
+verify: build ## the catalogue on $(SHIM) by bin/shimverify, one line a check
 	bin/shimverify run --shim $(SHIM)
+
+verify-baselines: build ## the catalogue on each of $(BASELINES): it has to find the bugs that each is known for
+	set -e; for shim in $(BASELINES)/*/containerd-shim; do bin/shimverify run --expect --shim $$shim; done
+
+demo: build ## the exec flood: the deadlock of an old shim and its stacks, then the same on this one
+	bin/shimverify demo --shim $(SHIM)
