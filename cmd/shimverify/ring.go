@@ -6,104 +6,50 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"containerd-shim/dump"
 )
 
-// role is one of the parts in the deadlock of the shims up to 1.2.8.
-type role struct {
-	says   string     // what the goroutine does
-	states []string   // one of these is in its header
-	frames [][]string // all pieces of one of these are in its frames
-}
-
-// ring are the three goroutines, each of which waits for the next.
-var ring = []role{
-	{
-		says:   "Reap holds the reaper's lock and sends an exit to a subscriber whose 32 places are full: it waits for the exit loop to take one",
-		states: []string{"chan send"},
-		frames: [][]string{{"Reap("}},
-	},
-	{
-		says:   "the exit loop, which is to take them, waits for the service's mutex, or for a lock of an exec: it waits for the call that holds it",
-		states: []string{"Mutex.Lock", "semacquire"},
-		frames: [][]string{{"processExits("}, {"checkProcesses("}},
-	},
-	{
-		says:   "the call holds that lock while it waits for the end of its runc, which only Reap can tell",
-		states: []string{"chan receive", "select", "Mutex.Lock", "semacquire"},
-		frames: [][]string{{"shim.(*Service).", "Monitor).Wait("}, {"shim.(*Service).", "Monitor).Subscribe("}, {"shim.(*Service).", "go-runc."}, {"shim.(*Service).", "runc.("}},
-	},
-}
-
-// explain finds the goroutines of the ring in a stack dump and prints each
-// with the frames that tell.
+// explain prints who waits for whom in the stacks of a hung shim, and the
+// calls in which each of the ring stands.
 func explain(w io.Writer, stacks string) {
-	if stacks == "" {
-		fmt.Fprintln(w, "   (the shim gave no stacks)")
+	d, err := dump.Parse([]byte(stacks))
+	if err != nil {
+		fmt.Fprintf(w, "   (no stacks to read: %v)\n", err)
 		return
 	}
-	for i, r := range ring {
-		found, all := "", 0
-		for _, g := range strings.Split(stacks, "\n\n") {
-			if r.fits(g) {
-				if all++; found == "" {
-					found = g
-				}
+	report := dump.Explain(d)
+	var b strings.Builder
+	_, _ = report.WriteTo(&b) // a Builder takes everything
+	fmt.Fprintln(w, indent(b.String()))
+	if len(report.Findings) == 0 {
+		return
+	}
+	for _, link := range report.Findings[0].Ring {
+		for _, g := range d.Goroutines {
+			if g.ID == link.Goroutine {
+				fmt.Fprintln(w, indent(calls(g)))
 			}
-		}
-		if found == "" {
-			fmt.Fprintf(w, "   (%d) not found in the stacks: %s\n", i+1, r.says)
-			continue
-		}
-		fmt.Fprintf(w, "   (%d) %s", i+1, r.says)
-		if all > 1 {
-			fmt.Fprintf(w, " (one of %d)", all)
-		}
-		fmt.Fprintf(w, "\n")
-		for _, line := range telling(found) {
-			fmt.Fprintf(w, "         %s\n", line)
 		}
 	}
 }
 
-func (r role) fits(goroutine string) bool {
-	head, _, _ := strings.Cut(goroutine, ":\n")
-	return contains(head, r.states, false) && func() bool {
-		for _, f := range r.frames {
-			if contains(goroutine, f, true) {
-				return true
-			}
-		}
-		return false
-	}()
-}
-
-// contains tells whether all pieces, or any of them, are in s.
-func contains(s string, pieces []string, all bool) bool {
-	for _, p := range pieces {
-		if strings.Contains(s, p) != all {
-			return !all
+// calls are a goroutine's functions in the shim and in runc's wrapper, without
+// those of the runtime and of the ttrpc server.
+func calls(g dump.Goroutine) string {
+	const most = 6
+	var b strings.Builder
+	fmt.Fprintf(&b, "goroutine %d [%s]", g.ID, g.State)
+	n := 0
+	for _, f := range g.Frames {
+		if n < most && strings.Contains(f.Func, "containerd/") && !strings.Contains(f.Func, "ttrpc") {
+			fmt.Fprintf(&b, "\n    %s", f.Func[strings.LastIndex(f.Func, "/")+1:])
+			n++
 		}
 	}
-	return all
+	return b.String()
 }
 
-// telling are a goroutine's header and the functions of the shim and of runc's
-// wrapper, without the runtime's and without arguments.
-func telling(goroutine string) []string {
-	const most = 7
-	var out []string
-	for i, line := range strings.Split(strings.TrimSpace(goroutine), "\n") {
-		switch {
-		case strings.HasPrefix(line, "goroutine "):
-			out = append(out, line)
-		case i == 0, strings.HasPrefix(line, "\t"), strings.HasPrefix(line, "created by"):
-		case strings.Contains(line, "containerd/") || strings.Contains(line, "sync."):
-			name, _, _ := strings.Cut(line, "(0x")
-			name = strings.TrimSuffix(name, "(...)")
-			if len(out) < most {
-				out = append(out, "  "+name[strings.LastIndex(name, "/")+1:])
-			}
-		}
-	}
-	return out
+func indent(s string) string {
+	return "   " + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n   ")
 }
