@@ -60,10 +60,13 @@ func killReusedPid(c *integration.Case) {
 }
 
 func pidReuse(c *integration.Case) {
-	const rounds = 6
+	const rounds, tries = 6, 30
 	b := c.Box(integration.Options{Fake: []fakerunc.Rule{}})
 	b.Up()
-	for i := range rounds {
+	for i, done := 0, 0; done < rounds; i++ {
+		if i == tries {
+			c.Need(fmt.Errorf("only %d times in %d tries", done, tries), "give a new exec the pid of an old one")
+		}
 		old, fresh, gate := fmt.Sprintf("old%d", i), fmt.Sprintf("new%d", i), fmt.Sprintf("die%d", i)
 		pid := b.MustExec(old, integration.IO{}, "exit:0")
 		b.AwaitExit(5*time.Second, old)
@@ -71,9 +74,13 @@ func pidReuse(c *integration.Case) {
 		c.Need(b.Fake.Play(fakerunc.Rule{Verb: "exec", Match: "/" + fresh + ".pid", Steps: []fakerunc.Step{
 			{Op: fakerunc.Process, N: 5, Name: gate, Text: strconv.Itoa(pid)},
 		}}), "play")
-		if got := b.MustExec(fresh, integration.IO{}); got != pid {
-			c.Need(fmt.Errorf("%d, want %d", got, pid), "give the new exec the pid of the old one")
+		c.Must(b.Exec(fresh, integration.IO{}), "Exec "+fresh)
+		if _, err := b.Client.Start(fresh); c.Prompt(err) != nil {
+			// Another process of the host has the pid, and keeps it.
+			c.Logf("round %d: %v", i, err)
+			continue
 		}
+		done++
 		open(c, b.Fake.Gate(gate))
 		e := b.AwaitExit(5*time.Second, fresh)
 		if e.Exit.GetExitStatus() != 5 {

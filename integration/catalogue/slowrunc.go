@@ -75,10 +75,15 @@ func slowExec(c *integration.Case) {
 }
 
 func lookupDuringExec(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("exec", "/slow.pid", "slow")}})
+	b := c.Box(hostPid(orphans(1), gated("exec", "/slow.pid", "slow")))
 	b.Up()
+	stranger := brood(c, b, 1)
 	pid := b.MustExec("other", integration.IO{}, "sleep")
 	slow := startAtGate(c, b, "slow", "slow")
+	// An exit that belongs to no process is compared with all of them, so
+	// with the slow one too, in whatever order that is done.
+	killEach(stranger)
+	reaped(c, stranger)
 	c.Need(unix.Kill(pid, unix.SIGKILL), "kill other")
 	_, err := b.Within(prompt).Wait("other")
 	c.Must(err, "Wait of other")
