@@ -23,8 +23,10 @@ const lastExecWait = 10 * time.Second
 func (s *Supervisor) watchExec(p *proc.Exec, t *tenant, child *reaper.Child) {
 	e := child.Exit()
 	p.RecordExit(e)
+	due := make(chan struct{})
+	s.place(child, e, func() { s.outbox.PutHeld(s.exitEvent(p.ID(), e), due) })
 	s.awaitReply(p.ID())
-	s.outbox.Put(s.exitEvent(p.ID(), e))
+	close(due)
 	s.settle(t)
 }
 
@@ -49,6 +51,46 @@ func (s *Supervisor) watchInit(p *proc.Init, child *reaper.Child) {
 	// daemon does not empty, the exits of the execs that died with it.
 	s.outbox.PutLast(s.exitEvent(p.ID(), e))
 	close(s.exitQueued)
+}
+
+// placeWait bounds how long one watcher waits for another to run.
+const placeWait = time.Second
+
+// watch notes that child's exit will be placed. It is called before the
+// child's watcher is started.
+func (s *Supervisor) watch(child *reaper.Child) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unplaced[child] = make(chan struct{})
+}
+
+// place calls put when the exits of all that died before child are placed, so
+// that the scheduler, which runs the watchers in any order, does not change
+// the order of deaths.
+func (s *Supervisor) place(child *reaper.Child, e reaper.Exit, put func()) {
+	for _, placed := range s.diedBefore(child, e.At) {
+		waitFor(placed, placeWait)
+	}
+	put()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.unplaced[child])
+	delete(s.unplaced, child)
+}
+
+func (s *Supervisor) diedBefore(child *reaper.Child, at time.Time) (placed []<-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for other, c := range s.unplaced {
+		select {
+		case <-other.Done():
+			if other != child && other.Exit().At.Before(at) {
+				placed = append(placed, c)
+			}
+		default:
+		}
+	}
+	return placed
 }
 
 // waitFor waits until c is closed, at most d.

@@ -4,6 +4,7 @@ package shim
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,8 @@ const (
 	// taken is sent again. The longest is what a daemon that comes back waits.
 	retryFirst = 20 * time.Millisecond
 	retryMost  = 2 * time.Second
+	// holdPlace is how long an event that is not due keeps back those behind it.
+	holdPlace = 2 * noticeWait
 )
 
 // Outbox keeps events until the daemon has taken them, in order. Its queue
@@ -33,10 +36,30 @@ type Outbox struct {
 	// ended is closed when Run returns.
 	ended chan struct{}
 
-	mu    sync.Mutex
-	queue []*types.Envelope // guarded by mu; the first one may be on its way
+	mu      sync.Mutex
+	queue   []queued // guarded by mu
+	sending bool     // guarded by mu; the first one is on its way
 	// empty is closed when queue is empty, and made anew by the next Put.
 	empty chan struct{} // guarded by mu
+}
+
+// queued is one event, not to be sent before due is closed; nil means now.
+type queued struct {
+	e    *types.Envelope
+	due  <-chan struct{}
+	from time.Time // when it was put
+}
+
+func (q queued) isDue() bool {
+	if q.due == nil {
+		return true
+	}
+	select {
+	case <-q.due:
+		return true
+	default:
+		return false
+	}
 }
 
 // NewOutbox returns an Outbox that sends by p once Run runs.
@@ -46,29 +69,35 @@ func NewOutbox(p Publisher) *Outbox {
 	return &Outbox{publisher: p, wake: make(chan struct{}, 1), ended: make(chan struct{}), empty: empty}
 }
 
-// Put queues an event: behind those with the same or an earlier time, but not
-// before the one that may be on its way. It never waits.
-func (o *Outbox) Put(e *types.Envelope) {
-	o.insert(e, func(other *types.Envelope) bool { return e.Timestamp.AsTime().Before(other.Timestamp.AsTime()) })
+// Put queues an event behind those with the same or an earlier time, but not
+// before one that is on its way. It never waits.
+func (o *Outbox) Put(e *types.Envelope) { o.PutHeld(e, nil) }
+
+// PutHeld is Put for an event that is not sent before due is closed. Those
+// behind it wait with it for holdPlace, and then pass it.
+func (o *Outbox) PutHeld(e *types.Envelope, due <-chan struct{}) {
+	o.insert(queued{e, due, time.Now()}, func(other *types.Envelope) bool { return e.Timestamp.AsTime().Before(other.Timestamp.AsTime()) })
 }
 
 // PutLast queues an event behind all others, whatever their times.
 func (o *Outbox) PutLast(e *types.Envelope) {
-	o.insert(e, func(*types.Envelope) bool { return false })
+	o.insert(queued{e: e}, func(*types.Envelope) bool { return false })
 }
 
-func (o *Outbox) insert(e *types.Envelope, before func(other *types.Envelope) bool) {
+func (o *Outbox) insert(q queued, before func(other *types.Envelope) bool) {
 	o.mu.Lock()
 	if len(o.queue) == 0 {
 		o.empty = make(chan struct{})
 	}
+	first := 0
+	if o.sending {
+		first = 1
+	}
 	at := len(o.queue)
-	for at > 1 && before(o.queue[at-1]) {
+	for at > first && before(o.queue[at-1].e) {
 		at--
 	}
-	o.queue = append(o.queue, nil)
-	copy(o.queue[at+1:], o.queue[at:])
-	o.queue[at] = e
+	o.queue = slices.Insert(o.queue, at, q)
 	o.mu.Unlock()
 	select {
 	case o.wake <- struct{}{}:
@@ -102,14 +131,12 @@ func (o *Outbox) Run(ctx context.Context) {
 	pause := retryFirst
 	failed := 0
 	for {
-		e := o.first()
+		e, wait := o.next()
 		if e == nil {
-			select {
-			case <-o.wake:
-				continue
-			case <-ctx.Done():
+			if !o.pause(ctx, wait) {
 				return
 			}
+			continue
 		}
 		err := o.publisher.Publish(ctx, e)
 		if err == nil {
@@ -134,20 +161,60 @@ func (o *Outbox) Run(ctx context.Context) {
 	}
 }
 
-func (o *Outbox) first() *types.Envelope {
+// delay says what to wait for when nothing may be sent now.
+type delay struct {
+	due  <-chan struct{} // nil: of nothing
+	most time.Duration   // how long it keeps back the others; if due is not nil
+}
+
+// next returns the event to send now, and moves it to the front; or else what
+// to wait for.
+func (o *Outbox) next() (*types.Envelope, delay) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.queue) == 0 {
-		return nil
+	if o.sending { // it was not taken
+		return o.queue[0].e, delay{}
 	}
-	return o.queue[0]
+	for i, q := range o.queue {
+		if q.isDue() {
+			o.sending = true
+			o.queue = slices.Insert(slices.Delete(o.queue, i, i+1), 0, q)
+			return q.e, delay{}
+		}
+		if left := holdPlace - time.Since(q.from); left > 0 {
+			return nil, delay{q.due, left}
+		}
+	}
+	if len(o.queue) > 0 {
+		return nil, delay{o.queue[0].due, holdPlace} // all overdue: look again then
+	}
+	return nil, delay{}
+}
+
+// pause waits until next may have something; false when ctx has ended.
+func (o *Outbox) pause(ctx context.Context, h delay) bool {
+	var timeout <-chan time.Time
+	if h.due != nil {
+		timer := time.NewTimer(h.most)
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	select {
+	case <-h.due:
+	case <-timeout:
+	case <-o.wake: // another one may be first now
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 func (o *Outbox) taken() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.queue[0] = nil
+	o.queue[0] = queued{}
 	o.queue = o.queue[1:]
+	o.sending = false
 	if len(o.queue) == 0 {
 		o.queue = nil // give a burst's memory back
 		close(o.empty)

@@ -187,3 +187,26 @@ func TestOutboxEmptyIsFlushed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestOutboxHeldKeepsItsPlace is B02: an exit that waits for the daemon to
+// notice a start is not passed by the exits after it, and does not keep back
+// one before it that comes late.
+func TestOutboxHeldKeepsItsPlace(t *testing.T) {
+	s := &script{}
+	inBubble(t, s, func(o *Outbox) {
+		due := make(chan struct{})
+		o.PutHeld(at(2, "young"), due)
+		synctest.Wait()
+		o.Put(at(3, "later"))
+		o.Put(at(1, "earlier"))
+		synctest.Wait()
+		if want := []string{"earlier"}; !slices.Equal(s.taken, want) {
+			t.Errorf("while one is held: got %v, want %v", s.taken, want)
+		}
+		close(due)
+		synctest.Wait()
+		if want := []string{"earlier", "young", "later"}; !slices.Equal(s.taken, want) {
+			t.Errorf("at the end: got %v, want %v", s.taken, want)
+		}
+	})
+}

@@ -20,12 +20,19 @@ const (
 // up where it stores it after Start, and only the start event, which waits for
 // that, keeps the exit event behind it in order (moby daemon/monitor.go).
 type reply struct {
+	at      time.Time     // when the handler returned; set before sent is closed
 	sent    chan struct{} // closed when the handler has returned
 	noticed chan struct{} // closed by the first State after that
 }
 
+// done is called when the handler returns.
+func (r *reply) done() {
+	r.at = time.Now()
+	close(r.sent)
+}
+
 // beginReply notes that a Start or Create of id is being handled. The caller
-// closes sent when it returns.
+// calls done when it returns.
 func (s *Supervisor) beginReply(id string) *reply {
 	r := &reply{sent: make(chan struct{}), noticed: make(chan struct{})}
 	s.mu.Lock()
@@ -66,7 +73,11 @@ func (s *Supervisor) awaitReply(id string) {
 		return
 	}
 	waitFor(r.sent, replyWait)
-	waitFor(r.noticed, noticeWait)
+	select {
+	case <-r.sent:
+		waitFor(r.noticed, noticeWait-time.Since(r.at))
+	default: // its runtime hangs; the exit has waited long enough
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.replies[id] == r {

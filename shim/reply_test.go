@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// held returns how long awaitReply holds an exit of "e" while fn goes on.
+// held returns how long the reply holds an exit of "e" while fn goes on.
 func held(t *testing.T, fn func(s *Supervisor)) (d time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -43,28 +43,28 @@ func TestExitWaitsForTheStart(t *testing.T) {
 		want time.Duration
 	}{
 		{"no start", func(*Supervisor) {}, 0},
-		{"asked after the reply", func(s *Supervisor) { close(s.beginReply("e").sent); s.notice("e") }, 0},
+		{"asked after the reply", func(s *Supervisor) { s.beginReply("e").done(); s.notice("e") }, 0},
 		{"asked soon", func(s *Supervisor) {
 			r := s.beginReply("e")
 			time.Sleep(5 * time.Second) // fake time
-			close(r.sent)
+			r.done()
 			time.Sleep(10 * time.Millisecond)
 			s.notice("e")
 		}, 5*time.Second + 10*time.Millisecond},
-		{"never asked", func(s *Supervisor) { close(s.beginReply("e").sent) }, noticeWait},
+		{"never asked", func(s *Supervisor) { s.beginReply("e").done() }, noticeWait},
 		{"asked only before the reply", func(s *Supervisor) {
 			r := s.beginReply("e")
 			s.notice("e")
 			time.Sleep(time.Second)
-			close(r.sent)
+			r.done()
 		}, time.Second + noticeWait},
-		{"never replied", func(s *Supervisor) { s.beginReply("e") }, replyWait + noticeWait},
-		{"another asked", func(s *Supervisor) { close(s.beginReply("e").sent); s.notice("f") }, noticeWait},
+		{"never replied", func(s *Supervisor) { s.beginReply("e") }, replyWait},
+		{"another asked", func(s *Supervisor) { s.beginReply("e").done(); s.notice("f") }, noticeWait},
 		{"a second call while one is on its way", func(s *Supervisor) {
 			r := s.beginReply("e")
-			close(s.beginReply("e").sent) // refused at once; the first one counts
+			s.beginReply("e").done() // refused at once; the first one counts
 			time.Sleep(time.Second)
-			close(r.sent)
+			r.done()
 			s.notice("e")
 		}, time.Second},
 	} {

@@ -27,14 +27,15 @@ type Supervisor struct {
 	exitQueued chan struct{}
 
 	mu       sync.Mutex
-	id       string                // guarded by mu; of the container, from Create on
-	creating chan struct{}         // guarded by mu; closed when the Create that is under way ends, nil without one
-	init     *proc.Init            // guarded by mu; nil until Create has succeeded
-	deleted  *proc.Snapshot        // guarded by mu; the answer to Delete, once it succeeded
-	execs    map[string]*proc.Exec // guarded by mu
-	tenants  map[*tenant]struct{}  // guarded by mu; execs that have begun and not ended
-	replies  map[string]*reply     // guarded by mu; by process id, see reply
-	dying    bool                  // guarded by mu; init has exited, or the shim shall
+	id       string                          // guarded by mu; of the container, from Create on
+	creating chan struct{}                   // guarded by mu; closed when the Create that is under way ends, nil without one
+	init     *proc.Init                      // guarded by mu; nil until Create has succeeded
+	deleted  *proc.Snapshot                  // guarded by mu; the answer to Delete, once it succeeded
+	execs    map[string]*proc.Exec           // guarded by mu
+	tenants  map[*tenant]struct{}            // guarded by mu; execs that have begun and not ended
+	replies  map[string]*reply               // guarded by mu; by process id, see reply
+	unplaced map[*reaper.Child]chan struct{} // guarded by mu; see place
+	dying    bool                            // guarded by mu; init has exited, or the shim shall
 }
 
 // tenant is an exec from the beginning of its start to its published exit.
@@ -61,7 +62,7 @@ func NewSupervisor(env *proc.Env, outbox *Outbox) *Supervisor {
 	return &Supervisor{
 		env: env, outbox: outbox, exitQueued: make(chan struct{}),
 		execs: make(map[string]*proc.Exec), tenants: make(map[*tenant]struct{}),
-		replies: make(map[string]*reply),
+		replies: make(map[string]*reply), unplaced: make(map[*reaper.Child]chan struct{}),
 	}
 }
 
@@ -136,7 +137,7 @@ func (s *Supervisor) Create(ctx context.Context, c proc.InitConfig) (int, error)
 	s.creating, s.id = created, c.ID
 	s.mu.Unlock()
 
-	defer close(s.beginReply(c.ID).sent)
+	defer s.beginReply(c.ID).done()
 	p := proc.NewInit(s.env, c)
 	err := s.env.Detach(ctx, func(ctx context.Context) error {
 		err := p.Create(ctx)
@@ -186,7 +187,7 @@ func (s *Supervisor) Start(ctx context.Context, id string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer close(s.beginReply(id).sent)
+	defer s.beginReply(id).done()
 	switch p := p.(type) {
 	case *proc.Init:
 		err = p.Start(ctx, func(c *reaper.Child) { go s.watchInit(p, c) })
@@ -216,6 +217,7 @@ func (s *Supervisor) startExec(ctx context.Context, p *proc.Exec) error {
 			if dying {
 				return errContainerDead()
 			}
+			s.watch(c)
 			go s.watchExec(p, t, c)
 			return nil
 		},
