@@ -154,13 +154,20 @@ func stateForks(c *integration.Case) {
 
 func killAllIgnored(c *integration.Case) {
 	b := c.Box(integration.Options{
-		Container: integration.Container{Args: []string{"children:1", "ignore:15", "sleep"}},
-		Fake: []fakerunc.Rule{{Verb: "kill", Steps: []fakerunc.Step{
-			{Op: fakerunc.Without, Text: "--all"}, {Op: fakerunc.Without, Text: "-a"}, {Op: fakerunc.Real},
-		}}},
+		Container: integration.Container{Args: []string{"children:1", "ignore:15", "touch:/ready", "sleep"}},
+		Fake: []fakerunc.Rule{
+			{Verb: "--version", Steps: []fakerunc.Step{{Op: fakerunc.Print, Text: "runc version 1.2.0\nspec: 1.2.0\n"}, {Op: fakerunc.Exit}}},
+			{Verb: "kill", Steps: []fakerunc.Step{
+				{Op: fakerunc.Without, Text: "--all"}, {Op: fakerunc.Without, Text: "-a"}, {Op: fakerunc.Real},
+			}},
+		},
 	})
 	b.Up()
 	child := onlyChild(c, b.InitPid)
+	c.Await(5*time.Second, "init ignores the signal", func() bool {
+		_, err := os.Stat(filepath.Join(b.Bundle, "rootfs", "ready"))
+		return err == nil
+	})
 	c.Must(b.Kill(b.ID, 15, true), "Kill with all")
 	b.Gone(5*time.Second, "init's child", child)
 	if !integration.Alive(b.InitPid) {

@@ -22,7 +22,7 @@ func parse(args []string) invocation {
 	inv := invocation{args: args}
 	for i := 0; i < len(args); i++ {
 		name, value, inline := strings.Cut(args[i], "=")
-		if inv.verb == "" && !strings.HasPrefix(name, "-") {
+		if inv.verb == "" && (!strings.HasPrefix(name, "-") || name == "--version") {
 			inv.verb = name
 			continue
 		}

@@ -66,6 +66,8 @@ func (p *player) play(s Step) (status int, done bool, err error) {
 		err = os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(s.N-1)), 0)
 	case Pids:
 		err = printPids(s.N)
+	case Print:
+		_, err = fmt.Print(s.Text)
 	case Without:
 		p.inv.args = slices.DeleteFunc(p.inv.args, func(a string) bool { return a == s.Text })
 	default:

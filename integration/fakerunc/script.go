@@ -61,6 +61,7 @@ const (
 	Pids    Op = "pids"    // print a JSON list of N pids
 	Byte    Op = "byte"    // write the byte N to stderr
 	Without Op = "without" // drop the argument Text from what real runc is given
+	Print   Op = "print"   // write Text to stdout
 )
 
 // Step is one operation with its operands.
