@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+# Needs for `release` and `install`: Go, GNU tar. It does not need the Makefile:
+# `make -f mk/packaging.mk install` works, and is what the packages run.
+
+PREFIX ?= /usr/local
+
+.PHONY: install dist release
+
+install: ## install all but what replaces the daemon's shim: DESTDIR= PREFIX=/usr/local
+	packaging/build bin
+	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' UNITDIR='$(UNITDIR)' packaging/install bin
+
+dist: ## write the source tarball, with vendor/, to dist/
+	packaging/dist dist
+
+release: ## write tarball, binaries (amd64, arm64), bill of materials and checksums to dist/
+	packaging/release dist
+
+.PHONY: deb rpm test-packages
+
+deb: ## build and lint the Debian packages into dist/ (dpkg-dev, debhelper, lintian)
+	packaging/deb dist
+
+rpm: ## build and lint the RPM packages into dist/ (rpm, rpmlint)
+	packaging/rpms dist
+
+test-packages: ## build release and packages, install, upgrade and remove them in scratch roots (root)
+	go test -tags packages -count=1 -timeout 10m -v ./packaging/test
