@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build packages
+
+package test
+
+import (
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// debs builds the packages once, lintian's judgement with them.
+var debs = sync.OnceValues(func() (string, error) { return packages("deb") })
+
+// A debian is a scratch root with a package database of its own.
+type debian struct {
+	t    *testing.T
+	root string
+	debs string
+}
+
+func newDebian(t *testing.T) *debian {
+	t.Helper()
+	built, err := debs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &debian{t: t, debs: built, root: root(t, "sh", "ln", "mv", "rm", "readlink", "dpkg", "dpkg-query", "dpkg-divert")}
+}
+
+func (d *debian) path(path string) string { return filepath.Join(d.root, path) }
+
+func (d *debian) dpkg(args ...string) string {
+	d.t.Helper()
+	return run(d.t, command("/", append([]string{"dpkg", "--root=" + d.root, "--no-triggers", "--force-unsafe-io"}, args...)...))
+}
+
+// deb is a package of this tree.
+func (d *debian) deb(name string) string {
+	arch := runtime.GOARCH
+	if name == "containerd-shim-replace" {
+		arch = "all"
+	}
+	return filepath.Join(d.debs, name+"_"+version(d.t)+"-1_"+arch+".deb")
+}
+
+// owner makes a package with a shim in it, as containerd and docker-ce have.
+func (d *debian) owner(name, version, shim string) string {
+	d.t.Helper()
+	dir := filepath.Join(scratch(d.t), "owner")
+	write(d.t, filepath.Join(dir, shim), shimOf(version), 0o755)
+	write(d.t, filepath.Join(dir, "DEBIAN/control"), fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\nDescription: a daemon\n", name, version), 0o644)
+	run(d.t, command("/", "dpkg-deb", "--build", dir))
+	return dir + ".deb"
+}
+
+func (d *debian) replace() {
+	d.t.Helper()
+	d.dpkg("--install", d.deb("containerd-shim"), d.deb("containerd-shim-replace"))
+}
+
+func (d *debian) diversions() string { return d.dpkgDivert("--list") }
+
+func (d *debian) dpkgDivert(args ...string) string {
+	d.t.Helper()
+	return run(d.t, command("/", append([]string{"chroot", d.root, "dpkg-divert"}, args...)...))
+}
+
+// clean wants nothing of ours left but the owner's files, unchanged.
+func (d *debian) clean() {
+	d.t.Helper()
+	if got := d.diversions(); got != "" {
+		d.t.Errorf("diversions are left: %s", got)
+	}
+	none(d.t, d.path(distrib), d.path(dockersDistrib), d.path(plain+".new"), d.path(dockers+".new"))
+	if got := d.dpkg("--verify"); got != "" {
+		d.t.Errorf("dpkg --verify: %s", got)
+	}
+}
+
+// The whole life, with somebody who looks for the shim all the while.
+func TestDebNeverWithoutShim(t *testing.T) {
+	for _, o := range []struct{ name, path string }{{"containerd", plain}, {"containerd.io", plain}, {"docker-ce", dockers}} {
+		t.Run(o.name, func(t *testing.T) {
+			d := newDebian(t)
+			one, two, three := d.owner(o.name, "1", o.path), d.owner(o.name, "2", o.path), d.owner(o.name, "3", o.path)
+			d.dpkg("--install", one)
+			w := look(d.root, o.path)
+			for range lives {
+				d.dpkg("--install", one)
+				is(t, d.path(o.path), "1")
+				d.replace()
+				ours(t, d.root, o.path)
+				is(t, d.path(o.path+".distrib"), "1")
+				d.dpkg("--install", two)
+				ours(t, d.root, o.path)
+				is(t, d.path(o.path+".distrib"), "2")
+				d.replace() // the same version again: an upgrade
+				ours(t, d.root, o.path)
+				is(t, d.path(o.path+".distrib"), "2")
+				d.dpkg("--remove", "containerd-shim-replace")
+				is(t, d.path(o.path), "2")
+				d.clean()
+				d.dpkg("--install", three)
+				is(t, d.path(o.path), "3")
+				d.replace()
+				d.dpkg("--purge", "containerd-shim-replace", "containerd-shim")
+				is(t, d.path(o.path), "3")
+			}
+			w.end(t, manyLooks)
+			d.clean()
+			none(t, d.path(libexec), d.path(filepath.Dir(libexec)))
+		})
+	}
+}
+
+// Ours is there first, the owner comes and goes.
+func TestDebBeforeOwner(t *testing.T) {
+	d := newDebian(t)
+	d.replace()
+	ours(t, d.root, plain)
+	ours(t, d.root, dockers)
+	w := look(d.root, dockers)
+	d.dpkg("--install", d.owner("docker-ce", "18.06", dockers))
+	ours(t, d.root, dockers)
+	is(t, d.path(dockersDistrib), "18.06")
+	d.dpkg("--purge", "docker-ce")
+	ours(t, d.root, dockers)
+	none(t, d.path(dockersDistrib))
+	d.dpkg("--install", d.owner("docker-ce", "18.06.3", dockers))
+	d.dpkg("--purge", "containerd-shim-replace", "containerd-shim")
+	w.end(t, 1)
+	is(t, d.path(dockers), "18.06.3")
+	none(t, d.path(plain))
+	d.clean()
+}
+
+// A postinst that was cut off after any of its steps goes on, and prerm undoes
+// what there is.
+func TestDebInterrupted(t *testing.T) {
+	steps := []string{
+		"dpkg-divert --package containerd-shim-replace --no-rename --divert " + distrib + " --add " + plain,
+		"ln " + plain + " " + distrib,
+		"ln -sfT " + libexec + " " + plain + ".new",
+		"mv -fT " + plain + ".new " + plain,
+	}
+	for n := range len(steps) + 1 {
+		for _, then := range []string{"configure", "remove"} {
+			t.Run(fmt.Sprintf("%d/%s", n, then), func(t *testing.T) {
+				d := newDebian(t)
+				d.dpkg("--install", d.owner("containerd", "1", plain))
+				d.dpkg("--unpack", d.deb("containerd-shim"), d.deb("containerd-shim-replace"))
+				w := look(d.root, plain)
+				run(t, command("/", "chroot", d.root, "sh", "-c", strings.Join(append([]string{"set -e"}, steps[:n]...), "\n")))
+				if then == "configure" {
+					d.dpkg("--configure", "--pending")
+					ours(t, d.root, plain)
+					is(t, d.path(distrib), "1")
+				}
+				run(t, command("/", "chroot", d.root, "/var/lib/dpkg/info/containerd-shim-replace.prerm", "remove"))
+				close(w.stop)
+				w.done.Wait()
+				if w.misses > 0 {
+					t.Errorf("%d misses in %d looks", w.misses, w.looks)
+				}
+				is(t, d.path(plain), "1")
+				none(t, d.path(distrib), d.path(plain+".new"), d.path(dockers))
+				if got := d.diversions(); got != "" {
+					t.Errorf("diversions are left: %s", got)
+				}
+			})
+		}
+	}
+}
