@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build packages
+
+package test
+
+import (
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// rpms builds the packages once, rpmlint's judgement with them.
+var rpms = sync.OnceValues(func() (string, error) { return packages("rpms") })
+
+// A redhat is a scratch root with an rpm database of its own.
+type redhat struct {
+	t          *testing.T
+	root, rpms string
+}
+
+func newRedhat(t *testing.T) *redhat {
+	t.Helper()
+	built, err := rpms()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &redhat{t: t, rpms: built, root: root(t, "sh", "ln", "mv", "rm")}
+}
+
+func (r *redhat) path(path string) string { return filepath.Join(r.root, path) }
+
+// rpm does not look for sh and coreutils as packages: the root has the files.
+func (r *redhat) rpm(args ...string) {
+	r.t.Helper()
+	run(r.t, command("/", append([]string{"rpm", "--root=" + r.root, "--dbpath=/var/lib/rpm", "--nodeps"}, args...)...))
+}
+
+// replace installs the shim and what puts it in the owner's place.
+func (r *redhat) replace() {
+	r.t.Helper()
+	var files []string
+	for _, name := range []string{"containerd-shim-" + version(r.t), "containerd-shim-replace-" + version(r.t)} {
+		found, err := filepath.Glob(filepath.Join(r.rpms, name+"-1.*64.rpm"))
+		if len(found) == 0 {
+			found, err = filepath.Glob(filepath.Join(r.rpms, name+"-1.noarch.rpm"))
+		}
+		if err != nil || len(found) != 1 {
+			r.t.Fatalf("packages %s: %v, %v", name, found, err)
+		}
+		files = append(files, found[0])
+	}
+	r.rpm(append([]string{"--upgrade", "--replacepkgs"}, files...)...)
+}
+
+// owner makes a package with a shim in it, as containerd and docker-ce have.
+func (r *redhat) owner(name, version, shim string) string {
+	r.t.Helper()
+	dir := scratch(r.t)
+	spec := fmt.Sprintf("Name: %s\nVersion: %s\nRelease: 1\nSummary: a daemon\nLicense: none\nBuildArch: noarch\n%%description\nA daemon.\n%%files\n%s\n", name, version, shim)
+	write(r.t, filepath.Join(dir, "owner.spec"), spec, 0o644)
+	write(r.t, filepath.Join(dir, "buildroot", shim), shimOf(version), 0o755)
+	run(r.t, command(dir, "rpmbuild", "-bb", "--quiet", "--define", "_topdir "+dir,
+		"--define", "__spec_install_pre true", "--buildroot", filepath.Join(dir, "buildroot"), "owner.spec"))
+	return filepath.Join(dir, "RPMS/noarch", name+"-"+version+"-1.noarch.rpm")
+}
+
+// The whole life, with somebody who looks for the shim all the while.
+func TestRpmNeverWithoutShim(t *testing.T) {
+	for _, o := range []struct{ name, path string }{{"containerd", plain}, {"containerd.io", plain}, {"docker-ce", dockers}} {
+		t.Run(o.name, func(t *testing.T) {
+			r := newRedhat(t)
+			one, two, three := r.owner(o.name, "1", o.path), r.owner(o.name, "2", o.path), r.owner(o.name, "3", o.path)
+			r.rpm("--upgrade", "--oldpackage", one)
+			w := look(r.root, o.path)
+			for range lives {
+				r.rpm("--upgrade", "--oldpackage", one)
+				is(t, r.path(o.path), "1")
+				r.replace()
+				ours(t, r.root, o.path)
+				is(t, r.path(o.path+".distrib"), "1")
+				r.rpm("--upgrade", two)
+				ours(t, r.root, o.path)
+				is(t, r.path(o.path+".distrib"), "2")
+				r.replace() // the same version again
+				ours(t, r.root, o.path)
+				is(t, r.path(o.path+".distrib"), "2")
+				r.rpm("--erase", "containerd-shim-replace")
+				is(t, r.path(o.path), "2")
+				none(t, r.path(distrib), r.path(dockersDistrib))
+				r.rpm("--upgrade", three)
+				r.replace()
+				ours(t, r.root, o.path)
+				r.rpm("--erase", "containerd-shim-replace", "containerd-shim")
+				is(t, r.path(o.path), "3")
+			}
+			w.end(t, manyLooks)
+			none(t, r.path(distrib), r.path(dockersDistrib), r.path(libexec))
+		})
+	}
+}
+
+// Ours is there first, the owner comes and goes.
+func TestRpmBeforeOwner(t *testing.T) {
+	r := newRedhat(t)
+	r.replace()
+	none(t, r.path(plain), r.path(dockers))
+	r.rpm("--install", r.owner("docker-ce", "18.06", dockers))
+	ours(t, r.root, dockers)
+	is(t, r.path(dockersDistrib), "18.06")
+	r.rpm("--erase", "docker-ce")
+	none(t, r.path(dockers), r.path(dockersDistrib))
+	r.rpm("--erase", "containerd-shim-replace", "containerd-shim")
+	none(t, r.path(plain), r.path(dockers))
+}
