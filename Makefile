@@ -3,9 +3,9 @@
 # are in mk/PART.mk.
 
 VERSION  := $(shell cat VERSION)
-REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)
-GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+REVISION := $(firstword $(shell packaging/revision))
+LDFLAGS  := -s -w -buildid= -X main.version=$(VERSION) -X main.revision=$(REVISION)
+GOBUILD  := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
 # Debian's packages that the tests and the demo use. gcc is for the race
 # detector.
@@ -20,7 +20,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 24
 
 build: ## build every command into bin/
-	$(GOBUILD) -o bin/ ./cmd/...
+	packaging/build bin
 
 packages: ## install what tests and demo need, by apt, where it is missing (Debian 12, root)
 	@dpkg-query -W $(PACKAGES) >/dev/null 2>&1 || { \
