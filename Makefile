@@ -27,7 +27,7 @@ packages: ## install what tests and demo need, by apt, where it is missing (Debi
 	  test "$$(id -u)" = 0 || { echo "packages are missing and need root: apt-get install $(PACKAGES)" >&2; exit 2; }; \
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(PACKAGES); }
 
-test: packages check unit test-alerts test-catalogue test-daemons test-patches ## pass every test (root, about 20 minutes)
+test: packages check unit test-alerts test-catalogue test-daemons test-patches ## pass every test (root, about 15 minutes)
 
 check: ## gofmt and go vet
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt differs: $$out" >&2; exit 1; }

@@ -19,9 +19,9 @@ import (
 )
 
 // One unary gRPC call over a unix socket, by hand. Linking grpc-go costs every
-// shim on a host 0.35 MB of memory that it never gives back, a fifth of what
-// it has (ARCHITECTURE.md has the figures); the little of HTTP/2 (RFC 9113)
-// that one request without flow control needs is below.
+// shim on a host memory that it never gives back, and takes an idle one over
+// its aim (ARCHITECTURE.md, Dependencies); the little of HTTP/2 (RFC 9113) that
+// one request without flow control needs is below.
 
 // forwardPath is the method. Its request has the same fields as the ttrpc
 // service's of the same name, and carries the namespace itself: no metadata.
