@@ -4,13 +4,19 @@
 
 SHIM ?= $(CURDIR)/bin/containerd-shim
 
-.PHONY: test-daemons bench-daemons demo
+.PHONY: test-daemons bench-daemons bench-waves bench-tempo demo
 
 test-daemons: packages build ## tests under Debian's real containerd, dockerd and runc (SHIM=path tests another shim)
 	SHIM=$(SHIM) go test -race -count=1 -timeout 20m ./integration/daemons
 
 bench-daemons: build ## memory and floods of this shim beside Debian's, in one run
 	go run ./integration/daemons/bench -check -shims $(SHIM),/usr/bin/containerd-shim
+
+bench-waves: build ## the same memory after fifty floods of eight execs
+	go run ./integration/daemons/bench -n 8 -waves 50 -shims $(SHIM),/usr/bin/containerd-shim
+
+bench-tempo: build ## times of exec, docker exec, exit events and output, beside Debian's, runc-v2 and runc alone
+	go run ./integration/daemons/bench -tempo -shims $(SHIM),/usr/bin/containerd-shim
 
 demo: packages build ## run a real container under this shim and flood it with 400 execs
 	go run ./integration/daemons/demo -shim $(SHIM)

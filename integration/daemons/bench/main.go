@@ -2,8 +2,9 @@
 
 // Command bench measures shims side by side under one real containerd each:
 // anonymous memory when idle and after a flood of execs, and how many of the
-// execs failed. With -check it exits with status 1 when the first shim misses
-// its targets.
+// execs failed; with -tempo instead, how long an exec takes, how long an exit
+// is on its way, and what copying output costs. With -check it exits with
+// status 1 when the first shim misses its targets.
 package main
 
 import (
@@ -42,13 +43,22 @@ type figures struct {
 func main() {
 	shims := flag.String("shims", "bin/containerd-shim,/usr/bin/containerd-shim", "comma-separated shims, the one under test first")
 	n := flag.Int("n", 400, "how many execs at once")
+	waves := flag.Int("waves", 1, "how many floods of -n, one after the other")
+	speed := flag.Bool("tempo", false, "measure times instead of floods")
 	check := flag.Bool("check", false, "fail when the first shim misses a target")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if *speed {
+		if err := tempos(ctx, strings.Split(*shims, ",")); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+			os.Exit(2)
+		}
+		return
+	}
 	var all []*figures
 	for _, shim := range strings.Split(*shims, ",") {
-		f, err := measure(ctx, shim, *n)
+		f, err := measure(ctx, shim, *n, *waves)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", shim, err)
 			if f == nil {
@@ -74,7 +84,7 @@ func mb(n int64) float64 { return float64(n) / (1 << 20) }
 
 // measure floods one shim on a containerd of its own. The figures are returned
 // beside an error when only the clean-up failed.
-func measure(ctx context.Context, shim string, n int) (f *figures, err error) {
+func measure(ctx context.Context, shim string, n, waves int) (f *figures, err error) {
 	r, err := daemons.New(shim)
 	if err != nil {
 		return nil, err
@@ -106,10 +116,13 @@ func measure(ctx context.Context, shim string, n int) (f *figures, err error) {
 		return nil, err
 	}
 	fmt.Printf("%s: idle %.2f MB; flood of %d\n", shim, mb(got.idle), n)
-	if got.report, err = r.Flood(ctx, daemons.Flood{Container: id, N: n, Prefix: "b", Limit: 90 * time.Second}); err != nil {
-		return nil, err
+	for wave := range max(waves, 1) {
+		prefix := fmt.Sprintf("b%d-", wave)
+		if got.report, err = r.Flood(ctx, daemons.Flood{Container: id, N: n, Prefix: prefix, Limit: 90 * time.Second}); err != nil {
+			return nil, err
+		}
+		fmt.Printf("%s: %v\n", shim, got.report)
 	}
-	fmt.Printf("%s: %v\n", shim, got.report)
 	return got, got.shrink(ctx, s)
 }
 

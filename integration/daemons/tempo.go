@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemons
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	eventsapi "github.com/containerd/containerd/api/events"
+	"github.com/containerd/containerd/api/services/events/v1"
+	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// settledAge is how old an exec must be for its exit to be published at once:
+// every daemon has published its start by then.
+const settledAge = 500 * time.Millisecond
+
+// Relay is the cost of copying output.
+type Relay struct {
+	Elapsed time.Duration
+	CPU     time.Duration // of the shim, user and system
+}
+
+// direct is an exec straight through the shim's socket.
+type direct struct {
+	*Client
+	shim *Shim
+	id   string
+	pid  int
+}
+
+// execDirect starts argv. stdout and stderr are FIFOs or empty, both or none:
+// upstream's shims cannot start a process that lacks one of them.
+func (r *Rig) execDirect(ctx context.Context, container, stdout, stderr string, argv ...string) (_ *direct, err error) {
+	shim, err := r.Shim(r.Name, container)
+	if err != nil {
+		return nil, err
+	}
+	process, err := bundleProcess(shim)
+	if err != nil {
+		return nil, err
+	}
+	process.Args, process.Terminal = argv, false
+	spec, err := json.Marshal(process)
+	if err != nil {
+		return nil, err
+	}
+	client, err := shim.Dial()
+	if err != nil {
+		return nil, err
+	}
+	d := &direct{Client: client, shim: shim, id: "direct-" + strconv.FormatInt(time.Now().UnixNano(), 36)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, client.Close())
+		}
+	}()
+	if _, err := d.Exec(ctx, &shimapi.ExecProcessRequest{ID: d.id, Stdout: stdout, Stderr: stderr, Spec: &anypb.Any{TypeUrl: processType, Value: spec}}); err != nil {
+		return nil, fmt.Errorf("exec: %w", err)
+	}
+	started, err := d.Start(ctx, &shimapi.StartRequest{ID: d.id})
+	if err != nil {
+		return nil, fmt.Errorf("start: %w", err)
+	}
+	d.pid = int(started.Pid)
+	return d, nil
+}
+
+// end waits for the exec and deletes it.
+func (d *direct) end(ctx context.Context) error {
+	_, err := d.Wait(ctx, &shimapi.WaitRequest{ID: d.id})
+	if err == nil {
+		_, err = d.DeleteProcess(ctx, &shimapi.DeleteProcessRequest{ID: d.id})
+	}
+	return errors.Join(err, d.Close())
+}
+
+// ExecOnce runs true in the container, from Exec to DeleteProcess.
+func (r *Rig) ExecOnce(ctx context.Context, container string) error {
+	d, err := r.execDirect(ctx, container, "", "", "true")
+	if err != nil {
+		return err
+	}
+	return d.end(ctx)
+}
+
+// ExitLatency is the time from a SIGKILL of an exec to its exit event at a
+// subscriber of containerd.
+func (r *Rig) ExitLatency(ctx context.Context, container string) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, fenceLimit)
+	defer cancel()
+	conn, err := grpc.NewClient("unix://"+r.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	stream, err := events.NewEventsClient(conn).Subscribe(metadata.AppendToOutgoingContext(ctx, "containerd-namespace", r.Name),
+		&events.SubscribeRequest{Filters: []string{`topic=="` + TopicExit + `"`}})
+	if err != nil {
+		return 0, err
+	}
+	d, err := r.execDirect(ctx, container, "", "", "sleep", "100000")
+	if err != nil {
+		return 0, err
+	}
+	// Also for the subscription, which has no answer of its own, to be served.
+	select {
+	case <-time.After(settledAge):
+	case <-ctx.Done():
+	}
+	begin := time.Now()
+	if err := syscall.Kill(d.pid, syscall.SIGKILL); err != nil {
+		return 0, errors.Join(err, d.Close())
+	}
+	for {
+		envelope, err := stream.Recv()
+		if err != nil {
+			return 0, errors.Join(fmt.Errorf("exit of %s: %w", d.id, err), d.Close())
+		}
+		took := time.Since(begin)
+		var exit eventsapi.TaskExit
+		if err := envelope.Event.UnmarshalTo(&exit); err == nil && exit.ID == d.id {
+			return took, d.end(ctx)
+		}
+	}
+}
+
+// Relay has an exec write size MiB to its stdout and reads them.
+func (r *Rig) Relay(ctx context.Context, container string, size int) (m Relay, err error) {
+	var fifos [2]*os.File
+	for i, name := range []string{"stdout", "stderr"} {
+		path := filepath.Join(r.Dir, "fifo", name)
+		if err := syscall.Mkfifo(path, 0o600); err != nil {
+			return m, err
+		}
+		defer func() { err = errors.Join(err, os.Remove(path)) }()
+		if fifos[i], err = os.OpenFile(path, os.O_RDWR, 0); err != nil { // does not wait for the shim
+			return m, err
+		}
+		defer fifos[i].Close()
+	}
+	shim, err := r.Shim(r.Name, container)
+	if err != nil {
+		return m, err
+	}
+	before, err := cpuTime(shim.Pid)
+	if err != nil {
+		return m, err
+	}
+	begin := time.Now()
+	d, err := r.execDirect(ctx, container, fifos[0].Name(), fifos[1].Name(), "dd", "if=/dev/zero", "bs=65536", "count="+strconv.Itoa(size*16))
+	if err != nil {
+		return m, err
+	}
+	if _, err := io.CopyN(io.Discard, fifos[0], int64(size)<<20); err != nil {
+		return m, errors.Join(err, d.Close())
+	}
+	m.Elapsed = time.Since(begin)
+	after, err := cpuTime(shim.Pid)
+	m.CPU = after - before
+	return m, errors.Join(err, d.end(ctx))
+}
+
+// clockTick is the unit of times in /proc/PID/stat; USER_HZ is 100 on every
+// architecture that Go runs Linux on (proc(5)).
+const clockTick = 10 * time.Millisecond
+
+// cpuTime is the CPU time that a process has used, all threads together.
+func cpuTime(pid int) (time.Duration, error) {
+	data, err := os.ReadFile(procFile(pid, "stat"))
+	if err != nil {
+		return 0, err
+	}
+	f := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
+	if len(f) < 13 {
+		return 0, fmt.Errorf("stat of %d: %q", pid, data)
+	}
+	var ticks int64
+	for _, field := range f[11:13] { // utime and stime, counted from the state
+		n, err := strconv.ParseInt(string(field), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("stat of %d: %w", pid, err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * clockTick, nil
+}
