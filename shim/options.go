@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"containerd-shim/proc"
-
 	"github.com/containerd/errdefs"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -38,21 +36,4 @@ func encodeAny(m proto.Message) (*anypb.Any, error) {
 		return nil, err
 	}
 	return &anypb.Any{TypeUrl: string(m.ProtoReflect().Descriptor().FullName()), Value: value}, nil
-}
-
-// pidNames maps the pids of the living processes that the shim started to
-// their ids.
-func (s *Supervisor) pidNames() map[int]string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	names := make(map[int]string, 1+len(s.execs))
-	for id, p := range s.execs {
-		if snap := p.Snapshot(); snap.Pid != 0 && snap.Phase < proc.Stopped {
-			names[snap.Pid] = id
-		}
-	}
-	if s.init != nil {
-		names[s.init.Snapshot().Pid] = s.id
-	}
-	return names
 }

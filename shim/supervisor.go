@@ -6,18 +6,12 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	"containerd-shim/proc"
 	"containerd-shim/reaper"
 
 	"github.com/containerd/errdefs"
-	"golang.org/x/sys/unix"
 )
-
-// flushWait bounds how long Delete waits for the daemon to take the
-// container's exit: after Delete the daemon kills the shim.
-const flushWait = 2 * time.Second
 
 // Supervisor knows the container of this shim and its execs.
 type Supervisor struct {
@@ -36,24 +30,6 @@ type Supervisor struct {
 	replies  map[string]*reply               // guarded by mu; by process id, see reply
 	unplaced map[*reaper.Child]chan struct{} // guarded by mu; see place
 	dying    bool                            // guarded by mu; init has exited, or the shim shall
-}
-
-// tenant is an exec from the beginning of its start to its published exit.
-type tenant struct {
-	// settled is closed when the exit is queued, or the start has failed.
-	settled chan struct{}
-
-	mu    sync.Mutex
-	child *reaper.Child // guarded by mu; nil while the runtime is at work
-}
-
-func (t *tenant) kill() {
-	t.mu.Lock()
-	c := t.child
-	t.mu.Unlock()
-	if c != nil {
-		_ = c.Signal(unix.SIGKILL) // it may be dead
-	}
 }
 
 // NewSupervisor returns the supervisor of a container that Create has yet to
@@ -159,28 +135,6 @@ func (s *Supervisor) Create(ctx context.Context, c proc.InitConfig) (int, error)
 	return p.Snapshot().Pid, nil
 }
 
-// Exec adds a process that Start will start.
-func (s *Supervisor) Exec(id string, stdio proc.Stdio, spec []byte) error {
-	init, err := s.container()
-	if err != nil {
-		return err
-	}
-	if err := init.CheckExec(); err != nil {
-		return err
-	}
-	p, err := proc.NewExec(init, id, stdio, spec)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, taken := s.execs[id]; taken || id == s.id {
-		return fmt.Errorf("id %s: %w", id, errdefs.ErrAlreadyExists)
-	}
-	s.execs[id] = p
-	return nil
-}
-
 // Start runs the container's process or an exec, and returns its pid.
 func (s *Supervisor) Start(ctx context.Context, id string) (int, error) {
 	p, err := s.find(id)
@@ -197,147 +151,19 @@ func (s *Supervisor) Start(ctx context.Context, id string) (int, error) {
 	return p.Snapshot().Pid, err
 }
 
-func (s *Supervisor) startExec(ctx context.Context, p *proc.Exec) error {
-	t := &tenant{settled: make(chan struct{})}
-	s.mu.Lock()
-	if s.dying {
-		s.mu.Unlock()
-		return errContainerDead()
-	}
-	s.tenants[t] = struct{}{}
-	s.mu.Unlock()
-	return p.Start(ctx, proc.StartHooks{
-		Started: func(c *reaper.Child) error {
-			t.mu.Lock()
-			t.child = c
-			t.mu.Unlock()
-			s.mu.Lock()
-			dying := s.dying
-			s.mu.Unlock()
-			if dying {
-				return errContainerDead()
-			}
-			s.watch(c)
-			go s.watchExec(p, t, c)
-			return nil
-		},
-		Failed: func() { s.settle(t) },
-	})
-}
-
-func errContainerDead() error {
-	return fmt.Errorf("cannot exec in a stopped state: %w", errdefs.ErrFailedPrecondition)
-}
-
-// settle ends a tenancy.
-func (s *Supervisor) settle(t *tenant) {
-	s.mu.Lock()
-	delete(s.tenants, t)
-	s.mu.Unlock()
-	close(t.settled)
-}
-
-// lastDays stops new execs and returns those that have not ended. One that is
-// on its way is refused when it arrives: tenant.child is set before dying is
-// looked at, so it is either killed here or there.
-func (s *Supervisor) lastDays() []*tenant {
+// pidNames maps the pids of the living processes that the shim started to
+// their ids.
+func (s *Supervisor) pidNames() map[int]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dying = true
-	all := make([]*tenant, 0, len(s.tenants))
-	for t := range s.tenants {
-		all = append(all, t)
-	}
-	return all
-}
-
-// Delete removes the container. Repeated, it repeats its answer: a daemon
-// whose first call timed out must learn the exit status all the same.
-func (s *Supervisor) Delete(ctx context.Context) (proc.Snapshot, error) {
-	s.mu.Lock()
-	init, deleted := s.init, s.deleted
-	s.mu.Unlock()
-	if deleted != nil {
-		return *deleted, nil
-	}
-	if init == nil {
-		return proc.Snapshot{}, errNoContainer()
-	}
-	if init.Snapshot().Phase == proc.Stopped && init.Child() != nil {
-		select {
-		case <-s.exitQueued: // bounded by lastExecWait and replyWait
-		case <-ctx.Done():
-			return proc.Snapshot{}, fmt.Errorf("wait for the container's last processes: %w", ctx.Err())
+	names := make(map[int]string, 1+len(s.execs))
+	for id, p := range s.execs {
+		if snap := p.Snapshot(); snap.Pid != 0 && snap.Phase < proc.Stopped {
+			names[snap.Pid] = id
 		}
 	}
-	snap, err := init.Delete(ctx, func(snap proc.Snapshot) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.deleted = &snap
-	})
-	s.mu.Lock()
-	deleted = s.deleted
-	s.mu.Unlock()
-	if deleted != nil { // by us, or by another call that was before us at the gate
-		snap, err = *deleted, nil
+	if s.init != nil {
+		names[s.init.Snapshot().Pid] = s.id
 	}
-	if err == nil && init.Child() != nil {
-		s.flush(ctx)
-	}
-	return snap, err
-}
-
-// flush gives the daemon the container's exit before it may kill the shim.
-func (s *Supervisor) flush(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, flushWait)
-	defer cancel()
-	select {
-	case <-s.exitQueued:
-		_ = s.outbox.Flushed(ctx) // a daemon that takes no events still gets its answer
-	case <-ctx.Done():
-	}
-}
-
-// DeleteExec forgets an exec.
-func (s *Supervisor) DeleteExec(ctx context.Context, id string) (proc.Snapshot, error) {
-	if id == s.containerID() {
-		return proc.Snapshot{}, fmt.Errorf("cannot delete init process with DeleteProcess: %w", errdefs.ErrInvalidArgument)
-	}
-	p, err := s.exec(id)
-	if err != nil {
-		return proc.Snapshot{}, err
-	}
-	return p.Delete(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.execs[id] == p {
-			delete(s.execs, id)
-			delete(s.replies, id)
-		}
-	})
-}
-
-// Shutdown kills and removes the container, if there is one, and gives the
-// daemon what it has not taken yet, within ctx.
-func (s *Supervisor) Shutdown(ctx context.Context) error {
-	s.lastDays()
-	s.mu.Lock()
-	creating := s.creating
-	s.mu.Unlock()
-	if creating != nil { // its container would stay behind
-		select {
-		case <-creating:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the container to be made: %w", ctx.Err())
-		}
-	}
-	init, err := s.container()
-	if err != nil {
-		return nil // there is nothing to end
-	}
-	err = s.env.Detach(ctx, init.Destroy)
-	if init.Child() != nil {
-		s.flush(ctx)
-	}
-	return err
+	return names
 }

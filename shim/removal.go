@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"containerd-shim/proc"
+)
+
+// flushWait bounds how long Delete waits for the daemon to take the
+// container's exit: after Delete the daemon kills the shim.
+const flushWait = 2 * time.Second
+
+// Delete removes the container. Repeated, it repeats its answer: a daemon
+// whose first call timed out must learn the exit status all the same.
+func (s *Supervisor) Delete(ctx context.Context) (proc.Snapshot, error) {
+	s.mu.Lock()
+	init, deleted := s.init, s.deleted
+	s.mu.Unlock()
+	if deleted != nil {
+		return *deleted, nil
+	}
+	if init == nil {
+		return proc.Snapshot{}, errNoContainer()
+	}
+	if init.Snapshot().Phase == proc.Stopped && init.Child() != nil {
+		select {
+		case <-s.exitQueued: // bounded by lastExecWait and replyWait
+		case <-ctx.Done():
+			return proc.Snapshot{}, fmt.Errorf("wait for the container's last processes: %w", ctx.Err())
+		}
+	}
+	snap, err := init.Delete(ctx, func(snap proc.Snapshot) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.deleted = &snap
+	})
+	s.mu.Lock()
+	deleted = s.deleted
+	s.mu.Unlock()
+	if deleted != nil { // by us, or by another call that was before us at the gate
+		snap, err = *deleted, nil
+	}
+	if err == nil && init.Child() != nil {
+		s.flush(ctx)
+	}
+	return snap, err
+}
+
+// flush gives the daemon the container's exit before it may kill the shim.
+func (s *Supervisor) flush(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, flushWait)
+	defer cancel()
+	select {
+	case <-s.exitQueued:
+		_ = s.outbox.Flushed(ctx) // a daemon that takes no events still gets its answer
+	case <-ctx.Done():
+	}
+}
+
+// Shutdown kills and removes the container, if there is one, and gives the
+// daemon what it has not taken yet, within ctx.
+func (s *Supervisor) Shutdown(ctx context.Context) error {
+	s.lastDays()
+	s.mu.Lock()
+	creating := s.creating
+	s.mu.Unlock()
+	if creating != nil { // its container would stay behind
+		select {
+		case <-creating:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the container to be made: %w", ctx.Err())
+		}
+	}
+	init, err := s.container()
+	if err != nil {
+		return nil // there is nothing to end
+	}
+	err = s.env.Detach(ctx, init.Destroy)
+	if init.Child() != nil {
+		s.flush(ctx)
+	}
+	return err
+}
