@@ -11,7 +11,7 @@ GOBUILD  := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS
 # detector.
 PACKAGES := runc containerd docker.io busybox-static iproute2 procps patch strace prometheus gcc libc6-dev
 
-UNIT := ./reaper/... ./proc/... ./shim/... ./dump/... ./cmd/...
+UNIT := ./guard/... ./reaper/... ./proc/... ./shim/... ./dump/... ./cmd/...
 
 .DEFAULT_GOAL := help
 .PHONY: help build packages test check unit clean

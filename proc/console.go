@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"containerd-shim/guard"
+
 	runc "github.com/containerd/go-runc"
 	"golang.org/x/sys/unix"
 )
@@ -50,7 +52,7 @@ func (p *processIO) openTerminal(c ioConfig, t target) error {
 	}
 	p.console = &console{socket: socket, arrived: make(chan struct{}), size: c.size}
 	p.outputs.Add(1) // held until the master is there, or never will be
-	go func() {
+	guard.Go("receive the console", func() {
 		defer p.outputs.Done()
 		defer close(p.console.arrived)
 		master, err := p.console.receive()
@@ -60,7 +62,7 @@ func (p *processIO) openTerminal(c ioConfig, t target) error {
 			return
 		}
 		p.attach(c, master, out)
-	}()
+	})
 	return nil
 }
 

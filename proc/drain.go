@@ -2,7 +2,11 @@
 
 package proc
 
-import "time"
+import (
+	"time"
+
+	"containerd-shim/guard"
+)
 
 // Variables, so that tests need not wait as long.
 var (
@@ -87,12 +91,12 @@ func (p *processIO) processDeleted() {
 	p.processExited()
 	p.deleted.fire()
 	if p.log != nil {
-		go p.log.stop(loggerEnd)
+		guard.Go("stop the logger", func() { p.log.stop(loggerEnd) })
 	}
 	select {
 	case <-p.drained:
 	default:
-		go p.enforce(time.Now())
+		guard.Go("end the output", func() { p.enforce(time.Now()) })
 	}
 }
 
@@ -127,10 +131,10 @@ func (p *processIO) abort() {
 	}
 	p.processExited()
 	if p.log != nil {
-		go p.log.stop(0)
+		guard.Go("stop the logger", func() { p.log.stop(0) })
 	}
 	p.deleted.fire()
-	go func() {
+	guard.Go("end the output", func() {
 		grace := time.NewTimer(drainHeld)
 		defer grace.Stop()
 		select {
@@ -140,5 +144,5 @@ func (p *processIO) abort() {
 				r.cut()
 			}
 		}
-	}()
+	})
 }

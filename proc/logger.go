@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"containerd-shim/guard"
 	"containerd-shim/reaper"
 
 	runc "github.com/containerd/go-runc"
@@ -84,10 +85,11 @@ func startLogger(t target, c ioConfig, childEnds bool) (_ *logger, err error) {
 	}
 	_ = readyChild.Close() // so that the logger's is the last one
 	if err = l.awaitReady(ready); err != nil {
-		go l.stop(0)
+		guard.Go("stop the logger", func() { l.stop(0) })
 		return nil, fmt.Errorf("logger %s: %w", t.path, err)
 	}
-	go l.outlive(files[:2:2], l.monitor.Done(l.cmd))
+	reads := files[:2:2]
+	guard.Go("outlive the logger", func() { l.outlive(reads, l.monitor.Done(l.cmd)) })
 	files = files[2:] // the others are outlive's to close
 	return l, nil
 }

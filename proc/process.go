@@ -5,14 +5,13 @@ package proc
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
+	"containerd-shim/guard"
 	"containerd-shim/reaper"
 
 	"github.com/containerd/errdefs"
-	"github.com/sirupsen/logrus"
 )
 
 // Stdio names a process's streams as the client gave them: paths of FIFOs or
@@ -140,17 +139,21 @@ func (p *process) adopt(c *reaper.Child) {
 // RecordExit makes the child's exit visible to State and Wait, and stops the
 // input. The first exit of a life wins. It returns the phase until then.
 func (p *process) RecordExit(e reaper.Exit) Phase {
+	was, io := p.recordExit(e)
+	if io != nil {
+		guard.Do("end the input", io.processExited)
+	}
+	return was
+}
+
+func (p *process) recordExit(e reaper.Exit) (was Phase, io *processIO) {
 	p.mu.Lock()
-	was := p.phase
+	defer p.mu.Unlock()
+	was = p.phase
 	_ = p.applyLocked(DidExit) // a fact is legal in every phase
 	p.pid = e.Pid
 	p.endLifeLocked(Exit{Status: e.Status, At: e.At})
-	io := p.io
-	p.mu.Unlock()
-	if io != nil {
-		io.processExited()
-	}
-	return was
+	return was, p.io
 }
 
 // endLifeLocked fulfils the promise, once; the caller holds p.mu.
@@ -256,16 +259,7 @@ func (p *process) enter(ctx context.Context) error {
 // caller ends. The goroutine inherits the caller's profiling labels.
 func detach(caller, run context.Context, fn func(context.Context) error) error {
 	result := make(chan error, 1) // sent to once; nobody may be left to receive
-	go func() {
-		defer func() {
-			// One bad request must not cost the container its supervisor.
-			if r := recover(); r != nil {
-				logrus.Errorf("panic: %v\n%s", r, debug.Stack())
-				result <- internalf("panic: %v", r)
-			}
-		}()
-		result <- fn(run)
-	}()
+	go func() { result <- guard.Call("operation", func() error { return fn(run) }) }()
 	select {
 	case err := <-result:
 		return err

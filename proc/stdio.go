@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"sync"
 
+	"containerd-shim/guard"
 	"containerd-shim/reaper"
 
 	runc "github.com/containerd/go-runc"
@@ -164,7 +165,7 @@ func (p *processIO) startInput(c ioConfig, dst *os.File, spliced bool, ended fun
 	p.mu.Lock()
 	p.inPump = pump
 	p.mu.Unlock()
-	go func() {
+	guard.Go("copy input", func() {
 		defer p.input.close()
 		defer ended()
 		if c.stdinEOF {
@@ -175,7 +176,7 @@ func (p *processIO) startInput(c ioConfig, dst *os.File, spliced bool, ended fun
 		default:
 			_ = pump.run() // whatever ended it: the process or the client is gone
 		}
-	}()
+	})
 }
 
 // startOutput copies from the process to the client until the process, and
@@ -185,16 +186,16 @@ func (p *processIO) startOutput(pump *pump, out *output, ended func()) {
 	p.mu.Lock()
 	p.pumps = append(p.pumps, &relay{pump, out})
 	p.mu.Unlock()
-	go func() {
-		err := pump.run()
-		ended()
+	guard.Go("copy output", func() {
+		err := guard.Call("copy output", pump.run)
+		guard.Do("end the output", ended)
 		p.outputs.Done()
 		if err != nil && !wasCut(err) {
 			out.close() // its reader is gone for good, or the disk is full
 			return
 		}
 		out.finish(p.deleted.c, p.aborted.c)
-	}()
+	})
 }
 
 // openNull opens what the process gets for every stream that it lacks, for

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 
+	"containerd-shim/guard"
 	"containerd-shim/proc"
 	"containerd-shim/reaper"
 
@@ -75,7 +76,7 @@ func (s *Supervisor) startExec(ctx context.Context, p *proc.Exec) error {
 				return errContainerDead()
 			}
 			s.watch(c)
-			go s.watchExec(p, t, c)
+			guard.Go("watch an exec", func() { s.watchExec(p, t, c) })
 			return nil
 		},
 		Failed: func() { s.settle(t) },

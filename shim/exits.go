@@ -5,6 +5,7 @@ package shim
 import (
 	"time"
 
+	"containerd-shim/guard"
 	"containerd-shim/proc"
 	"containerd-shim/reaper"
 
@@ -19,38 +20,46 @@ import (
 // that are on their way or dying.
 const lastExecWait = 10 * time.Second
 
+// The watchers run on after a panic in one of their steps: the next steps are
+// what others wait for, and an exit must not be lost.
+
 // watchExec records and publishes the exit of one exec.
 func (s *Supervisor) watchExec(p *proc.Exec, t *tenant, child *reaper.Child) {
 	e := child.Exit()
-	p.RecordExit(e)
 	due := make(chan struct{})
-	s.place(child, e, func() { s.outbox.PutHeld(s.exitEvent(p.ID(), e), due) })
-	s.awaitReply(p.ID())
-	close(due)
-	s.settle(t)
+	defer s.settle(t)
+	defer close(due)
+	guard.Do("record an exit", func() { p.RecordExit(e) })
+	guard.Do("order the exits", func() { s.awaitEarlier(child, e) })
+	s.outbox.PutHeld(s.exitEvent(p.ID(), e), due)
+	s.placed(child)
+	guard.Do("wait for the reply", func() { s.awaitReply(p.ID()) })
 }
 
 // watchInit records and publishes the exit of the container's first process,
 // after whatever else was in the container.
 func (s *Supervisor) watchInit(p *proc.Init, child *reaper.Child) {
 	e := child.Exit()
-	was := p.RecordExit(e)
+	defer close(s.exitQueued)
+	var was proc.Phase
+	guard.Do("record the exit", func() { was = p.RecordExit(e) })
 	others := s.lastDays()
-	if p.SharesPids() {
-		for _, t := range others {
-			t.kill()
+	guard.Do("kill what is left", func() {
+		if p.SharesPids() {
+			for _, t := range others {
+				t.kill()
+			}
 		}
-	}
-	p.KillRest(s.env.Context, was == proc.Paused || was == proc.Pausing)
+		p.KillRest(s.env.Context, was == proc.Paused || was == proc.Pausing)
+	})
 	deadline := time.Now().Add(lastExecWait)
 	for _, t := range others {
 		waitFor(t.settled, time.Until(deadline))
 	}
-	s.awaitReply(p.ID())
+	guard.Do("wait for the reply", func() { s.awaitReply(p.ID()) })
 	// Last, though it died first: by time it would pass, in a queue that the
 	// daemon does not empty, the exits of the execs that died with it.
 	s.outbox.PutLast(s.exitEvent(p.ID(), e))
-	close(s.exitQueued)
 }
 
 // placeWait bounds how long one watcher waits for another to run.
@@ -64,14 +73,17 @@ func (s *Supervisor) watch(child *reaper.Child) {
 	s.unplaced[child] = make(chan struct{})
 }
 
-// place calls put when the exits of all that died before child are placed, so
-// that the scheduler, which runs the watchers in any order, does not change
+// awaitEarlier returns when the exits of all that died before child are placed,
+// so that the scheduler, which runs the watchers in any order, does not change
 // the order of deaths.
-func (s *Supervisor) place(child *reaper.Child, e reaper.Exit, put func()) {
+func (s *Supervisor) awaitEarlier(child *reaper.Child, e reaper.Exit) {
 	for _, placed := range s.diedBefore(child, e.At) {
 		waitFor(placed, placeWait)
 	}
-	put()
+}
+
+// placed tells those that wait for it that child's exit is in the outbox.
+func (s *Supervisor) placed(child *reaper.Child) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.unplaced[child])

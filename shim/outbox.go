@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"containerd-shim/guard"
+
 	"github.com/containerd/containerd/api/types"
 	"github.com/sirupsen/logrus"
 )
@@ -138,7 +140,7 @@ func (o *Outbox) Run(ctx context.Context) {
 			}
 			continue
 		}
-		err := o.publisher.Publish(ctx, e)
+		err := guard.Call("publish", func() error { return o.publisher.Publish(ctx, e) })
 		if err == nil {
 			if failed > 0 {
 				logrus.WithField("attempts", failed+1).Info("the daemon takes events again")

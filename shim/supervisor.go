@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 
+	"containerd-shim/guard"
 	"containerd-shim/proc"
 	"containerd-shim/reaper"
 
@@ -28,7 +29,7 @@ type Supervisor struct {
 	execs    map[string]*proc.Exec           // guarded by mu
 	tenants  map[*tenant]struct{}            // guarded by mu; execs that have begun and not ended
 	replies  map[string]*reply               // guarded by mu; by process id, see reply
-	unplaced map[*reaper.Child]chan struct{} // guarded by mu; see place
+	unplaced map[*reaper.Child]chan struct{} // guarded by mu; see awaitEarlier
 	dying    bool                            // guarded by mu; init has exited, or the shim shall
 }
 
@@ -125,7 +126,7 @@ func (s *Supervisor) Create(ctx context.Context, c proc.InitConfig) (int, error)
 		s.mu.Unlock()
 		close(created)
 		if child := p.Child(); err == nil && child != nil {
-			go s.watchInit(p, child)
+			guard.Go("watch the container", func() { s.watchInit(p, child) })
 		}
 		return err
 	})
@@ -144,7 +145,7 @@ func (s *Supervisor) Start(ctx context.Context, id string) (int, error) {
 	defer s.beginReply(id).done()
 	switch p := p.(type) {
 	case *proc.Init:
-		err = p.Start(ctx, func(c *reaper.Child) { go s.watchInit(p, c) })
+		err = p.Start(ctx, func(c *reaper.Child) { guard.Go("watch the container", func() { s.watchInit(p, c) }) })
 	case *proc.Exec:
 		err = s.startExec(ctx, p)
 	}

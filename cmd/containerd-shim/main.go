@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"time"
 
+	"containerd-shim/guard"
 	"containerd-shim/proc"
 	"containerd-shim/reaper"
 	"containerd-shim/shim"
@@ -97,7 +98,7 @@ func run(o options) error {
 	}))
 	go outbox.Run(env.Context)
 	if o.debug {
-		go logReaped(env.Context, r)
+		guard.Go("log what was reaped", func() { logReaped(env.Context, r) })
 	}
 	sup := shim.NewSupervisor(env, outbox)
 	server, err := ttrpc.NewServer(

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/sirupsen/logrus"
+)
+
+func TestCall(t *testing.T) {
+	var log bytes.Buffer
+	logrus.SetOutput(&log)
+	t.Cleanup(func() { logrus.SetOutput(logrus.StandardLogger().Out) })
+	want := errors.New("no")
+	if err := Call("work", func() error { return want }); err != want {
+		t.Errorf("got %v, want %v", err, want)
+	}
+	if err := Call("work", func() error { return nil }); err != nil || log.Len() > 0 {
+		t.Errorf("got %v, log %q", err, log.String())
+	}
+	err := Call("work", func() error { panic("boom") })
+	if !errdefs.IsInternal(err) || err.Error() != "work: panic: boom" {
+		t.Errorf("got %v", err)
+	}
+	for _, want := range []string{"work: panic: boom", "guard.TestCall"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("no %q in the log: %s", want, log.String())
+		}
+	}
+}
+
+func TestGo(t *testing.T) {
+	var log bytes.Buffer
+	logrus.SetOutput(&log)
+	ended := make(chan struct{})
+	Go("work", func() {
+		defer close(ended)
+		var m map[string]int
+		m["x"] = 1
+	})
+	<-ended
+}
