@@ -39,7 +39,8 @@ type Dumper struct {
 	seq int
 }
 
-// Dump writes one file and returns its path. The file appears complete or not
+// Dump writes one file and returns its path, also with an error when only what
+// is to be removed could not be. The file appears complete or not
 // at all, with mode 0600. It is not safe for concurrent use: one goroutine
 // dumps.
 func (d *Dumper) Dump() (string, error) {
@@ -48,7 +49,7 @@ func (d *Dumper) Dump() (string, error) {
 	}
 	d.seq++
 	now := time.Now().UTC()
-	name := fmt.Sprintf("%s%sZ.%d.stacks", d.prefix(), now.Format("20060102T150405.000000000"), d.seq)
+	name := fmt.Sprintf("%s%s.%d.stacks", d.prefix(), now.Format(dumpTime), d.seq)
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "program: containerd-shim %s (%s)\npid: %d\nnamespace: %s\nid: %s\ntime: %s\ngoroutines: %d\n\n",
 		d.Version, runtime.Version(), os.Getpid(), d.Namespace, d.ID, now.Format(time.RFC3339Nano), runtime.NumGoroutine())
@@ -113,8 +114,9 @@ func writeAside(path string, data []byte) (err error) {
 	return os.Rename(aside, path)
 }
 
-// prune removes the oldest dumps of this shim. Names sort by time, so a clock
-// that was set back would make the newest one the oldest: it is kept by name.
+// prune removes the oldest dumps of this shim, and what tidy does. Names sort by
+// time, so a clock that was set back would make the newest one the oldest: it
+// is kept by name.
 func (d *Dumper) prune(newest string) error {
 	entries, err := os.ReadDir(d.Dir)
 	if err != nil {
@@ -126,6 +128,7 @@ func (d *Dumper) prune(newest string) error {
 			mine = append(mine, e.Name())
 		}
 	}
+	err = d.tidy(entries, time.Now())
 	slices.Sort(mine)
 	for len(mine) >= keepDumps {
 		if e := os.Remove(filepath.Join(d.Dir, mine[0])); !errors.Is(e, fs.ErrNotExist) { // somebody else may tidy up

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 
+	"containerd-shim/guard"
 	"containerd-shim/shim"
 
 	"github.com/sirupsen/logrus"
@@ -43,10 +44,13 @@ func handleDumps(d *shim.Dumper) {
 		for range dumps {
 			// The log line comes last: nothing the logger does can keep the
 			// file from being there.
-			if path, err := d.Dump(); err != nil {
-				logrus.WithError(err).Error("no stack dump")
-			} else {
+			path := ""
+			err := guard.Call("stack dump", func() (err error) { path, err = d.Dump(); return err })
+			if path != "" {
 				logrus.WithField("file", path).Info("stack dump written")
+			}
+			if err != nil {
+				logrus.WithError(err).Error("stack dump")
 			}
 		}
 	}()
