@@ -82,8 +82,11 @@ func (p *Exec) start(ctx context.Context, started func(*reaper.Child) error) err
 	if err != nil {
 		return err
 	}
-	p.setIO(io)
-	child, err := p.launch(ctx, io)
+	p.setIO(io) // a CloseIO from here on reaches io; one before was passed on
+	var child *reaper.Child
+	if err = io.holdInput(); err == nil {
+		child, err = p.launch(ctx, io)
+	}
 	if err == nil {
 		err = p.commit(child, started)
 	}
@@ -119,7 +122,6 @@ func (p *Exec) ioConfig() ioConfig {
 	c.stdio = p.stdio
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c.stdinEOF = p.stdinEOF
 	c.size = p.size
 	return c
 }

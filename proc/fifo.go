@@ -14,9 +14,13 @@ import (
 
 // lateReader is how long output whose reader has not come yet is kept for it.
 // containerd's own shims wait as long for a FIFO's reader, before the process
-// is started, with everything else standing still. A variable for tests, as is
-// inputGrace.
+// is started, with everything else standing still. A variable for tests, as are
+// inputGrace and readerSoon.
 var lateReader = 30 * time.Second
+
+// A FIFO that cannot be watched is looked at after readerSoon, and then less
+// and less often until it is once in readerPoll.
+var readerSoon, readerPoll = 2 * time.Millisecond, time.Second
 
 // inputGrace is how long a client whose CloseIO overtook its own open of the
 // input FIFO is waited for.
@@ -141,11 +145,19 @@ func (o *output) finish(deleted, aborted <-chan struct{}) {
 		return
 	}
 	o.dropKeep()
+	if o.hasReader() {
+		return
+	}
+	watch := watchFIFO(o.w) // before the look that it makes needless to repeat
+	defer watch.close()
 	ended := time.Now()
 	var deletedAt time.Time
-	for pause := 2 * time.Millisecond; !o.hasReader(); pause = min(2*pause, time.Second) {
+	for pause := readerSoon; !o.hasReader(); pause = min(2*pause, readerPoll) {
 		if o.giveUp(ended, deletedAt) {
 			return
+		}
+		if watch != nil {
+			pause = lateReader // there is a limit to pass, and a directory above may have been renamed
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -153,11 +165,12 @@ func (o *output) finish(deleted, aborted <-chan struct{}) {
 			timer.Stop()
 			return
 		case <-deleted:
-			timer.Stop()
 			deleted, deletedAt = nil, time.Now()
-			pause = time.Millisecond
+			pause = readerSoon
+		case <-watch.events():
 		case <-timer.C:
 		}
+		timer.Stop()
 	}
 }
 
@@ -184,18 +197,22 @@ func (o *output) close() {
 
 // input is the client's side of stdin.
 type input struct {
-	r *os.File
+	path string
+	r    *os.File
+	// decide is done by the first of hold and dropKeep, and decided closed then;
+	// ended tells that it was dropKeep.
+	decide  sync.Once
+	decided chan struct{}
+	ended   bool
 	// keep is a write end of the FIFO, which CloseIO gives up: without it the
 	// process would see the end of its input whenever no client is attached.
 	keep      int
 	closeKeep sync.Once
 }
 
-// openInput opens the FIFO at path without waiting for a writer. ended tells
-// that CloseIO came before: there is no keep then. Not even for a moment, for a
-// FIFO that has had a writer polls as hung up when it has none any more, and
-// awaitClient could not tell that from a client that has come and gone.
-func openInput(path string, ended bool) (*input, error) {
+// openInput opens the FIFO at path without waiting for a writer. Nothing is
+// read before hold or dropKeep.
+func openInput(path string) (*input, error) {
 	st, err := os.Stat(path)
 	if err != nil {
 		return nil, invalidf("open input: %w", err)
@@ -210,19 +227,29 @@ func openInput(path string, ended bool) (*input, error) {
 	if err != nil {
 		return nil, invalidf("open input: %w", err)
 	}
-	if ended {
-		return &input{r: r, keep: -1}, nil
-	}
-	keep, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		_ = r.Close()
-		return nil, invalidf("open input: %w", &fs.PathError{Op: "open", Path: path, Err: err})
-	}
-	return &input{r: r, keep: keep}, nil
+	return &input{path: path, r: r, decided: make(chan struct{}), keep: -1}, nil
+}
+
+// hold opens keep, unless CloseIO came before: then there is none, not even for
+// a moment, for a FIFO that has had a writer polls as hung up when it has none
+// any more, and awaitClient could not tell that from a client that has come and
+// gone. The open does not wait: r is open.
+func (i *input) hold() (err error) {
+	i.decide.Do(func() {
+		defer close(i.decided)
+		if i.keep, err = unix.Open(i.path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err != nil {
+			err = invalidf("open input: %w", &fs.PathError{Op: "open", Path: i.path, Err: err})
+		}
+	})
+	return err
 }
 
 // dropKeep is CloseIO.
 func (i *input) dropKeep() {
+	i.decide.Do(func() {
+		i.ended = true
+		close(i.decided)
+	})
 	i.closeKeep.Do(func() {
 		if i.keep >= 0 {
 			_ = unix.Close(i.keep)

@@ -3,6 +3,7 @@
 package proc
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -146,7 +147,16 @@ func TestCloseIO(t *testing.T) {
 				w = openFifo(t, in, os.O_WRONLY)
 				_ = keep.Close() // only for the open not to wait
 			}
-			p := open(t, ioConfig{stdio: Stdio{Stdin: in, Stdout: out}, stdinEOF: tt.before})
+			p, err := openIO(ioConfig{stdio: Stdio{Stdin: in, Stdout: out}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.before {
+				p.closeStdin()
+			}
+			if err := p.holdInput(); err != nil {
+				t.Fatal(err)
+			}
 			c := attach(t, out)
 			child := p.play(t, "cat")
 			if !tt.before {
@@ -168,6 +178,45 @@ func TestCloseIO(t *testing.T) {
 			p.end(t, child)
 			if got := c.all(t); got != want {
 				t.Errorf("the process read %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// One FIFO for both streams: what is written comes in the order in which it was
+// written, and the streams do not take each other for the client.
+func TestOneFIFOForBothStreams(t *testing.T) {
+	for _, form := range []string{"path", "link"} {
+		t.Run(form, func(t *testing.T) {
+			census(t)
+			path := fifo(t)
+			s := Stdio{Stdout: path, Stderr: path}
+			if form == "link" {
+				s.Stderr += ".link"
+				if err := os.Symlink(path, s.Stderr); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p := open(t, ioConfig{stdio: s})
+			c := attach(t, path)
+			p.end(t, p.play(t, "mixed", "500"))
+			want := ""
+			for i := range 500 {
+				want += fmt.Sprintln(i)
+			}
+			if got := c.all(t); got != want {
+				t.Errorf("%d bytes in another order, want %d", len(got), len(want))
+			}
+
+			p = open(t, ioConfig{stdio: s})
+			p.end(t, p.play(t, "exit", "0"))
+			for _, r := range p.pumps {
+				if eventually(lateReader/8, closed(r.out.w)) {
+					t.Error("closed, though its client has not come yet")
+				}
+			}
+			if got := attach(t, path).all(t); got != "" {
+				t.Errorf("got %q", got)
 			}
 		})
 	}

@@ -72,6 +72,10 @@ func (p *Init) Create(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, p.rootfs.unmount())
 	}
+	if err := io.holdInput(); err != nil {
+		io.abort()
+		return errors.Join(err, p.rootfs.unmount())
+	}
 	if p.config.Checkpoint != "" {
 		p.setIO(io)
 		return nil

@@ -62,8 +62,7 @@ func (o oneShot) fire()   { o.once.Do(func() { close(o.c) }) }
 // ioConfig says what openIO is to open.
 type ioConfig struct {
 	stdio     Stdio
-	uid, gid  int  // owner of the pipes, for user namespaces
-	stdinEOF  bool // CloseIO came before the process was started
+	uid, gid  int // owner of the pipes, for user namespaces
 	size      *winsize
 	container string // for loggers, as are the next two
 	namespace string
@@ -85,7 +84,7 @@ func openIO(c ioConfig) (_ *processIO, err error) {
 		}
 	}()
 	if c.stdio.Stdin != "" {
-		if p.input, err = openInput(c.stdio.Stdin, c.stdinEOF); err != nil {
+		if p.input, err = openInput(c.stdio.Stdin); err != nil {
 			return nil, err
 		}
 	}
@@ -134,12 +133,27 @@ func (p *processIO) openPipes(c ioConfig, t target) error {
 			if path == "" {
 				continue
 			}
+			if i == 1 && sameFile(paths[0], path) {
+				// One pipe, as for "2>&1". Two openings of one FIFO would take
+				// each other for its reader, and mix up the order of the lines.
+				p.child[2] = p.child[1]
+				continue
+			}
 			if err := p.pipeOutput(c, path, 1+i); err != nil {
 				return err
 			}
 		}
 	}
 	return p.openNull()
+}
+
+func sameFile(a, b string) bool {
+	if a == "" || b == "" || a == b {
+		return a == b
+	}
+	one, err1 := os.Stat(a)
+	other, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(one, other)
 }
 
 func (p *processIO) pipeOutput(c ioConfig, path string, fd int) error {
@@ -158,8 +172,18 @@ func (p *processIO) pipeOutput(c ioConfig, path string, fd int) error {
 	return nil
 }
 
-// startInput copies from the client to dst until the client and the shim have
-// closed the FIFO, or the process is gone. ended then closes the process's side.
+// holdInput begins to copy the input. The client may come and go from then on
+// without ending it, unless closeStdin was before. It may be repeated.
+func (p *processIO) holdInput() error {
+	if p.input == nil {
+		return nil
+	}
+	return p.input.hold()
+}
+
+// startInput copies from the client to dst, once holdInput or closeStdin was
+// called, until the client and the shim have closed the FIFO, or the process is
+// gone. ended then closes the process's side.
 func (p *processIO) startInput(c ioConfig, dst *os.File, spliced bool, ended func()) {
 	pump := newPump(p.input.r, dst, spliced)
 	p.mu.Lock()
@@ -168,7 +192,12 @@ func (p *processIO) startInput(c ioConfig, dst *os.File, spliced bool, ended fun
 	guard.Go("copy input", func() {
 		defer p.input.close()
 		defer ended()
-		if c.stdinEOF {
+		select {
+		case <-p.input.decided:
+		case <-p.exited.c:
+			return
+		}
+		if p.input.ended {
 			p.input.awaitClient()
 		}
 		select {

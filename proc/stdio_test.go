@@ -31,6 +31,9 @@ func open(t *testing.T, c ioConfig) *processIO {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := p.holdInput(); err != nil {
+		t.Fatal(err)
+	}
 	return p
 }
 

@@ -54,6 +54,18 @@ func init() {
 			_ = os.Stdout.Close()
 			fmt.Fprintln(os.Stderr, "two")
 		},
+		// count: the status is how many bytes stdin had
+		"count": func([]string) {
+			n, err := io.Copy(io.Discard, os.Stdin)
+			check(err)
+			os.Exit(int(n))
+		},
+		// mixed N: N lines, to stdout and stderr in turn
+		"mixed": func(args []string) {
+			for i := range number(args[0]) {
+				fmt.Fprintln([]*os.File{os.Stdout, os.Stderr}[i%2], i)
+			}
+		},
 		// stdio FILE: report there what the streams are
 		"stdio": func(args []string) {
 			report := ""
@@ -125,6 +137,12 @@ func logger(args []string) {
 		check(err)
 		<-done
 		fmt.Fprintln(f, "end")
+	case "gate": // ready once FILE, a FIFO, was opened and closed; then nothing but wait
+		f, err := os.Open(args[1])
+		check(err)
+		_, _ = f.Read(make([]byte, 1)) // ends when the test closes it
+		check(unix.Close(5))
+		_, _ = io.Copy(io.Discard, os.NewFile(3, "stdout"))
 	case "never":
 		_ = unix.Pause()
 	case "deaf": // not even to SIGTERM
