@@ -45,6 +45,7 @@ func (p *processIO) openTerminal(c ioConfig, t target) error {
 	if err != nil {
 		return err
 	}
+	settleTempDir()
 	socket, err := runc.NewTempConsoleSocket()
 	if err != nil {
 		out.close()

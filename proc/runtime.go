@@ -145,6 +145,7 @@ func (r *runcRuntime) Start(ctx context.Context, id string) error {
 }
 
 func (r *runcRuntime) Exec(ctx context.Context, id string, spec specs.Process, o ExecCall) error {
+	settleTempDir()
 	return r.call(ctx, "exec", func(ctx context.Context, c *runc.Runc) error {
 		return c.Exec(ctx, id, spec, &runc.ExecOpts{
 			IO: o.IO, PidFile: o.PidFile, ConsoleSocket: o.Console, Detach: true,
