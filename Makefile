@@ -13,6 +13,9 @@ PACKAGES := runc containerd docker.io busybox-static iproute2 procps patch strac
 
 UNIT := ./guard/... ./reaper/... ./proc/... ./shim/... ./dump/... ./cmd/...
 
+# Packages whose mutexes say what they guard: "+checklocks" on a field or function.
+LOCKED := ./reaper/... ./proc/... ./shim/... ./cmd/containerd-shim
+
 .DEFAULT_GOAL := help
 .PHONY: help build packages test check unit clean
 
@@ -29,9 +32,11 @@ packages: ## install what tests and demo need, by apt, where it is missing (Debi
 
 test: packages check unit test-alerts test-catalogue test-daemons test-patches ## pass every test (root, about 15 minutes)
 
-check: ## gofmt and go vet
+check: ## gofmt, go vet, and that guarded fields are used under their mutex (checklocks)
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt differs: $$out" >&2; exit 1; }
 	go vet ./...
+	cd mk/tools && go build -o $(CURDIR)/bin/tools/ gvisor.dev/gvisor/tools/checklocks/cmd/checklocks
+	go vet -vettool=bin/tools/checklocks -inferred=false $(LOCKED)
 
 unit: ## the unit tests, with the race detector (root)
 	go test -race -count=1 -timeout 15m $(UNIT)

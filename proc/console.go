@@ -33,9 +33,11 @@ type console struct {
 	arrived chan struct{}
 	err     error
 
-	mu     sync.Mutex
-	master *os.File // guarded by mu; nil before it arrived and once it was closed
-	size   *winsize // guarded by mu
+	mu sync.Mutex
+	// +checklocks:mu
+	master *os.File // nil before it arrived and once it was closed
+	// +checklocks:mu
+	size *winsize
 }
 
 // openTerminal makes the socket on which the master will come and opens the

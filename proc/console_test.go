@@ -34,7 +34,7 @@ func TestResizeBeforeStart(t *testing.T) {
 	p.mu.Lock()
 	io := p.io
 	p.mu.Unlock()
-	if !eventually(patience, func() bool { return io.pumps[0].moved.Load() > 0 }) { // it is ready
+	if !eventually(patience, func() bool { return io.relays()[0].moved.Load() > 0 }) { // it is ready
 		t.Fatal("no output")
 	}
 	if err := p.Resize(80, 25); err != nil {
@@ -68,8 +68,8 @@ func TestEndOfStdinHangsUp(t *testing.T) {
 	p.mu.Lock()
 	io := p.io
 	p.mu.Unlock()
-	if !eventually(patience, func() bool { return io.pumps[0].moved.Load() >= 14 }) { // the echo and cat's
-		t.Errorf("%d bytes came back", io.pumps[0].moved.Load())
+	if !eventually(patience, func() bool { return io.relays()[0].moved.Load() >= 14 }) { // the echo and cat's
+		t.Errorf("%d bytes came back", io.relays()[0].moved.Load())
 	}
 	_ = w.Close() // it was read
 	p.CloseStdin()

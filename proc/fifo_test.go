@@ -210,7 +210,7 @@ func TestOneFIFOForBothStreams(t *testing.T) {
 
 			p = open(t, ioConfig{stdio: s})
 			p.end(t, p.play(t, "exit", "0"))
-			for _, r := range p.pumps {
+			for _, r := range p.relays() {
 				if eventually(lateReader/8, closed(r.out.w)) {
 					t.Error("closed, though its client has not come yet")
 				}

@@ -43,7 +43,7 @@ func TestLateReaderIsAnEvent(t *testing.T) {
 			census(t)
 			neverLook(t)
 			path, p := ended(t)
-			out := p.pumps[0].out
+			out := p.relays()[0].out
 			comes(path)
 			if !eventually(patience, closed(out.w)) {
 				t.Error("the shim still waits for a reader")
@@ -64,7 +64,7 @@ func TestLateReaderWithoutAWatch(t *testing.T) {
 	if got := attach(t, path).all(t); len(got) != 100 {
 		t.Errorf("%d bytes, want 100", len(got))
 	}
-	if !eventually(patience, closed(p.pumps[0].out.w)) {
+	if !eventually(patience, closed(p.relays()[0].out.w)) {
 		t.Error("the shim still waits for a reader")
 	}
 	p.processDeleted()

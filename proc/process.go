@@ -54,14 +54,21 @@ type process struct {
 	stdio Stdio
 	gate  gate
 
-	mu       sync.Mutex
-	phase    Phase         // guarded by mu
-	child    *reaper.Child // guarded by mu; nil before the first successful start
-	pid      int           // guarded by mu
-	life     *promise      // guarded by mu
-	io       *processIO    // guarded by mu; nil before the streams are open
-	size     *winsize      // guarded by mu; what ResizePty asked for last
-	stdinEOF bool          // guarded by mu; CloseIO was called
+	mu sync.Mutex
+	// +checklocks:mu
+	phase Phase
+	// +checklocks:mu
+	child *reaper.Child // nil before the first successful start
+	// +checklocks:mu
+	pid int
+	// +checklocks:mu
+	life *promise
+	// +checklocks:mu
+	io *processIO // nil before the streams are open
+	// +checklocks:mu
+	size *winsize // what ResizePty asked for last
+	// +checklocks:mu
+	stdinEOF bool // CloseIO was called
 }
 
 func newProcess(env *Env, id string, stdio Stdio) process {
@@ -119,6 +126,7 @@ func (p *process) apply(ev Event) error {
 }
 
 // applyLocked is apply for a caller that holds p.mu.
+// +checklocks:p.mu
 func (p *process) applyLocked(ev Event) error {
 	to, err := next(p.phase, ev)
 	if err != nil {
@@ -157,6 +165,7 @@ func (p *process) recordExit(e reaper.Exit) (was Phase, io *processIO) {
 }
 
 // endLifeLocked fulfils the promise, once; the caller holds p.mu.
+// +checklocks:p.mu
 func (p *process) endLifeLocked(e Exit) {
 	select {
 	case <-p.life.done:

@@ -13,9 +13,11 @@ import (
 
 // versionCache remembers what "runc --version" said.
 type versionCache struct {
-	mu     sync.Mutex
-	known  bool // guarded by mu
-	atMost bool // guarded by mu; the answer
+	mu sync.Mutex
+	// +checklocks:mu
+	known bool
+	// +checklocks:mu
+	atMost bool // the answer
 }
 
 func (v *versionCache) get() (answer, known bool) {

@@ -23,7 +23,9 @@ type processIO struct {
 	log     *logger
 	// exited, deleted and aborted are closed, once each, when the process has
 	// exited, was deleted, or will never be.
-	exited, deleted, aborted oneShot
+	exited  oneShot
+	deleted oneShot
+	aborted oneShot
 	// drained is closed when every byte of output has reached its FIFO or file.
 	drained chan struct{}
 	outputs sync.WaitGroup // one for each output that is not drained
@@ -32,9 +34,11 @@ type processIO struct {
 	// process, or its child.
 	pipes map[uint64]bool
 
-	mu     sync.Mutex
-	inPump *pump    // guarded by mu
-	pumps  []*relay // guarded by mu; the outputs
+	mu sync.Mutex
+	// +checklocks:mu
+	inPump *pump
+	// +checklocks:mu
+	pumps []*relay // the outputs
 	// child holds what the runtime gets as its, and so the process's, stdin,
 	// stdout and stderr; closed once the runtime was started. Guarded by mu
 	// once openIO has returned: a Destroy may come in the middle of a start.

@@ -258,7 +258,7 @@ func TestReaderGoesAwayAndComesBack(t *testing.T) {
 			if _, err := w.WriteString("while away\n"); err != nil {
 				t.Fatal(err)
 			}
-			if !eventually(patience, func() bool { return p.pumps[0].out.unread() == len("while away\n") }) {
+			if !eventually(patience, func() bool { return p.relays()[0].out.unread() == len("while away\n") }) {
 				t.Fatal("the output does not wait in the FIFO")
 			}
 		}
@@ -284,7 +284,7 @@ func TestAbandonedFIFO(t *testing.T) {
 	}
 	start := time.Now()
 	p.processExited()
-	out := p.pumps[0].out
+	out := p.relays()[0].out
 	if !eventually(patience, func() bool { _, err := out.w.Stat(); return err != nil }) || time.Since(start) > lateReader {
 		t.Errorf("closed after %v, want at once", time.Since(start))
 	}
@@ -301,7 +301,7 @@ func TestReaderNeverComes(t *testing.T) {
 				_ = child.Signal(unix.SIGKILL)
 			}
 			p.end(t, child)
-			out := p.pumps[0].out
+			out := p.relays()[0].out
 			if !eventually(lateReader+patience, func() bool { _, err := out.w.Stat(); return err != nil }) {
 				t.Error("still waiting for it")
 			}

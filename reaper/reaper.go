@@ -21,16 +21,22 @@ type Reaper struct {
 	// look finds every dead child.
 	wake chan os.Signal
 	// stop is closed by Close, stopped by the reaping goroutine when it ends.
-	stop, stopped chan struct{}
-	forks         *forker
-	reaped        atomic.Uint64
+	stop    chan struct{}
+	stopped chan struct{}
+	forks   *forker
+	reaped  atomic.Uint64
 
-	mu     sync.Mutex
-	claims map[int]*Child             // guarded by mu; living children that have an owner
-	open   *list.List                 // guarded by mu; *Ticket, in the order of Begin
-	seq    uint64                     // guarded by mu; orders tickets and kept exits
-	kept   ledger                     // guarded by mu
-	subs   map[*Subscription]struct{} // guarded by mu
+	mu sync.Mutex
+	// +checklocks:mu
+	claims map[int]*Child // living children that have an owner
+	// +checklocks:mu
+	open *list.List // *Ticket, in the order of Begin
+	// +checklocks:mu
+	seq uint64 // orders tickets and kept exits
+	// +checklocks:mu
+	kept ledger
+	// +checklocks:mu
+	subs map[*Subscription]struct{}
 }
 
 // New starts reaping. It panics if the process already has a Reaper: two

@@ -16,8 +16,9 @@ type Subscription struct {
 	// never closed.
 	ready chan struct{}
 
-	mu    sync.Mutex
-	queue []Exit // guarded by mu
+	mu sync.Mutex
+	// +checklocks:mu
+	queue []Exit
 }
 
 // Subscribe starts a Subscription. The caller must Close it.

@@ -23,7 +23,8 @@ type Ticket struct {
 	r   *Reaper
 	seq uint64
 
-	at *list.Element // guarded by r.mu; nil once closed
+	// +checklocks:r.mu
+	at *list.Element // nil once closed
 }
 
 // Begin must be called before the process is started. The caller must Close
@@ -100,6 +101,7 @@ func (t *Ticket) Claim(pid int, since time.Time) (*Child, error) {
 }
 
 // claimLocked registers pid's owner; the caller holds t.r.mu.
+// +checklocks:t.r.mu
 func (t *Ticket) claimLocked(pid int) *Child {
 	c := newChild(pid)
 	t.r.claims[pid] = c

@@ -136,6 +136,7 @@ func TestDumpOnAFullOrReadOnlyDisk(t *testing.T) {
 
 // TestDumpWhileEveryLockIsHeld is I6; an RPC that is stuck shows with its
 // method and id.
+// +checklocksignore
 func TestDumpWhileEveryLockIsHeld(t *testing.T) {
 	t.Setenv("GODEBUG", "tracebacklabels=1")
 	r := newRig(t, false)

@@ -20,8 +20,9 @@ type tenant struct {
 	// settled is closed when the exit is queued, or the start has failed.
 	settled chan struct{}
 
-	mu    sync.Mutex
-	child *reaper.Child // guarded by mu; nil while the runtime is at work
+	mu sync.Mutex
+	// +checklocks:mu
+	child *reaper.Child // nil while the runtime is at work
 }
 
 func (t *tenant) kill() {

@@ -38,11 +38,14 @@ type Outbox struct {
 	// ended is closed when Run returns.
 	ended chan struct{}
 
-	mu      sync.Mutex
-	queue   []queued // guarded by mu
-	sending bool     // guarded by mu; the first one is on its way
+	mu sync.Mutex
+	// +checklocks:mu
+	queue []queued
+	// +checklocks:mu
+	sending bool // the first one is on its way
 	// empty is closed when queue is empty, and made anew by the next Put.
-	empty chan struct{} // guarded by mu
+	// +checklocks:mu
+	empty chan struct{}
 }
 
 // queued is one event, not to be sent before due is closed; nil means now.

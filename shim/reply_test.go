@@ -27,6 +27,8 @@ func held(t *testing.T, fn func(s *Supervisor)) (d time.Duration) {
 		synctest.Wait() // what fn does at once is done
 		close(ready)
 		d = <-done
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		if len(s.replies) != 0 {
 			t.Errorf("%d replies are remembered", len(s.replies))
 		}

@@ -21,16 +21,25 @@ type Supervisor struct {
 	// exitQueued is closed when the container's exit is in the outbox.
 	exitQueued chan struct{}
 
-	mu       sync.Mutex
-	id       string                          // guarded by mu; of the container, from Create on
-	creating chan struct{}                   // guarded by mu; closed when the Create that is under way ends, nil without one
-	init     *proc.Init                      // guarded by mu; nil until Create has succeeded
-	deleted  *proc.Snapshot                  // guarded by mu; the answer to Delete, once it succeeded
-	execs    map[string]*proc.Exec           // guarded by mu
-	tenants  map[*tenant]struct{}            // guarded by mu; execs that have begun and not ended
-	replies  map[string]*reply               // guarded by mu; by process id, see reply
-	unplaced map[*reaper.Child]chan struct{} // guarded by mu; see awaitEarlier
-	dying    bool                            // guarded by mu; init has exited, or the shim shall
+	mu sync.Mutex
+	// +checklocks:mu
+	id string // of the container, from Create on
+	// +checklocks:mu
+	creating chan struct{} // closed when the Create that is under way ends, nil without one
+	// +checklocks:mu
+	init *proc.Init // nil until Create has succeeded
+	// +checklocks:mu
+	deleted *proc.Snapshot // the answer to Delete, once it succeeded
+	// +checklocks:mu
+	execs map[string]*proc.Exec
+	// +checklocks:mu
+	tenants map[*tenant]struct{} // execs that have begun and not ended
+	// +checklocks:mu
+	replies map[string]*reply // by process id, see reply
+	// +checklocks:mu
+	unplaced map[*reaper.Child]chan struct{} // see awaitEarlier
+	// +checklocks:mu
+	dying bool // init has exited, or the shim shall
 }
 
 // NewSupervisor returns the supervisor of a container that Create has yet to
