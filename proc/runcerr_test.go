@@ -127,10 +127,13 @@ func TestErrorClasses(t *testing.T) {
 			}
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	if err := good.Start(ctx, "c1"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no answer within") {
-		t.Errorf("a runtime that hangs: %v", err)
+	stopped, _ := scripted(t, `kill -STOP $$`)
+	for what, r := range map[string]Runtime{"hangs": good, "was stopped": stopped} {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if err := r.Start(ctx, "c1"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no answer within") {
+			t.Errorf("a runtime that %s: %v", what, err)
+		}
 	}
 	ending, end := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, end)

@@ -4,12 +4,18 @@ package shim
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"unsafe"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -150,12 +156,18 @@ func TestDumpWhileEveryLockIsHeld(t *testing.T) {
 		answer <- err
 	}()
 	receive(t, "the stuck exec", stuck)
-	r.sup.mu.Lock()
-	r.sup.outbox.mu.Lock()
-	var unlock []func()
-	for tenant := range r.sup.tenants {
-		tenant.mu.Lock()
-		unlock = append(unlock, tenant.mu.Unlock)
+	held := mutexes(r.sup, logrus.StandardLogger())
+	var locked []*sync.Mutex
+	for m, path := range held {
+		eventually(t, "lock of "+path, m.TryLock) // whoever has it has it for a few instructions
+		locked = append(locked, m)
+	}
+	// The supervisor, the outbox, a tenant, two processes, the reaper, children,
+	// the logger, and what belongs to contexts.
+	for _, part := range []string{"Supervisor.mu", "Outbox.mu", "tenant.mu", "Init.process.mu", "Exec.process.mu", "Reaper.mu", "Child.mu", "Logger.mu"} {
+		if !slices.ContainsFunc(slices.Collect(maps.Values(held)), func(path string) bool { return strings.HasSuffix(path, part) || strings.Contains(path, part+".") }) {
+			t.Errorf("%s is not among the %d mutexes found", part, len(held))
+		}
 	}
 	type result struct {
 		path string
@@ -168,8 +180,8 @@ func TestDumpWhileEveryLockIsHeld(t *testing.T) {
 		done <- result{path, err}
 	}()
 	got := receive(t, "a dump with every lock held", done)
-	for _, f := range append(unlock, r.sup.outbox.mu.Unlock, r.sup.mu.Unlock) {
-		f()
+	for _, m := range locked {
+		m.Unlock()
 	}
 	r.must(got.err)
 	data, err := os.ReadFile(got.path)
@@ -181,4 +193,55 @@ func TestDumpWhileEveryLockIsHeld(t *testing.T) {
 	}
 	close(release)
 	r.must(receive(t, "answer to Start", answer))
+}
+
+// mutexes finds every mutex that can be reached from roots, with the type and
+// the name of the field that holds it. It follows pointers, interfaces, maps
+// and slices, but not functions and channels.
+func mutexes(roots ...any) map[*sync.Mutex]string {
+	found := make(map[*sync.Mutex]string)
+	seen := make(map[unsafe.Pointer]map[reflect.Type]bool)
+	var walk func(v reflect.Value, path string)
+	walk = func(v reflect.Value, path string) {
+		switch v.Kind() {
+		case reflect.Pointer:
+			p := v.UnsafePointer()
+			if p == nil || seen[p][v.Type()] {
+				return
+			}
+			if seen[p] == nil {
+				seen[p] = make(map[reflect.Type]bool)
+			}
+			seen[p][v.Type()] = true
+			walk(v.Elem(), v.Type().Elem().Name())
+		case reflect.Interface:
+			walk(v.Elem(), path)
+		case reflect.Map:
+			for i := v.MapRange(); i.Next(); {
+				walk(i.Key(), path)
+				walk(i.Value(), path)
+			}
+		case reflect.Slice, reflect.Array:
+			if k := v.Type().Elem().Kind(); k < reflect.Array { // numbers
+				return
+			}
+			for i := range v.Len() {
+				walk(v.Index(i), path)
+			}
+		case reflect.Struct:
+			if v.Type() == reflect.TypeFor[sync.Mutex]() {
+				if v.CanAddr() {
+					found[(*sync.Mutex)(v.Addr().UnsafePointer())] = path
+				}
+				return
+			}
+			for i := range v.NumField() {
+				walk(v.Field(i), path+"."+v.Type().Field(i).Name)
+			}
+		}
+	}
+	for _, root := range roots {
+		walk(reflect.ValueOf(root), "")
+	}
+	return found
 }

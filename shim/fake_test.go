@@ -11,8 +11,10 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"containerd-shim/proc"
+	"containerd-shim/reaper"
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -200,4 +202,22 @@ func (f *fakeRuntime) end(t *testing.T, which func() *fakeProcess) {
 	if err := which().gate.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// exited returns a child of the test that has ended.
+func exited(t *testing.T) *reaper.Child {
+	t.Helper()
+	ticket := testReaper.Begin()
+	defer ticket.Close()
+	cmd := exec.Command(childBinary, "exit", "0")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	child, err := ticket.Claim(cmd.Process.Pid, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Process.Release() // the Reaper waits for it
+	receive(t, "exit", child.Done())
+	return child
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim/proc"
+
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -180,4 +182,50 @@ func TestExitIsNotHeldForever(t *testing.T) {
 	if _, kept := r.sup.replies["e"]; kept {
 		t.Error("the reply is remembered after the exit")
 	}
+}
+
+// TestEarlierExitIsPlacedFirst is B02: the scheduler runs the watchers in any
+// order, and the one of a later death waits for that of an earlier one.
+func TestEarlierExitIsPlacedFirst(t *testing.T) {
+	s := NewSupervisor(&proc.Env{}, NewOutbox(&daemon{}))
+	first, second := exited(t), exited(t)
+	s.watch(second)
+	s.watch(first)
+	passed := make(chan struct{})
+	go func() {
+		defer close(passed)
+		s.awaitEarlier(second, second.Exit())
+	}()
+	if !never(passed, 50*time.Millisecond) {
+		t.Error("the later exit did not wait for the earlier one")
+	}
+	s.awaitEarlier(first, first.Exit()) // waits for nobody
+	s.placed(first)
+	receive(t, "the later exit", passed)
+	s.placed(second)
+	if len(s.unplaced) != 0 {
+		t.Errorf("%d exits are remembered", len(s.unplaced))
+	}
+}
+
+// TestStateAnswersWhileTheRestIsKilled is B03: a "runc kill" that hangs when
+// init has died holds up nothing but the exit's event.
+func TestStateAnswersWhileTheRestIsKilled(t *testing.T) {
+	r := newRig(t, true)
+	r.run()
+	r.execRun("e", "wait", "0")
+	at, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	r.runtime.on("kill", func(string) error { once.Do(func() { close(at) }); <-release; return nil })
+	r.runtime.endInit(t)
+	receive(t, "kill of the rest", at)
+	began := time.Now()
+	r.state(containerID)
+	r.state("e")
+	r.wait(containerID)
+	if d := time.Since(began); d > soon/2 {
+		t.Errorf("answers took %v", d)
+	}
+	close(release)
+	r.published(2)
 }

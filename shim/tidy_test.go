@@ -5,7 +5,6 @@ package shim
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -18,20 +17,9 @@ import (
 // deadPid returns the pid of a process that has ended.
 func deadPid(t *testing.T) int {
 	t.Helper()
-	ticket := testReaper.Begin()
-	defer ticket.Close()
-	cmd := exec.Command(childBinary, "exit", "0")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	child, err := ticket.Claim(cmd.Process.Pid, time.Time{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Process.Release() // the Reaper waits for it
-	receive(t, "exit", child.Done())
-	eventually(t, "the reaping", func() bool { return unix.Kill(child.Pid(), 0) == unix.ESRCH })
-	return child.Pid()
+	pid := exited(t).Pid()
+	eventually(t, "the reaping", func() bool { return unix.Kill(pid, 0) == unix.ESRCH })
+	return pid
 }
 
 // plant makes a file in dir that is as old as age and as large as size.

@@ -254,6 +254,43 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// TestNoStackDump: where no dump can be written the shim lives on and logs one
+// line for each signal.
+func TestNoStackDump(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	r := startShim(t, "unix://"+filepath.Join(t.TempDir(), "s"), "-stack-dir", filepath.Join(dir, "stacks"))
+	if err := r.info(); err != nil { // it is up
+		t.Fatal(err)
+	}
+	log, err := os.OpenFile(filepath.Join(r.cmd.Dir, "shim.stdout.log"), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	buf := make([]byte, 64<<10)
+	for range 2 {
+		r.signal(unix.SIGUSR1)
+		_ = log.SetReadDeadline(time.Now().Add(20 * time.Second)) // fails only if closed
+		n, err := log.Read(buf)
+		text := string(buf[:n])
+		if err != nil || strings.Count(text, "\n") != 1 || !strings.Contains(text, "read-only file system") {
+			t.Errorf("log %q, %v", text, err)
+		}
+		if err := r.info(); err != nil {
+			t.Error(err)
+		}
+	}
+	r.end(unix.SIGTERM)
+}
+
 // TestRuntimeEnvironment: the runtime does not get the shim's GODEBUG (which
 // Go programs would act on) nor NOTIFY_SOCKET (B58), and no socket (B57).
 func TestRuntimeEnvironment(t *testing.T) {
