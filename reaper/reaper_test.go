@@ -267,6 +267,30 @@ func TestSignalNeverReachesTheDead(t *testing.T) {
 	}
 }
 
+// B16: a process that has the pid of an ended one is not its owner's to signal.
+func TestSignalSparesTheNextOwnerOfThePid(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	defer r.Close()
+	cmd := roleCmd("wait", "0")
+	cmd.Stdin = r
+	next := startClaimed(t, cmd)
+	ended := newChild(next.Pid())
+	ended.complete(Exit{Pid: next.Pid()})
+	if err := ended.Signal(unix.SIGKILL); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("signal: %v, want %v", err, os.ErrProcessDone)
+	}
+	if err := next.Signal(unix.SIGTERM); err != nil {
+		t.Errorf("the next owner: %v", err)
+	}
+	if got := waitExit(t, next).Status; got != 128+int(unix.SIGTERM) {
+		t.Errorf("the next owner ended with %d, not by its own signal", got)
+	}
+}
+
 func TestSecondReaperPanics(t *testing.T) {
 	defer func() {
 		if recover() == nil {

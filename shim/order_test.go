@@ -203,6 +203,8 @@ func TestEarlierExitIsPlacedFirst(t *testing.T) {
 	s.placed(first)
 	receive(t, "the later exit", passed)
 	s.placed(second)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(s.unplaced) != 0 {
 		t.Errorf("%d exits are remembered", len(s.unplaced))
 	}
