@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -157,5 +158,21 @@ func TestSinceRunc12(t *testing.T) {
 		if got := sinceRunc12(text); got != want {
 			t.Errorf("%q: got %v, want %v", text, got, want)
 		}
+	}
+}
+
+// B38: what a failed call has opened is closed at once, not by the collector.
+func TestFailedCallsKeepNoDescriptor(t *testing.T) {
+	census(t)
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	r, _ := scripted(t, `echo '{"level":"error","msg":"no"}' > $log; exit 1`)
+	before := len(descriptors())
+	for range 10 {
+		if err := r.Start(t.Context(), "c1"); err == nil {
+			t.Error("no error")
+		}
+	}
+	if now := len(descriptors()); now > before {
+		t.Errorf("%d descriptors, were %d: %v", now, before, descriptors())
 	}
 }
