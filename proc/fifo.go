@@ -41,6 +41,11 @@ type output struct {
 	// client comes back. containerd and dockerd rely on that across restarts.
 	keep      int
 	closeKeep sync.Once
+
+	// A FIFO's, as they were when it was opened: see lateReader, readerSoon,
+	// readerPoll and watchFIFO.
+	late, soon, poll time.Duration
+	watch            func(*os.File) *fifoWatch
 }
 
 // openOutput opens path without waiting for a reader: no client can hold up
@@ -62,7 +67,7 @@ func openOutput(path string) (*output, error) {
 		}
 		return &output{path: path, w: w, keep: -1}, nil
 	}
-	o := &output{path: path, fifo: true}
+	o := &output{path: path, fifo: true, late: lateReader, soon: readerSoon, poll: readerPoll, watch: watchFIFO}
 	// Without a reader, opening the write end alone fails with ENXIO (fifo(7)).
 	w, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
 	if err != nil && !errors.Is(err, unix.ENXIO) {
@@ -148,16 +153,16 @@ func (o *output) finish(deleted, aborted <-chan struct{}) {
 	if o.hasReader() {
 		return
 	}
-	watch := watchFIFO(o.w) // before the look that it makes needless to repeat
+	watch := o.watch(o.w) // before the look that it makes needless to repeat
 	defer watch.close()
 	ended := time.Now()
 	var deletedAt time.Time
-	for pause := readerSoon; !o.hasReader(); pause = min(2*pause, readerPoll) {
+	for pause := o.soon; !o.hasReader(); pause = min(2*pause, o.poll) {
 		if o.giveUp(ended, deletedAt) {
 			return
 		}
 		if watch != nil {
-			pause = lateReader // there is a limit to pass, and a directory above may have been renamed
+			pause = o.late // there is a limit to pass, and a directory above may have been renamed
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -166,7 +171,7 @@ func (o *output) finish(deleted, aborted <-chan struct{}) {
 			return
 		case <-deleted:
 			deleted, deletedAt = nil, time.Now()
-			pause = readerSoon
+			pause = o.soon
 		case <-watch.events():
 		case <-timer.C:
 		}
@@ -181,12 +186,12 @@ func (o *output) giveUp(ended, deletedAt time.Time) bool {
 	}
 	if deletedAt.IsZero() {
 		// A client that was there may be a daemon that is being restarted.
-		return !o.seen && o.unread() == 0 && time.Since(ended) > lateReader
+		return !o.seen && o.unread() == 0 && time.Since(ended) > o.late
 	}
 	if o.seen && o.unread() == 0 {
 		return true
 	}
-	return time.Since(deletedAt) > lateReader
+	return time.Since(deletedAt) > o.late
 }
 
 // close gives the output up at once.
