@@ -231,3 +231,20 @@ func TestStateAnswersWhileTheRestIsKilled(t *testing.T) {
 	close(release)
 	r.published(2)
 }
+
+// TestPausedContainerIsThawedAfterItsDeath is B51: what is left in it could not
+// die frozen, and runc would not delete it.
+func TestPausedContainerIsThawedAfterItsDeath(t *testing.T) {
+	r := newRig(t, false)
+	r.run()
+	_, err := r.client.Pause(r.ctx(), empty)
+	r.must(err)
+	r.runtime.endInit(t)
+	r.published(1)
+	if n := r.runtime.called("resume"); n != 1 {
+		t.Errorf("the runtime was told %d times to resume", n)
+	}
+	if _, err := r.delete(); err != nil {
+		t.Error(err)
+	}
+}
