@@ -18,9 +18,12 @@ import (
 // inputGrace and readerSoon.
 var lateReader = 30 * time.Second
 
-// A FIFO that cannot be watched is looked at after readerSoon, and then less
-// and less often until it is once in readerPoll.
-var readerSoon, readerPoll = 2 * time.Millisecond, time.Second
+// A FIFO whose reader is awaited is looked at after readerSoon, and then less
+// and less often until it is once in readerPoll. poll(2) does not tell of a
+// reader that arrives. inotify(7) would, but all of root shares 128 instances
+// by default, and where a daemon is down each container that ends would take
+// two of them from systemd and kubelet.
+var readerSoon, readerPoll = 2 * time.Millisecond, 2 * time.Second
 
 // inputGrace is how long a client whose CloseIO overtook its own open of the
 // input FIFO is waited for.
@@ -42,10 +45,9 @@ type output struct {
 	keep      int
 	closeKeep sync.Once
 
-	// A FIFO's, as they were when it was opened: see lateReader, readerSoon,
-	// readerPoll and watchFIFO.
+	// A FIFO's, as they were when it was opened: see lateReader, readerSoon and
+	// readerPoll.
 	late, soon, poll time.Duration
-	watch            func(*os.File) *fifoWatch
 }
 
 // openOutput opens path without waiting for a reader: no client can hold up
@@ -67,7 +69,7 @@ func openOutput(path string) (*output, error) {
 		}
 		return &output{path: path, w: w, keep: -1}, nil
 	}
-	o := &output{path: path, fifo: true, late: lateReader, soon: readerSoon, poll: readerPoll, watch: watchFIFO}
+	o := &output{path: path, fifo: true, late: lateReader, soon: readerSoon, poll: readerPoll}
 	// Without a reader, opening the write end alone fails with ENXIO (fifo(7)).
 	w, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
 	if err != nil && !errors.Is(err, unix.ENXIO) {
@@ -150,19 +152,11 @@ func (o *output) finish(deleted, aborted <-chan struct{}) {
 		return
 	}
 	o.dropKeep()
-	if o.hasReader() {
-		return
-	}
-	watch := o.watch(o.w) // before the look that it makes needless to repeat
-	defer watch.close()
 	ended := time.Now()
 	var deletedAt time.Time
 	for pause := o.soon; !o.hasReader(); pause = min(2*pause, o.poll) {
 		if o.giveUp(ended, deletedAt) {
 			return
-		}
-		if watch != nil {
-			pause = o.late // there is a limit to pass, and a directory above may have been renamed
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -172,7 +166,6 @@ func (o *output) finish(deleted, aborted <-chan struct{}) {
 		case <-deleted:
 			deleted, deletedAt = nil, time.Now()
 			pause = o.soon
-		case <-watch.events():
 		case <-timer.C:
 		}
 		timer.Stop()
