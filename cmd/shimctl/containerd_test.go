@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"containerd-shim/cmd/shimctl/internal/shimtest"
+	"containerd-shim/cmd/shimctl/internal/stacks"
 )
 
 // The whole way with a real containerd (Debian's): a wedged shim of v1.1.2 and
@@ -17,6 +18,7 @@ import (
 func TestRepairUnderContainerd(t *testing.T) {
 	for _, version := range []string{"v1.1.2", "v1.2.0"} {
 		t.Run(version, func(t *testing.T) {
+			stacks.Tracer = shimtest.Shimctl(t)
 			shim := shimtest.Underneath(t, shimtest.Baseline(t, version), func(id string) int {
 				all, err := shims()
 				if err != nil {

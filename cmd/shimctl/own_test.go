@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
-	"containerd-shim/cmd/shimctl/internal/shimtest"
 )
 
 // ownBinary is the shim of this tree, or SHIM_UNDER_TEST.
@@ -31,7 +29,7 @@ func ownBinary(t *testing.T) string {
 // What wedges upstream's shims (B01) must not make ours even suspect, its
 // stacks come out of its file, and repair keeps its hands off it.
 func TestOwnShim(t *testing.T) {
-	shim := shimtest.Start(t, ownBinary(t))
+	shim := started(t, ownBinary(t))
 	pid := strconv.Itoa(shim.PID)
 	status, o, e := capture(t, "ps", pid)
 	if status != exitOK || !strings.Contains(o, " ours") {

@@ -14,11 +14,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	shimtest.Main()
 	if childMain() {
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(shimtest.Run(m))
 }
 
 // capture runs shimctl and returns its exit status and output.

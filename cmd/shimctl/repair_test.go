@@ -46,7 +46,7 @@ func (d *fakeDaemon) TaskGone(context.Context, string, string, int) (bool, error
 func TestRepair(t *testing.T) {
 	for _, version := range []string{"v1.1.2", "v1.2.0"} {
 		t.Run(version, func(t *testing.T) {
-			shim := shimtest.Start(t, shimtest.Baseline(t, version))
+			shim := started(t, shimtest.Baseline(t, version))
 			fake := &fakeDaemon{shim: shim}
 			old := daemonOf
 			daemonOf = func(*row) (heal.Daemon, func(), error) { return fake, func() {}, nil }
@@ -98,7 +98,7 @@ func TestRepair(t *testing.T) {
 }
 
 func TestRepairThatDoesNotHeal(t *testing.T) {
-	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
+	shim := started(t, shimtest.Baseline(t, "v1.2.0"))
 	old := daemonOf
 	daemonOf = func(*row) (heal.Daemon, func(), error) { return &fakeDaemon{shim: shim, deaf: true}, func() {}, nil }
 	defer func() { daemonOf = old }()

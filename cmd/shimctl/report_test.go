@@ -22,7 +22,7 @@ import (
 
 func TestReportHoldsWhatItSaysAndNoSecret(t *testing.T) {
 	t.Setenv("SECRET", "hunter2") // the shim inherits it
-	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.6.38"))
+	shim := started(t, shimtest.Baseline(t, "v1.6.38"))
 	status, o, e := capture(t, "report", strconv.Itoa(shim.PID))
 	if status != exitOK {
 		t.Fatalf("status %d: %s", status, e)

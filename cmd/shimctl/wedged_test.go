@@ -22,7 +22,7 @@ import (
 func TestCheckWedgedShim(t *testing.T) {
 	for _, version := range []string{"v1.1.2", "v1.2.0"} {
 		t.Run(version, func(t *testing.T) {
-			shim := shimtest.Start(t, shimtest.Baseline(t, version))
+			shim := started(t, shimtest.Baseline(t, version))
 			state := filepath.Join(t.TempDir(), "check.json")
 			check := func(args ...string) (int, string) {
 				status, o, e := capture(t, append([]string{"check", "-timeout", "3s", "-state-file", state, strconv.Itoa(shim.PID)}, args...)...)
@@ -53,7 +53,7 @@ func TestCheckWedgedShim(t *testing.T) {
 }
 
 func TestStoppedShimIsNoWedge(t *testing.T) {
-	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
+	shim := started(t, shimtest.Baseline(t, "v1.2.0"))
 	if err := syscall.Kill(shim.PID, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestNoFalseAlarmUnderLoad(t *testing.T) {
 	)
 	for i := range count {
 		version := []string{"v1.1.2", "v1.2.0", "v1.6.38", "v1.7.35"}[i%4]
-		shim := shimtest.Start(t, shimtest.Baseline(t, version))
+		shim := started(t, shimtest.Baseline(t, version))
 		pids = append(pids, strconv.Itoa(shim.PID))
 		wg.Go(func() {
 			for j := 0; ctx.Err() == nil; j++ {

@@ -19,10 +19,8 @@ import (
 func Underneath(t testing.TB, binary string, find func(id string) int) *Shim {
 	t.Helper()
 	dir := t.TempDir()
-	self, err := os.Executable()
-	must(t, err)
 	runc := filepath.Join(dir, fakeRunc)
-	must(t, os.Symlink(self, runc))
+	must(t, os.Symlink(tool(t, fakeRunc), runc))
 	address := filepath.Join(dir, "d.sock")
 	config := filepath.Join(dir, "config.toml")
 	must(t, os.WriteFile(config, fmt.Appendf(nil, `version = 2

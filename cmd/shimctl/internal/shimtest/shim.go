@@ -52,10 +52,9 @@ func Start(t testing.TB, binary string, args ...string) *Shim {
 	}
 	spec := `{"ociVersion":"1.0.0","process":{"args":["sleep"]},"linux":{}}`
 	must(t, os.WriteFile(filepath.Join(s.Bundle, "config.json"), []byte(spec), 0o600))
-	self, err := os.Executable()
-	must(t, err)
+	runc := tool(t, fakeRunc)
 	for _, name := range []string{fakeRunc, fakePublisher} {
-		must(t, os.Symlink(self, filepath.Join(dir, name)))
+		must(t, os.Symlink(runc, filepath.Join(dir, name)))
 	}
 
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unix"})
@@ -175,7 +174,7 @@ func (s *Shim) Wedge(t testing.TB) {
 }
 
 // Answers is true when State answers within three seconds: shims up to v1.2.11
-// fork `runc state` for it, and fake runc under the race detector takes one.
+// fork `runc state` for it.
 func (s *Shim) Answers() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
@@ -219,6 +218,16 @@ func (s *Shim) children() (pids []int) {
 
 // Exited is closed when the shim is gone.
 func (s *Shim) Exited() <-chan struct{} { return s.exited }
+
+// pidOf reads a pid file; 0 when there is none.
+func pidOf(file string) int {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+	return pid
+}
 
 func (s *Shim) stop() {
 	if s.group > 0 {

@@ -3,13 +3,11 @@
 package stacks
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,20 +26,10 @@ const limit = 10 * time.Second
 const ownShim = "own-containerd-shim"
 
 func TestMain(m *testing.M) {
-	shimtest.Main()
-	if len(os.Args) > 1 && os.Args[1] == TracerArg {
-		os.Exit(TracerMain(os.Args[2:]))
-	}
-	if pid, err := strconv.Atoi(os.Getenv("TAKE_STACKS_OF")); err == nil { // shimctl, to be killed
-		if s, ok := scan.One("/proc", pid, 0); ok {
-			_, _ = Take(context.Background(), "/proc", &s, Ptrace, limit)
-		}
-		os.Exit(0)
-	}
 	if filepath.Base(os.Args[0]) == ownShim {
 		answer(os.Getenv("CONTAINERD_SHIM_STACK_DIR"), os.Getenv("LAST_LINE"))
 	}
-	os.Exit(m.Run())
+	os.Exit(shimtest.Run(m))
 }
 
 func answer(dir, last string) {

@@ -33,7 +33,16 @@ func scanned(t testing.TB, pid int) *scan.Shim {
 	return &s
 }
 
+// useShimctl makes the tracer a static program, as it is in use: this test
+// binary takes a second to start under the race detector.
+func useShimctl(t *testing.T) string {
+	t.Helper()
+	Tracer = shimtest.Shimctl(t)
+	return Tracer
+}
+
 func TestEachMethodOnEachRelease(t *testing.T) {
+	useShimctl(t)
 	for _, version := range []string{"v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35", "debian"} {
 		for _, m := range []Method{Ptrace, Scrape, FIFO, Auto} {
 			if m == FIFO && version < "v1.2.7" && version != "v1.2.13" {
@@ -60,6 +69,7 @@ func TestEachMethodOnEachRelease(t *testing.T) {
 }
 
 func TestWedgedShimIsExplained(t *testing.T) {
+	useShimctl(t)
 	for _, version := range []string{"v1.1.2", "v1.2.0"} {
 		t.Run(version, func(t *testing.T) {
 			shim := shimtest.Start(t, shimtest.Baseline(t, version))
@@ -134,6 +144,7 @@ func TestTracedShimIsScraped(t *testing.T) {
 
 // The issue asks for 500 complete captures under exec load.
 func TestCapturesUnderExecLoad(t *testing.T) {
+	useShimctl(t)
 	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.6.38"))
 	ctx, cancel := context.WithCancel(t.Context())
 	execs := make(chan int, 1) // how many were started, once
@@ -177,11 +188,12 @@ func TestCapturesUnderExecLoad(t *testing.T) {
 
 // A tracer killed at any moment must leave the shim running.
 func TestTracerKilledAtAnyMoment(t *testing.T) {
+	shimctl := useShimctl(t)
 	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
 	s := scanned(t, shim.PID)
 	midway := 0
 	for i := range 100 {
-		cmd := exec.Command("/proc/self/exe", TracerArg, strconv.Itoa(s.PID), strconv.FormatUint(s.StartTicks, 10))
+		cmd := exec.Command(shimctl, TracerArg, strconv.Itoa(s.PID), strconv.FormatUint(s.StartTicks, 10))
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -210,11 +222,11 @@ func TestTracerKilledAtAnyMoment(t *testing.T) {
 
 // SIGKILL of shimctl itself takes the tracer along.
 func TestShimctlKilledAtAnyMoment(t *testing.T) {
+	shimctl := useShimctl(t)
 	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
 	midway := 0
 	for i := range 40 {
-		cmd := exec.Command("/proc/self/exe")
-		cmd.Env = append(os.Environ(), "TAKE_STACKS_OF="+strconv.Itoa(shim.PID))
+		cmd := exec.Command(shimctl, "stacks", "-method", "ptrace", "-summary", strconv.Itoa(shim.PID))
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -269,6 +281,7 @@ func released(pid int) bool {
 
 // The watchdog ends a tracer whose shim writes nothing.
 func TestTracerEndsAtItsLimit(t *testing.T) {
+	useShimctl(t)
 	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
 	deaf := scanned(t, shim.PID)
 	// A stopped shim never writes, so that the tracer waits for ever.

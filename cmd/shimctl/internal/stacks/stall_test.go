@@ -25,6 +25,7 @@ import (
 // What a client of the shim feels while its stacks are taken: the slowest of
 // many ShimInfo calls, without a capture, with ours, and with strace's.
 func TestStallBesideStrace(t *testing.T) {
+	useShimctl(t)
 	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
 	s := scanned(t, shim.PID)
 	const rounds = 20

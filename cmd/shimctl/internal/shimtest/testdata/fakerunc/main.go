@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package shimtest
+// Command fakerunc plays runc, or the publisher of events, for the shims of
+// shimctl's tests. It is a small static program: the test binary itself takes
+// a second to start under the race detector.
+package main
 
 import (
 	"encoding/json"
@@ -14,33 +17,25 @@ import (
 	"syscall"
 )
 
-// Names by which the test binary is called when it plays another part.
-const (
-	fakeRunc      = "fake-runc"
-	fakePublisher = "fake-publisher"
-)
+// publisher is the name by which it is called when it plays that part.
+const publisher = "fake-publisher"
 
 // startedFile lists, beside fake runc, every process that it has left.
 const startedFile = "started"
 
-// Orphans is how many processes fake runc leaves to the shim: twice what a
+// left is how many processes create leaves to the shim: twice what a
 // subscriber's channel of 32 takes.
-const Orphans = 80
+const left = 80
 
-// Main plays runc or the publisher when the test binary was started under
-// their name, and does not return then. TestMain calls it first.
-func Main() {
-	switch filepath.Base(os.Args[0]) {
-	case fakePublisher:
+func main() {
+	if filepath.Base(os.Args[0]) == publisher {
 		_, _ = io.Copy(io.Discard, os.Stdin) // the event; a publisher that closes early breaks the shim's pipe
 		waitAtGate("publish")
-		os.Exit(0)
-	case fakeRunc:
-		if err := playRunc(os.Args[1:]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+		return
+	}
+	if err := playRunc(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
 
@@ -116,7 +111,7 @@ func isVerb(a string) bool {
 
 // orphans starts sleepers in one process group, to be killed at one moment.
 func orphans() (group int, err error) {
-	for range Orphans {
+	for range left {
 		cmd := exec.Command("sleep", "1000")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: group}
 		if err := cmd.Start(); err != nil {

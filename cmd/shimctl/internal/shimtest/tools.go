@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shimtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// Names by which fakerunc is called.
+const (
+	fakeRunc      = "fake-runc"
+	fakePublisher = "fake-publisher"
+)
+
+// startedFile is where fakerunc lists every process that it has left.
+const startedFile = "started"
+
+// dir has the tools, once they are built; Run removes it.
+var dir string
+
+// build makes the tools by `go build`: static, and without the race detector,
+// under which a program takes a second to start.
+var build = sync.OnceValue(func() error {
+	var err error
+	if dir, err = os.MkdirTemp("", "shimtest"); err != nil {
+		return err
+	}
+	for name, pkg := range map[string]string{
+		fakeRunc:  "containerd-shim/cmd/shimctl/internal/shimtest/testdata/fakerunc",
+		"shimctl": "containerd-shim/cmd/shimctl",
+	} {
+		cmd := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(dir, name), pkg)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
+		}
+	}
+	return nil
+})
+
+// Run is for TestMain: it runs the tests and removes the tools.
+func Run(m *testing.M) int {
+	defer func() {
+		if dir != "" {
+			_ = os.RemoveAll(dir)
+		}
+	}()
+	return m.Run()
+}
+
+// Shimctl is the path of shimctl, built from this tree.
+func Shimctl(t testing.TB) string {
+	t.Helper()
+	return tool(t, "shimctl")
+}
+
+func tool(t testing.TB, name string) string {
+	t.Helper()
+	must(t, build())
+	return filepath.Join(dir, name)
+}
