@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"time"
 
 	"containerd-shim/cmd/shimctl/internal/judge"
@@ -83,10 +84,14 @@ func (c *checkFlags) run(ctx context.Context, args []string) int {
 	switch {
 	case c.format == "nagios" && wedged:
 		return 2
+	case c.format == "nagios" && r.denied():
+		return 3
 	case c.format == "nagios" && suspect:
 		return 1
 	case wedged || suspect && c.failOn == "suspect":
 		return exitSome
+	case r.denied():
+		return fail(exitCheck, "check", fmt.Errorf("some shims cannot be asked: %w", os.ErrPermission))
 	}
 	return exitOK
 }

@@ -81,11 +81,12 @@ func repairMetrics(b *bytes.Buffer, name string) error {
 		return err
 	}
 	n := map[string]int{}
+	now := time.Now()
 	for _, e := range l.Entries {
-		n[e.Result]++
+		n[e.Outcome(now)]++
 	}
 	fmt.Fprintf(b, "# HELP containerd_shim_repairs_total Shims that repair has ended, by result.\n# TYPE containerd_shim_repairs_total counter\n")
-	for _, result := range []string{"repaired", "failed"} {
+	for _, result := range []string{heal.Repaired, heal.Failed} {
 		fmt.Fprintf(b, "containerd_shim_repairs_total{result=%q} %d\n", result, n[result])
 	}
 	return nil

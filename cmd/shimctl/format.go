@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -150,13 +149,18 @@ func promFormat(to io.Writer, r *round) error {
 	}
 	add("# HELP containerd_shim_wedged Shims that are wedged, with the reason.\n# TYPE containerd_shim_wedged gauge\n")
 	zombies, unpatched := 0, 0
+	seen := map[string]bool{} // a second process with the same names would make the file invalid
 	for _, s := range r.Rows {
 		zombies = max(zombies, len(s.Zombies))
 		if !s.Build.Ours {
 			unpatched++
 		}
 		if s.Result.Verdict == judge.Wedged {
-			add("containerd_shim_wedged{namespace=%s,id=%s,reason=%s} 1\n", strconv.Quote(s.Namespace), strconv.Quote(s.ID), strconv.Quote(s.Result.Reason))
+			series := fmt.Sprintf("containerd_shim_wedged{namespace=%s,id=%s,reason=%s}", label(s.Namespace), label(s.ID), label(s.Result.Reason))
+			if !seen[series] {
+				add("%s 1\n", series)
+			}
+			seen[series] = true
 		}
 	}
 	add("# HELP containerd_shim_zombies_max Unreaped children of the shim that has most.\n# TYPE containerd_shim_zombies_max gauge\ncontainerd_shim_zombies_max %d\n", zombies)
@@ -165,4 +169,9 @@ func promFormat(to io.Writer, r *round) error {
 	add("# HELP containerd_shim_scan_duration_seconds How long that took.\n# TYPE containerd_shim_scan_duration_seconds gauge\ncontainerd_shim_scan_duration_seconds %.3f\n", r.Took.Seconds())
 	_, err := to.Write(b)
 	return err
+}
+
+// label quotes a label's value, with the three escapes that the format has.
+func label(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s) + `"`
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
+
+	"containerd-shim/cmd/shimctl/internal/plain"
 )
 
 var (
@@ -37,10 +39,19 @@ type verb struct {
 	flags                   func(*flag.FlagSet) func(context.Context, []string) int
 }
 
-// out and errs are the standard streams, replaced by tests.
+// minor are the commands about shimctl itself. They have no flags.
+var minor = []struct{ name, args, short string }{
+	{"help", "[COMMAND]", "say how a command is used"},
+	{"version", "", "print the version and the commit"},
+	{"manual", "", "print the manual page, in troff"},
+	{"completion", "[bash|zsh|fish]", "print the completion for a shell"},
+}
+
+// out and errs are the standard streams, replaced by tests. What they write
+// may come from anybody's process.
 var (
-	out  io.Writer = os.Stdout
-	errs io.Writer = os.Stderr
+	out  = plain.Writer{W: os.Stdout}
+	errs = plain.Writer{W: os.Stderr}
 )
 
 // procRoot is where /proc is mounted, replaced by tests.
@@ -70,14 +81,18 @@ func run(ctx context.Context, args []string) int {
 		}
 		usage(out)
 		return exitOK
-	case "version", "-v", "--version":
+	case "version", "-v", "-version", "--version":
 		fmt.Fprintln(out, strings.TrimSpace("shimctl "+version+" "+revision))
 		return exitOK
 	case "manual": // for the packages: shimctl manual > shimctl.1
 		manual(out)
 		return exitOK
 	case "completion":
-		completion(out)
+		shell := append(args, "bash")[1]
+		if completions[shell] == nil || len(args) > 2 {
+			return fail(exitUsage, "completion", fmt.Errorf("give one of bash, zsh and fish"))
+		}
+		completions[shell](out)
 		return exitOK
 	}
 	for _, v := range verbs() {
@@ -121,9 +136,12 @@ func (v verb) help(set *flag.FlagSet) {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "shimctl finds, explains and repairs wedged containerd shims.\n\nusage: shimctl COMMAND [flags] [arguments]\n\n")
 	for _, v := range verbs() {
-		fmt.Fprintf(w, "  %-9s %s\n", v.name, v.short)
+		fmt.Fprintf(w, "  %-10s %s\n", v.name, v.short)
 	}
-	fmt.Fprint(w, "  version   print the version\n  manual    print the manual page (troff)\n  completion  print a bash completion\n\n`shimctl COMMAND -h` has flags, exit statuses and examples.\n"+
+	for _, m := range minor {
+		fmt.Fprintf(w, "  %-10s %s\n", m.name, m.short)
+	}
+	fmt.Fprint(w, "\n`shimctl COMMAND -h` has flags, exit statuses and examples.\n"+
 		"At 3 a.m.: shimctl check; shimctl explain PID; shimctl repair PID (says what it would do).\n")
 }
 

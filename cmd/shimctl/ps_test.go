@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim/cmd/shimctl/internal/plain"
 	"containerd-shim/cmd/shimctl/internal/scan"
 	"containerd-shim/cmd/shimctl/internal/shimtest"
 )
@@ -25,7 +26,7 @@ func capture(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var o, e bytes.Buffer
 	oldOut, oldErr := out, errs
-	out, errs = &o, &e
+	out, errs = plain.Writer{W: &o}, plain.Writer{W: &e}
 	defer func() { out, errs = oldOut, oldErr }()
 	status = run(t.Context(), args)
 	return status, o.String(), e.String()

@@ -37,7 +37,9 @@ var daemonOf = connect
 
 var repairVerb = verb{
 	name: "repair", args: "ID|PID... | -all", short: "end wedged shims, after saying what that costs",
-	long: `Without -yes it only says what it would do, and why not. With -yes it kills a
+	long: `Without -yes it only says what it would do, and why not: no process is ended
+and nothing is written below -dir. It looks as check -confirm does, for which a
+shim with a sign gets SIGUSR1 and may be traced for a moment. With -yes it kills a
 shim (SIGKILL) whose wedge a goroutine dump proves, and only then:
 
   - its containerd answers: otherwise the container would run on unwatched
@@ -63,7 +65,7 @@ examples:
 		r := &repairer{Policy: heal.Default}
 		r.define(set)
 		set.BoolVar(&r.all, "all", false, "every wedged v1 shim of this host")
-		set.BoolVar(&r.yes, "yes", false, "act; without it nothing is touched")
+		set.BoolVar(&r.yes, "yes", false, "act; without it no process is ended")
 		set.BoolVar(&r.Unproven, "unproven", false, "also act on a wedge that only time has shown")
 		set.StringVar(&r.onReason, "on-reason", "", "act on these `reasons` only, comma separated")
 		set.DurationVar(&r.Cooldown, "cooldown-time", r.Cooldown, "time between two repairs on this host")
@@ -186,18 +188,20 @@ func (r *repairer) again(ctx context.Context, s *row, version string) string {
 func (r *repairer) kill(ctx context.Context, c *heal.Case, d heal.Daemon, ledger *heal.Ledger) int {
 	r.killed++
 	// The ledger comes first: a kill that is not in it would not count.
-	entry := heal.Entry{Time: time.Now(), Shim: c.Shim.Name(), PID: c.Shim.PID, Reason: c.Result.Reason, Result: "failed"}
+	entry := heal.Entry{Time: time.Now(), Shim: c.Shim.Name(), PID: c.Shim.PID, Reason: c.Result.Reason, Result: heal.Running}
 	if err := ledger.Add(entry); err != nil {
 		return fail(exitCheck, "repair", err)
 	}
-	if err := heal.Kill(procRoot, &c.Shim); err != nil {
-		return fail(exitUnverified, "repair", err)
+	err := heal.Kill(procRoot, &c.Shim)
+	if err == nil {
+		err = heal.Verify(ctx, procRoot, c, d, r.Verify)
 	}
-	if err := heal.Verify(ctx, procRoot, c, d, r.Verify); err != nil {
-		return fail(exitUnverified, "repair", fmt.Errorf("%s pid %d: %w", c.Shim.Name(), c.Shim.PID, err))
+	if err != nil {
+		err = fmt.Errorf("%s pid %d: %w", c.Shim.Name(), c.Shim.PID, err)
+		return fail(exitUnverified, "repair", errors.Join(err, ledger.Finish(heal.Failed)))
 	}
 	took := time.Since(entry.Time).Round(10 * time.Millisecond)
-	if err := ledger.Finish("repaired"); err != nil {
+	if err := ledger.Finish(heal.Repaired); err != nil {
 		return fail(exitCheck, "repair", err)
 	}
 	fmt.Fprintf(out, "%s pid %d: repaired (%s): shim, %d zombies and init are gone, containerd has noticed; took %s\n",

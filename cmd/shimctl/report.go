@@ -40,7 +40,7 @@ examples:
 			if len(args) != 1 {
 				return fail(exitUsage, "report", errors.New("give one shim"))
 			}
-			if f, ok := out.(*os.File); ok && terminal(f) {
+			if f, ok := out.W.(*os.File); ok && terminal(f) {
 				return fail(exitUsage, "report", errors.New("this is a tar.gz: write it into a file"))
 			}
 			return report(ctx, args, *limit)
@@ -79,7 +79,7 @@ func report(ctx context.Context, args []string, limit time.Duration) int {
 		status = fail(exitSome, "report", fmt.Errorf("no stacks: %w", err))
 	}
 	dir := fmt.Sprintf("shim-%s-%d-%s", shorten(s.ID), s.PID, time.Now().UTC().Format("20060102T150405Z"))
-	if err := evidence.Archive(out, dir, evidence.Collect(procRoot, &s.Shim, nil, taken, version)); err != nil {
+	if err := evidence.Archive(out.W, dir, evidence.Collect(procRoot, &s.Shim, nil, taken, version)); err != nil {
 		return fail(exitSome, "report", err)
 	}
 	return status

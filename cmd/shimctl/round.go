@@ -26,7 +26,6 @@ type row struct {
 	scan.Shim
 	Answers probe.Answers
 	Result  judge.Result
-	Stacks  *stacks.Result // of a shim with a sign, when confirm is set
 }
 
 // round is one look at all shims.
@@ -50,6 +49,9 @@ func (c *checker) look(ctx context.Context, args []string) (*round, error) {
 	all, err := shims()
 	if err != nil {
 		return nil, err
+	}
+	if len(all) == 0 && blind() { // "none is wedged" would be a lie
+		return nil, errBlind
 	}
 	chosen, err := choose(all, args)
 	if err != nil {
@@ -95,9 +97,8 @@ func (c *checker) judge(ctx context.Context, r *row) {
 		if now, ok := scan.One(procRoot, r.PID, r.StartTicks); ok { // a runc may have come while we waited
 			r.Shim, sample.Shim = now, now
 		}
-		if c.confirm && late {
+		if c.confirm && late && !rec.Proven && !sample.Frozen {
 			if taken, err := stacks.Take(ctx, procRoot, &r.Shim, stacks.Auto, 5*c.limit); err == nil && taken.Dump.Complete {
-				r.Stacks = taken
 				sample.Report = dump.Explain(taken.Dump)
 			}
 		}
@@ -116,6 +117,16 @@ func keep() map[int]bool {
 		pids[s.PID] = true
 	}
 	return pids
+}
+
+// denied is true when a shim could not be asked for want of a right.
+func (r *round) denied() bool {
+	for _, row := range r.Rows {
+		if row.Answers.ShimInfo.Denied {
+			return true
+		}
+	}
+	return false
 }
 
 // count is how many rows have the verdict.

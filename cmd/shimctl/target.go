@@ -20,6 +20,16 @@ func shims() ([]scan.Shim, error) {
 	return all, nil
 }
 
+// errBlind is returned when no shim is visible and nothing of the host is.
+var errBlind = fmt.Errorf("no process of the host is visible in %s: %w", "/proc", os.ErrPermission)
+
+// blind is true when /proc is not the host's, or hides it: the kernel's thread
+// daemon has pid 2 in the host's pid namespace and is in no other.
+func blind() bool {
+	p, ok := scan.Any(procRoot, 2)
+	return !ok || p.Comm != "kthreadd"
+}
+
 // choose picks the shims that the arguments name: a pid, a container id, the
 // beginning of one, or namespace/id. No argument means all.
 func choose(all []scan.Shim, args []string) ([]scan.Shim, error) {

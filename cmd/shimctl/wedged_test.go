@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -50,21 +49,6 @@ func TestCheckWedgedShim(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestStoppedShimIsNoWedge(t *testing.T) {
-	shim := started(t, shimtest.Baseline(t, "v1.2.0"))
-	if err := syscall.Kill(shim.PID, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	status, o, _ := capture(t, "check", "-confirm", "-timeout", "200ms", "-state-file", "", strconv.Itoa(shim.PID))
-	if err := syscall.Kill(shim.PID, syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
-	if status != exitOK || !strings.Contains(o, "Suspect  Stopped") {
-		t.Errorf("status %d\n%s", status, o)
-	}
-	shimtest.Until(t, 5*time.Second, "the shim to go on", shim.Answers)
 }
 
 // Healthy shims under load for a while: not one false alarm. HEALTHY_FOR sets

@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"containerd-shim/cmd/shimctl/internal/plain"
 	"containerd-shim/cmd/shimctl/internal/scan"
 	"containerd-shim/cmd/shimctl/internal/stacks"
 	"containerd-shim/dump"
@@ -70,6 +71,9 @@ func Collect(root string, s *scan.Shim, verdict any, taken *stacks.Result, daemo
 		}
 		files = append(files, File{"stacks.txt", append(taken.Text, '\n')}, File{"explain.txt", []byte(text.String())})
 	}
+	for i := range files {
+		files[i].Data = plain.Text(files[i].Data)
+	}
 	return files
 }
 
@@ -78,7 +82,7 @@ func threads(dir string) []byte {
 	tasks, _ := filepath.Glob(filepath.Join(dir, "task", "*"))
 	for _, t := range tasks {
 		wchan, _ := os.ReadFile(filepath.Join(t, "wchan"))
-		b = fmt.Appendf(b, "%s %s %s\n", filepath.Base(t), stateAndName(t), wchan)
+		b = fmt.Appendf(b, "%s %s %q\n", filepath.Base(t), stateAndName(t), wchan)
 	}
 	return b
 }
@@ -95,14 +99,14 @@ func children(root, dir string) []byte {
 	return b
 }
 
-// stateAndName is "S (bash)".
+// stateAndName is `S "bash"`; a name may hold newlines.
 func stateAndName(dir string) string {
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	open, end := strings.IndexByte(string(stat), '('), strings.LastIndexByte(string(stat), ')')
 	if err != nil || open < 0 || end+2 >= len(stat) {
 		return "gone"
 	}
-	return fmt.Sprintf("%c %s", stat[end+2], stat[open:end+1])
+	return fmt.Sprintf("%c %q", stat[end+2], stat[open+1:end])
 }
 
 func descriptors(dir string) []byte {
@@ -110,7 +114,7 @@ func descriptors(dir string) []byte {
 	fds, _ := os.ReadDir(filepath.Join(dir, "fd"))
 	for _, fd := range fds {
 		to, _ := os.Readlink(filepath.Join(dir, "fd", fd.Name()))
-		b = fmt.Appendf(b, "%s %s\n", fd.Name(), to)
+		b = fmt.Appendf(b, "%s %q\n", fd.Name(), to)
 	}
 	return b
 }

@@ -20,26 +20,8 @@ import (
 // should be gone is.
 var ErrNotHealed = errors.New("killed, but not healed")
 
-// Kill ends the very process that was judged. Where the kernel has pidfds
-// (5.3) the pid cannot pass to another process between check and signal.
-func Kill(root string, s *scan.Shim) error {
-	fd, err := unix.PidfdOpen(s.PID, 0)
-	switch {
-	case err == nil:
-		defer unix.Close(fd)
-	case errors.Is(err, unix.ENOSYS): // older than 5.3
-		fd = -1
-	default:
-		return fmt.Errorf("pidfd of %d: %w", s.PID, err)
-	}
-	if !scan.Alive(root, s.PID, s.StartTicks) {
-		return fmt.Errorf("shim %d: %w", s.PID, unix.ESRCH)
-	}
-	if fd >= 0 {
-		return os.NewSyscallError("pidfd_send_signal", unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0))
-	}
-	return os.NewSyscallError("kill", unix.Kill(s.PID, unix.SIGKILL))
-}
+// Kill ends the very process that was judged.
+func Kill(root string, s *scan.Shim) error { return scan.Signal(root, s, unix.SIGKILL) }
 
 // watch is how often the aftermath of a kill is looked at, and askLimit bounds
 // each question to the daemon.

@@ -4,6 +4,7 @@ package heal
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,21 +33,30 @@ func (p *Policy) Refuse(root string, c *Case) string {
 		return "no dump proves the wedge (" + c.Result.Reason + "); -unproven acts all the same"
 	case len(p.Reasons) > 0 && !slices.Contains(p.Reasons, c.Result.Reason):
 		return "its reason " + c.Result.Reason + " is not in -on-reason"
-	case optedOut(root, c.Shim.PID):
-		return "the container's annotation " + OptOut + " says never"
 	}
-	return ""
+	return optedOut(root, c.Shim.PID)
 }
 
-func optedOut(root string, pid int) bool {
-	b, err := os.ReadFile(filepath.Join(root, strconv.Itoa(pid), "cwd", "config.json"))
-	if err != nil {
-		return false
+// optedOut says why the container's own wish forbids a repair, or "". A
+// config.json that is there and cannot be read may hold the wish.
+func optedOut(root string, pid int) string {
+	b, err := scan.ReadFile(filepath.Join(root, strconv.Itoa(pid), "cwd", "config.json"), scan.MaxFile)
+	if errors.Is(err, os.ErrNotExist) {
+		return ""
 	}
 	var spec struct {
 		Annotations map[string]string `json:"annotations"`
 	}
-	return json.Unmarshal(b, &spec) == nil && spec.Annotations[OptOut] == "never"
+	if err == nil {
+		err = json.Unmarshal(b, &spec)
+	}
+	switch {
+	case err != nil:
+		return fmt.Sprintf("whether its annotation %s says never cannot be read: %v", OptOut, err)
+	case spec.Annotations[OptOut] == "never":
+		return "the container's annotation " + OptOut + " says never"
+	}
+	return ""
 }
 
 // Entry is one kill in the ledger.
@@ -55,7 +65,29 @@ type Entry struct {
 	Shim   string    `json:"shim"`
 	PID    int       `json:"pid"`
 	Reason string    `json:"reason"`
-	Result string    `json:"result"` // repaired or failed
+	Result string    `json:"result"`
+}
+
+// Results of a kill. It is Running in the ledger until it is verified; one that
+// stays so was cut short.
+const (
+	Running  = "running"
+	Repaired = "repaired"
+	Failed   = "failed"
+)
+
+// Outcome is the result as it may be counted: "" for a repair that may still be
+// running. A counter that shows it as failed first and takes that back later
+// would raise an alarm.
+func (e *Entry) Outcome(now time.Time) string {
+	const longest = time.Hour // of a verification, -verify included
+	switch {
+	case e.Result != Running:
+		return e.Result
+	case now.Sub(e.Time) > longest:
+		return Failed
+	}
+	return ""
 }
 
 // Ledger is the list of kills on this host.

@@ -3,9 +3,11 @@
 package heal
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,6 +22,10 @@ func TestRefuse(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(bundle, "config.json"), []byte(`{"annotations":{"shimctl.repair":"never"}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// A FIFO that nobody writes would hold the reader for ever.
+	if err := errors.Join(os.MkdirAll(filepath.Join(root, "6", "cwd"), 0o700), syscall.Mkfifo(filepath.Join(root, "6", "cwd", "config.json"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	good := func() *Case {
@@ -37,6 +43,7 @@ func TestRefuse(t *testing.T) {
 		"with -unproven": {func(c *Case, p *Policy) { c.Result.Confirmed, p.Unproven = false, true }, ""},
 		"other reason":   {func(_ *Case, p *Policy) { p.Reasons = []string{"PublisherDeadlock"} }, "-on-reason"},
 		"this reason":    {func(_ *Case, p *Policy) { p.Reasons = []string{"x", "ReaperDeadlock"} }, ""},
+		"config broken":  {func(c *Case, _ *Policy) { c.Shim.PID = 6 }, "cannot be read"},
 		"opted out":      {func(c *Case, _ *Policy) { c.Shim.PID = 7 }, OptOut},
 	}
 	for name, tt := range tests {
@@ -119,4 +126,19 @@ func TestLockIsExclusive(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = again.Close()
+}
+
+// An export while a repair is being verified must not count it as failed: the
+// counter would go down again, which Prometheus takes for a reset.
+func TestOutcomeNeverGoesBack(t *testing.T) {
+	now := time.Unix(1700000000, 0)
+	for want, e := range map[string]Entry{
+		"":       {Time: now.Add(-time.Minute), Result: Running},
+		Failed:   {Time: now.Add(-2 * time.Hour), Result: Running},
+		Repaired: {Time: now, Result: Repaired},
+	} {
+		if got := e.Outcome(now); got != want {
+			t.Errorf("%+v: got %q, want %q", e, got, want)
+		}
+	}
 }

@@ -148,8 +148,8 @@ func (r *Record) sign(s Sample, oldest time.Time) (reason, detail string) {
 	if s.Shim.Init.WChan == "zap_pid_ns_processes" && reason != "" {
 		parts = append(parts, "init waits for zombies that only the shim can reap")
 	}
-	if reason == "" && (s.Shim.State == "T" || s.Frozen) {
-		return Stopped, "" // look names it
+	if reason == "" && (s.Shim.State == "T" || s.Shim.Tracer != 0 || s.Frozen) {
+		return Stopped, "" // nothing was asked; look names it
 	}
 	return reason, strings.Join(parts, "; ")
 }

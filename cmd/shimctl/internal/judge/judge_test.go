@@ -67,15 +67,16 @@ func TestVerdicts(t *testing.T) {
 		"proof at once":                     {func(_ int, s *Sample) { wedged(s); s.Report = ring }, []time.Duration{0}, Wedged, "ReaperDeadlock"},
 		"a stall is no wedge":               {func(_ int, s *Sample) { wedged(s); s.Report = stall }, []time.Duration{0, Apart}, Suspect, "ReaperStall"},
 		// The false alarms that were seen in the field.
-		"SIGSTOP":            {func(_ int, s *Sample) { s.Answers.ShimInfo, s.Shim.State = timeout, "T" }, []time.Duration{0, Apart}, Suspect, Stopped},
-		"SIGSTOP, not asked": {func(_ int, s *Sample) { s.Answers = probe.Answers{}; s.Shim.State = "T" }, []time.Duration{0, Apart}, Suspect, Stopped},
-		"a debugger":         {func(_ int, s *Sample) { wedged(s); s.Shim.Tracer = 1 }, []time.Duration{0, Apart}, Suspect, Traced},
-		"a frozen cgroup":    {func(_ int, s *Sample) { s.Answers.ShimInfo = timeout; s.Frozen = true }, []time.Duration{0, Apart}, Suspect, Frozen},
-		"disk sleep":         {func(_ int, s *Sample) { wedged(s); s.Disk = true }, []time.Duration{0, Apart}, Suspect, Blocked},
-		"starting":           {func(_ int, s *Sample) { wedged(s); s.Shim.Age = Young - 1 }, []time.Duration{0, Apart}, Suspect, Starting},
-		"a slow runc":        {func(_ int, s *Sample) { wedged(s); s.Shim.Runcs = []scan.Process{{Comm: "runc"}} }, []time.Duration{0, Apart}, Suspect, RuncBlocked},
-		"starved":            {func(_ int, s *Sample) { s.Answers.ShimInfo = timeout }, []time.Duration{0, Apart}, Suspect, Unresponsive},
-		"no socket":          {func(_ int, s *Sample) { s.Answers.ShimInfo = probe.Answer{Asked: true, Err: "refused"} }, []time.Duration{0, Apart}, Suspect, Unreachable},
+		"SIGSTOP":               {func(_ int, s *Sample) { s.Answers.ShimInfo, s.Shim.State = timeout, "T" }, []time.Duration{0, Apart}, Suspect, Stopped},
+		"SIGSTOP, not asked":    {func(_ int, s *Sample) { s.Answers = probe.Answers{}; s.Shim.State = "T" }, []time.Duration{0, Apart}, Suspect, Stopped},
+		"a debugger":            {func(_ int, s *Sample) { wedged(s); s.Shim.Tracer = 1 }, []time.Duration{0, Apart}, Suspect, Traced},
+		"a debugger, not asked": {func(_ int, s *Sample) { s.Answers = probe.Answers{}; s.Shim.Tracer = 1 }, []time.Duration{0}, Suspect, Traced},
+		"a frozen cgroup":       {func(_ int, s *Sample) { s.Answers.ShimInfo = timeout; s.Frozen = true }, []time.Duration{0, Apart}, Suspect, Frozen},
+		"disk sleep":            {func(_ int, s *Sample) { wedged(s); s.Disk = true }, []time.Duration{0, Apart}, Suspect, Blocked},
+		"starting":              {func(_ int, s *Sample) { wedged(s); s.Shim.Age = Young - 1 }, []time.Duration{0, Apart}, Suspect, Starting},
+		"a slow runc":           {func(_ int, s *Sample) { wedged(s); s.Shim.Runcs = []scan.Process{{Comm: "runc"}} }, []time.Duration{0, Apart}, Suspect, RuncBlocked},
+		"starved":               {func(_ int, s *Sample) { s.Answers.ShimInfo = timeout }, []time.Duration{0, Apart}, Suspect, Unresponsive},
+		"no socket":             {func(_ int, s *Sample) { s.Answers.ShimInfo = probe.Answer{Asked: true, Err: "refused"} }, []time.Duration{0, Apart}, Suspect, Unreachable},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -34,6 +34,7 @@ type Answer struct {
 	Asked    bool
 	OK       bool // answered; an error status is an answer, too
 	TimedOut bool
+	Denied   bool // we lack the right to ask
 	Took     time.Duration
 	Err      string // why it failed, when it is neither
 }
@@ -51,7 +52,7 @@ func Ask(ctx context.Context, root string, s *scan.Shim, limit time.Duration, st
 	start := time.Now()
 	conn, err := dial(root, s, limit)
 	if err != nil {
-		a.ShimInfo = Answer{Asked: true, Took: time.Since(start), TimedOut: os.IsTimeout(err), Err: err.Error()}
+		a.ShimInfo = Answer{Asked: true, Took: time.Since(start), TimedOut: os.IsTimeout(err), Denied: errors.Is(err, os.ErrPermission), Err: err.Error()}
 		return a
 	}
 	client := ttrpc.NewClient(conn)
@@ -101,8 +102,8 @@ func isStatus(err error) bool {
 func dial(root string, s *scan.Shim, limit time.Duration) (net.Conn, error) {
 	own := filepath.Join(root, strconv.Itoa(s.PID))
 	d := net.Dialer{Timeout: limit}
-	var first error
-	for _, address := range addresses(own, s) {
+	list, first := addresses(own, s)
+	for _, address := range list {
 		conn, err := d.Dial("unix", address)
 		if err == nil {
 			return conn, nil
@@ -117,14 +118,18 @@ func dial(root string, s *scan.Shim, limit time.Duration) (net.Conn, error) {
 	return nil, fmt.Errorf("connect to shim: %w", first)
 }
 
-func addresses(own string, s *scan.Shim) []string {
-	var list []string
-	if b, err := os.ReadFile(filepath.Join(own, "cwd", "address")); err == nil {
+// addresses are where the shim may listen. The error says that we may not look.
+func addresses(own string, s *scan.Shim) (list []string, err error) {
+	b, err := scan.ReadFile(filepath.Join(own, "cwd", "address"), 4096)
+	if err == nil {
 		list = append(list, unixAddress(own, strings.TrimSpace(string(b))))
 	} else {
 		list = append(list, "@/containerd-shim/"+s.Namespace+"/"+s.ID+"/shim.sock")
 	}
-	return append(list, listening(own)...)
+	if !errors.Is(err, os.ErrPermission) {
+		err = nil
+	}
+	return append(list, listening(own)...), err
 }
 
 // unixAddress turns an address as containerd writes it into one for Dial. The
@@ -139,6 +144,9 @@ func unixAddress(own, address string) string {
 	}
 	return filepath.Join(own, "root", path)
 }
+
+// mostSockets bounds the sockets that are tried. A shim has one.
+const mostSockets = 4
 
 // listening finds the sockets that the process listens on: a descriptor's
 // inode, looked up in the table of its network namespace.
@@ -158,7 +166,7 @@ func listening(own string) []string {
 	defer table.Close()
 	var list []string
 	lines := bufio.NewScanner(table)
-	for lines.Scan() { // Num RefCount Protocol Flags Type St Inode Path
+	for lines.Scan() && len(list) < mostSockets { // Num RefCount Protocol Flags Type St Inode Path
 		f := strings.Fields(lines.Text())
 		const acceptsConnections = "00010000" // __SO_ACCEPTCON
 		if len(f) == 8 && f[3] == acceptsConnections && inodes[f[6]] {

@@ -137,20 +137,3 @@ func (t *tree) uptime() uint64 {
 
 // TicksPerSecond is USER_HZ.
 const TicksPerSecond = 100
-
-// Sleep tells what a process is held up by besides itself: disk is true when
-// one of its threads is in uninterruptible sleep, frozen when its cgroup is.
-func Sleep(root string, pid int) (disk, frozen bool) {
-	t := &tree{root: root}
-	wchan, _ := os.ReadFile(t.file(pid, "wchan"))
-	// __refrigerator is the freezer of cgroup v1, do_freezer_trap that of v2.
-	frozen = bytes.Contains(wchan, []byte("refrigerator")) || bytes.Contains(wchan, []byte("freezer"))
-	stats, _ := filepath.Glob(t.file(pid, "task/*/stat"))
-	for _, name := range stats {
-		b, _ := os.ReadFile(name)
-		if end := bytes.LastIndexByte(b, ')'); end >= 0 && bytes.HasPrefix(b[end:], []byte(") D")) {
-			disk = true
-		}
-	}
-	return disk, frozen
-}

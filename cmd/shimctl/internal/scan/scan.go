@@ -117,15 +117,28 @@ func (s *Shim) identify(argv []string) bool {
 			s.StackDir = value
 		}
 	}
-	if s.Namespace == "" {
-		return false
-	}
 	if s.Workdir != "" && filepath.Base(filepath.Dir(s.Workdir)) == s.Namespace {
 		s.Kind, s.ID = V1, filepath.Base(s.Workdir)
-		return true
+	} else {
+		s.Kind, s.ID = V2, id
 	}
-	s.Kind, s.ID = V2, id
-	return id != ""
+	return identifier(s.Namespace) && identifier(s.ID)
+}
+
+// identifier is true for what containerd takes as the name of a namespace or a
+// container: up to 76 letters, digits, dots, dashes and underscores, the first
+// a letter or digit. Anybody can start a process that looks like a shim; its
+// names become parts of file names, metric labels and what a terminal shows.
+func identifier(s string) bool {
+	for i, c := range []byte(s) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case i > 0 && (c == '.' || c == '-' || c == '_'):
+		default:
+			return false
+		}
+	}
+	return s != "" && len(s) <= 76
 }
 
 // family reads the shim's children and its container's init.
@@ -142,7 +155,7 @@ func (t *tree) family(s *Shim) {
 	}
 	slices.SortFunc(s.Zombies, func(a, b Process) int { return a.PID - b.PID })
 	// The shim's working directory is the bundle, where runc writes init.pid.
-	b, err := os.ReadFile(t.file(s.PID, "cwd/init.pid"))
+	b, err := ReadFile(t.file(s.PID, "cwd/init.pid"), 64)
 	if err != nil {
 		return
 	}

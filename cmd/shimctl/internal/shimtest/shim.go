@@ -116,6 +116,12 @@ func (s *Shim) Exec(ctx context.Context, id string) error {
 	return err
 }
 
+// Pause pauses the container.
+func (s *Shim) Pause(ctx context.Context) error {
+	_, err := s.API.Pause(ctx, &emptypb.Empty{})
+	return err
+}
+
 // ExecOnce runs an exec from its creation to its deletion.
 func (s *Shim) ExecOnce(ctx context.Context, id string) error {
 	if err := s.Exec(ctx, id); err != nil {
@@ -190,11 +196,12 @@ func (s *Shim) Runs() bool {
 	return err == nil
 }
 
-// Zombies counts the shim's unreaped children.
+// Zombies counts the shim's unreaped children: those without a living thread.
 func (s *Shim) Zombies() (n int) {
 	for _, pid := range s.children() {
 		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if _, after, ok := strings.Cut(string(stat), ") "); ok && strings.HasPrefix(after, "Z") {
+		_, after, _ := strings.Cut(string(stat), ") ")
+		if f := strings.Fields(after); len(f) > 17 && f[0] == "Z" && f[17] == "1" {
 			n++
 		}
 	}

@@ -15,6 +15,7 @@ import (
 const (
 	fakeRunc      = "fake-runc"
 	fakePublisher = "fake-publisher"
+	fakeShim      = "fake-containerd-shim"
 )
 
 // startedFile is where fakerunc lists every process that it has left.
@@ -32,6 +33,7 @@ var build = sync.OnceValue(func() error {
 	}
 	for name, pkg := range map[string]string{
 		fakeRunc:  "containerd-shim/cmd/shimctl/internal/shimtest/testdata/fakerunc",
+		fakeShim:  "containerd-shim/cmd/shimctl/internal/shimtest/testdata/fakeshim",
 		"shimctl": "containerd-shim/cmd/shimctl",
 	} {
 		cmd := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(dir, name), pkg)

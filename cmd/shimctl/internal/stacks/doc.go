@@ -81,6 +81,9 @@ func Take(ctx context.Context, root string, s *scan.Shim, m Method, limit time.D
 	if err := Check(s); err != nil {
 		return nil, err
 	}
+	if _, frozen := scan.Sleep(root, s.PID); frozen {
+		return nil, &Refused{"its cgroup is frozen; thaw it first"}
+	}
 	methods := []Method{m}
 	if m == Auto {
 		methods = []Method{Ptrace, Scrape, FIFO}
@@ -144,8 +147,5 @@ func try(ctx context.Context, root string, s *scan.Shim, m Method, limit time.Du
 
 // sendUSR1 sends SIGUSR1 to the very process that was scanned.
 func sendUSR1(s *scan.Shim) error {
-	if !scan.Alive("/proc", s.PID, s.StartTicks) {
-		return unix.ESRCH
-	}
-	return unix.Kill(s.PID, unix.SIGUSR1)
+	return scan.Signal("/proc", s, unix.SIGUSR1)
 }

@@ -41,6 +41,10 @@ func openDrain(root string, s *scan.Shim) *drain {
 	if err != nil {
 		return nil
 	}
+	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+		_ = f.Close()
+		return nil
+	}
 	d := &drain{f: f, done: make(chan struct{})}
 	go d.read()
 	return d

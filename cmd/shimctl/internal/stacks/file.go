@@ -42,7 +42,7 @@ func fromFile(ctx context.Context, root string, s *scan.Shim) ([]byte, error) {
 			if before[name] {
 				continue
 			}
-			b, err := os.ReadFile(filepath.Join(dir, name))
+			b, err := scan.ReadFile(filepath.Join(dir, name), maxDump)
 			if err != nil {
 				return nil, err
 			}

@@ -21,6 +21,10 @@ import (
 // scrapeEvery is the pause between two searches of the shim's memory.
 const scrapeEvery = 20 * time.Millisecond
 
+// window is how much memory is read at once: a shim has a few megabytes, but
+// any Go program may call itself one.
+const window = 16 << 20
+
 // area is a range of resident private memory.
 type area struct{ start, end uintptr }
 
@@ -28,7 +32,7 @@ type area struct{ start, end uintptr }
 // there before. The heap's place is random since Go 1.26, so every private
 // anonymous writable mapping is read, as far as it is resident.
 func scrape(ctx context.Context, s *scan.Shim) ([]byte, error) {
-	old, err := dumpsIn(s.PID)
+	old, err := dumpsIn(ctx, s.PID)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +47,7 @@ func scrape(ctx context.Context, s *scan.Shim) ([]byte, error) {
 			return nil, errNothing
 		case <-tick.C:
 		}
-		now, err := dumpsIn(s.PID)
+		now, err := dumpsIn(ctx, s.PID)
 		if err != nil {
 			return nil, err
 		}
@@ -56,33 +60,53 @@ func scrape(ctx context.Context, s *scan.Shim) ([]byte, error) {
 }
 
 // dumpsIn finds the complete dumps in a process's memory, by address.
-func dumpsIn(pid int) (map[uintptr][]byte, error) {
+func dumpsIn(ctx context.Context, pid int) (map[uintptr][]byte, error) {
 	areas, err := resident(pid)
 	if err != nil {
 		return nil, err
 	}
-	found := map[uintptr][]byte{}
-	for _, a := range areas {
-		b := make([]byte, a.end-a.start)
-		if !readMemory(pid, b, a.start) {
-			continue // unmapped or freed meanwhile
-		}
-		for at := 0; ; {
-			i := bytes.Index(b[at:], []byte(dump.BeginMark))
-			if i < 0 {
-				break
-			}
-			at += i
-			if text := record(b[at:]); text != nil {
-				found[a.start+uintptr(at)] = text
-			}
-			at += len(dump.BeginMark)
-		}
-	}
 	if len(areas) == 0 {
 		return nil, fmt.Errorf("no readable memory: %w", unix.EPERM)
 	}
+	found := map[uintptr][]byte{}
+	b := make([]byte, window)
+	for _, a := range areas {
+		for a.start < a.end {
+			if ctx.Err() != nil {
+				return nil, errNothing
+			}
+			part := b[:min(window, a.end-a.start)]
+			if readMemory(pid, part, a.start) { // else unmapped or freed meanwhile
+				search(pid, part, a, found)
+			}
+			if a.start += uintptr(len(part)); a.start < a.end {
+				a.start -= uintptr(len(dump.BeginMark)) // one may lie across
+			}
+		}
+	}
 	return found, nil
+}
+
+// search finds the dumps that begin in b, which is the beginning of the area.
+func search(pid int, b []byte, a area, found map[uintptr][]byte) {
+	for at := 0; ; at += len(dump.BeginMark) {
+		i := bytes.Index(b[at:], []byte(dump.BeginMark))
+		if i < 0 {
+			return
+		}
+		at += i
+		from := a.start + uintptr(at)
+		text := record(b[at:])
+		if text == nil && a.start+uintptr(len(b)) < a.end { // its end may be behind b
+			whole := make([]byte, min(maxDump, a.end-from))
+			if readMemory(pid, whole, from) {
+				text = record(whole)
+			}
+		}
+		if text != nil {
+			found[from] = text
+		}
+	}
 }
 
 // record is the text from the BEGIN to the END mark. A half-overwritten buffer

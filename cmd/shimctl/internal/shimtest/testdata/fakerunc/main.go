@@ -12,13 +12,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // publisher is the name by which it is called when it plays that part.
 const publisher = "fake-publisher"
+
+// leader is its name when it plays a process whose first thread has ended: a
+// zombie by its state, under a shim that has nothing to reap.
+const leader = "fake-leader"
 
 // startedFile lists, beside fake runc, every process that it has left.
 const startedFile = "started"
@@ -28,7 +34,10 @@ const startedFile = "started"
 const left = 80
 
 func main() {
-	if filepath.Base(os.Args[0]) == publisher {
+	switch filepath.Base(os.Args[0]) {
+	case leader:
+		leave()
+	case publisher:
 		_, _ = io.Copy(io.Discard, os.Stdin) // the event; a publisher that closes early breaks the shim's pipe
 		waitAtGate("publish")
 		return
@@ -121,8 +130,24 @@ func orphans() (group int, err error) {
 			group = cmd.Process.Pid
 		}
 	}
-	return group, nil
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	cmd := exec.Command(self)
+	cmd.Args[0] = leader
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: group}
+	return group, cmd.Start()
 }
+
+// leave ends the first thread, on which main runs, and nothing else.
+func leave() {
+	go func() { time.Sleep(time.Hour) }() // another thread is there, and the Go runtime's own
+	_, _, _ = syscall.Syscall(syscall.SYS_EXIT, 0, 0, 0)
+}
+
+// init keeps main on the first thread.
+func init() { runtime.LockOSThread() }
 
 func sleeper(pidFile string) error {
 	cmd := exec.Command("sleep", "1000")

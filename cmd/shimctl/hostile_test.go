@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"containerd-shim/cmd/shimctl/internal/judge"
+	"containerd-shim/cmd/shimctl/internal/scan"
+)
+
+// fakeProc makes a /proc with one shim of these arguments, pid 7.
+func fakeProc(t *testing.T, argv ...string) {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range map[string]string{
+		"2/stat":    "2 (kthreadd) S 0 0 0 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 0 0 0 0 0 0 0\n",
+		"7/stat":    "7 (containerd-shim) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 9 0 99 0 0 0\n",
+		"7/cmdline": strings.Join(argv, "\x00") + "\x00",
+	} {
+		if err := os.MkdirAll(filepath.Join(root, filepath.Dir(name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := procRoot
+	procRoot = root
+	t.Cleanup(func() { procRoot = old })
+}
+
+// What a process says of itself must not act on the operator's terminal.
+func TestNoEscapesReachTheTerminal(t *testing.T) {
+	escape := "\x1b]0;owned\x07\x1b[2J"
+	fakeProc(t, "containerd-shim", "-namespace", "moby", "-workdir", "/x/moby/abc", "-address", "/run/"+escape)
+	for _, args := range [][]string{{"ps", "-o", "wide"}, {"ps", "-o", "json"}, {"check", "-state-file", ""}, {"stacks", "7"}, {"explain", escape}, {escape}, {"report", escape}} {
+		_, o, e := capture(t, args...)
+		if strings.ContainsAny(o+e, "\x1b\x07") {
+			t.Errorf("%q: got %q %q", args, o, e)
+		}
+		if o+e == "" {
+			t.Errorf("%q: got nothing", args)
+		}
+	}
+}
+
+// Without the host's processes "no shim is wedged" would be a lie.
+func TestBlindIsNotHealthy(t *testing.T) {
+	fakeProc(t, "sleep", "1000")
+	if status, o, e := capture(t, "check", "-state-file", ""); status != exitOK {
+		t.Errorf("no shim on a host: status %d\n%s%s", status, o, e)
+	}
+	if err := os.RemoveAll(filepath.Join(procRoot, "2")); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"ps"}, {"check", "-state-file", ""}, {"check", "-o", "npd", "-state-file", ""},
+		{"export", "-textfile-directory", t.TempDir(), "-state-file", ""}, {"repair", "-all", "-state-file", "", "-dir", t.TempDir()}} {
+		status, o, e := capture(t, args...)
+		if status != exitCheck || !strings.Contains(e, "root") || !strings.Contains(e, "hostPID: true") {
+			t.Errorf("%q: status %d\n%s%s", args, status, o, e)
+		}
+	}
+	if status, o, _ := capture(t, "check", "-o", "nagios", "-state-file", ""); status != 3 || !strings.HasPrefix(o, "UNKNOWN") {
+		t.Errorf("nagios: status %d, %q", status, o)
+	}
+}
+
+// Label values in the text format know three escapes; any other makes
+// node_exporter drop the whole file.
+func TestMetricsOfHostileReasons(t *testing.T) {
+	r := &round{Rows: []row{{Shim: scan.Shim{Namespace: "n", ID: "i"}, Result: judge.Result{Verdict: judge.Wedged, Reason: "a\"b\\c\nd\x1b"}}}}
+	r.Rows = append(r.Rows, r.Rows[0]) // two processes with one name
+	r.Rows[1].PID = 8
+	var b bytes.Buffer
+	if err := promFormat(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for line := range strings.Lines(b.String()) {
+		if seen[line] {
+			t.Errorf("twice: %s", line)
+		}
+		seen[line] = true
+	}
+	if want := `reason="a\"b\\c\nd` + "\x1b" + `"} 1`; !strings.Contains(b.String(), want) {
+		t.Errorf("want %s in\n%s", want, b.String())
+	}
+}
+
+// A dry run ends nothing and writes nothing of its own.
+func TestDryRunWritesNothing(t *testing.T) {
+	fakeProc(t, "containerd-shim", "-namespace", "moby", "-workdir", "/x/moby/abc")
+	dir := filepath.Join(t.TempDir(), "repair")
+	for _, args := range [][]string{{"-all"}, {strconv.Itoa(7)}} {
+		if status, o, e := capture(t, append([]string{"repair", "-state-file", "", "-dir", dir}, args...)...); status != exitOK {
+			t.Errorf("%q: status %d\n%s%s", args, status, o, e)
+		}
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("%q: %s is there", args, dir)
+		}
+	}
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package plain makes text of unknown origin harmless for a terminal. A
+// process may give itself any name, arguments and stack text; with an escape
+// sequence in one it could rewrite what the operator sees, or worse.
+package plain
+
+import (
+	"bytes"
+	"io"
+)
+
+// Text replaces all control characters but newline and tab with a question
+// mark. Text without any is returned as it is.
+func Text(b []byte) []byte {
+	if !bytes.ContainsFunc(b, control) {
+		return b
+	}
+	return bytes.Map(func(r rune) rune {
+		if control(r) {
+			return '?'
+		}
+		return r
+	}, b)
+}
+
+// control is true for C0, DEL and C1, which terminals act on.
+func control(r rune) bool {
+	return r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0
+}
+
+// Writer writes its text plain.
+type Writer struct{ W io.Writer }
+
+func (p Writer) Write(b []byte) (int, error) {
+	if _, err := p.W.Write(Text(b)); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}

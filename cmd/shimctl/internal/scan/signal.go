@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scan
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Signal sends a signal to the very process that was scanned. Where the kernel
+// has pidfds (5.3) the pid cannot pass to another process between the look and
+// the signal.
+func Signal(root string, s *Shim, signal unix.Signal) error {
+	fd, err := unix.PidfdOpen(s.PID, 0)
+	switch {
+	case err == nil:
+		defer unix.Close(fd)
+	case errors.Is(err, unix.ENOSYS): // older than 5.3
+		fd = -1
+	default:
+		return fmt.Errorf("pidfd of %d: %w", s.PID, err)
+	}
+	if !Alive(root, s.PID, s.StartTicks) {
+		return fmt.Errorf("shim %d: %w", s.PID, unix.ESRCH)
+	}
+	if fd >= 0 {
+		return os.NewSyscallError("pidfd_send_signal", unix.PidfdSendSignal(fd, signal, nil, 0))
+	}
+	return os.NewSyscallError("kill", unix.Kill(s.PID, signal))
+}
