@@ -2,7 +2,7 @@
 # Targets of shimctl. Needs mk/baselines.mk and mk/integration.mk: BASELINES is
 # the directory with upstream's shims.
 
-.PHONY: shimctl test-shimctl test-shimctl-baselines test-shimctl-long fuzz-dump
+.PHONY: shimctl test-shimctl test-shimctl-baselines test-shimctl-long test-engines fuzz-dump
 
 shimctl: ## build bin/shimctl
 	$(GOBUILD) -o bin/shimctl ./cmd/shimctl
@@ -16,6 +16,15 @@ test-shimctl-baselines: packages baselines ## shimctl on upstream's shims, wedge
 test-shimctl-long: packages baselines ## the same with all that issue and manual claim: 500 captures, 50 shims for ten minutes
 	SHIM_BASELINES=$(BASELINES) HEALTHY_SHIMS=50 HEALTHY_FOR=10m \
 	  go test -race -count=1 -tags baseline,ownshim -timeout 40m -v ./cmd/shimctl/...
+
+NPD := bin/engines/node-problem-detector
+
+$(NPD): packaging/monitoring/npd/go.mod packaging/monitoring/npd/go.sum
+	packaging/monitoring/npd/build $(@D)
+
+test-engines: packages baselines $(NPD) ## what packaging/monitoring ships, under node-problem-detector, node_exporter, runc, systemd (root)
+	cd packaging/monitoring/npd && go test -count=1 ./...
+	SHIM_BASELINES=$(BASELINES) NPD=$(CURDIR)/$(NPD) go test -race -count=1 -tags engines -timeout 10m ./cmd/shimctl/internal/fleet
 
 fuzz-dump: ## fuzz the dump parser for a minute
 	go test -run '^$$' -fuzz FuzzParse -fuzztime 1m -fuzzminimizetime 10x ./dump

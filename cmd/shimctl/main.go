@@ -156,5 +156,5 @@ func hint(err error) string {
 	if !errors.Is(err, os.ErrPermission) {
 		return ""
 	}
-	return " (needs root, or CAP_SYS_PTRACE, CAP_KILL and CAP_DAC_READ_SEARCH; in a pod also hostPID: true)"
+	return " (needs root, with CAP_SYS_PTRACE; in a pod runAsUser: 0, capabilities add: [SYS_PTRACE], and hostPID: true)"
 }

@@ -18,7 +18,7 @@ func Signal(root string, s *Shim, signal unix.Signal) error {
 	switch {
 	case err == nil:
 		defer unix.Close(fd)
-	case errors.Is(err, unix.ENOSYS): // older than 5.3
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM): // older than 5.3, or a seccomp profile that is
 		fd = -1
 	default:
 		return fmt.Errorf("pidfd of %d: %w", s.PID, err)

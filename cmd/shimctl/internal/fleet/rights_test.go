@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build engines
+
+package fleet
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"containerd-shim/cmd/shimctl/internal/shimtest"
+)
+
+// proof is in the exported file when the wedge was proven by a dump, which takes
+// every right that export can use.
+const proof = `reason="ReaperDeadlock"} 1`
+
+// list reads "key: [a, b]" of the manifest.
+func list(t *testing.T, text, key string) []string {
+	t.Helper()
+	m := regexp.MustCompile(`(?m)^ *` + key + `: \[(.*)\]`).FindStringSubmatch(text)
+	if m == nil {
+		t.Fatalf("no list %q", key)
+	}
+	return strings.Split(m[1], ", ")
+}
+
+// oneRun is the manifest's command line without its loop.
+func oneRun(t *testing.T, args []string) []string {
+	t.Helper()
+	i := slices.Index(args, "-interval")
+	if i < 0 {
+		t.Fatalf("no -interval in %q", args)
+	}
+	return slices.Delete(slices.Clone(args), i, i+2)
+}
+
+// without tries a run with all capabilities, which has to work, and without
+// each of them, which has not to.
+func without(t *testing.T, all []string, works func(capabilities []string) (bool, string)) {
+	t.Helper()
+	if ok, why := works(all); !ok {
+		t.Errorf("with %q it does not work:\n%s", all, why)
+	}
+	for i := range all {
+		if ok, _ := works(slices.Delete(slices.Clone(all), i, i+1)); ok {
+			t.Errorf("it works without %s", all[i])
+		}
+	}
+}
+
+// The DaemonSet's pod has exactly the rights that it needs: its container run
+// by runc as the kubelet would have it run, on the host's pids and network.
+func TestDaemonSetHasTheFewestRights(t *testing.T) {
+	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
+	shim.Wedge(t)
+	manifest := shipped(t, "daemonset.yaml")
+	for _, line := range []string{"hostPID: true", "hostNetwork: true", "readOnlyRootFilesystem: true", "allowPrivilegeEscalation: false", "runAsUser: 0", "drop: [ALL]"} {
+		if !strings.Contains(manifest, line) {
+			t.Errorf("the manifest lacks %q, which this container has", line)
+		}
+	}
+	args := append(list(t, manifest, "command"), oneRun(t, list(t, manifest, "args"))...)
+	without(t, list(t, manifest, "add"), func(capabilities []string) (bool, string) { return inContainer(t, args, capabilities) })
+}
+
+func inContainer(t *testing.T, args, capabilities []string) (bool, string) {
+	t.Helper()
+	bundle := t.TempDir()
+	caps := []string{}
+	for _, c := range capabilities {
+		caps = append(caps, "CAP_"+c)
+	}
+	must := func(err error) {
+		if err != nil {
+			t.Helper()
+			t.Fatal(err)
+		}
+	}
+	var mounts []map[string]any
+	bind := func(to string, options ...string) string {
+		from := filepath.Join(bundle, "host"+filepath.Base(to))
+		must(errors.Join(os.MkdirAll(from, 0o755), os.MkdirAll(filepath.Join(bundle, "rootfs", to), 0o755)))
+		mounts = append(mounts, map[string]any{"destination": to, "type": "bind", "source": from, "options": append(options, "rbind", "rprivate")})
+		return from
+	}
+	mounts = append(mounts, map[string]any{"destination": "/proc", "type": "proc", "source": "proc"})
+	textfile := bind("/textfile")
+	bind("/state")
+	must(os.MkdirAll(filepath.Join(bundle, "rootfs/proc"), 0o755))
+	binary, err := os.ReadFile(shimtest.Shimctl(t))
+	must(err)
+	must(os.WriteFile(filepath.Join(bundle, "rootfs/shimctl"), binary, 0o755))
+	spec, err := json.Marshal(map[string]any{
+		"ociVersion": "1.0.2",
+		"root":       map[string]any{"path": "rootfs", "readonly": true},
+		"process": map[string]any{
+			"user": map[string]any{"uid": 0, "gid": 0}, "cwd": "/", "args": args, "env": []string{"PATH=/"}, "noNewPrivileges": true,
+			"capabilities": map[string]any{"bounding": caps, "effective": caps, "permitted": caps},
+		},
+		"mounts": mounts,
+		"linux": map[string]any{
+			"namespaces":    []map[string]any{{"type": "mount"}, {"type": "ipc"}, {"type": "uts"}},
+			"maskedPaths":   []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/scsi"},
+			"readonlyPaths": []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
+		},
+	})
+	must(err)
+	must(os.WriteFile(filepath.Join(bundle, "config.json"), spec, 0o600))
+	said, err := exec.Command("runc", "--root", filepath.Join(bundle, "runc"), "run", "--bundle", bundle, filepath.Base(filepath.Dir(bundle))+"-"+filepath.Base(bundle)).CombinedOutput()
+	if err != nil {
+		said = append(said, err.Error()...)
+	}
+	return proven(textfile, string(said))
+}
+
+// proven reads what was exported.
+func proven(dir, said string) (bool, string) {
+	b, err := os.ReadFile(filepath.Join(dir, "containerd_shim.prom"))
+	if err != nil {
+		return false, said + err.Error()
+	}
+	return strings.Contains(string(b), proof), said + string(b)
+}
+
+// The unit's own command line, with the capabilities that the unit leaves it.
+func TestExportUnitHasTheFewestRights(t *testing.T) {
+	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
+	shim.Wedge(t)
+	unit := shipped(t, "shimctl-export.service")
+	command := strings.Fields(setting(t, unit, "ExecStart"))
+	at := slices.Index(command, "-textfile-directory")
+	if at < 0 || command[0] != shimtest.Shimctl(t) {
+		t.Fatalf("got %q", command)
+	}
+	dir := command[at+1]
+	all := strings.Fields(setting(t, unit, "CapabilityBoundingSet"))
+	without(t, all, func(capabilities []string) (bool, string) {
+		// The directory is of Debian's package, and belongs to its user.
+		for _, d := range []string{dir, "/run/shimctl"} {
+			if err := errors.Join(os.RemoveAll(d), os.MkdirAll(d, 0o755)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Chown(dir, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+		set := "-all"
+		for _, c := range capabilities {
+			set += ",+" + strings.ToLower(strings.TrimPrefix(c, "CAP_"))
+		}
+		said, err := exec.Command("setpriv", append([]string{"--bounding-set", set, "--inh-caps", "-all", "--no-new-privs"}, command...)...).CombinedOutput()
+		if err != nil {
+			said = append(said, err.Error()...)
+		}
+		return proven(dir, string(said))
+	})
+}
+
+// setting is a unit's only line of that name.
+func setting(t *testing.T, unit, name string) string {
+	t.Helper()
+	m := regexp.MustCompile(`(?m)^`+name+`=(.*)$`).FindAllStringSubmatch(unit, -1)
+	if len(m) != 1 {
+		t.Fatalf("%d lines %s", len(m), name)
+	}
+	return m[0][1]
+}

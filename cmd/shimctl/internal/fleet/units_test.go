@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build engines
+
+package fleet
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// systemd has no complaint about the units, as they are installed.
+func TestUnitsAreValid(t *testing.T) {
+	dir := t.TempDir()
+	args := []string{"verify", "--man=no"}
+	for _, name := range []string{"shimctl-export.service", "shimctl-export.timer", "shimctl-repair.service", "shimctl-repair.timer"} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(shipped(t, name)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, file)
+	}
+	if said, err := exec.Command("systemd-analyze", args...).CombinedOutput(); err != nil || len(said) > 0 {
+		t.Errorf("%v\n%s", err, said)
+	}
+}
