@@ -9,7 +9,8 @@ GOBUILD  := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS
 
 # Debian's packages that the tests and the demo use. gcc is for the race
 # detector.
-PACKAGES := runc containerd docker.io busybox-static iproute2 procps patch strace prometheus gcc libc6-dev
+PACKAGES := runc containerd docker.io busybox-static iproute2 procps patch strace prometheus \
+            prometheus-node-exporter systemd zsh groff-base gcc libc6-dev
 
 UNIT := ./guard/... ./reaper/... ./proc/... ./shim/... ./dump/... ./cmd/...
 
@@ -30,7 +31,7 @@ packages: ## install what tests and demo need, by apt, where it is missing (Debi
 	  test "$$(id -u)" = 0 || { echo "packages are missing and need root: apt-get install $(PACKAGES)" >&2; exit 2; }; \
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(PACKAGES); }
 
-test: packages check unit test-alerts test-catalogue test-daemons test-patches ## pass every test (root, about 15 minutes)
+test: packages check unit test-alerts test-catalogue test-daemons test-patches test-shimctl-real ## pass every test (root, about 15 minutes)
 
 check: ## gofmt, go vet, and that guarded fields are used under their mutex (checklocks)
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt differs: $$out" >&2; exit 1; }

@@ -84,6 +84,22 @@ func TestReadFileIsBounded(t *testing.T) {
 	}
 }
 
+// Between fork and exec a shim's child has its command line. It made the
+// container's id ambiguous.
+func TestForkedChildIsNoShim(t *testing.T) {
+	p := newProc(t)
+	argv := []string{"containerd-shim", "-namespace", "moby", "-workdir", v1dir + "moby/abc"}
+	p.process(10, 1, "containerd-shim", "S", 9, "", argv...)
+	p.process(20, 10, "containerd-shim", "S", 1, "", argv...)
+	shims, err := Shims(p.root)
+	if err != nil || len(shims) != 1 || shims[0].PID != 10 {
+		t.Errorf("got %+v, %v", shims, err)
+	}
+	if s, ok := One(p.root, 20, 0); ok {
+		t.Errorf("got %+v", s)
+	}
+}
+
 // A process may end between any two reads.
 func TestProcessesVanish(t *testing.T) {
 	p := newProc(t)
