@@ -52,8 +52,9 @@ func TestRepair(t *testing.T) {
 			daemonOf = func(*row) (heal.Daemon, func(), error) { return fake, func() {}, nil }
 			defer func() { daemonOf = old }()
 			dir := t.TempDir()
+			timeout := "5s"
 			repair := func(args ...string) (int, string) {
-				status, o, e := capture(t, append([]string{"repair", "-timeout", "3s", "-state-file", "", "-state", "always", "-dir", dir, strconv.Itoa(shim.PID)}, args...)...)
+				status, o, e := capture(t, append([]string{"repair", "-timeout", timeout, "-state-file", "", "-state", "always", "-dir", dir, strconv.Itoa(shim.PID)}, args...)...)
 				return status, o + e
 			}
 			alive := func(step string) {
@@ -67,6 +68,7 @@ func TestRepair(t *testing.T) {
 				t.Fatalf("healthy: status %d\n%s", status, o)
 			}
 			shim.Wedge(t)
+			timeout = "1s" // State is not answered from now on
 			if status, o := repair(); status != exitSome || !strings.Contains(o, "exit status 137") || !strings.Contains(o, "repair -yes") {
 				t.Errorf("dry run: status %d\n%s", status, o)
 			}
@@ -103,7 +105,7 @@ func TestRepairThatDoesNotHeal(t *testing.T) {
 	daemonOf = func(*row) (heal.Daemon, func(), error) { return &fakeDaemon{shim: shim, deaf: true}, func() {}, nil }
 	defer func() { daemonOf = old }()
 	shim.Wedge(t)
-	status, o, e := capture(t, "repair", "-yes", "-verify", "2s", "-timeout", "3s", "-state-file", "", "-dir", t.TempDir(), strconv.Itoa(shim.PID))
+	status, o, e := capture(t, "repair", "-yes", "-verify", "2s", "-timeout", "1s", "-state-file", "", "-dir", t.TempDir(), strconv.Itoa(shim.PID))
 	if status != exitUnverified || !strings.Contains(e, "containerd still lists the task") {
 		t.Errorf("status %d\n%s%s", status, o, e)
 	}

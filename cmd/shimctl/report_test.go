@@ -8,6 +8,7 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path"
@@ -21,8 +22,19 @@ import (
 )
 
 func TestReportHoldsWhatItSaysAndNoSecret(t *testing.T) {
-	t.Setenv("SECRET", "hunter2") // the shim inherits it
+	t.Setenv("SECRET", "hunter2") // the shim inherits it, and hands it to runc and the container
 	shim := started(t, shimtest.Baseline(t, "v1.6.38"))
+	spec := `{"process":{"args":["app","--password=hunter2"],"env":["TOKEN=hunter2"]},"annotations":{"key":"hunter2"}}`
+	if err := os.WriteFile(filepath.Join(shim.Bundle, "config.json"), []byte(spec), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// An exec's arguments and environment go through the shim's memory.
+	secret := []byte(`{"args":["app","--password=hunter2"],"env":["TOKEN=hunter2"],"cwd":"/"}`)
+	for i := range 20 {
+		if err := shim.ExecSpec(t.Context(), fmt.Sprintf("e%d", i), secret); err != nil {
+			t.Fatal(err)
+		}
+	}
 	status, o, e := capture(t, "report", strconv.Itoa(shim.PID))
 	if status != exitOK {
 		t.Fatalf("status %d: %s", status, e)
@@ -56,7 +68,7 @@ func TestReportHoldsWhatItSaysAndNoSecret(t *testing.T) {
 	}
 	for name, text := range files {
 		if strings.Contains(text, "hunter2") {
-			t.Errorf("%s holds the environment", name)
+			t.Errorf("%s holds a secret of the container", name)
 		}
 	}
 }

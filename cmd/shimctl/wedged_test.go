@@ -23,14 +23,16 @@ func TestCheckWedgedShim(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			shim := started(t, shimtest.Baseline(t, version))
 			state := filepath.Join(t.TempDir(), "check.json")
+			timeout := "5s"
 			check := func(args ...string) (int, string) {
-				status, o, e := capture(t, append([]string{"check", "-timeout", "3s", "-state-file", state, strconv.Itoa(shim.PID)}, args...)...)
+				status, o, e := capture(t, append([]string{"check", "-timeout", timeout, "-state-file", state, strconv.Itoa(shim.PID)}, args...)...)
 				return status, o + e
 			}
 			if status, o := check("-confirm"); status != exitOK || !strings.Contains(o, "Healthy") {
 				t.Fatalf("before: status %d\n%s", status, o)
 			}
 			shim.Wedge(t)
+			timeout = "1s" // State is not answered from now on
 			// Without proof one sample is not enough.
 			if status, o := check("-state", "always"); status != exitOK || !strings.Contains(o, "Suspect") {
 				t.Errorf("first sample: status %d\n%s", status, o)

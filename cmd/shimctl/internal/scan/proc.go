@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // entry is one process of the host.
@@ -22,6 +23,7 @@ type tree struct {
 	root     string
 	entries  map[int]*entry
 	children map[int][]*entry
+	up       func() uint64 // uptime, read once
 }
 
 func newTree(root string) (*tree, error) {
@@ -35,6 +37,7 @@ func newTree(root string) (*tree, error) {
 		return nil, err
 	}
 	t := &tree{root: root, entries: map[int]*entry{}, children: map[int][]*entry{}}
+	t.up = sync.OnceValue(t.uptime)
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
 		if err != nil {

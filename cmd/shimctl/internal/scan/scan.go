@@ -74,11 +74,11 @@ func (t *tree) shim(pid int, known builds) (Shim, bool) {
 		return Shim{}, false
 	}
 	e := t.entries[pid]
-	if slices.Equal(argv, t.cmdline(e.ppid)) { // it is the shim's child, between fork and exec of a runc
+	if parent := t.entries[e.ppid]; parent != nil && parent.Comm == e.Comm && slices.Equal(argv, t.cmdline(e.ppid)) { // it is the shim's child, between fork and exec of a runc
 		return Shim{}, false
 	}
 	s.StartTicks, s.State = e.StartTicks, e.State
-	if up := t.uptime(); up > e.StartTicks {
+	if up := t.up(); up > e.StartTicks {
 		s.Age = time.Duration(up-e.StartTicks) * time.Second / TicksPerSecond
 	}
 	s.Build = known.of(t.file(pid, "exe"))

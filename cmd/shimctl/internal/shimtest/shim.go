@@ -104,11 +104,16 @@ func (s *Shim) Dial(t testing.TB) shimapi.ShimService {
 
 // Exec adds and starts an exec. It returns when Start has.
 func (s *Shim) Exec(ctx context.Context, id string) error {
+	return s.ExecSpec(ctx, id, []byte(`{"args":["sleep"],"cwd":"/"}`))
+}
+
+// ExecSpec is Exec of a process by its OCI specification.
+func (s *Shim) ExecSpec(ctx context.Context, id string, process []byte) error {
 	spec, err := anypb.New(&emptypb.Empty{})
 	if err != nil {
 		return err
 	}
-	spec.TypeUrl, spec.Value = "types.containerd.io/opencontainers/runtime-spec/1/Process", []byte(`{"args":["sleep"],"cwd":"/"}`)
+	spec.TypeUrl, spec.Value = "types.containerd.io/opencontainers/runtime-spec/1/Process", process
 	if _, err := s.API.Exec(ctx, &shimapi.ExecProcessRequest{ID: id, Spec: spec}); err != nil {
 		return err
 	}
