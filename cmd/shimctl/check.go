@@ -7,7 +7,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"time"
 
 	"containerd-shim/cmd/shimctl/internal/judge"
@@ -91,7 +90,7 @@ func (c *checkFlags) run(ctx context.Context, args []string) int {
 	case wedged || suspect && c.failOn == "suspect":
 		return exitSome
 	case r.denied():
-		return fail(exitCheck, "check", fmt.Errorf("some shims cannot be asked: %w", os.ErrPermission))
+		return fail(exitCheck, "check", errDenied)
 	}
 	return exitOK
 }

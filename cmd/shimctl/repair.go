@@ -97,6 +97,9 @@ func (r *repairer) run(ctx context.Context, args []string) int {
 	if err != nil {
 		return fail(exitCheck, "repair", err)
 	}
+	if seen.denied() {
+		return fail(exitCheck, "repair", errDenied)
+	}
 	if r.yes {
 		lock, err := heal.Lock(filepath.Join(r.dir, "lock"))
 		if err != nil {

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -118,6 +119,9 @@ func keep() map[int]bool {
 	}
 	return pids
 }
+
+// errDenied is returned when denied is true.
+var errDenied = fmt.Errorf("some shims cannot be asked: %w", os.ErrPermission)
 
 // denied is true when a shim could not be asked for want of a right.
 func (r *round) denied() bool {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -162,6 +163,20 @@ func TestExportUnitHasTheFewestRights(t *testing.T) {
 		}
 		return proven(dir, string(said))
 	})
+}
+
+// Without the rights no verb says that all is well: each says what is missing
+// and how to give it.
+func TestWithoutRightsItSaysWhatIsMissing(t *testing.T) {
+	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.7.35"))
+	pid := strconv.Itoa(shim.PID)
+	for _, args := range [][]string{{"check", "-state-file", ""}, {"stacks", pid}, {"explain", pid}, {"repair", "-state-file", "", pid}} {
+		cmd := exec.Command("setpriv", append([]string{"--reuid", "65534", "--regid", "65534", "--clear-groups", shimtest.Shimctl(t)}, args...)...)
+		said, err := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); err == nil || code != 2 || !strings.Contains(string(said), "needs root, with CAP_SYS_PTRACE") {
+			t.Errorf("%q: status %d\n%s", args, code, said)
+		}
+	}
 }
 
 // setting is a unit's only line of that name.

@@ -30,6 +30,7 @@ type Shim struct {
 	Exe     string `json:"exe"`
 	Deleted bool   `json:"exe_deleted"` // the file was replaced or removed since
 	Build   Build  `json:"build"`
+	Hidden  bool   `json:"hidden,omitempty"` // we may not look at its executable, bundle and descriptors
 
 	Age     time.Duration `json:"age_ns"`
 	State   string        `json:"state"`  // R, S, D, T, t, Z

@@ -4,6 +4,7 @@ package scan
 
 import (
 	"cmp"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,9 +68,9 @@ func (t *tree) shim(pid int, known builds) (Shim, bool) {
 	if len(argv) < 3 {
 		return Shim{}, false
 	}
-	exe, _ := os.Readlink(t.file(pid, "exe"))
+	exe, err := os.Readlink(t.file(pid, "exe"))
 	exe, deleted := strings.CutSuffix(exe, " (deleted)")
-	s := Shim{PID: pid, Exe: exe, Deleted: deleted}
+	s := Shim{PID: pid, Exe: exe, Deleted: deleted, Hidden: errors.Is(err, os.ErrPermission)}
 	if !s.identify(argv) {
 		return Shim{}, false
 	}

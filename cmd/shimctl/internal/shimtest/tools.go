@@ -31,6 +31,9 @@ var build = sync.OnceValue(func() error {
 	if dir, err = os.MkdirTemp("", "shimtest"); err != nil {
 		return err
 	}
+	if err := os.Chmod(dir, 0o755); err != nil { // tests run shimctl as another user, too
+		return err
+	}
 	for name, pkg := range map[string]string{
 		fakeRunc:  "containerd-shim/cmd/shimctl/internal/shimtest/testdata/fakerunc",
 		fakeShim:  "containerd-shim/cmd/shimctl/internal/shimtest/testdata/fakeshim",

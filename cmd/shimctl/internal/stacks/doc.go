@@ -22,6 +22,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -63,6 +64,8 @@ var errNothing = errors.New("no dump within the time limit")
 // ignores an unhandled SIGUSR1 nobody asked for; another program dies of it.
 func Check(s *scan.Shim) error {
 	switch {
+	case s.Hidden:
+		return fmt.Errorf("its executable cannot be read: %w", os.ErrPermission)
 	case s.Build.Go == "":
 		return &Refused{"the executable is not a Go program, or cannot be read"}
 	case !s.Catches(int(unix.SIGUSR1)):
