@@ -38,6 +38,17 @@ func TestNodeExporter(t *testing.T) {
 	awaitMetrics(t, port, "node_textfile_scrape_error 0", `containerd_shims{verdict="wedged"} 1`,
 		fmt.Sprintf(`containerd_shim_wedged{id=%q,namespace=%q,reason="ReaperDeadlock"} 1`, shim.ID, shim.Namespace))
 
+	text, err := os.Open(filepath.Join(dir, "containerd_shim.prom"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer text.Close()
+	lint := exec.Command("promtool", "check", "metrics")
+	lint.Stdin = text
+	if said, err := lint.CombinedOutput(); err != nil || len(said) > 0 {
+		t.Errorf("promtool: %v\n%s", err, said)
+	}
+
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	writer := exec.CommandContext(ctx, shimtest.Shimctl(t), append(export, "-interval", "1ms")...)
