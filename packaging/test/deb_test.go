@@ -6,15 +6,12 @@ package test
 
 import (
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 )
-
-// debs builds the packages once, lintian's judgement with them.
-var debs = sync.OnceValues(func() (string, error) { return packages("deb") })
 
 // A debian is a scratch root with a package database of its own.
 type debian struct {
@@ -25,18 +22,18 @@ type debian struct {
 
 func newDebian(t *testing.T) *debian {
 	t.Helper()
-	built, err := debs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &debian{t: t, debs: built, root: root(t, "sh", "ln", "mv", "rm", "readlink", "dpkg", "dpkg-query", "dpkg-divert")}
+	return &debian{t: t, debs: made(t, "deb"), root: root(t, "sh", "ln", "mv", "rm", "readlink", "dpkg", "dpkg-query", "dpkg-divert")}
 }
 
 func (d *debian) path(path string) string { return filepath.Join(d.root, path) }
 
+func (d *debian) command(args ...string) *exec.Cmd {
+	return command("/", append([]string{"dpkg", "--root=" + d.root, "--no-triggers", "--force-unsafe-io"}, args...)...)
+}
+
 func (d *debian) dpkg(args ...string) string {
 	d.t.Helper()
-	return run(d.t, command("/", append([]string{"dpkg", "--root=" + d.root, "--no-triggers", "--force-unsafe-io"}, args...)...))
+	return run(d.t, d.command(args...))
 }
 
 // deb is a package of this tree.
@@ -49,11 +46,12 @@ func (d *debian) deb(name string) string {
 }
 
 // owner makes a package with a shim in it, as containerd and docker-ce have.
-func (d *debian) owner(name, version, shim string) string {
+// More are further fields of its control file.
+func (d *debian) owner(name, version, shim string, more ...string) string {
 	d.t.Helper()
 	dir := filepath.Join(scratch(d.t), "owner")
 	write(d.t, filepath.Join(dir, shim), shimOf(version), 0o755)
-	write(d.t, filepath.Join(dir, "DEBIAN/control"), fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\nDescription: a daemon\n", name, version), 0o644)
+	write(d.t, filepath.Join(dir, "DEBIAN/control"), fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\nDescription: a daemon\n%s", name, version, strings.Join(append(more, ""), "\n")), 0o644)
 	run(d.t, command("/", "dpkg-deb", "--build", dir))
 	return dir + ".deb"
 }
@@ -84,6 +82,7 @@ func (d *debian) clean() {
 
 // The whole life, with somebody who looks for the shim all the while.
 func TestDebNeverWithoutShim(t *testing.T) {
+	t.Parallel()
 	for _, o := range []struct{ name, path string }{{"containerd", plain}, {"containerd.io", plain}, {"docker-ce", dockers}} {
 		t.Run(o.name, func(t *testing.T) {
 			d := newDebian(t)
@@ -120,6 +119,7 @@ func TestDebNeverWithoutShim(t *testing.T) {
 
 // Ours is there first, the owner comes and goes.
 func TestDebBeforeOwner(t *testing.T) {
+	t.Parallel()
 	d := newDebian(t)
 	d.replace()
 	ours(t, d.root, plain)
@@ -142,6 +142,7 @@ func TestDebBeforeOwner(t *testing.T) {
 // A postinst that was cut off after any of its steps goes on, and prerm undoes
 // what there is.
 func TestDebInterrupted(t *testing.T) {
+	t.Parallel()
 	steps := []string{
 		"dpkg-divert --package containerd-shim-replace --no-rename --divert " + distrib + " --add " + plain,
 		"ln " + plain + " " + distrib,
@@ -174,5 +175,83 @@ func TestDebInterrupted(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// containerd.io takes the place of containerd in one run of dpkg, beside a
+// docker-ce with a shim of its own.
+func TestDebOwnerChanges(t *testing.T) {
+	t.Parallel()
+	d := newDebian(t)
+	d.dpkg("--install", d.owner("containerd", "1.2", plain), d.owner("docker-ce", "18.06", dockers))
+	d.replace()
+	w := look(d.root, plain)
+	d.dpkg("--auto-deconfigure", "--install", d.owner("containerd.io", "1.3", plain, "Conflicts: containerd", "Replaces: containerd", "Provides: containerd"))
+	ours(t, d.root, plain)
+	is(t, d.path(distrib), "1.3")
+	ours(t, d.root, dockers)
+	is(t, d.path(dockersDistrib), "18.06")
+	d.dpkg("--purge", "containerd-shim-replace")
+	w.end(t, 1)
+	is(t, d.path(plain), "1.3")
+	is(t, d.path(dockers), "18.06")
+	d.clean()
+}
+
+// Where another's diversion or file is in the way nothing is changed, and the
+// package can be removed again.
+func TestDebRefusesWhatIsNotOurs(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		prepare func(d *debian)
+		want    string
+	}{
+		"diverted by the administrator": {
+			func(d *debian) { d.dpkgDivert("--local", "--no-rename", "--divert", plain+".mine", "--add", plain) },
+			plain + " is diverted by the administrator",
+		},
+		"diverted by a package": {
+			func(d *debian) {
+				d.dpkgDivert("--package", "other", "--no-rename", "--divert", dockers+".other", "--add", dockers)
+			},
+			dockers + " is diverted by other",
+		},
+		"a file at the new name": {
+			func(d *debian) { write(d.t, d.path(distrib), shimOf("mine"), 0o755) },
+			distrib + " is in the way",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDebian(t)
+			d.dpkg("--install", d.owner("containerd", "1", plain))
+			tc.prepare(d)
+			before := d.diversions()
+			out, err := d.command("--install", d.deb("containerd-shim"), d.deb("containerd-shim-replace")).CombinedOutput()
+			if err == nil || !strings.Contains(string(out), tc.want) {
+				t.Errorf("install: %v, want an error with %q:\n%s", err, tc.want, out)
+			}
+			is(t, d.path(plain), "1")
+			if got := d.diversions(); got != before {
+				t.Errorf("diversions: got %q, want %q", got, before)
+			}
+			if got := d.dpkg("--list", "containerd-shim*"); !strings.Contains(got, "\nin  containerd-shim-replace") {
+				t.Errorf("the refused package is not 'not installed':\n%s", got)
+			}
+		})
+	}
+}
+
+// A diversion that was taken over by hand after the installation does not make
+// the package impossible to remove.
+func TestDebRemovedAfterDiversionWasLost(t *testing.T) {
+	t.Parallel()
+	d := newDebian(t)
+	d.dpkg("--install", d.owner("containerd", "1", plain))
+	d.replace()
+	d.dpkgDivert("--no-rename", "--remove", plain)
+	d.dpkgDivert("--local", "--no-rename", "--divert", plain+".mine", "--add", plain)
+	d.dpkg("--purge", "containerd-shim-replace")
+	if got := d.diversions(); !strings.Contains(got, plain+".mine") || strings.Contains(got, "replace") {
+		t.Errorf("diversions: got %q, want the administrator's alone", got)
 	}
 }

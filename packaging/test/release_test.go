@@ -7,6 +7,7 @@ package test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,44 +15,85 @@ import (
 
 const nobody = 65534
 
-// A release is the same, byte for byte, out of a checkout here and out of its
+// Everything is the same, byte for byte, out of a checkout here and out of its
 // own tarball elsewhere: another directory, user, umask, home, locale, time
-// zone and build cache, and no network.
-func TestReleaseIsReproducible(t *testing.T) {
-	dir := scratch(t)
-	first, second := filepath.Join(dir, "first"), filepath.Join(dir, "second")
-	checkout := clone(t, filepath.Join(dir, "a"))
-	run(t, command(checkout, "packaging/release", first))
-	sums := read(t, filepath.Join(first, "SHA256SUMS"))
-	if got, want := strings.Count(sums, "\n"), 8; got != want {
-		t.Fatalf("SHA256SUMS names %d files, want %d:\n%s", got, want, sums)
+// zone, no network, and an empty build cache, so that all is compiled again.
+func TestRebuiltElsewhereIsTheSame(t *testing.T) {
+	t.Parallel()
+	first := artefacts(t, made(t, "release"), made(t, "deb"), made(t, "rpms"))
+	// Tarball, 3 binaries for 2 architectures, bill of materials, checksums;
+	// 4 .deb, .dsc, 2 tarballs; 4 .rpm and the source.
+	if got, want := len(first), 9+7+5; got != want {
+		t.Fatalf("got %d files, want %d: %q", got, want, names(first))
 	}
 
-	elsewhere, home := filepath.Join(dir, "quite", "another place"), filepath.Join(dir, "home")
-	for _, d := range []string{elsewhere, home, second} {
+	dir := scratch(t)
+	elsewhere, home, out := filepath.Join(dir, "quite", "another place"), filepath.Join(dir, "home"), filepath.Join(dir, "out")
+	for _, d := range []string{elsewhere, home, out} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	run(t, command(elsewhere, "tar", "-xzf", filepath.Join(first, tarball(t)), "--strip-components=1", "--no-same-owner"))
-	run(t, command(dir, "chown", "-R", "nobody:", elsewhere, home, second))
-	again := command(elsewhere, "sh", "-c", `umask 077 && exec packaging/release "$0"`, second)
-	again.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + home, "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8",
+	run(t, command(elsewhere, "tar", "-xzf", filepath.Join(made(t, "release"), tarball(t)), "--strip-components=1", "--no-same-owner"))
+	run(t, command(dir, "chown", "-R", "nobody:", elsewhere, home, out))
+	again := command(elsewhere, "sh", "-e", "-c", `umask 077
+		for kind in release deb rpms; do packaging/$kind "$0/$kind"; done`, out)
+	again.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + home, "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "LINT=no",
 		"GOCACHE=" + filepath.Join(home, "cache"), "GOMODCACHE=" + filepath.Join(home, "none"), "GOPROXY=off", "GOAMD64=v3"}
 	again.SysProcAttr = &syscall.SysProcAttr{
 		Credential: &syscall.Credential{Uid: nobody, Gid: nobody},
-		Cloneflags: syscall.CLONE_NEWNET,
+		// All of it ends with its first process, also when the test is killed.
+		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID,
+		Pdeathsig:  syscall.SIGKILL,
 	}
 	run(t, again)
-	if got := read(t, filepath.Join(second, "SHA256SUMS")); got != sums {
-		t.Errorf("rebuilt elsewhere:\n%swant:\n%s", got, sums)
+	second := artefacts(t, filepath.Join(out, "release"), filepath.Join(out, "deb"), filepath.Join(out, "rpms"))
+	if got, want := names(second), names(first); !slices.Equal(got, want) {
+		t.Errorf("rebuilt elsewhere: got files %q, want %q", got, want)
 	}
-	t.Logf("built twice:\n%s", sums)
+	for _, name := range names(first) {
+		if first[name] == second[name] {
+			t.Logf("twice %s  %s", first[name], name)
+		} else {
+			t.Errorf("%s: built %s, rebuilt elsewhere %s", name, first[name], second[name])
+		}
+	}
+}
+
+// artefacts maps the name of each file to its SHA-256. Debian's .buildinfo and
+// .changes are left out: they are there to say where the build was made.
+func artefacts(t *testing.T, dirs ...string) map[string]string {
+	t.Helper()
+	sums := map[string]string{}
+	for _, dir := range dirs {
+		files, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			switch filepath.Ext(file) {
+			case ".buildinfo", ".changes":
+			default:
+				sums[filepath.Base(file)] = strings.Fields(run(t, command("/", "sha256sum", file)))[0]
+			}
+		}
+	}
+	return sums
+}
+
+func names(sums map[string]string) []string {
+	var all []string
+	for name := range sums {
+		all = append(all, name)
+	}
+	slices.Sort(all)
+	return all
 }
 
 // The tarball of a checkout is the same as that of another checkout of the
 // same commit, whatever its modes and times.
 func TestTarballIsReproducible(t *testing.T) {
+	t.Parallel()
 	dir := scratch(t)
 	var sums []string
 	for _, umask := range []string{"022", "077"} {

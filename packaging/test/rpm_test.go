@@ -6,13 +6,11 @@ package test
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
-	"sync"
+	"strings"
 	"testing"
 )
-
-// rpms builds the packages once, rpmlint's judgement with them.
-var rpms = sync.OnceValues(func() (string, error) { return packages("rpms") })
 
 // A redhat is a scratch root with an rpm database of its own.
 type redhat struct {
@@ -22,23 +20,19 @@ type redhat struct {
 
 func newRedhat(t *testing.T) *redhat {
 	t.Helper()
-	built, err := rpms()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &redhat{t: t, rpms: built, root: root(t, "sh", "ln", "mv", "rm")}
+	return &redhat{t: t, rpms: made(t, "rpms"), root: root(t, "sh", "ln", "mv", "rm", "readlink")}
 }
 
 func (r *redhat) path(path string) string { return filepath.Join(r.root, path) }
 
 // rpm does not look for sh and coreutils as packages: the root has the files.
-func (r *redhat) rpm(args ...string) {
+func (r *redhat) rpm(args ...string) string {
 	r.t.Helper()
-	run(r.t, command("/", append([]string{"rpm", "--root=" + r.root, "--dbpath=/var/lib/rpm", "--nodeps"}, args...)...))
+	return run(r.t, command("/", append([]string{"rpm", "--root=" + r.root, "--dbpath=/var/lib/rpm", "--nodeps"}, args...)...))
 }
 
 // replace installs the shim and what puts it in the owner's place.
-func (r *redhat) replace() {
+func (r *redhat) replace() string {
 	r.t.Helper()
 	var files []string
 	for _, name := range []string{"containerd-shim-" + version(r.t), "containerd-shim-replace-" + version(r.t)} {
@@ -51,14 +45,16 @@ func (r *redhat) replace() {
 		}
 		files = append(files, found[0])
 	}
-	r.rpm(append([]string{"--upgrade", "--replacepkgs"}, files...)...)
+	return r.rpm(append([]string{"--upgrade", "--replacepkgs"}, files...)...)
 }
 
-// owner makes a package with a shim in it, as containerd and docker-ce have.
-func (r *redhat) owner(name, version, shim string) string {
+// owner makes a package with a shim in it, as containerd and docker-ce have, or
+// with another file. More are further tags of its head.
+func (r *redhat) owner(name, version, shim string, more ...string) string {
 	r.t.Helper()
 	dir := scratch(r.t)
-	spec := fmt.Sprintf("Name: %s\nVersion: %s\nRelease: 1\nSummary: a daemon\nLicense: none\nBuildArch: noarch\n%%description\nA daemon.\n%%files\n%s\n", name, version, shim)
+	spec := fmt.Sprintf("Name: %s\nVersion: %s\nRelease: 1\nSummary: a daemon\nLicense: none\nBuildArch: noarch\n%s\n%%description\nA daemon.\n%%files\n%s\n",
+		name, version, strings.Join(more, "\n"), shim)
 	write(r.t, filepath.Join(dir, "owner.spec"), spec, 0o644)
 	write(r.t, filepath.Join(dir, "buildroot", shim), shimOf(version), 0o755)
 	run(r.t, command(dir, "rpmbuild", "-bb", "--quiet", "--define", "_topdir "+dir,
@@ -68,14 +64,15 @@ func (r *redhat) owner(name, version, shim string) string {
 
 // The whole life, with somebody who looks for the shim all the while.
 func TestRpmNeverWithoutShim(t *testing.T) {
+	t.Parallel()
 	for _, o := range []struct{ name, path string }{{"containerd", plain}, {"containerd.io", plain}, {"docker-ce", dockers}} {
 		t.Run(o.name, func(t *testing.T) {
 			r := newRedhat(t)
 			one, two, three := r.owner(o.name, "1", o.path), r.owner(o.name, "2", o.path), r.owner(o.name, "3", o.path)
-			r.rpm("--upgrade", "--oldpackage", one)
+			r.rpm("--upgrade", one)
 			w := look(r.root, o.path)
 			for range lives {
-				r.rpm("--upgrade", "--oldpackage", one)
+				r.rpm("--upgrade", "--oldpackage", "--replacepkgs", one)
 				is(t, r.path(o.path), "1")
 				r.replace()
 				ours(t, r.root, o.path)
@@ -103,6 +100,7 @@ func TestRpmNeverWithoutShim(t *testing.T) {
 
 // Ours is there first, the owner comes and goes.
 func TestRpmBeforeOwner(t *testing.T) {
+	t.Parallel()
 	r := newRedhat(t)
 	r.replace()
 	none(t, r.path(plain), r.path(dockers))
@@ -113,4 +111,43 @@ func TestRpmBeforeOwner(t *testing.T) {
 	none(t, r.path(dockers), r.path(dockersDistrib))
 	r.rpm("--erase", "containerd-shim-replace", "containerd-shim")
 	none(t, r.path(plain), r.path(dockers))
+}
+
+// containerd.io takes the place of containerd in one transaction; docker-ce 18.09
+// has no shim any more; each leaves nothing behind, and path its shim.
+func TestRpmOwnerChanges(t *testing.T) {
+	t.Parallel()
+	r := newRedhat(t)
+	r.rpm("--install", r.owner("containerd", "1.2", plain), r.owner("docker-ce", "18.06", dockers))
+	r.replace()
+	w := look(r.root, plain)
+	r.rpm("--upgrade", r.owner("containerd.io", "1.3", plain, "Obsoletes: containerd", "Provides: containerd"))
+	ours(t, r.root, plain)
+	is(t, r.path(distrib), "1.3")
+	ours(t, r.root, dockers)
+	is(t, r.path(dockersDistrib), "18.06")
+	r.rpm("--upgrade", r.owner("docker-ce", "18.09", "/usr/bin/dockerd"))
+	none(t, r.path(dockers), r.path(dockersDistrib))
+	r.rpm("--erase", "containerd-shim-replace")
+	w.end(t, 1)
+	is(t, r.path(plain), "1.3")
+	none(t, r.path(distrib), r.path(dockersDistrib))
+}
+
+// A link that the administrator has put there is left alone, and said to be.
+func TestRpmForeignLink(t *testing.T) {
+	t.Parallel()
+	r := newRedhat(t)
+	write(t, r.path("/opt/shim"), shimOf("theirs"), 0o755)
+	if err := os.Symlink("/opt/shim", r.path(plain)); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.replace(), plain+" is another's link, and left alone"; !strings.Contains(got, want) {
+		t.Errorf("got %q, want %q in it", got, want)
+	}
+	r.rpm("--erase", "containerd-shim-replace", "containerd-shim")
+	if got, err := os.Readlink(r.path(plain)); err != nil || got != "/opt/shim" {
+		t.Errorf("link to %q (%v), want /opt/shim", got, err)
+	}
+	none(t, r.path(distrib), r.path(plain+".new"))
 }

@@ -6,6 +6,7 @@ package test
 
 import (
 	"debug/buildinfo"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -15,10 +16,11 @@ import (
 // VERSION is the one source; everything that names a version agrees with it,
 // and every binary with the commit.
 func TestVersionsAgree(t *testing.T) {
+	t.Parallel()
 	v := version(t)
 	revision := strings.Fields(run(t, command(tree, "packaging/revision")))[0]
 	dest := scratch(t)
-	run(t, command(tree, "make", "-f", "mk/packaging.mk", "install", "DESTDIR="+dest, "PREFIX=/usr"))
+	run(t, command(tree, "sh", "-c", `umask 077 && exec make -f mk/packaging.mk install DESTDIR="$0" PREFIX=/usr`, dest))
 	shim, shimctl := filepath.Join(dest, libexec), filepath.Join(dest, "usr/bin/shimctl")
 
 	if got, want := run(t, command("/", shim, "-version")), "  Version:  "+v+"\n  Revision: "+revision+"\n"; !strings.Contains(got, want) {
@@ -27,10 +29,18 @@ func TestVersionsAgree(t *testing.T) {
 	if got, want := run(t, command("/", shimctl, "version")), "shimctl "+v+" "+revision+"\n"; got != want {
 		t.Errorf("shimctl version: %q, want %q", got, want)
 	}
+	for _, d := range []string{"usr", "usr/bin", "usr/lib/containerd-shim", "usr/share/man/man8"} {
+		if info, err := os.Stat(filepath.Join(dest, d)); err != nil {
+			t.Error(err)
+		} else if got := info.Mode().Perm(); got != 0o755 {
+			t.Errorf("installed under umask 077: %s has mode %o, want 755", d, got)
+		}
+	}
 	if page := read(t, filepath.Join(dest, "usr/share/man/man1/shimctl.1")); !strings.Contains(page, `"shimctl `+v+`"`) {
 		t.Errorf("shimctl.1 does not name version %s: %.80q", v, page)
 	}
-	for _, binary := range []string{shim, shimctl, filepath.Join(dest, "usr/bin/shimverify")} {
+	shimverify := filepath.Join(dest, "usr/bin/shimverify")
+	for _, binary := range []string{shim, shimctl, shimverify} {
 		info, err := buildinfo.ReadFile(binary)
 		if err != nil {
 			t.Fatal(err)
@@ -62,5 +72,54 @@ func TestVersionsAgree(t *testing.T) {
 	}
 	if heads[0][1] == "Unreleased" && len(heads) > 1 && heads[1][1] != v {
 		t.Errorf("CHANGELOG.md: the last release is %s, want %s", heads[1][1], v)
+	}
+}
+
+// What was built says the same: every package, and the shim in each.
+func TestVersionsOfPackagesAgree(t *testing.T) {
+	t.Parallel()
+	v, dir := version(t), scratch(t)
+	debs, err := filepath.Glob(filepath.Join(made(t, "deb"), "*.deb"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rpms, err := filepath.Glob(filepath.Join(made(t, "rpms"), "*.rpm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(debs) != 4 || len(rpms) != 5 {
+		t.Fatalf("got packages %q and %q, want 4 and 5", debs, rpms)
+	}
+	for _, file := range debs {
+		if got := run(t, command("/", "dpkg-deb", "--field", file, "Version")); got != v+"-1\n" {
+			t.Errorf("%s: version %q, want %s-1", filepath.Base(file), got, v)
+		}
+		run(t, command("/", "dpkg-deb", "--extract", file, filepath.Join(dir, "deb")))
+	}
+	extracted := filepath.Join(dir, "rpm")
+	if err := os.Mkdir(extracted, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range rpms {
+		if got := run(t, command("/", "rpm", "--query", "--queryformat", "%{VERSION}-%{RELEASE}", "--package", file)); got != v+"-1" {
+			t.Errorf("%s: version %q, want %s-1", filepath.Base(file), got, v)
+		}
+		run(t, command(extracted, "sh", "-c", `rpm2cpio "$0" | cpio --extract --make-directories --quiet`, file))
+	}
+	for kind, builder := range map[string]string{"deb": "deb", "rpm": "rpms"} {
+		shim := filepath.Join(dir, kind, libexec)
+		// Of the checkout that it was built in: this one may have moved on.
+		revision := strings.Fields(run(t, command(filepath.Join(built, "checkout-"+builder), "packaging/revision")))[0]
+		if got, want := run(t, command("/", shim, "-version")), "  Version:  "+v+"\n  Revision: "+revision+"\n"; !strings.Contains(got, want) {
+			t.Errorf("%s: containerd-shim -version: %q, want %q in it", kind, got, want)
+		}
+	}
+	// Their maintainer is one and the same; see packaging/README.md.
+	control := read(t, filepath.Join(tree, "packaging/debian/control"))
+	maintainer, _, _ := strings.Cut(control[strings.Index(control, "Maintainer: ")+len("Maintainer: "):], "\n")
+	for _, file := range []string{"debian/changelog", "rpm/containerd-shim.spec"} {
+		if !strings.Contains(read(t, filepath.Join(tree, "packaging", file)), maintainer) {
+			t.Errorf("packaging/%s does not name the maintainer of debian/control, %s", file, maintainer)
+		}
 	}
 }
