@@ -23,7 +23,7 @@ const Runtime = "io.containerd.runtime.v1.linux"
 type Rig struct {
 	Dir  string // everything that the daemons write, immutable after New
 	Name string // namespace of ctr's containers and parent cgroup of all, immutable after New
-	Bin  string // the shim under test, immutable after New
+	Bin  string // the shim under test, immutable after StartContainerd
 
 	image      *Image
 	containerd *daemon // nil while not running

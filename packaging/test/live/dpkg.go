@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+func dpkg(args ...string) error {
+	cmd := exec.Command("dpkg", append([]string{"--force-unsafe-io"}, args...)...)
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	return try(cmd)
+}
+
+// try runs a command; its output is in the error.
+func try(cmd *exec.Cmd) error {
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%q: %w\n%s", cmd.Args, err, out)
+	}
+	return nil
+}
+
+// standIn installs a package with a copy of a shim at the path.
+func standIn(path, shim string) error {
+	dir, err := os.MkdirTemp("", "standin")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	code, err := os.ReadFile(shim)
+	if err != nil {
+		return err
+	}
+	for file, content := range map[string][]byte{
+		path:              code,
+		"/DEBIAN/control": []byte("Package: docker-stand-in\nVersion: 18.06\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\nDescription: a shim\n"),
+	} {
+		file = filepath.Join(dir, file)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(file, content, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	deb := dir + ".deb"
+	defer os.Remove(deb)
+	if err := try(exec.Command("dpkg-deb", "--build", dir, deb)); err != nil {
+		return err
+	}
+	return dpkg("--install", deb)
+}
+
+// nothingLeft wants the packages gone, and the owner's files as they were.
+func nothingLeft(path string) error {
+	var errs []error
+	for _, p := range []string{path + ".distrib", path + ".new", filepath.Dir(installed), "/usr/bin/shimctl", "/usr/share/shimctl"} {
+		if _, err := os.Lstat(p); !os.IsNotExist(err) {
+			errs = append(errs, fmt.Errorf("%s is left (%v)", p, err))
+		}
+	}
+	for _, list := range [][]string{{"dpkg-divert", "--list", "*containerd-shim*"}, {"dpkg", "--verify", "containerd"}} {
+		out, err := exec.Command(list[0], list[1:]...).CombinedOutput()
+		if text := strings.TrimSpace(string(out)); err != nil || text != "" {
+			errs = append(errs, fmt.Errorf("%q: %v: %q, want nothing", list, err, text))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// A pathWatch looks for an executable file as often as it can.
+type pathWatch struct {
+	path          string
+	stop          chan struct{} // closed once by end
+	done          sync.WaitGroup
+	looks, misses int // of the watching goroutine until done
+}
+
+func watchPath(path string) *pathWatch {
+	w := &pathWatch{path: path, stop: make(chan struct{})}
+	w.done.Go(func() {
+		for {
+			select {
+			case <-w.stop:
+				return
+			default:
+			}
+			w.looks++
+			if info, err := os.Stat(path); err != nil || info.Mode()&0o111 == 0 || info.Size() == 0 {
+				w.misses++
+			}
+			// A core for the watcher alone would leave the daemons one of two.
+			time.Sleep(50 * time.Microsecond)
+		}
+	})
+	return w
+}
+
+func (w *pathWatch) end() error {
+	close(w.stop)
+	w.done.Wait()
+	fmt.Printf("%s: %d misses in %d looks\n", w.path, w.misses, w.looks)
+	if w.misses > 0 {
+		return fmt.Errorf("%s was missing in %d of %d looks", w.path, w.misses, w.looks)
+	}
+	return nil
+}
