@@ -27,11 +27,9 @@ build: ## build every command into bin/
 	packaging/build bin
 
 packages: ## install what tests and demo need, by apt, where it is missing (Debian 12, root)
-	@dpkg-query -W $(PACKAGES) >/dev/null 2>&1 || { \
-	  test "$$(id -u)" = 0 || { echo "packages are missing and need root: apt-get install $(PACKAGES)" >&2; exit 2; }; \
-	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(PACKAGES); }
+	@mk/need $(PACKAGES) $(PACKAGE_TOOLS)
 
-test: packages check unit test-alerts test-catalogue test-daemons test-patches test-shimctl-real ## pass every test (root, about 15 minutes)
+test: packages check unit test-alerts test-catalogue test-daemons test-shimctl-real test-packages test-patches ## pass every test (root, about 20 minutes)
 
 check: ## gofmt, go vet, and that guarded fields are used under their mutex (checklocks)
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt differs: $$out" >&2; exit 1; }
