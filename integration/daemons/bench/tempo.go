@@ -17,7 +17,7 @@ import (
 
 const (
 	// rounds is how often each time is taken; the shims take turns.
-	rounds = 25
+	rounds = 30
 	// relayed is how much output is copied, in MiB.
 	relayed = 1024
 )
@@ -26,15 +26,7 @@ const (
 // under each.
 type rig struct {
 	*daemons.Rig
-	shim   *daemons.Shim
 	docker map[string]string // container by runtime
-	tempo  tempo
-}
-
-// tempo is what was measured of one shim.
-type tempo struct {
-	exec, exit, docker []time.Duration
-	relay              daemons.Relay
 }
 
 const (
@@ -66,33 +58,39 @@ func tempos(ctx context.Context, shims []string) (err error) {
 	if rigs[0].docker[v2], err = rigs[0].DockerRun(ctx, []string{"--runtime", v2}, "sleep", "100000"); err != nil {
 		return err
 	}
-	var bare, dockerV2 []time.Duration
-	for range rounds {
-		if err := timed(&bare, func() error { return rigs[0].bareExec(ctx) }); err != nil {
-			return err
-		}
-		if err := timed(&dockerV2, func() error { return rigs[0].dockerExec(ctx, v2) }); err != nil {
-			return err
-		}
-		for _, r := range rigs {
-			if err := r.round(ctx); err != nil {
-				return err
-			}
-		}
-	}
+	execs := []take{timed(func() error { return rigs[0].bareExec(ctx) })}
+	dockers := []take{timed(func() error { return rigs[0].dockerExec(ctx, v2) })}
+	var exits []take
 	for _, r := range rigs {
-		if r.tempo.relay, err = r.Relay(ctx, container, relayed); err != nil {
+		execs = append(execs, timed(func() error { return r.ExecOnce(ctx, container) }))
+		dockers = append(dockers, timed(func() error { return r.dockerExec(ctx, daemons.Runtime) }))
+		exits = append(exits, func() (time.Duration, error) { return r.ExitLatency(ctx, container) })
+	}
+	exec, err := inTurns(execs)
+	if err != nil {
+		return err
+	}
+	docker, err := inTurns(dockers)
+	if err != nil {
+		return err
+	}
+	exit, err := inTurns(exits)
+	if err != nil {
+		return err
+	}
+	relay := make([]daemons.Relay, len(rigs))
+	for i, r := range rigs {
+		if relay[i], err = r.Relay(ctx, container, relayed); err != nil {
 			return err
 		}
 	}
-	fmt.Printf("\nmedians of %d, taken in turns; 1 GiB of output\n", rounds)
-	fmt.Printf("%-34s %12s %12s %16s %10s %14s\n", "shim", "exec", "docker exec", "exit to event", "output", "CPU per GiB")
-	fmt.Printf("%-34s %12v\n", "(runc exec alone)", median(bare))
-	fmt.Printf("%-34s %12s %12v\n", "(runc-v2 shim)", "", median(dockerV2))
-	for i, r := range rigs {
-		t := &r.tempo
-		fmt.Printf("%-34s %12v %12v %16v %5.0f MiB/s %14v\n", shims[i], median(t.exec), median(t.docker), median(t.exit),
-			relayed/t.relay.Elapsed.Seconds(), t.relay.CPU.Round(10*time.Millisecond))
+	fmt.Printf("\nmedians of %d, taken in turns; %d MiB of output\n", rounds, relayed)
+	fmt.Printf("%-34s %12s %12s %14s %12s %10s\n", "shim", "exec", "docker exec", "exit to event", "output", "its CPU")
+	fmt.Printf("%-34s %12v\n", "(runc exec alone)", exec[0])
+	fmt.Printf("%-34s %12s %12v\n", "(runc-v2 shim)", "", docker[0])
+	for i, shim := range shims {
+		fmt.Printf("%-34s %12v %12v %14v %6.0f MiB/s %10v\n", shim, exec[i+1], docker[i+1], exit[i],
+			relayed/relay[i].Elapsed.Seconds(), relay[i].CPU.Round(10*time.Millisecond))
 	}
 	return nil
 }
@@ -107,23 +105,7 @@ func (r *rig) start(ctx context.Context) (err error) {
 	if err := r.Run(ctx, container, nil, "sleep", "100000"); err != nil {
 		return err
 	}
-	if r.shim, err = r.Shim(r.Name, container); err != nil {
-		return err
-	}
 	r.docker[daemons.Runtime], err = r.DockerRun(ctx, nil, "sleep", "100000")
-	return err
-}
-
-// round takes each time of one shim once.
-func (r *rig) round(ctx context.Context) error {
-	if err := timed(&r.tempo.exec, func() error { return r.ExecOnce(ctx, container) }); err != nil {
-		return err
-	}
-	if err := timed(&r.tempo.docker, func() error { return r.dockerExec(ctx, daemons.Runtime) }); err != nil {
-		return err
-	}
-	d, err := r.ExitLatency(ctx, container)
-	r.tempo.exit = append(r.tempo.exit, d)
 	return err
 }
 
@@ -145,16 +127,35 @@ func run(cmd *exec.Cmd) error {
 	return nil
 }
 
-func timed(all *[]time.Duration, f func() error) error {
-	begin := time.Now()
-	if err := f(); err != nil {
-		return err
+// take takes one time.
+type take func() (time.Duration, error)
+
+func timed(f func() error) take {
+	return func() (time.Duration, error) {
+		begin := time.Now()
+		err := f()
+		return time.Since(begin), err
 	}
-	*all = append(*all, time.Since(begin))
-	return nil
 }
 
-func median(all []time.Duration) time.Duration {
-	slices.Sort(all)
-	return all[len(all)/2].Round(10 * time.Microsecond)
+// inTurns takes each time rounds times and returns the medians. Each round
+// begins with another one: what one leaves to do slows down the next.
+func inTurns(takes []take) ([]time.Duration, error) {
+	all := make([][]time.Duration, len(takes))
+	for round := range rounds {
+		for turn := range takes {
+			i := (round + turn) % len(takes)
+			d, err := takes[i]()
+			if err != nil {
+				return nil, err
+			}
+			all[i] = append(all[i], d)
+		}
+	}
+	medians := make([]time.Duration, len(takes))
+	for i, one := range all {
+		slices.Sort(one)
+		medians[i] = one[len(one)/2].Round(10 * time.Microsecond)
+	}
+	return medians, nil
 }
