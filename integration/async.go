@@ -44,7 +44,9 @@ func (p *Pending) Await(d time.Duration) error {
 // Never ends the check when cond holds at any time within d: what must not
 // happen can only be looked for as long as somebody is willing to wait.
 func (c *Case) Never(d time.Duration, what string, cond func() bool) {
-	if Await(d, what, cond) == nil {
+	err := Await(d, what, func() bool { return c.isOver() || cond() })
+	c.goOn()
+	if err == nil {
 		c.Fatalf("%s", what)
 	}
 }

@@ -59,6 +59,9 @@ const patience = 10 * time.Second
 
 // Box starts a shim. The container is not created yet.
 func (c *Case) Box(o Options) *Box {
+	c.building.Lock()
+	defer c.building.Unlock()
+	c.goOn()
 	c.mu.Lock()
 	n := len(c.boxes)
 	b := &Box{c: c, opts: o, ID: o.ID}
@@ -119,16 +122,20 @@ func (b *Box) path(elem ...string) string {
 // Path is a path in the box's directory, for a check's own files.
 func (b *Box) Path(name string) string { return b.path(name) }
 
-// close ends what the box runs in this process; the sweep does the rest.
-func (b *Box) close() {
-	for _, s := range b.streams {
-		s.Close()
-	}
+// endShim kills the shim, so that calls to it return.
+func (b *Box) endShim() {
 	if b.Shim != nil {
 		b.Shim.kill()
 	}
 	if b.Caller != nil {
 		_ = b.Caller.Close()
+	}
+}
+
+// close ends what the box runs in this process; the sweep does the rest.
+func (b *Box) close() {
+	for _, s := range b.streams {
+		s.Close()
 	}
 	if b.Daemon != nil {
 		b.Daemon.Tell(Accept, 0) // lets hanging attempts end

@@ -18,6 +18,28 @@ type Config struct {
 	Runtime string // the real OCI runtime
 	Helper  string // a static executable that calls helper.Dispatch
 	RunDir  string // the run's directory below Root
+
+	halt *halt // shared by all copies
+}
+
+// halt is closed when the run is interrupted.
+type halt struct {
+	once sync.Once
+	c    chan struct{}
+}
+
+// Interrupt ends the cases that run, and those that are begun later, as
+// Broken. Each of them cleans up after itself as usual.
+func (cfg Config) Interrupt() { cfg.halt.once.Do(func() { close(cfg.halt.c) }) }
+
+// Interrupted tells whether Interrupt was called.
+func (cfg Config) Interrupted() bool {
+	select {
+	case <-cfg.halt.c:
+		return true
+	default:
+		return false
+	}
 }
 
 // Verdict is the outcome of a case.
@@ -45,12 +67,19 @@ type Case struct {
 	Config
 	Dir string // everything of the case is in here
 
-	mu      sync.Mutex // guards result and boxes
+	building sync.Mutex // held while a box is made
+
+	mu      sync.Mutex // guards the following
 	result  Result
+	over    bool // the verdict is found: the check must not go on
 	boxes   []*Box
 	extra   []int // processes of OwnPid
 	started time.Time
 }
+
+// lastWords is how long a check that is over may take to notice it: its shims
+// are dead by then, so its calls have returned.
+const lastWords = 10 * time.Second
 
 // Run gives check a case of its own and at most limit of time, and cleans up
 // whatever it left.
@@ -76,24 +105,58 @@ func Run(cfg Config, name string, limit time.Duration, check func(*Case)) Result
 	case <-done:
 	case <-timer.C:
 		c.fail(Fail, fmt.Sprintf("not finished within %v", limit))
+	case <-cfg.halt.c:
+		c.fail(Broken, "interrupted")
 	}
+	c.end(done)
 	c.mu.Lock()
-	failed, boxes := c.result.Verdict == Fail, c.boxes
+	defer c.mu.Unlock()
+	c.result.Duration = time.Since(c.started)
+	return c.result
+}
+
+// end stops the check, if it still runs, and cleans up.
+func (c *Case) end(done <-chan struct{}) {
+	c.mu.Lock()
+	c.over = true
+	failed := c.result.Verdict == Fail
+	c.mu.Unlock()
+	c.building.Lock() // a box that was begun has its shim now, and no other is begun
+	c.building.Unlock()
+	c.mu.Lock()
+	boxes := c.boxes
 	c.mu.Unlock()
 	for _, b := range boxes {
 		if failed {
 			c.explain(b)
 		}
+		b.endShim()
+	}
+	select {
+	case <-done:
+	case <-time.After(lastWords):
+		c.add(Broken, fmt.Sprintf("the check itself still runs %v after its end", lastWords))
+	}
+	for _, b := range boxes {
 		b.close()
 	}
 	c.killExtra()
 	if err := Sweep(c.Dir); err != nil {
-		c.fail(Broken, "clean up: "+err.Error())
+		c.add(Broken, "clean up: "+err.Error())
 	}
+}
+
+// goOn ends the check's goroutine when its verdict is found already.
+func (c *Case) goOn() {
+	if c.isOver() {
+		runtime.Goexit()
+	}
+}
+
+func (c *Case) isOver() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.result.Duration = time.Since(c.started)
-	return c.result
+	return c.over
 }
 
 // explain adds what the shim itself says to a failed case.
@@ -123,7 +186,15 @@ func tail(s string, n int) string {
 	return s
 }
 
+// fail records a verdict, unless one was found: what a check says of a shim
+// that the harness has killed is not about the shim.
 func (c *Case) fail(v Verdict, message string) {
+	if !c.isOver() {
+		c.add(v, message)
+	}
+}
+
+func (c *Case) add(v Verdict, message string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.result.Verdict != Broken {
@@ -144,6 +215,7 @@ func (c *Case) Fatalf(format string, args ...any) {
 // Need ends the check as Broken when err is not nil: it is for what the
 // harness itself has to do.
 func (c *Case) Need(err error, what string) {
+	c.goOn()
 	if err == nil {
 		return
 	}
@@ -153,6 +225,7 @@ func (c *Case) Need(err error, what string) {
 
 // Must ends the check when err, which the shim is to blame for, is not nil.
 func (c *Case) Must(err error, what string) {
+	c.goOn()
 	if err != nil {
 		c.Fatalf("%s: %v", what, err)
 	}
@@ -160,7 +233,9 @@ func (c *Case) Must(err error, what string) {
 
 // Await ends the check when cond does not hold within d.
 func (c *Case) Await(d time.Duration, what string, cond func() bool) {
-	if err := Await(d, what, cond); err != nil {
+	err := Await(d, what, func() bool { return c.isOver() || cond() })
+	c.goOn()
+	if err != nil {
 		c.Fatalf("%v", err)
 	}
 }

@@ -80,14 +80,19 @@ func Children(pid int) []Process {
 	return out
 }
 
-// environ tells whether the process was started with variable as a prefix of
-// one of its environment's entries.
-func environ(pid int, variable string) bool {
+// marked tells whether the process was started with the mark of dir, or of a
+// directory below it, in its environment.
+func marked(pid int, dir string) bool {
 	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "environ"))
 	if err != nil {
 		return false
 	}
-	return bytes.HasPrefix(data, []byte(variable)) || bytes.Contains(data, append([]byte{0}, variable...))
+	for entry := range strings.SplitSeq(string(data), "\x00") {
+		if value, ok := strings.CutPrefix(entry, Mark+"="); ok {
+			return below(value, dir)
+		}
+	}
+	return false
 }
 
 // CPUTime is what all threads of pid have used so far.

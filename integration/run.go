@@ -49,7 +49,7 @@ func Setup(shim, runtime, helper string) (Config, error) {
 	if err := copyFile(helper, own); err != nil {
 		return Config{}, fmt.Errorf("copy helper: %w", err)
 	}
-	return Config{Shim: path, Runtime: oci, Helper: own, RunDir: dir}, nil
+	return Config{Shim: path, Runtime: oci, Helper: own, RunDir: dir, halt: &halt{c: make(chan struct{})}}, nil
 }
 
 // find is the absolute path of a shim.

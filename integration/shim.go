@@ -88,6 +88,7 @@ func Launch(path string, s Start) (*Shim, error) {
 	}
 	if s.LogFIFOs {
 		if err := shim.openLogs(s); err != nil {
+			shim.LeaveLogs()
 			return nil, err
 		}
 	}
@@ -95,6 +96,7 @@ func Launch(path string, s Start) (*Shim, error) {
 		cmd.Stdout, cmd.Stderr = shim, shim
 	}
 	if err := startWithUmask(cmd, s.Umask); err != nil {
+		shim.LeaveLogs()
 		return nil, fmt.Errorf("start shim: %w", err)
 	}
 	shim.cmd, shim.Pid = cmd, cmd.Process.Pid

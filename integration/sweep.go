@@ -27,45 +27,63 @@ const Mark = "SHIMVERIFY_CASE"
 // sweepTime bounds how long a sweep waits for killed processes to be gone.
 const sweepTime = 10 * time.Second
 
-// cgroupName is the cgroup of a case's containers, below each hierarchy's root.
-func cgroupName(dir string) string {
-	return "shimverify-" + strings.ReplaceAll(strings.TrimPrefix(dir, Root+"/"), "/", "-")
-}
+// cgroupName is the cgroup of a case's containers, below each hierarchy's root:
+// the cases of one run are in one cgroup, as their directories are.
+func cgroupName(dir string) string { return "shimverify-" + strings.TrimPrefix(dir, Root+"/") }
+
+// below tells whether path is dir or in it.
+func below(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
 // Sweep kills every process that belongs to the case directory dir or one
 // below it, unmounts what is mounted there, and removes the directory and the
-// cgroups. It touches nothing else.
+// cgroups. It touches nothing else. What is made while it runs, by a process
+// that it has not seen yet, is removed as well: it goes on until nothing is left.
 func Sweep(dir string) error {
 	if !strings.HasPrefix(dir, Root+"/") {
 		return fmt.Errorf("sweep %s: not below %s", dir, Root)
 	}
-	err := Await(sweepTime, "processes of "+dir+" are gone", func() bool {
+	var err error
+	if late := Await(sweepTime, dir+" is gone", func() bool {
 		victims := owned(dir)
 		for _, pid := range victims {
 			_ = unix.Kill(pid, unix.SIGKILL) // it may be gone: the next look tells
 		}
 		thaw(dir)
-		return len(victims) == 0
-	})
+		if len(victims) > 0 {
+			err = fmt.Errorf("processes %v live on", victims)
+			return false
+		}
+		err = remove(dir)
+		return err == nil
+	}); late != nil {
+		return errors.Join(late, err)
+	}
+	return nil
+}
+
+// remove takes away what no process uses any more.
+func remove(dir string) error {
+	var errs []error
 	mounts := MountsUnder(dir)
 	slices.Reverse(mounts)
 	for _, m := range mounts {
-		err = errors.Join(err, unix.Unmount(m, unix.MNT_DETACH))
+		errs = append(errs, unix.Unmount(m, unix.MNT_DETACH))
 	}
 	for _, cg := range cgroups(dir) {
-		err = errors.Join(err, removeCgroup(cg))
+		errs = append(errs, removeCgroup(cg))
 	}
-	return errors.Join(err, os.RemoveAll(dir))
+	return errors.Join(append(errs, os.RemoveAll(dir))...)
 }
 
 // owned lists the living processes of dir: those that carry its mark, those in
-// its cgroups, and `runc init` processes, which carry neither before runc has
-// moved them, below the former.
+// its cgroups, those that run the helper of its run in a directory of it
+// (loggers, whose environment the shim makes), and `runc init` processes,
+// which have none of these before runc has moved them, below the former.
 func owned(dir string) []int {
 	all := Processes()
 	mine := map[int]bool{}
 	for _, p := range all {
-		if p.State != 'Z' && p.State != 'X' && environ(p.Pid, Mark+"="+dir) {
+		if p.State != 'Z' && p.State != 'X' && (marked(p.Pid, dir) || helps(p.Pid, dir)) {
 			mine[p.Pid] = true
 		}
 	}
@@ -102,10 +120,26 @@ func owned(dir string) []int {
 	return out
 }
 
-// cgroups finds the case's cgroups in every hierarchy: one directory deep for
+// helps tells whether pid runs the copy of the helper that the run of dir has
+// made, in dir.
+func helps(pid int, dir string) bool {
+	proc := filepath.Join("/proc", strconv.Itoa(pid))
+	exe, err := os.Readlink(filepath.Join(proc, "exe"))
+	run, _, _ := strings.Cut(strings.TrimPrefix(dir, Root+"/"), "/")
+	if err != nil || !below(exe, filepath.Join(Root, run)) {
+		return false
+	}
+	if dir == filepath.Join(Root, run) {
+		return true
+	}
+	cwd, err := os.Readlink(filepath.Join(proc, "cwd"))
+	return err == nil && below(cwd, dir)
+}
+
+// cgroups finds the case's cgroup in every hierarchy: one directory deep for
 // version 1, at the root for version 2.
 func cgroups(dir string) []string {
-	name := cgroupName(dir) + "*"
+	name := cgroupName(dir)
 	v1, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup/*", name))
 	v2, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup", name))
 	return append(v1, v2...)
@@ -146,12 +180,21 @@ func removeCgroup(cg string) error {
 }
 
 // SweepAbandoned removes what harnesses left that are no longer alive: their
-// directory's name holds the pid and start time of its owner.
+// directory's name holds the pid and start time of its owner. A lock keeps
+// harnesses that start at the same time from removing the same things.
 func SweepAbandoned() error {
-	entries, err := os.ReadDir(Root)
+	root, err := os.Open(Root)
 	if os.IsNotExist(err) {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	defer root.Close() // and so unlocks
+	if err := unix.Flock(int(root.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", Root, err)
+	}
+	entries, err := root.ReadDir(-1)
 	var errs []error
 	for _, e := range entries {
 		var pid int
@@ -159,7 +202,7 @@ func SweepAbandoned() error {
 		if _, err := fmt.Sscanf(e.Name(), "%d-%d", &pid, &start); err != nil {
 			continue // not made by this package
 		}
-		if p, ok := ReadProcess(pid); ok && p.StartTime == start {
+		if p, ok := ReadProcess(pid); ok && p.StartTime == start && p.State != 'Z' {
 			continue
 		}
 		errs = append(errs, Sweep(filepath.Join(Root, e.Name())))

@@ -59,20 +59,21 @@ func main() {
 	}
 }
 
-// setup prepares the host and makes sure that an interrupted run cleans up.
+// setup prepares the host and makes sure that an interrupted run cleans up: a
+// signal ends what runs, as a failure would, and no more is begun. A second
+// one ends this process at once; the next run removes what that leaves.
 func setup(shim, runtime string) (integration.Config, error) {
 	cfg, err := integration.Setup(shim, runtime, "/proc/self/exe")
 	if err != nil {
 		return cfg, err
 	}
-	c := make(chan os.Signal, 1)
+	c := make(chan os.Signal, 2)
 	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		<-c
 		fmt.Fprintln(os.Stderr, "\nshimverify: interrupted, cleaning up")
-		if err := cfg.Close(); err != nil {
-			fmt.Fprintln(os.Stderr, "shimverify: clean up:", err)
-		}
+		cfg.Interrupt()
+		<-c
 		os.Exit(exitBroken)
 	}()
 	return cfg, nil

@@ -18,8 +18,9 @@ import (
 
 // ticker shows on a terminal what is being done; elsewhere it is silent.
 type ticker struct {
-	on       bool
-	all, now int
+	on        bool
+	all, done int
+	running   []string
 }
 
 func newTicker(all int) *ticker {
@@ -28,13 +29,27 @@ func newTicker(all int) *ticker {
 }
 
 func (t *ticker) begin(c catalogue.Check) {
-	t.now++
+	t.running = append(t.running, c.ID)
+	t.show()
+}
+
+func (t *ticker) end(c catalogue.Check) {
+	t.done++
+	if i := slices.Index(t.running, c.ID); i >= 0 {
+		t.running = slices.Delete(t.running, i, i+1)
+	}
+	t.clear()
+}
+
+// show rewrites the last line. What does not fit into 80 columns would be
+// broken into a second one, which clear does not reach.
+func (t *ticker) show() {
 	if t.on {
-		fmt.Printf("\r\x1b[K.....  %-5s %s (%d of %d)", c.ID, c.Name, t.now, t.all)
+		fmt.Printf("\r\x1b[K%.79s", fmt.Sprintf(".....  %d of %d, now %s", t.done, t.all, strings.Join(t.running, " ")))
 	}
 }
 
-func (t *ticker) end() {
+func (t *ticker) clear() {
 	if t.on {
 		fmt.Print("\r\x1b[K")
 	}

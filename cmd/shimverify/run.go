@@ -19,6 +19,13 @@ type repeated []string
 func (r *repeated) String() string     { return fmt.Sprint(*r) }
 func (r *repeated) Set(s string) error { *r = append(*r, s); return nil }
 
+// Checks mostly wait, for runc and for shims that hang: two CPUs do several at once.
+const (
+	sideBySide = 4
+	mostSide   = 64
+	mostRuns   = 1000
+)
+
 // outcome is the result of one check on one shim.
 type outcome struct {
 	Shim  string
@@ -34,7 +41,7 @@ func (o outcome) surprising() bool { return o.Known != "" && o.Known != o.Verdic
 type runFlags struct {
 	runtime, only, release        string
 	jsonFile, junitFile, htmlFile string
-	count                         int
+	count, side                   int
 	verbose, expect               bool
 	shims                         []string
 }
@@ -48,15 +55,26 @@ func parseRun(args []string) (runFlags, error) {
 	fs.StringVar(&f.runtime, "runtime", "runc", "the OCI runtime")
 	fs.StringVar(&f.only, "only", "", "patterns of ids and names, separated by commas")
 	fs.IntVar(&f.count, "n", 1, "how many times")
+	fs.IntVar(&f.side, "j", sideBySide, "how many checks side by side; those that need it run alone in any case")
 	fs.BoolVar(&f.verbose, "v", false, "print the log of each check")
 	fs.BoolVar(&f.expect, "expect", false, "judge by what the shim's release is known for: a difference is a failure")
 	fs.StringVar(&f.release, "release", "", "the shim's release, where its build info does not tell")
 	fs.StringVar(&f.jsonFile, "json", "", "write the results as JSON")
 	fs.StringVar(&f.junitFile, "junit", "", "write the results as JUnit XML")
 	fs.StringVar(&f.htmlFile, "html", "", "write the results as one HTML page")
-	err := fs.Parse(args)
+	if err := fs.Parse(args); err != nil {
+		return f, err
+	}
 	f.shims = append([]string{*shim}, others...)
-	return f, err
+	switch {
+	case fs.NArg() > 0:
+		return f, fmt.Errorf("what is %q?", fs.Arg(0))
+	case f.count < 1 || f.count > mostRuns:
+		return f, fmt.Errorf("-n %d: want 1 to %d", f.count, mostRuns)
+	case f.side < 1 || f.side > mostSide:
+		return f, fmt.Errorf("-j %d: want 1 to %d", f.side, mostSide)
+	}
+	return f, nil
 }
 
 // runVerb is both run and compare: the latter has more than one shim.
@@ -73,45 +91,29 @@ func runVerb(args []string) error {
 	if err != nil {
 		return err
 	}
-	out, err := runAll(cfg, f, checks)
-	err = errors.Join(err, cfg.Close(), writeReports(f, out))
+	jobs, err := plan(cfg, f, checks)
+	if err != nil {
+		return errors.Join(err, cfg.Close())
+	}
+	live := newTicker(len(jobs))
+	out := work(jobs, f.side, func(j job) { live.begin(j.check) }, func(j job, o outcome) {
+		live.end(j.check)
+		report(os.Stdout, o, f.verbose)
+		live.show()
+	})
+	live.clear()
+	err = errors.Join(cfg.Close(), writeReports(f, out))
 	if len(f.shims) > 1 {
 		matrix(os.Stdout, out)
 	}
 	summary(os.Stdout, out)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case cfg.Interrupted():
+		return fmt.Errorf("interrupted after %d of %d", len(out), len(jobs))
 	}
 	return judge(out, f.expect)
-}
-
-func runAll(cfg integration.Config, f runFlags, checks []catalogue.Check) ([]outcome, error) {
-	var out []outcome
-	live := newTicker(len(f.shims) * f.count * len(checks))
-	for i, path := range f.shims {
-		one, err := cfg.WithShim(path)
-		if err != nil {
-			return out, err
-		}
-		release := f.release
-		if release == "" {
-			release = catalogue.Release(one.Shim)
-		}
-		if f.expect && release == "" {
-			return out, fmt.Errorf("%s: its release is not known (--release, one of %v)", path, catalogue.Releases())
-		}
-		for n := range f.count {
-			for _, check := range checks {
-				live.begin(check)
-				r := integration.Run(one, fmt.Sprintf("%s-%d-%d", check.ID, i, n), check.Limit, check.Run)
-				known, _ := catalogue.Expected(release, check.ID)
-				out = append(out, outcome{path, check, r, known})
-				live.end()
-				report(os.Stdout, out[len(out)-1], f.verbose)
-			}
-		}
-	}
-	return out, nil
 }
 
 func writeReports(f runFlags, out []outcome) error {

@@ -23,14 +23,14 @@ const floodQuiet = 15 * time.Second
 
 func init() {
 	register(Check{
-		ID: "B01b", Name: "flood of execs on real runc",
+		ID: "B01b", Alone: true, Name: "flood of execs on real runc",
 		Incident: "containerd #2709, #3529: the production incident of Docker 18.06",
 		Asserts:  "100 execs at once all start and exit, State answers in 2 s, no zombie stays",
 		Limit:    120 * time.Second,
 		Run:      func(c *integration.Case) { Flood(c, FloodSize, nil) },
 	})
 	register(Check{
-		ID: "B01c", Name: "flood of execs while another runc hangs",
+		ID: "B01c", Alone: true, Name: "flood of execs while another runc hangs",
 		Incident: "containerd #2743, #4177: one call is held open by a runc that was stopped",
 		Asserts:  "40 execs at once all start and exit while `runc update` hangs",
 		Limit:    120 * time.Second,

@@ -15,13 +15,13 @@ import (
 
 func init() {
 	register(Check{
-		ID: "B16", Name: "Kill of a finished exec whose pid is in use again",
+		ID: "B16", Alone: true, Name: "Kill of a finished exec whose pid is in use again",
 		Incident: "containerd #2832, #3366: a late docker exec kill ends a stranger",
 		Asserts:  "NotFound, and the process that has the pid now lives",
 		Run:      killReusedPid,
 	})
 	register(Check{
-		ID: "B17", Name: "exec gets the pid of a finished one",
+		ID: "B17", Alone: true, Name: "exec gets the pid of a finished one",
 		Incident: "containerd #4023, moby #40514: the new exec hangs for ever, the old one exits twice",
 		Asserts:  "exactly one exit for each exec, with its own status, in six rounds",
 		Run:      pidReuse,

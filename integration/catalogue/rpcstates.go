@@ -3,6 +3,7 @@
 package catalogue
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -68,9 +69,7 @@ func everyCall(c *integration.Case, s rpcState) {
 
 func state(id, want string) rpc {
 	return rpc{"State says " + want, func(b *integration.Box) error {
-		if id == "" {
-			id = b.ID
-		}
+		id := cmp.Or(id, b.ID)
 		s, err := b.Within(prompt).State(id)
 		if err != nil {
 			return err
@@ -128,9 +127,7 @@ var (
 // blocks is a Wait that has to be unanswered while the process lives.
 func blocks(id string) rpc {
 	return rpc{"Wait blocks", func(b *integration.Box) error {
-		if id == "" {
-			id = b.ID
-		}
+		id := cmp.Or(id, b.ID)
 		wait := integration.Async("Wait", func() error {
 			_, err := b.Within(time.Minute).Wait(id)
 			return err

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/catalogue"
+)
+
+// job is one check on one shim, once.
+type job struct {
+	cfg     integration.Config
+	path    string // of the shim, as it was given
+	name    string // of the case
+	release string
+	check   catalogue.Check
+}
+
+func (j job) run() outcome {
+	r := integration.Run(j.cfg, j.name, j.check.Limit, j.check.Run)
+	known, _ := catalogue.Expected(j.release, j.check.ID)
+	return outcome{j.path, j.check, r, known}
+}
+
+// plan lists the jobs in the order in which they are reported.
+func plan(cfg integration.Config, f runFlags, checks []catalogue.Check) ([]job, error) {
+	var jobs []job
+	for i, path := range f.shims {
+		one, err := cfg.WithShim(path)
+		if err != nil {
+			return nil, err
+		}
+		release := f.release
+		if release == "" {
+			release = catalogue.Release(one.Shim)
+		}
+		if f.expect && release == "" {
+			return nil, fmt.Errorf("%s: its release is not known (--release, one of %v)", path, catalogue.Releases())
+		}
+		for n := range f.count {
+			for _, check := range checks {
+				jobs = append(jobs, job{one, path, fmt.Sprintf("%s-%d-%d", check.ID, i, n), release, check})
+			}
+		}
+	}
+	return jobs, nil
+}
+
+// work does the jobs, at most side at a time, and those that are alone one by
+// one after all others. It tells of each when it begins and when it has ended,
+// one call at a time. The outcomes are in the order of the jobs, without those
+// that were not begun because the run was interrupted.
+func work(jobs []job, side int, begin func(job), end func(job, outcome)) []outcome {
+	outcomes := make([]*outcome, len(jobs))
+	var telling sync.Mutex
+	do := func(i int) {
+		if jobs[i].cfg.Interrupted() {
+			return
+		}
+		telling.Lock()
+		begin(jobs[i])
+		telling.Unlock()
+		o := jobs[i].run()
+		telling.Lock()
+		defer telling.Unlock()
+		outcomes[i] = &o
+		end(jobs[i], o)
+	}
+	shared := make(chan int) // closed when each has been taken
+	var workers sync.WaitGroup
+	for range side {
+		workers.Go(func() {
+			for i := range shared {
+				do(i)
+			}
+		})
+	}
+	for i, j := range jobs {
+		if !j.check.Alone {
+			shared <- i
+		}
+	}
+	close(shared)
+	workers.Wait()
+	for i, j := range jobs {
+		if j.check.Alone {
+			do(i)
+		}
+	}
+	var out []outcome
+	for _, o := range slices.DeleteFunc(outcomes, func(o *outcome) bool { return o == nil }) {
+		out = append(out, *o)
+	}
+	return out
+}
