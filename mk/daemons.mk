@@ -4,7 +4,7 @@
 
 SHIM ?= $(CURDIR)/bin/containerd-shim
 
-.PHONY: test-daemons bench-daemons bench-waves bench-tempo demo
+.PHONY: test-daemons bench-daemons bench-waves bench-tempo demo-containerd
 
 test-daemons: packages build ## tests under Debian's real containerd, dockerd and runc (SHIM=path tests another shim)
 	SHIM=$(SHIM) go test -race -count=1 -timeout 20m ./integration/daemons
@@ -18,5 +18,5 @@ bench-waves: build ## the same memory after fifty floods of eight execs
 bench-tempo: build ## times of exec, docker exec, exit events and output, beside Debian's, runc-v2 and runc alone
 	go run ./integration/daemons/bench -tempo -shims $(SHIM),/usr/bin/containerd-shim
 
-demo: packages build ## run a real container under this shim and flood it with 400 execs
+demo-containerd: packages build ## a real container of a real containerd under this shim, and 400 execs at once
 	go run ./integration/daemons/demo -shim $(SHIM)

@@ -3,7 +3,7 @@
 SHIM ?= $(CURDIR)/bin/containerd-shim
 BASELINES ?= $(CURDIR)/bin/baselines
 
-.PHONY: integration verify verify-baselines deadlock-demo
+.PHONY: integration verify verify-baselines demo demo-deadlock
 
 integration: build ## the harness's own tests and its catalogue on $(SHIM), by go test (root, runc)
 	SHIM=$(SHIM) go test -race -count=1 -timeout 30m ./integration ./integration/catalogue ./cmd/shimverify
@@ -17,5 +17,7 @@ verify: build ## the catalogue on $(SHIM) by bin/shimverify, one line a check
 verify-baselines: build ## the catalogue on each of $(BASELINES): it has to find the bugs that each is known for
 	set -e; for shim in $(BASELINES)/*/containerd-shim; do bin/shimverify run --expect --shim $$shim; done
 
-deadlock-demo: build ## the exec flood: the deadlock of an old shim and its stacks, then the same on this one
+demo: demo-deadlock demo-containerd ## the deadlock of an old shim, the same on this one, then a real containerd with this one
+
+demo-deadlock: packages build ## the exec flood: the deadlock of an old shim and its stacks, then the same on this one
 	bin/shimverify demo --shim $(SHIM)

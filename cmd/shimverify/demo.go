@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"containerd-shim/integration"
@@ -20,6 +21,9 @@ const demoLimit = 50 * time.Second
 
 // progressEvery is how often the demonstration says how far it is.
 const progressEvery = 300 * time.Millisecond
+
+// quietEvery is how often it says that nothing happens.
+const quietEvery = 4 * time.Second
 
 // demo floods an old shim until it hangs, shows why, and floods another one.
 func demo(args []string) error {
@@ -33,10 +37,10 @@ func demo(args []string) error {
 		return err
 	}
 	if *vs == "" {
-		*vs = builtBaseline()
-	}
-	if *vs == "" {
-		return errors.New("demo: no shim to hang: give upstream's v1.1.2 or v1.2.0 with --vs PATH, or build them below integration/baselines")
+		var err error
+		if *vs, err = baseline(); err != nil {
+			return err
+		}
 	}
 	cfg, err := setup(*vs, *runtime)
 	if err != nil {
@@ -71,20 +75,59 @@ func demo(args []string) error {
 }
 
 func floodOnce(cfg integration.Config, name string, n int) integration.Result {
-	begun, told := time.Now(), time.Time{}
-	r := integration.Run(cfg, name, demoLimit, func(c *integration.Case) {
-		catalogue.Flood(c, n, func(ended int) {
-			if ended < n && time.Since(told) < progressEvery {
+	p := &progress{begun: time.Now(), told: time.Now(), all: n}
+	quiet := time.NewTicker(quietEvery)
+	defer quiet.Stop()
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		for {
+			select {
+			case <-quiet.C:
+				p.still()
+			case <-over:
 				return
 			}
-			told = time.Now()
-			fmt.Printf("   %5.1f s  %d of %d execs have ended\n", time.Since(begun).Seconds(), ended, n)
-		})
-	})
+		}
+	}()
+	r := integration.Run(cfg, name, demoLimit, func(c *integration.Case) { catalogue.Flood(c, n, p.ended) })
 	for _, m := range r.Messages {
-		fmt.Printf("   %5.1f s  %s\n", time.Since(begun).Seconds(), m)
+		p.say(m)
 	}
 	return r
+}
+
+// progress tells how far a flood is, and also when it gets no further.
+type progress struct {
+	begun time.Time
+	all   int
+
+	mu   sync.Mutex // guards the following
+	told time.Time
+	last int
+}
+
+func (p *progress) say(text string) {
+	fmt.Printf("   %5.1f s  %s\n", time.Since(p.begun).Seconds(), text)
+}
+
+func (p *progress) ended(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = n
+	if n < p.all && time.Since(p.told) < progressEvery {
+		return
+	}
+	p.told = time.Now()
+	p.say(fmt.Sprintf("%d of %d execs have ended", n, p.all))
+}
+
+func (p *progress) still() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.told) >= quietEvery && p.last < p.all {
+		p.say(fmt.Sprintf("still %d of %d", p.last, p.all))
+	}
 }
 
 // beside is a binary of this project: they are built into one directory.
@@ -97,14 +140,31 @@ func beside(name string) string {
 	return name
 }
 
-// builtBaseline is a baseline that hangs, where the makefile puts it.
-func builtBaseline() string {
-	for _, dir := range []string{"bin/baselines", filepath.Join(filepath.Dir(beside("shimverify")), "baselines")} {
-		for _, release := range []string{"v1.1.2", "v1.2.0"} {
-			if path, err := exec.LookPath(filepath.Join(dir, release, "containerd-shim")); err == nil {
-				return path
+// baseline is a shim of upstream's that hangs: the one that the makefile has
+// built, or one that is built now, from the nested module in the source tree.
+func baseline() (string, error) {
+	const release = "v1.1.2"
+	root := filepath.Dir(filepath.Dir(beside("shimverify")))
+	for _, dir := range []string{"bin/baselines", filepath.Join(root, "bin", "baselines")} {
+		for _, r := range []string{release, "v1.2.0"} {
+			if path, err := exec.LookPath(filepath.Join(dir, r, "containerd-shim")); err == nil {
+				return path, nil
 			}
 		}
 	}
-	return ""
+	for _, tree := range []string{".", root} {
+		build, err := exec.LookPath(filepath.Join(tree, "integration", "baselines", "build"))
+		if err != nil {
+			continue
+		}
+		dir := filepath.Join(tree, "bin", "baselines")
+		fmt.Printf("0. Build upstream's %s into %s\n", release, dir)
+		cmd := exec.Command(build, dir, release)
+		cmd.Stderr = os.Stderr
+		if err := cmd.Run(); err != nil {
+			return "", fmt.Errorf("demo: build upstream's %s (it needs Go and its module proxy): %w", release, err)
+		}
+		return filepath.Join(dir, release, "containerd-shim"), nil
+	}
+	return "", errors.New("demo: no shim to hang: give upstream's v1.1.2 or v1.2.0 with --vs PATH, or run it in the source tree, where it builds one")
 }

@@ -8,9 +8,11 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"containerd-shim/integration"
@@ -29,11 +31,13 @@ const usage = `usage: shimverify VERB [flags]
   list     the checks and what each asserts
   run      test one shim
            --shim PATH [--only PATTERN[,PATTERN]] [--runtime runc|crun|PATH] [-n N]
-           [--json FILE] [--junit FILE] [--html FILE]
+           [-j N] [-v] [--expect] [--release NAME]
+           [--json FILE] [--junit FILE] [--html FILE] [--markdown FILE]
   compare  test two or more shims side by side
            --shim A --vs B [--vs C ...] and the flags of run
   demo     the exec flood: the deadlock on one shim, then the same on another
-           [--shim PATH] --vs PATH
+           [--shim PATH] [--vs PATH] [--size N] [--stacks]
+  version, help
 
 exit status: 0 all pass, 1 a check failed, 2 could not run
 `
@@ -43,13 +47,17 @@ var errFailed = errors.New("a check failed")
 
 func main() {
 	helper.Dispatch()
-	verbs := map[string]func([]string) error{"list": list, "run": runVerb, "compare": runVerb, "demo": demo}
+	verbs := map[string]func([]string) error{
+		"list": list, "run": runVerb, "compare": runVerb, "demo": demo,
+		"version": tell, "-version": tell, "--version": tell, "-v": tell,
+		"help": help, "-help": help, "--help": help, "-h": help,
+	}
 	if len(os.Args) < 2 || verbs[os.Args[1]] == nil {
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(exitBroken)
 	}
 	switch err := verbs[os.Args[1]](os.Args[2:]); {
-	case err == nil:
+	case err == nil, errors.Is(err, flag.ErrHelp):
 		os.Exit(exitPass)
 	case errors.Is(err, errFailed):
 		os.Exit(exitFail)
@@ -59,11 +67,27 @@ func main() {
 	}
 }
 
+// version and revision are set by the linker.
+var (
+	version  = "unknown"
+	revision = "unknown"
+)
+
+func tell([]string) error {
+	_, err := fmt.Printf("shimverify:\n  Version:  %s\n  Revision: %s\n  Go version: %s\n", version, revision, runtime.Version())
+	return err
+}
+
+func help([]string) error {
+	_, err := fmt.Print(usage)
+	return err
+}
+
 // setup prepares the host and makes sure that an interrupted run cleans up: a
 // signal ends what runs, as a failure would, and no more is begun. A second
 // one ends this process at once; the next run removes what that leaves.
-func setup(shim, runtime string) (integration.Config, error) {
-	cfg, err := integration.Setup(shim, runtime, "/proc/self/exe")
+func setup(shim, oci string) (integration.Config, error) {
+	cfg, err := integration.Setup(shim, oci, "/proc/self/exe")
 	if err != nil {
 		return cfg, err
 	}

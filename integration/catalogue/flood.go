@@ -25,7 +25,7 @@ func init() {
 	register(Check{
 		ID: "B01b", Alone: true, Name: "flood of execs on real runc",
 		Incident: "containerd #2709, #3529: the production incident of Docker 18.06",
-		Asserts:  "100 execs at once all start and exit, State answers in 2 s, no zombie stays",
+		Asserts:  "100 execs at once all start and exit, each once and with its own status, State answers in 2 s, no zombie stays",
 		Limit:    120 * time.Second,
 		Run:      func(c *integration.Case) { Flood(c, FloodSize, nil) },
 	})
@@ -49,6 +49,9 @@ func Flood(c *integration.Case, n int, progress func(ended int)) {
 	noZombies(c, b, 5*time.Second)
 }
 
+// floodStatus gives neighbours different statuses, so that a swapped one shows.
+func floodStatus(i int) uint32 { return uint32(i%100) + 1 }
+
 func flood(c *integration.Case, b *integration.Box, n int, progress func(int)) {
 	var ended atomic.Int64
 	var all []*integration.Pending
@@ -56,16 +59,22 @@ func flood(c *integration.Case, b *integration.Box, n int, progress func(int)) {
 		id, begun := fmt.Sprintf("e%d", i), time.Now()
 		client := b.Within(2 * time.Minute)
 		all = append(all, integration.Async("exec "+id, func() error {
-			if err := b.ExecWith(client, id, "exit:0"); err != nil {
+			if err := b.ExecWith(client, id, fmt.Sprintf("exit:%d", floodStatus(i))); err != nil {
 				return err
 			}
 			if _, err := client.Start(id); err != nil {
 				return err
 			}
-			_, err := client.Wait(id)
+			w, err := client.Wait(id)
+			if err != nil {
+				return err
+			}
 			ended.Add(1)
 			c.Sample(time.Since(begun))
-			return err
+			if w.GetExitStatus() != floodStatus(i) {
+				return fmt.Errorf("Wait: status %d, want %d", w.GetExitStatus(), floodStatus(i))
+			}
+			return nil
 		}))
 	}
 	last, since := int64(-1), time.Now()
@@ -95,7 +104,11 @@ func flood(c *integration.Case, b *integration.Box, n int, progress func(int)) {
 		}
 	}
 	for i := range n {
-		b.AwaitExit(20*time.Second, fmt.Sprintf("e%d", i))
+		id := fmt.Sprintf("e%d", i)
+		e := b.AwaitExit(20*time.Second, id)
+		if times := len(b.Daemon.ExitsOf(id)); times != 1 || e.Exit.GetExitStatus() != floodStatus(i) {
+			c.Errorf("%s: %d exits, status %d, want one, status %d", id, times, e.Exit.GetExitStatus(), floodStatus(i))
+		}
 	}
 }
 

@@ -52,8 +52,18 @@ func closeBeforeStart(c *integration.Case) {
 	_, err := b.Client.Start("e")
 	c.Must(err, "Start")
 	c.Await(5*time.Second, "the line has come back", func() bool { return out.Text() == "line\n" })
+	keepsWriter(b, in)
 	in.Close()
 	b.AwaitExit(5*time.Second, "e")
+}
+
+// keepsWriter gives a shim that opens a writing end of stdin for itself the time
+// to do so: upstream does it beside the copying, and an end that came only
+// after the client's was closed would hide that it is never closed.
+func keepsWriter(b *integration.Box, in *integration.Stream) {
+	_ = integration.Await(500*time.Millisecond, "", func() bool {
+		return integration.Count(b.Shim.Pid).FdsLike(in.Path) > 1
+	})
 }
 
 func closeDuringStart(c *integration.Case) {
@@ -70,6 +80,7 @@ func closeDuringStart(c *integration.Case) {
 	open(c, b.Fake.Gate("slow"))
 	c.Must(start.Await(10*time.Second), "Start")
 	c.Await(5*time.Second, "the line has come back", func() bool { return out.Text() == "line\n" })
+	keepsWriter(b, in)
 	in.Close()
 	b.AwaitExit(5*time.Second, "e")
 }
