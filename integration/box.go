@@ -5,6 +5,7 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -48,6 +49,7 @@ type Box struct {
 	dir     string
 	opts    Options
 	streams []*Stream
+	callers []io.Closer // guarded by c.mu
 }
 
 // namespace is the containerd namespace of all containers.
@@ -112,7 +114,15 @@ func (b *Box) Dial(g Generation) Client {
 	}
 	caller, err := dialer(b.Shim.Address)
 	b.c.Must(err, "connect to the shim")
+	b.connected(caller)
 	return Client{Caller: caller, Namespace: ns, Patience: patience}
+}
+
+// connected keeps a connection, to be closed with the box.
+func (b *Box) connected(c io.Closer) {
+	b.c.mu.Lock()
+	defer b.c.mu.Unlock()
+	b.callers = append(b.callers, c)
 }
 
 func (b *Box) path(elem ...string) string {
@@ -127,8 +137,11 @@ func (b *Box) endShim() {
 	if b.Shim != nil {
 		b.Shim.kill()
 	}
-	if b.Caller != nil {
-		_ = b.Caller.Close()
+	b.c.mu.Lock()
+	callers := b.callers
+	b.c.mu.Unlock()
+	for _, c := range callers {
+		_ = c.Close() // a check may have closed it
 	}
 }
 

@@ -212,6 +212,29 @@ func (s *Shim) kill() {
 	s.LeaveLogs()
 }
 
+// FillLogs writes into the log FIFOs until they take no more: what a shim that
+// is left alone with them comes to after some hours.
+func (s *Shim) FillLogs() error {
+	junk := make([]byte, 4096)
+	for _, f := range s.logs {
+		fd, err := unix.Open(f.Name(), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("open log FIFO: %w", err)
+		}
+		for n := len(junk); n > 0; { // whole pages first, then what is left of the last
+			if _, err = unix.Write(fd, junk[:n]); errors.Is(err, unix.EAGAIN) {
+				n, err = n/2, nil
+			} else if err != nil {
+				break
+			}
+		}
+		if err := errors.Join(err, unix.Close(fd)); err != nil {
+			return fmt.Errorf("fill log FIFO: %w", err)
+		}
+	}
+	return nil
+}
+
 // Undrained counts the bytes that nobody has read from the log FIFOs.
 func (s *Shim) Undrained() int {
 	n := 0

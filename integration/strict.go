@@ -33,7 +33,8 @@ const (
 // wire format: no time-out and no metadata in requests, a status required in
 // every response.
 type strict struct {
-	conn net.Conn
+	conn    net.Conn
+	lenient bool // takes a response without a status for OK, as later clients do
 
 	mu      sync.Mutex // guards the following, and writes to conn
 	next    uint32
@@ -52,24 +53,19 @@ func DialStrict(address string) (Caller, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newStrict(conn), nil
+}
+
+func newStrict(conn net.Conn) *strict {
 	c := &strict{conn: conn, next: 1, waiting: map[uint32]chan response{}}
 	go c.receive()
-	return c, nil
+	return c
 }
 
 func (c *strict) Close() error { return c.conn.Close() }
 
 func (c *strict) Call(ctx context.Context, method string, req, resp proto.Message) error {
-	payload, err := proto.Marshal(req)
-	if err != nil {
-		return err
-	}
-	var body []byte
-	for i, field := range [][]byte{[]byte(service), []byte(method), payload} {
-		body = protowire.AppendTag(body, protowire.Number(i+1), protowire.BytesType)
-		body = protowire.AppendBytes(body, field)
-	}
-	answer, err := c.send(body)
+	answer, err := c.send(method, req)
 	if err != nil {
 		return err
 	}
@@ -78,13 +74,23 @@ func (c *strict) Call(ctx context.Context, method string, req, resp proto.Messag
 		if r.err != nil {
 			return r.err
 		}
-		return decode(r.body, resp)
+		return c.decode(r.body, resp)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (c *strict) send(body []byte) (<-chan response, error) {
+// send returns when the request is on its way.
+func (c *strict) send(method string, req proto.Message) (<-chan response, error) {
+	payload, err := proto.Marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	var body []byte
+	for i, field := range [][]byte{[]byte(service), []byte(method), payload} {
+		body = protowire.AppendTag(body, protowire.Number(i+1), protowire.BytesType)
+		body = protowire.AppendBytes(body, field)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
@@ -97,7 +103,7 @@ func (c *strict) send(body []byte) (<-chan response, error) {
 	frame := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
 	frame = binary.BigEndian.AppendUint32(frame, id)
 	frame = append(frame, frameRequest, 0)
-	_, err := c.conn.Write(append(frame, body...))
+	_, err = c.conn.Write(append(frame, body...))
 	return answer, err
 }
 
@@ -141,7 +147,7 @@ func readFrame(r io.Reader) (id uint32, body []byte, err error) {
 }
 
 // decode takes a ttrpc Response apart: 1 status, 2 payload.
-func decode(body []byte, resp proto.Message) error {
+func (c *strict) decode(body []byte, resp proto.Message) error {
 	var st *status.Status
 	var payload []byte
 	for len(body) > 0 {
@@ -168,10 +174,10 @@ func decode(body []byte, resp proto.Message) error {
 			payload = value
 		}
 	}
-	if st == nil {
+	if st == nil && !c.lenient {
 		return ErrNoStatus
 	}
-	if st.Code != 0 {
+	if st.GetCode() != 0 {
 		return grpcstatus.ErrorProto(st)
 	}
 	return proto.Unmarshal(payload, resp)

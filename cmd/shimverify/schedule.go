@@ -50,10 +50,14 @@ func plan(cfg integration.Config, f runFlags, checks []catalogue.Check) ([]job, 
 	return jobs, nil
 }
 
-// work does the jobs, at most side at a time, and those that are alone one by
-// one after all others. It tells of each when it begins and when it has ended,
-// one call at a time. The outcomes are in the order of the jobs, without those
-// that were not begun because the run was interrupted.
+// heavyShare is how many light checks one heavy check counts for.
+const heavyShare = 4
+
+// work does the jobs, at most side at a time: first the light ones, then the
+// heavy ones, fewer at a time, then those that are alone. It tells of each when it
+// begins and when it has ended, one call at a time. The outcomes are in the
+// order of the jobs, without those that were not begun because the run was
+// interrupted.
 func work(jobs []job, side int, begin func(job), end func(job, outcome)) []outcome {
 	outcomes := make([]*outcome, len(jobs))
 	var telling sync.Mutex
@@ -70,27 +74,27 @@ func work(jobs []job, side int, begin func(job), end func(job, outcome)) []outco
 		outcomes[i] = &o
 		end(jobs[i], o)
 	}
-	shared := make(chan int) // closed when each has been taken
-	var workers sync.WaitGroup
-	for range side {
-		workers.Go(func() {
-			for i := range shared {
-				do(i)
+	crew := func(size int, load catalogue.Load) {
+		todo := make(chan int) // closed when each has been taken
+		var workers sync.WaitGroup
+		for range size {
+			workers.Go(func() {
+				for i := range todo {
+					do(i)
+				}
+			})
+		}
+		for i, j := range jobs {
+			if j.check.Load == load {
+				todo <- i
 			}
-		})
-	}
-	for i, j := range jobs {
-		if !j.check.Alone {
-			shared <- i
 		}
+		close(todo)
+		workers.Wait()
 	}
-	close(shared)
-	workers.Wait()
-	for i, j := range jobs {
-		if j.check.Alone {
-			do(i)
-		}
-	}
+	crew(side, catalogue.Light)
+	crew(max(1, side/heavyShare), catalogue.Heavy)
+	crew(1, catalogue.Alone)
 	var out []outcome
 	for _, o := range slices.DeleteFunc(outcomes, func(o *outcome) bool { return o == nil }) {
 		out = append(out, *o)

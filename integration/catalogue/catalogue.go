@@ -22,12 +22,19 @@ type Check struct {
 	Incident string // what users saw
 	Asserts  string // what a shim without the bug does
 	Limit    time.Duration
-	// Alone: no other check runs at the same time. For those that change
-	// something of the host or of this process (the next pid, the umask), and
-	// those that take all CPUs, which would make others late.
-	Alone bool
-	Run   func(*integration.Case)
+	Load     Load
+	Run      func(*integration.Case)
 }
+
+// Load says what a check does to others that run at the same time.
+type Load int
+
+// The loads. Most checks wait, for runc and for what does not come.
+const (
+	Light Load = iota
+	Heavy      // takes all CPUs for some seconds, and would make many others late
+	Alone      // changes something of the host or of this process: the next pid, the umask
+)
 
 // defaultLimit bounds a check that does not say otherwise.
 const defaultLimit = 60 * time.Second
@@ -62,19 +69,6 @@ func Matching(pattern string) []Check {
 		}
 	}
 	return out
-}
-
-// Ordered are the checks with those that run alone at the end.
-func Ordered(checks []Check) []Check {
-	return slices.SortedStableFunc(slices.Values(checks), func(a, b Check) int {
-		switch {
-		case a.Alone == b.Alone:
-			return 0
-		case b.Alone:
-			return -1
-		}
-		return 1
-	})
 }
 
 func (c Check) String() string { return fmt.Sprintf("%s %s", c.ID, c.Name) }

@@ -34,7 +34,7 @@ func init() {
 		Run:      checkpointForeign,
 	})
 	register(Check{
-		ID: "B11", Alone: true, Name: "ListPids beside Exec and DeleteProcess",
+		ID: "B11", Load: Heavy, Name: "ListPids beside Exec and DeleteProcess",
 		Incident: "containerd #5364: fatal error: concurrent map iteration and map write",
 		Asserts:  "the shim lives through execs that are added and deleted beside three loops of ListPids",
 		Run:      listPidsRace,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	task "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"golang.org/x/sys/unix"
 
 	"containerd-shim/integration"
 	"containerd-shim/integration/fakerunc"
@@ -23,18 +24,25 @@ const floodQuiet = 15 * time.Second
 
 func init() {
 	register(Check{
-		ID: "B01b", Alone: true, Name: "flood of execs on real runc",
+		ID: "B01b", Load: Heavy, Name: "flood of execs on real runc",
 		Incident: "containerd #2709, #3529: the production incident of Docker 18.06",
 		Asserts:  "100 execs at once all start and exit, each once and with its own status, State answers in 2 s, no zombie stays",
 		Limit:    120 * time.Second,
 		Run:      func(c *integration.Case) { Flood(c, FloodSize, nil) },
 	})
 	register(Check{
-		ID: "B01c", Alone: true, Name: "flood of execs while another runc hangs",
+		ID: "B01c", Load: Heavy, Name: "flood of execs while another runc hangs",
 		Incident: "containerd #2743, #4177: one call is held open by a runc that was stopped",
 		Asserts:  "40 execs at once all start and exit while `runc update` hangs",
 		Limit:    120 * time.Second,
 		Run:      floodBesideHungRunc,
+	})
+	register(Check{
+		ID: "B01d", Load: Heavy, Name: "flood of execs while a runc is stopped",
+		Incident: "containerd #2743, #4177: the same by SIGSTOP, as a debugger or a frozen cgroup does it",
+		Asserts:  "40 execs at once all start and exit while the runc of another exec is stopped by SIGSTOP, which goes on at SIGCONT",
+		Limit:    120 * time.Second,
+		Run:      floodBesideStoppedRunc,
 	})
 }
 
@@ -124,4 +132,28 @@ func floodBesideHungRunc(c *integration.Case) {
 	c.Must(err, "State of init after the flood")
 	open(c, b.Fake.Gate("hang"))
 	c.Must(held.Await(10*time.Second), "Update")
+}
+
+func floodBesideStoppedRunc(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "exec", Match: "/held.pid", Steps: []fakerunc.Step{
+		{Op: fakerunc.Stop, Name: "stop"}, {Op: fakerunc.Real},
+	}}}})
+	b.Up()
+	held := startAtGate(c, b, "held", "stop", "exit:9")
+	runc := b.Fake.Waiting("stop")[0]
+	c.Await(5*time.Second, "runc is stopped", func() bool {
+		p, ok := integration.ReadProcess(runc)
+		return ok && p.State == 'T'
+	})
+	flood(c, b, 40, nil)
+	_, err := b.Within(prompt).State(b.ID)
+	c.Must(err, "State of init after the flood")
+	if held.Done() {
+		c.Errorf("Start of the exec whose runc is stopped has returned")
+	}
+	c.Need(unix.Kill(runc, unix.SIGCONT), "continue runc")
+	c.Must(held.Await(10*time.Second), "Start of the exec whose runc was stopped")
+	if e := b.AwaitExit(5*time.Second, "held"); e.Exit.GetExitStatus() != 9 {
+		c.Errorf("its exit: status %d, want 9", e.Exit.GetExitStatus())
+	}
 }

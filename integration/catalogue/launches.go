@@ -67,14 +67,14 @@ func init() {
 	})
 	for id, mask := range map[string]int{"B62": 0, "B62b": 0o077} {
 		register(Check{
-			ID: id, Alone: true, Name: map[int]string{0: "umask 000", 0o077: "umask 077"}[mask],
+			ID: id, Load: Alone, Name: map[int]string{0: "umask 000", 0o077: "umask 077"}[mask],
 			Incident: "CVE-2021-41103: files of a bundle that others can use",
 			Asserts:  "what the shim makes in its workdir is its own only, and a container runs",
 			Run:      func(c *integration.Case) { modes(c, mask) },
 		})
 	}
 	register(Check{
-		ID: "B64", Alone: true, Name: "60 runcs from many threads",
+		ID: "B64", Load: Heavy, Name: "60 runcs from many threads",
 		Incident: "go-runc #86, golang #27505, moby #44215: runc dies of a parent-death signal when a thread ends",
 		Asserts:  "60 execs started by 12 clients at once all start and exit with their own status",
 		Run:      threadChurn,

@@ -124,20 +124,13 @@ func waitLeak(c *integration.Case) {
 		return strings.Count(stacks, "\ngoroutine ")
 	}
 	before := goroutines()
-	var clients []integration.Client
+	var waits []*integration.Waiting
 	for range n {
-		client := b.Dial(integration.Daemon17)
-		clients = append(clients, client)
-		integration.Async("Wait", func() error {
-			_, err := client.Within(time.Minute).Wait(b.ID)
-			return err
-		})
-		_, err := client.ShimInfo() // read after the Wait, so that was read too
-		c.Must(err, "ShimInfo")
+		waits = append(waits, b.BeginWait(b.ID))
 	}
 	c.Logf("goroutines: %d before, %d with %d Waits", before, goroutines(), n)
-	for _, client := range clients {
-		c.Need(client.Close(), "disconnect")
+	for _, w := range waits {
+		c.Need(w.Leave(), "disconnect")
 	}
 	last := 0
 	if integration.Await(settle, "", func() bool { last = goroutines(); return last < before+n/2 }) != nil {

@@ -5,7 +5,6 @@ package catalogue
 import (
 	"time"
 
-	task "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"golang.org/x/sys/unix"
 
 	"containerd-shim/integration"
@@ -78,13 +77,8 @@ func waitThenDelete(c *integration.Case, failed bool) {
 			c.Errorf("Start succeeded although runc failed")
 		}
 	}
-	wait := integration.Async("Wait", func() error {
-		_, err := b.Within(time.Minute).Wait("e")
-		return err
-	})
-	_, err := b.ShimInfo() // read after the Wait
-	c.Must(err, "ShimInfo")
-	_, err = b.DeleteProcess("e")
+	wait := b.BeginWait("e")
+	_, err := b.DeleteProcess("e")
 	c.Must(err, "DeleteProcess")
 	if err := wait.Await(5 * time.Second); c.Prompt(err) != nil {
 		c.Logf("Wait: %v", err) // an answer too
@@ -94,17 +88,12 @@ func waitThenDelete(c *integration.Case, failed bool) {
 func deleteCreated(c *integration.Case) {
 	b := c.Box(integration.Options{})
 	c.Must(b.Create(), "Create")
-	var waited *task.WaitResponse
-	wait := integration.Async("Wait", func() (err error) {
-		waited, err = b.Within(time.Minute).Wait(b.ID)
-		return err
-	})
-	_, err := b.ShimInfo() // read after the Wait
-	c.Must(err, "ShimInfo")
+	wait := b.BeginWait(b.ID)
 	deleted, err := b.Delete()
 	c.Must(err, "Delete")
 	sameExit(c, deleted, 137)
 	c.Must(wait.Await(5*time.Second), "Wait")
+	waited := &wait.Reply
 	if waited.GetExitStatus() != 137 || !waited.GetExitedAt().AsTime().Equal(deleted.GetExitedAt().AsTime()) {
 		c.Errorf("Wait: status %d at %v, Delete said %d at %v", waited.GetExitStatus(), waited.GetExitedAt().AsTime(), deleted.GetExitStatus(), deleted.GetExitedAt().AsTime())
 	}

@@ -35,7 +35,7 @@ func init() {
 		Run:      publisherHangs,
 	})
 	register(Check{
-		ID: "B05b", Alone: true, Name: "publisher hangs for ever and 160 execs exit",
+		ID: "B05b", Load: Heavy, Name: "publisher hangs for ever and 160 execs exit",
 		Incident: "containerd #6166: with enough exits the whole API hangs",
 		Asserts:  "State, Wait and Start do not depend on the publisher",
 		Run:      publisherBackpressure,

@@ -15,13 +15,13 @@ import (
 
 func init() {
 	register(Check{
-		ID: "B16", Alone: true, Name: "Kill of a finished exec whose pid is in use again",
+		ID: "B16", Load: Alone, Name: "Kill of a finished exec whose pid is in use again",
 		Incident: "containerd #2832, #3366: a late docker exec kill ends a stranger",
 		Asserts:  "NotFound, and the process that has the pid now lives",
 		Run:      killReusedPid,
 	})
 	register(Check{
-		ID: "B17", Alone: true, Name: "exec gets the pid of a finished one",
+		ID: "B17", Load: Alone, Name: "exec gets the pid of a finished one",
 		Incident: "containerd #4023, moby #40514: the new exec hangs for ever, the old one exits twice",
 		Asserts:  "exactly one exit for each exec, with its own status, in six rounds",
 		Run:      pidReuse,
@@ -96,7 +96,7 @@ func pidReuse(c *integration.Case) {
 
 func restoreExit(c *integration.Case) {
 	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "restore", Steps: []fakerunc.Step{
-		{Op: fakerunc.Process, N: 3, Name: "die"}, {Op: fakerunc.Gate, Name: "slow"},
+		{Op: fakerunc.Sibling, N: 3, Name: "die"}, {Op: fakerunc.Gate, Name: "slow"},
 	}}}})
 	image := b.Path("image")
 	c.Need(os.Mkdir(image, 0o700), "make directory")
@@ -111,9 +111,9 @@ func restoreExit(c *integration.Case) {
 	c.Await(5*time.Second, "runc restore runs", func() bool { return b.Fake.Arrived("slow") > 0 })
 	pid := b.Fake.Spawned()[0]
 	open(c, b.Fake.Gate("die"))
-	// It is a child of the runtime here; that one ends without waiting for
-	// it, and the shim gets a child that is dead already.
-	b.Gone(5*time.Second, "the restored init", pid)
+	c.Await(5*time.Second, "the restored init is reaped", func() bool { _, ok := integration.ReadProcess(pid); return !ok })
+	// Time to look for the process that the exit belongs to: there is none yet.
+	elapse(300 * time.Millisecond)
 	open(c, b.Fake.Gate("slow"))
 	c.Must(start.Await(10*time.Second), "Start")
 	e := b.AwaitExit(5*time.Second, b.ID)

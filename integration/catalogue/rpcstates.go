@@ -128,10 +128,7 @@ var (
 func blocks(id string) rpc {
 	return rpc{"Wait blocks", func(b *integration.Box) error {
 		id := cmp.Or(id, b.ID)
-		wait := integration.Async("Wait", func() error {
-			_, err := b.Within(time.Minute).Wait(id)
-			return err
-		})
+		wait := b.BeginWait(id)
 		if integration.Await(100*time.Millisecond, "", wait.Done) == nil {
 			return fmt.Errorf("Wait of a living process returned: %w", wait.Await(time.Second))
 		}

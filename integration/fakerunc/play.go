@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 )
 
 // player does the steps of one call.
@@ -26,6 +27,10 @@ func (p *player) play(s Step) (status int, done bool, err error) {
 	switch s.Op {
 	case Gate:
 		return 0, false, p.gate(s.Name)
+	case Stop:
+		if err = p.arrive(s.Name); err == nil {
+			err = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		}
 	case Stdout:
 		_, err = os.Stdout.Write(bytes.Repeat([]byte("o"), s.N))
 	case Stderr:
@@ -54,7 +59,7 @@ func (p *player) play(s Step) (status int, done bool, err error) {
 				break
 			}
 		}
-	case Process:
+	case Process, Sibling:
 		return 0, false, p.process(s)
 	case PidFile:
 		if s.Text == "" {
@@ -79,14 +84,7 @@ func (p *player) play(s Step) (status int, done bool, err error) {
 // gate announces the arrival and then blocks in open(2) of a FIFO until the
 // harness opens the other end; a killed call leaves nothing behind.
 func (p player) gate(name string) error {
-	f, err := os.OpenFile(filepath.Join(p.dir, name+".arrived"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintf(f, "%d\n", os.Getpid()); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
+	if err := p.arrive(name); err != nil {
 		return err
 	}
 	fifo, err := os.Open(filepath.Join(p.dir, name))
@@ -94,6 +92,16 @@ func (p player) gate(name string) error {
 		return err
 	}
 	return fifo.Close()
+}
+
+// arrive writes this call's pid into a file that the harness looks at.
+func (p player) arrive(name string) error {
+	f, err := os.OpenFile(filepath.Join(p.dir, name+".arrived"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
+	return errors.Join(err, f.Close())
 }
 
 func (p player) appendLog(text string) error {
@@ -162,6 +170,9 @@ func (p player) process(s Step) error {
 			}
 		}
 		cmd := sleeper(steps...)
+		if s.Op == Sibling {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_PARENT}
+		}
 		if err := p.start(cmd); err != nil {
 			return err
 		}

@@ -47,6 +47,7 @@ type Op string
 // The operations. Those that start processes record their pids in SpawnedFile.
 const (
 	Gate    Op = "gate"    // announce Name.arrived, then wait for the FIFO Name to be opened for writing
+	Stop    Op = "stop"    // announce Name.arrived, then stop with SIGSTOP until somebody sends SIGCONT
 	Stdout  Op = "stdout"  // write N bytes to stdout
 	Stderr  Op = "stderr"  // write N bytes to stderr
 	Log     Op = "log"     // append Text as a line of level error to the --log file
@@ -56,6 +57,7 @@ const (
 	Hold    Op = "hold"    // leave a child with the inherited stdin, stdout, stderr open until killed
 	Spawn   Op = "spawn"   // leave N children (stdio on /dev/null) that sleep until killed
 	Process Op = "process" // start a process that waits for the FIFO Name and exits with N; its pid is the container's or exec's
+	Sibling Op = "sibling" // the same, but a child of the shim's from its start on, as real runc's are
 	PidFile Op = "pidfile" // replace the pid file's content by Text; remove it when Text is empty
 	NextPid Op = "nextpid" // make the kernel give the next process the pid N (ns_last_pid)
 	Pids    Op = "pids"    // print a JSON list of N pids
