@@ -29,7 +29,7 @@ build: ## build every command into bin/
 packages: ## install what tests and demo need, by apt, where it is missing (Debian 12, root)
 	@mk/need $(PACKAGES) $(PACKAGE_TOOLS)
 
-test: packages check unit test-alerts test-catalogue test-daemons test-shimctl-real test-packages test-patches ## pass every test (root, about 20 minutes)
+test: packages check unit test-alerts test-catalogue test-baselines test-daemons test-shimctl-real test-packages test-patches ## pass every test (root, about 20 minutes)
 
 check: ## gofmt, go vet, and that guarded fields are used under their mutex (checklocks)
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt differs: $$out" >&2; exit 1; }

@@ -3,19 +3,28 @@
 SHIM ?= $(CURDIR)/bin/containerd-shim
 BASELINES ?= $(CURDIR)/bin/baselines
 
-.PHONY: integration verify verify-baselines demo demo-deadlock
+.PHONY: integration verify verify-baselines test-baselines demo demo-deadlock
 
 integration: build ## the harness's own tests and its catalogue on $(SHIM), by go test (root, runc)
 	SHIM=$(SHIM) go test -race -count=1 -timeout 30m ./integration ./integration/catalogue ./cmd/shimverify
 
 test-catalogue: packages build ## the harness's own tests and the catalogue, by go test with the race detector
-	SHIM=$(SHIM) go test -race -count=1 -p 1 -timeout 30m ./integration ./integration/catalogue
+	SHIM=$(SHIM) go test -race -count=1 -p 1 -parallel 4 -timeout 30m ./integration ./integration/catalogue
 
 verify: build ## the catalogue on $(SHIM) by bin/shimverify, one line a check
 	bin/shimverify run --shim $(SHIM)
 
-verify-baselines: build ## the catalogue on each of $(BASELINES): it has to find the bugs that each is known for
-	set -e; for shim in $(BASELINES)/*/containerd-shim; do bin/shimverify run --expect --shim $$shim; done
+# The releases whose verdicts are known (integration/catalogue/expected.txt).
+KNOWN := $(foreach r,v1.1.2 v1.2.0 v1.2.6 v1.2.13,$(BASELINES)/$(r)/containerd-shim) /usr/bin/containerd-shim \
+	$(foreach r,v1.6.38 v1.7.35,$(BASELINES)/$(r)/containerd-shim)
+
+verify-baselines: packages build baselines ## the catalogue on this shim and the seven known ones: each has to show the bugs that it is known for
+	bin/shimverify compare --expect -j 12 --markdown bin/verdicts.md --shim $(SHIM) $(addprefix --vs ,$(KNOWN))
+
+test-baselines: packages build baselines ## what CI runs of that: the deadlock of v1.1.2 and v1.2.0, and all checks on four of the seven
+	bin/shimverify compare --expect --only B01b --shim $(BASELINES)/v1.1.2/containerd-shim --vs $(BASELINES)/v1.2.0/containerd-shim
+	bin/shimverify compare --expect -j 12 --shim $(BASELINES)/v1.1.2/containerd-shim --vs $(BASELINES)/v1.2.6/containerd-shim \
+	  --vs /usr/bin/containerd-shim --vs $(BASELINES)/v1.7.35/containerd-shim
 
 demo: demo-deadlock demo-containerd ## the deadlock of an old shim, the same on this one, then a real containerd with this one
 

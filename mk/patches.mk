@@ -20,5 +20,5 @@ patches-table: baselines patched-all floodtest ## flood each release, unpatched 
 
 test-patches: patches-check ## the same under the name that make test knows
 
-patches-check: baselines patched-all floodtest ## the same with floods of 200 only, as CI does (root, 8 minutes)
-	FLOODS=200 patches/table bin
+patches-check: baselines patched-all floodtest ## the same with floods of 200 only and unpatched shims side by side, as CI does (root)
+	FLOODS=200 SIDE=1 patches/table bin

@@ -32,7 +32,7 @@ func sample() []outcome {
 
 func TestReports(t *testing.T) {
 	dir := t.TempDir()
-	f := runFlags{jsonFile: filepath.Join(dir, "j"), junitFile: filepath.Join(dir, "x"), htmlFile: filepath.Join(dir, "h")}
+	f := runFlags{jsonFile: filepath.Join(dir, "j"), junitFile: filepath.Join(dir, "x"), htmlFile: filepath.Join(dir, "h"), markdownFile: filepath.Join(dir, "m")}
 	if err := writeReports(f, sample()); err != nil {
 		t.Fatal(err)
 	}
@@ -53,6 +53,12 @@ func TestReports(t *testing.T) {
 	}
 	if len(suites.Suites) != 2 || suites.Suites[1].Failures != 1 || suites.Suites[1].Errors != 1 {
 		t.Errorf("JUnit: %+v", suites)
+	}
+	table := string(read(f.markdownFile))
+	for _, want := range []string{"| /a | /b |", "| – | **fail** |", "| **fail** | **broken** |", "1 of 2 | 2 of 2", "every shim of this table (0)"} {
+		if !strings.Contains(table, want) {
+			t.Errorf("Markdown: no %q in\n%s", want, table)
+		}
 	}
 	html := string(read(f.htmlFile))
 	if strings.Contains(html, "<script>") || !strings.Contains(html, "&lt;script&gt;") {

@@ -87,12 +87,12 @@ func help([]string) error {
 // signal ends what runs, as a failure would, and no more is begun. A second
 // one ends this process at once; the next run removes what that leaves.
 func setup(shim, oci string) (integration.Config, error) {
+	c := make(chan os.Signal, 2) // a signal that comes early waits in it
+	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	cfg, err := integration.Setup(shim, oci, "/proc/self/exe")
 	if err != nil {
 		return cfg, err
 	}
-	c := make(chan os.Signal, 2)
-	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		<-c
 		fmt.Fprintln(os.Stderr, "\nshimverify: interrupted, cleaning up")

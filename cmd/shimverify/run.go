@@ -41,6 +41,7 @@ func (o outcome) surprising() bool { return o.Known != "" && o.Known != o.Verdic
 type runFlags struct {
 	runtime, only, release        string
 	jsonFile, junitFile, htmlFile string
+	markdownFile                  string
 	count, side                   int
 	verbose, expect               bool
 	shims                         []string
@@ -62,6 +63,7 @@ func parseRun(args []string) (runFlags, error) {
 	fs.StringVar(&f.jsonFile, "json", "", "write the results as JSON")
 	fs.StringVar(&f.junitFile, "junit", "", "write the results as JUnit XML")
 	fs.StringVar(&f.htmlFile, "html", "", "write the results as one HTML page")
+	fs.StringVar(&f.markdownFile, "markdown", "", "write the verdicts as a Markdown table")
 	if err := fs.Parse(args); err != nil {
 		return f, err
 	}
@@ -121,7 +123,7 @@ func writeReports(f runFlags, out []outcome) error {
 	for _, r := range []struct {
 		path  string
 		write func(string, []outcome) error
-	}{{f.jsonFile, writeJSON}, {f.junitFile, writeJUnit}, {f.htmlFile, writeHTML}} {
+	}{{f.jsonFile, writeJSON}, {f.junitFile, writeJUnit}, {f.htmlFile, writeHTML}, {f.markdownFile, writeMarkdown}} {
 		if r.path != "" {
 			errs = append(errs, r.write(r.path, out))
 		}

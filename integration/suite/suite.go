@@ -32,11 +32,12 @@ var (
 func Main(m *testing.M) int {
 	config, missing = setup()
 	if missing == nil {
-		c := make(chan os.Signal, 1)
+		c := make(chan os.Signal, 2)
 		signal.Notify(c, syscall.SIGINT, syscall.SIGTERM)
 		go func() {
 			<-c
-			finish()
+			config.Interrupt() // the cases that run clean up, those that come fail
+			<-c
 			os.Exit(130)
 		}()
 		defer finish()
@@ -50,12 +51,29 @@ func finish() {
 	}
 }
 
-func setup() (integration.Config, error) {
+// Module is the module's directory.
+func Module(t *testing.T) string {
+	t.Helper()
+	dir, err := moduleDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func moduleDir() (string, error) {
 	out, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
-		return integration.Config{}, fmt.Errorf("go env GOMOD: %w", err)
+		return "", fmt.Errorf("go env GOMOD: %w", err)
 	}
-	module := filepath.Dir(strings.TrimSpace(string(out)))
+	return filepath.Dir(strings.TrimSpace(string(out))), nil
+}
+
+func setup() (integration.Config, error) {
+	module, err := moduleDir()
+	if err != nil {
+		return integration.Config{}, err
+	}
 	helper, err := buildHelper(module)
 	if err != nil {
 		return integration.Config{}, err
@@ -87,6 +105,24 @@ func Run(t *testing.T, name string, limit time.Duration, check func(*integration
 		t.Fatal(missing)
 	}
 	r := integration.Run(config, name, limit, check)
+	tell(t, r)
+}
+
+// Result runs a case on another shim, for a test that judges the case.
+func Result(t *testing.T, shim, name string, limit time.Duration, check func(*integration.Case)) integration.Result {
+	t.Helper()
+	if missing != nil {
+		t.Fatal(missing)
+	}
+	other, err := config.WithShim(shim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return integration.Run(other, name, limit, check)
+}
+
+func tell(t *testing.T, r integration.Result) {
+	t.Helper()
 	for _, l := range r.Log {
 		t.Log(l)
 	}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"containerd-shim/integration"
+)
+
+// binaries builds shimverify and the shim once, as packaging/build does: they
+// lie in a directory of their own, with nothing else.
+var binaries = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "shimverify-test")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-X main.version=1.2.3 -X main.revision=abc",
+		"-o", dir, "containerd-shim/cmd/shimverify", "containerd-shim/cmd/containerd-shim")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return dir, fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return dir, os.Chmod(dir, 0o755)
+})
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if dir, _ := binaries(); dir != "" {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(status)
+}
+
+// built is the directory of the binaries.
+func built(t *testing.T) string {
+	t.Helper()
+	dir, err := binaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// bare is the command on a host that has nothing but Debian's programs.
+func bare(dir string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(dir, "shimverify"), args...)
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	return cmd
+}
+
+// ended runs cmd and returns its exit status, stdout and stderr.
+func ended(t *testing.T, cmd *exec.Cmd) (int, string, string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+func TestExitStatus(t *testing.T) {
+	dir := built(t)
+	for _, row := range []struct {
+		name string
+		args []string
+		want int
+		text string // in stdout or stderr
+	}{
+		{"no verb", nil, exitBroken, "usage:"},
+		{"unknown verb", []string{"frobnicate"}, exitBroken, "usage:"},
+		{"help", []string{"help"}, exitPass, "usage:"},
+		{"help of a verb", []string{"run", "-h"}, exitPass, "-runtime"},
+		{"version", []string{"--version"}, exitPass, "Version:  1.2.3\n  Revision: abc\n"},
+		{"list", []string{"list", "B01b"}, exitPass, "flood of execs"},
+		{"unknown flag", []string{"run", "-frobnicate"}, exitBroken, "not defined"},
+		{"argument too many", []string{"run", "B01"}, exitBroken, "what is"},
+		{"no such check", []string{"run", "--only", "nonsense"}, exitBroken, "no check matches"},
+		{"no shim", []string{"run", "--shim", "/nonexistent"}, exitBroken, "make build"},
+		{"no runtime", []string{"run", "--shim", "./containerd-shim", "--runtime", "/nonexistent"}, exitBroken, "apt-get install runc"},
+		{"-n out of bounds", []string{"run", "-n", "0"}, exitBroken, "-n 0"},
+		{"-j out of bounds", []string{"run", "-j", "1000"}, exitBroken, "-j 1000"},
+		{"all pass", []string{"run", "--only", "B59b", "--shim", "./containerd-shim"}, exitPass, "1 pass, 0 fail"},
+		{"one fails", []string{"run", "--only", "B59b", "--shim", "/bin/false"}, exitFail, "0 pass, 1 fail"},
+		{"unknown release", []string{"run", "--expect", "--only", "B59b", "--shim", "/bin/false"}, exitBroken, "--release"},
+		{"report that cannot be written", []string{"run", "--only", "B59b", "--shim", "./containerd-shim", "--json", "/nonexistent/x"}, exitBroken, "/nonexistent/x"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			status, out, errs := ended(t, bare(dir, row.args...))
+			if status != row.want || !strings.Contains(out+errs, row.text) {
+				t.Errorf("status %d, want %d; no %q in stdout %q, stderr %q", status, row.want, row.text, out, errs)
+			}
+		})
+	}
+}
+
+// Without root there is one line that says so, and nothing is touched.
+func TestWithoutRoot(t *testing.T) {
+	cmd := bare(built(t), "run", "--shim", "./containerd-shim")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	status, out, errs := ended(t, cmd)
+	if status != exitBroken || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "root") {
+		t.Errorf("status %d, stdout %q, stderr %q: want %d and one line about root", status, out, errs, exitBroken)
+	}
+}
+
+// The binary needs no Go, no source and no other file: two files in an empty
+// directory test one another.
+func TestBinaryElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"shimverify", "containerd-shim"} {
+		data, err := os.ReadFile(filepath.Join(built(t), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	status, out, errs := ended(t, bare(dir, "run", "--only", "B19,B57", "--shim", "./containerd-shim"))
+	if status != exitPass {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+	status, _, errs = ended(t, bare(dir, "demo"))
+	if status != exitBroken || !strings.Contains(errs, "--vs PATH") {
+		t.Errorf("demo without a baseline: status %d, %q", status, errs)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("left in the directory: %v, %v", entries, err)
+	}
+}
+
+// within waits for a condition.
+func within(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	if err := integration.Await(20*time.Second, what, cond); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/catalogue"
+	"containerd-shim/integration/suite"
+)
+
+// mutants are this project's shim with one thing broken, for checks that no
+// known release fails: each has to be found by its check, which says so, so that
+// a pass of it says something. The old text has to be in the file exactly once.
+var mutants = map[string]struct{ file, old, broken, says string }{
+	"B33c": {"proc/process.go", "\tsize, err := newWinsize(width, height)", "\tsize, err := newWinsize(height, width)", `want "45 123"`},
+	// go-runc drops the variable as well, so it has to be put back; runc itself then fails.
+	"B58": {"reaper/monitor.go", "cmd.Env = dropVars(cmd.Env, m.dropEnv)", `cmd.Env = append(cmd.Env, "NOTIFY_SOCKET=/x")`, "dial unixgram /x"},
+	"B60": {"shim/frames.go", "c, creds, err := h.sameUser.Handshake(ctx, c)", "creds, err := any(nil), error(nil)", "uid 65534 open"},
+	"B62": {"cmd/containerd-shim/log.go", "unix.Mkfifo(path, 0o700)", "unix.Mkfifo(path, 0o777)", "shim.stdout.log"},
+	"B64": {"reaper/forker.go", "for fn := range f.work {\n\t\tfn()\n\t}", "for fn := range f.work {\n\t\tshort(fn)\n\t}\n}\n\n" +
+		"// short forks on a thread that ends.\nfunc short(fn func()) {\n" +
+		"\tdone := make(chan struct{})\n\tgo func() { runtime.LockOSThread(); defer close(done); fn() }()\n\t<-done", ""},
+	"B64b": {"proc/runtime.go", "PdeathSignal:  unix.SIGKILL", "PdeathSignal:  unix.Signal(0)", "runc (pid"},
+}
+
+func TestMutants(t *testing.T) {
+	module := suite.Module(t)
+	for id, m := range mutants {
+		t.Run(id, func(t *testing.T) {
+			source, err := os.ReadFile(filepath.Join(module, m.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := strings.Count(string(source), m.old); n != 1 {
+				t.Fatalf("%s has %q %d times, want once: adapt this mutant to the shim", m.file, m.old, n)
+			}
+			shim := mutant(t, module, m.file, strings.Replace(string(source), m.old, m.broken, 1))
+			check := catalogue.Matching(id)[0]
+			r := suite.Result(t, shim, "mutant-"+id, check.Limit, check.Run)
+			if text := strings.Join(r.Messages, "\n"); r.Verdict != integration.Fail || !strings.Contains(text, m.says) {
+				t.Errorf("%s is %s on a shim without %q: %s", check, r.Verdict, m.old, text)
+			}
+		})
+	}
+}
+
+// mutant builds the shim with another text of one file.
+func mutant(t *testing.T, module, file, text string) string {
+	t.Helper()
+	dir := t.TempDir()
+	changed, overlay, shim := filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay"), filepath.Join(dir, "containerd-shim")
+	list, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(module, file): changed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, data := range map[string]string{changed: text, overlay: string(list)} {
+		if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("go", "build", "-overlay", overlay, "-o", shim, "./cmd/containerd-shim")
+	cmd.Dir = module
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the mutant: %v: %s", err, out)
+	}
+	return shim
+}
