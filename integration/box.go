@@ -26,6 +26,7 @@ type Options struct {
 	Debug      bool
 	OwnSocket  bool
 	Undrained  bool
+	Unasked    bool // no connection is made: the shim is to end at once
 	Umask      *int
 	Flags, Env []string
 	ID         string // nil: "c" and a number
@@ -99,7 +100,9 @@ func (c *Case) Box(o Options) *Box {
 		Undrained: o.Undrained, Umask: o.Umask, StackDir: b.path("stacks"), Flags: o.Flags, Env: o.Env, Dir: c.Dir,
 	})
 	c.Need(err, "launch shim")
-	b.Client = b.Dial(g)
+	if !o.Unasked {
+		b.Client = b.Dial(g)
+	}
 	return b
 }
 

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -66,6 +68,30 @@ func (cfg Config) WithShim(shim string) (Config, error) {
 	path, err := find(shim)
 	cfg.Shim = path
 	return cfg, err
+}
+
+// probeTime is how long the runtime may take to run a container on a busy host.
+const probeTime = 30 * time.Second
+
+// Probe runs one container with the runtime alone. A runtime that cannot do
+// that on this host would make every shim fail.
+func (cfg Config) Probe() error {
+	r := Run(cfg, "probe", probeTime, func(c *Case) {
+		bundle, root := filepath.Join(c.Dir, "b"), filepath.Join(c.Dir, "r")
+		_, err := makeBundle(c, bundle, "probe", Container{Args: []string{"exit:0"}})
+		c.Need(err, "make bundle")
+		cmd := exec.Command(c.Runtime, "--root", root, "run", "--bundle", bundle, "probe")
+		cmd.Env = append(os.Environ(), Mark+"="+c.Dir)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
+		}
+		c.Need(err, c.Runtime+" cannot run a container on this host")
+	})
+	if r.Verdict != Pass {
+		return errors.New(strings.Join(r.Messages, "; "))
+	}
+	return nil
 }
 
 // Close removes the run's directory and whatever still belongs to it.

@@ -92,6 +92,7 @@ func TestExitStatus(t *testing.T) {
 		{"no such check", []string{"run", "--only", "nonsense"}, exitBroken, "no check matches"},
 		{"no shim", []string{"run", "--shim", "/nonexistent"}, exitBroken, "make build"},
 		{"no runtime", []string{"run", "--shim", "./containerd-shim", "--runtime", "/nonexistent"}, exitBroken, "apt-get install runc"},
+		{"runtime that runs nothing", []string{"run", "--shim", "./containerd-shim", "--runtime", "/bin/false"}, exitBroken, "cannot run a container on this host"},
 		{"-n out of bounds", []string{"run", "-n", "0"}, exitBroken, "-n 0"},
 		{"-j out of bounds", []string{"run", "-j", "1000"}, exitBroken, "-j 1000"},
 		{"all pass", []string{"run", "--only", "B59b", "--shim", "./containerd-shim"}, exitPass, "1 pass, 0 fail"},

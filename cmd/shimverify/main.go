@@ -100,5 +100,8 @@ func setup(shim, oci string) (integration.Config, error) {
 		<-c
 		os.Exit(exitBroken)
 	}()
+	if err := cfg.Probe(); err != nil {
+		return cfg, errors.Join(err, cfg.Close())
+	}
 	return cfg, nil
 }

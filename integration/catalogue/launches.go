@@ -155,7 +155,7 @@ func longID(c *integration.Case) {
 }
 
 func longSocket(c *integration.Case) {
-	b := c.Box(integration.Options{Flags: []string{"-socket", "/" + strings.Repeat("x", 200)}})
+	b := c.Box(integration.Options{Unasked: true, Flags: []string{"-socket", "/" + strings.Repeat("x", 200)}})
 	status, err := b.Shim.ExitCode(5 * time.Second)
 	c.Must(err, "shim with a socket address of 201 bytes")
 	if status == 0 {
