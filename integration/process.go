@@ -69,6 +69,12 @@ func Processes() []Process {
 	return out
 }
 
+// Command is how pid was started: its arguments, separated by NULs.
+func Command(pid int) string {
+	data, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline")) // "" for one that is gone
+	return strings.TrimSuffix(string(data), "\x00")
+}
+
 // Children lists the processes whose parent is pid.
 func Children(pid int) []Process {
 	var out []Process

@@ -191,12 +191,17 @@ func killStopped(c *integration.Case) {
 	b.Gone(5*time.Second, "what was left of the container", child)
 }
 
-// onlyChild waits for the one child of a process.
+// onlyChild waits for the one child of a process that sleeps. The Go runtime
+// forks another one, which ends at once, to see whether the kernel has pidfds.
 func onlyChild(c *integration.Case, pid int) int {
-	var children []integration.Process
+	child := 0
 	c.Await(5*time.Second, "the child runs", func() bool {
-		children = integration.Children(pid)
-		return len(children) == 1
+		for _, p := range integration.Children(pid) {
+			if integration.Command(p.Pid) == "testinit\x00sleep" {
+				child = p.Pid
+			}
+		}
+		return child != 0
 	})
-	return children[0].Pid
+	return child
 }
