@@ -40,6 +40,9 @@ func TestVersionsAgree(t *testing.T) {
 		t.Errorf("shimctl.1 does not name version %s: %.80q", v, page)
 	}
 	shimverify := filepath.Join(dest, "usr/bin/shimverify")
+	if got, want := run(t, command("/", shimverify, "--version")), "  Version:  "+v+"\n  Revision: "+revision+"\n"; !strings.Contains(got, want) {
+		t.Errorf("shimverify --version: %q, want %q in it", got, want)
+	}
 	for _, binary := range []string{shim, shimctl, shimverify} {
 		info, err := buildinfo.ReadFile(binary)
 		if err != nil {
