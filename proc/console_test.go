@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim/internal/poll"
+
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 )
@@ -34,7 +36,7 @@ func TestResizeBeforeStart(t *testing.T) {
 	p.mu.Lock()
 	io := p.io
 	p.mu.Unlock()
-	if !eventually(patience, func() bool { return io.relays()[0].moved.Load() > 0 }) { // it is ready
+	if !poll.Until(patience, func() bool { return io.relays()[0].moved.Load() > 0 }) { // it is ready
 		t.Fatal("no output")
 	}
 	if err := p.Resize(80, 25); err != nil {
@@ -68,7 +70,7 @@ func TestEndOfStdinHangsUp(t *testing.T) {
 	p.mu.Lock()
 	io := p.io
 	p.mu.Unlock()
-	if !eventually(patience, func() bool { return io.relays()[0].moved.Load() >= 14 }) { // the echo and cat's
+	if !poll.Until(patience, func() bool { return io.relays()[0].moved.Load() >= 14 }) { // the echo and cat's
 		t.Errorf("%d bytes came back", io.relays()[0].moved.Load())
 	}
 	_ = w.Close() // it was read

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim/internal/poll"
 	"containerd-shim/reaper"
 
 	"github.com/containerd/errdefs"
@@ -33,7 +34,7 @@ func TestRestore(t *testing.T) {
 	go func() { started <- p.Start(t.Context(), func(c *reaper.Child) { follow(t, &p.process, c) }) }()
 	within(t, patience, "restore", entered)
 	reaped := testReaper.Reaped()
-	eventually(100*time.Millisecond, func() bool { return testReaper.Reaped() > reaped }) // it may be dead already
+	poll.Until(100*time.Millisecond, func() bool { return testReaper.Reaped() > reaped }) // it may be dead already
 	release()
 	if err := <-started; err != nil {
 		t.Fatal(err)
@@ -41,7 +42,7 @@ func TestRestore(t *testing.T) {
 	if s := p.awaitStopped(t); s.Exit.Status != 7 || s.Phase != Stopped && s.Phase != Running {
 		t.Errorf("got %+v", s)
 	}
-	if !eventually(patience, func() bool { return p.Snapshot().Phase == Stopped }) {
+	if !poll.Until(patience, func() bool { return p.Snapshot().Phase == Stopped }) {
 		t.Errorf("phase %v", p.Snapshot().Phase)
 	}
 	if _, err := p.Delete(t.Context(), func(Snapshot) {}); err != nil {

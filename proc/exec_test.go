@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"containerd-shim/internal/poll"
 	"containerd-shim/reaper"
 
 	"github.com/containerd/errdefs"
@@ -140,7 +141,7 @@ func TestExecExitsDuringStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.awaitStopped(t)
-	if !eventually(patience, func() bool { return p.Snapshot().Phase == Stopped }) || p.Snapshot().Exit.Status != 7 {
+	if !poll.Until(patience, func() bool { return p.Snapshot().Phase == Stopped }) || p.Snapshot().Exit.Status != 7 {
 		t.Errorf("got %+v", p.Snapshot())
 	}
 }
@@ -194,7 +195,7 @@ func TestHungExecStart(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	release()
-	if !eventually(patience, func() bool { return p.Snapshot().Phase == Running }) {
+	if !poll.Until(patience, func() bool { return p.Snapshot().Phase == Running }) {
 		t.Errorf("the start did not go on: %v", p.Snapshot().Phase)
 	}
 }

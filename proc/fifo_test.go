@@ -7,9 +7,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"containerd-shim/internal/poll"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -101,7 +104,7 @@ func TestInputHeldOpenByClient(t *testing.T) {
 			c := attach(t, out)
 			p.end(t, p.play(t, "exit", "0"))
 			c.all(t)
-			if !eventually(patience, func() bool { return len(descriptors()) <= before }) {
+			if !poll.Until(patience, func() bool { return len(descriptors()) <= before }) {
 				t.Errorf("terminal %v: %d descriptors, were %d: %v", terminal, len(descriptors()), before, descriptors())
 			}
 		}()
@@ -166,7 +169,9 @@ func TestCloseIO(t *testing.T) {
 			want := ""
 			if tt.open != "never" {
 				if tt.open == "late" {
-					time.Sleep(inputGrace / 4) // the client is late; there is no condition for that
+					if !poll.Until(patience, func() bool { return waitsIn("awaitClient") }) {
+						t.Fatal("the shim does not wait for the client")
+					}
 					w = openFifo(t, in, os.O_WRONLY)
 				}
 				want = "hello\n"
@@ -211,7 +216,7 @@ func TestOneFIFOForBothStreams(t *testing.T) {
 			p = open(t, ioConfig{stdio: s})
 			p.end(t, p.play(t, "exit", "0"))
 			for _, r := range p.relays() {
-				if eventually(lateReader/8, closed(r.out.w)) {
+				if poll.Until(lateReader/8, closed(r.out.w)) {
 					t.Error("closed, though its client has not come yet")
 				}
 			}
@@ -220,4 +225,10 @@ func TestOneFIFOForBothStreams(t *testing.T) {
 			}
 		})
 	}
+}
+
+// waitsIn tells whether a goroutine is in the named function.
+func waitsIn(function string) bool {
+	buf := make([]byte, 1<<20)
+	return strings.Contains(string(buf[:runtime.Stack(buf, true)]), ")."+function+"(")
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim/internal/poll"
 	"containerd-shim/reaper"
 
 	"github.com/containerd/errdefs"
@@ -43,7 +44,7 @@ func TestInitLife(t *testing.T) {
 		if err := s.do(); err != nil {
 			t.Fatalf("%s: %v", s.name, err)
 		}
-		if !eventually(patience, func() bool { return p.Snapshot().Phase == s.want }) {
+		if !poll.Until(patience, func() bool { return p.Snapshot().Phase == s.want }) {
 			t.Fatalf("%s: %v", s.name, p.Snapshot().Phase)
 		}
 	}
@@ -204,7 +205,7 @@ func TestHungVerb(t *testing.T) {
 		t.Errorf("pause whose client has gone: %v", err)
 	}
 	release()
-	if !eventually(patience, func() bool { return p.Snapshot().Phase == Paused }) {
+	if !poll.Until(patience, func() bool { return p.Snapshot().Phase == Paused }) {
 		t.Errorf("the pause did not go on: %v", p.Snapshot().Phase)
 	}
 }

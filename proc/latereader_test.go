@@ -5,6 +5,8 @@ package proc
 import (
 	"os"
 	"testing"
+
+	"containerd-shim/internal/poll"
 )
 
 // ended is output whose process has ended before any client came, and for which
@@ -36,7 +38,7 @@ func TestLateReaderIsNoticed(t *testing.T) {
 			path, p := ended(t)
 			out := p.relays()[0].out
 			comes(path)
-			if !eventually(patience, closed(out.w)) {
+			if !poll.Until(patience, closed(out.w)) {
 				t.Error("the shim still waits for a reader")
 				p.abort()
 			}

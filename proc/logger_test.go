@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim/internal/poll"
+
 	"github.com/containerd/errdefs"
 )
 
@@ -34,7 +36,7 @@ func TestLoggerGetsBothStreams(t *testing.T) {
 		}, "two")
 		p.end(t, child)
 		var got []byte
-		if !eventually(patience, func() bool {
+		if !poll.Until(patience, func() bool {
 			got, _ = os.ReadFile(file) // it may not be there yet
 			return strings.HasSuffix(string(got), "end\n")
 		}) || !strings.HasPrefix(string(got), "ns c1\n") || !strings.Contains(string(got), "one") || !strings.Contains(string(got), "two") {

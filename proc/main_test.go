@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim/internal/poll"
 	"containerd-shim/reaper"
 
 	"go.uber.org/goleak"
@@ -77,18 +78,6 @@ func reaperExit(status int) reaper.Exit {
 	return reaper.Exit{Pid: 4711, Status: status, At: time.Now()}
 }
 
-// eventually polls cond until it holds or limit has passed.
-func eventually(limit time.Duration, cond func() bool) bool {
-	deadline := time.Now().Add(limit)
-	for !cond() {
-		if time.Now().After(deadline) {
-			return false
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return true
-}
-
 // within fails the test if c is not closed in time.
 func within(t *testing.T, limit time.Duration, what string, c <-chan struct{}) {
 	t.Helper()
@@ -107,7 +96,7 @@ func census(t *testing.T) {
 	fds, goroutines := descriptors(), runtime.NumGoroutine()
 	t.Cleanup(func() {
 		var why string
-		if eventually(patience, func() bool { why = difference(fds, goroutines); return why == "" }) {
+		if poll.Until(patience, func() bool { why = difference(fds, goroutines); return why == "" }) {
 			return
 		}
 		buf := make([]byte, 1<<20)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim/internal/poll"
 	"containerd-shim/reaper"
 
 	runc "github.com/containerd/go-runc"
@@ -282,5 +283,5 @@ func newTestExec(t *testing.T, init *Init, id string, s Stdio) *Exec {
 
 // dead tells whether no process has this pid.
 func dead(pid int) bool {
-	return eventually(2*time.Second, func() bool { return unix.Kill(pid, 0) == unix.ESRCH })
+	return poll.Until(2*time.Second, func() bool { return unix.Kill(pid, 0) == unix.ESRCH })
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim/internal/poll"
 	"containerd-shim/reaper"
 
 	"golang.org/x/sys/unix"
@@ -258,7 +259,7 @@ func TestReaderGoesAwayAndComesBack(t *testing.T) {
 			if _, err := w.WriteString("while away\n"); err != nil {
 				t.Fatal(err)
 			}
-			if !eventually(patience, func() bool { return p.relays()[0].out.unread() == len("while away\n") }) {
+			if !poll.Until(patience, func() bool { return p.relays()[0].out.unread() == len("while away\n") }) {
 				t.Fatal("the output does not wait in the FIFO")
 			}
 		}
@@ -285,7 +286,7 @@ func TestAbandonedFIFO(t *testing.T) {
 	start := time.Now()
 	p.processExited()
 	out := p.relays()[0].out
-	if !eventually(patience, func() bool { _, err := out.w.Stat(); return err != nil }) || time.Since(start) > lateReader {
+	if !poll.Until(patience, func() bool { _, err := out.w.Stat(); return err != nil }) || time.Since(start) > lateReader {
 		t.Errorf("closed after %v, want at once", time.Since(start))
 	}
 	p.processDeleted()
@@ -302,7 +303,7 @@ func TestReaderNeverComes(t *testing.T) {
 			}
 			p.end(t, child)
 			out := p.relays()[0].out
-			if !eventually(lateReader+patience, func() bool { _, err := out.w.Stat(); return err != nil }) {
+			if !poll.Until(lateReader+patience, func() bool { _, err := out.w.Stat(); return err != nil }) {
 				t.Error("still waiting for it")
 			}
 		})

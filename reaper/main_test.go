@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim/internal/poll"
+
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
@@ -71,7 +73,7 @@ func roleCmd(role string, args ...string) *exec.Cmd {
 // moment's grace.
 func zombies() int {
 	n := 0
-	eventually(5*time.Second, func() bool {
+	poll.Until(5*time.Second, func() bool {
 		n = 0
 		if _, dead, _ := peek(unix.P_ALL, 0); dead {
 			n = 1
@@ -79,16 +81,4 @@ func zombies() int {
 		return n == 0
 	})
 	return n
-}
-
-// eventually polls cond until it holds or limit has passed.
-func eventually(limit time.Duration, cond func() bool) bool {
-	deadline := time.Now().Add(limit)
-	for !cond() {
-		if time.Now().After(deadline) {
-			return false
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return true
 }

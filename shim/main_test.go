@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim/internal/poll"
 	"containerd-shim/reaper"
 
 	"github.com/sirupsen/logrus"
@@ -79,12 +80,8 @@ const soon = 20 * time.Second
 // eventually polls cond until it holds.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(soon)
-	for !cond() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", soon, what)
-		}
-		time.Sleep(time.Millisecond)
+	if !poll.Until(soon, cond) {
+		t.Fatalf("not within %v: %s", soon, what)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim/internal/poll"
 	"containerd-shim/proc"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
@@ -157,11 +158,9 @@ func TestExitIsHeldForTheReply(t *testing.T) {
 	if got := r.wait("e").ExitStatus; got != 7 {
 		t.Errorf("status %d, want 7", got)
 	}
-	for time.Since(began) < noticeWait/2 {
-		if ids := r.daemon.ids(); len(ids) != 0 && time.Since(began) < noticeWait {
-			t.Fatalf("exit published %v after Start began, nobody has asked for the State", time.Since(began))
-		}
-		time.Sleep(time.Millisecond)
+	early := func() bool { return len(r.daemon.ids()) != 0 && time.Since(began) < noticeWait }
+	if poll.Until(noticeWait/2-time.Since(began), early) {
+		t.Fatalf("exit published %v after Start began, nobody has asked for the State", time.Since(began))
 	}
 	r.state("e")
 	r.published(1)

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim/internal/poll"
+
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"
 	"golang.org/x/sys/unix"
@@ -151,16 +153,9 @@ func startShim(t *testing.T, socket string, args ...string) *running {
 
 func await(t *testing.T, what string, fn func() error) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		err := fn()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("no %s: %v", what, err)
-		}
-		time.Sleep(2 * time.Millisecond)
+	var err error
+	if !poll.Until(20*time.Second, func() bool { err = fn(); return err == nil }) {
+		t.Fatalf("no %s: %v", what, err)
 	}
 }
 

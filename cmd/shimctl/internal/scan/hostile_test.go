@@ -119,6 +119,7 @@ func TestProcessesVanish(t *testing.T) {
 }
 
 func TestFrozen(t *testing.T) {
+	const ofInit = "1/root" // the root directory of the host's init, below /proc
 	tests := map[string]struct {
 		cgroup, file, content string
 		want                  bool
@@ -129,7 +130,7 @@ func TestFrozen(t *testing.T) {
 		"v2":                 {"0::/a\n", "cg/a/cgroup.events", "populated 1\nfrozen 1\n", true},
 		"v2 beside v1":       {"6:freezer:/\n0::/a\n", "cg/unified/a/cgroup.events", "populated 1\nfrozen 1\n", true},
 		"v2, thawed":         {"0::/a\n", "cg/a/cgroup.events", "populated 1\nfrozen 0\n", false},
-		"seen from a pod":    {"6:freezer:/a\n", "1/root/cg/freezer/a/freezer.state", "FROZEN\n", true},
+		"seen from a pod":    {"6:freezer:/a\n", ofInit + "/cg/freezer/a/freezer.state", "FROZEN\n", true},
 		"another's":          {"6:freezer:/a\n", "cg/freezer/b/freezer.state", "FROZEN\n", false},
 		"what it waits in":   {"0::/\n", "7/wchan", "__refrigerator", true},
 		"a name with colons": {"1:name=x:/a:b\n6:freezer:/a:b\n", "cg/freezer/a:b/freezer.state", "FROZEN\n", true},
