@@ -5,6 +5,8 @@ package proc
 import (
 	"fmt"
 
+	"containerd-shim/proc/internal/errclass"
+
 	"github.com/containerd/errdefs"
 )
 
@@ -39,23 +41,9 @@ type classed struct {
 func (e *classed) Error() string { return e.msg }
 func (e *classed) Unwrap() error { return e.class }
 
-// internalf returns an error of class Internal.
-func internalf(format string, args ...any) error {
-	err := fmt.Errorf(format, args...)
-	return &wrapped{err, errdefs.ErrInternal}
-}
+// internalf returns an error of class Internal, or ResourceExhausted by the
+// error number in it.
+func internalf(format string, args ...any) error { return errclass.Internalf(format, args...) }
 
 // invalidf returns an error of class InvalidArgument.
-func invalidf(format string, args ...any) error {
-	err := fmt.Errorf(format, args...)
-	return &wrapped{err, errdefs.ErrInvalidArgument}
-}
-
-// wrapped adds a class to an error that has none.
-type wrapped struct {
-	err   error
-	class error
-}
-
-func (e *wrapped) Error() string   { return e.err.Error() }
-func (e *wrapped) Unwrap() []error { return []error{e.err, e.class} }
+func invalidf(format string, args ...any) error { return errclass.Invalidf(format, args...) }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"containerd-shim/proc/internal/errclass"
 )
 
 // Pause freezes the container. Its phase is Pausing while the runtime works.
@@ -57,7 +59,7 @@ func (p *Init) Checkpoint(ctx context.Context, o CheckpointOptions) error {
 			return err // CRIU never started
 		}
 		first, _, _ := strings.Cut(err.Error(), "\n")
-		return &wrapped{fmt.Errorf("%s path= %s", first, log), err}
+		return errclass.With(err, fmt.Errorf("%s path= %s", first, log))
 	})
 }
 

@@ -27,6 +27,8 @@ func toStatus(err error) error {
 
 func codeOf(err error) codes.Code {
 	switch {
+	case errdefs.IsResourceExhausted(err):
+		return codes.ResourceExhausted
 	case errdefs.IsInvalidArgument(err):
 		return codes.InvalidArgument
 	case errdefs.IsNotFound(err):
