@@ -70,11 +70,11 @@ func (p *Init) Create(ctx context.Context) error {
 	p.sharedPids = sharesPidNamespace(p.config.Bundle)
 	io, err := openIO(p.ioConfig())
 	if err != nil {
-		return errors.Join(err, p.rootfs.unmount())
+		return errors.Join(err, p.rootfs.detach())
 	}
 	if err := io.holdInput(); err != nil {
 		io.abort()
-		return errors.Join(err, p.rootfs.unmount())
+		return errors.Join(err, p.rootfs.detach())
 	}
 	if p.config.Checkpoint != "" {
 		p.setIO(io)
@@ -84,7 +84,7 @@ func (p *Init) Create(ctx context.Context) error {
 	child, err := p.launch(ctx, io, p.create)
 	if err != nil {
 		io.abort()
-		err = errors.Join(err, p.undoCreate(ctx, child, existed), p.rootfs.unmount())
+		err = errors.Join(err, p.undoCreate(ctx, child, existed), p.rootfs.detach())
 		p.endLife()
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 
 // Check is one known bug.
 type Check struct {
-	ID       string // Bnn, with a letter where a bug has several faces
+	ID       string // a letter and a number, and another letter where a bug has several faces
 	Name     string
 	Incident string // what users saw
 	Asserts  string // what a shim without the bug does

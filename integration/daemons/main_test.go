@@ -106,6 +106,16 @@ func (p *rigs) closeAll() (err error) {
 // at the end of the test.
 func ownRig(t *testing.T) *Rig {
 	t.Helper()
+	r := idleRig(t)
+	if err := r.StartContainerd(limited(t, 2*startLimit)); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// idleRig is ownRig before its containerd is started.
+func idleRig(t *testing.T) *Rig {
+	t.Helper()
 	r, err := New(shimUnderTest())
 	if err != nil {
 		t.Fatal(err)
@@ -117,10 +127,6 @@ func ownRig(t *testing.T) *Rig {
 			t.Error(err)
 		}
 	})
-	ctx := limited(t, 2*startLimit)
-	if err := r.StartContainerd(ctx); err != nil {
-		t.Fatal(err)
-	}
 	return r
 }
 

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/containerd/api/types"
+	"golang.org/x/sys/unix"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+func init() {
+	for id, end := range map[string]string{"F01": "Delete", "F01b": "a Create that fails"} {
+		register(Check{
+			ID: id, Name: "rootfs below a symbolic link, " + end,
+			Incident: "state = \"/var/run/...\": the bundle is removed through the mount, and the container's files with it",
+			Asserts:  "when " + end + " answers, nothing is mounted in the bundle",
+			Run:      func(c *integration.Case) { linkedBundle(c, end == "Delete") },
+		})
+	}
+}
+
+// linkedBundle gives the shim a path of its bundle that leads through a link,
+// which mountinfo does not show.
+func linkedBundle(c *integration.Case, succeeds bool) {
+	o := integration.Options{Fake: []fakerunc.Rule{}}
+	if !succeeds {
+		o.Fake = []fakerunc.Rule{{Verb: "create", Steps: []fakerunc.Step{{Op: fakerunc.Exit, N: 1, Text: "no"}}}}
+	}
+	b := c.Box(o)
+	link := b.Path("link")
+	c.Need(os.Symlink(filepath.Dir(b.Bundle), link), "make link")
+	layer := b.Path("layer")
+	c.Need(os.Rename(b.Rootfs, layer), "move the rootfs aside")
+	c.Need(os.Mkdir(b.Rootfs, 0o711), "make directory")
+	r := b.CreateRequest(integration.IO{})
+	r.Bundle = filepath.Join(link, filepath.Base(b.Bundle))
+	r.Rootfs = []*types.Mount{{Type: "bind", Source: layer, Options: []string{"rbind", "rw"}}}
+	_, err := b.CreateTask(r)
+	if succeeds {
+		c.Must(err, "Create")
+		_, err = b.Client.Start(b.ID)
+		c.Must(err, "Start")
+		c.Must(b.Kill(b.ID, uint32(unix.SIGKILL), false), "Kill")
+		b.AwaitExit(5*time.Second, b.ID)
+		_, err = b.Delete()
+		c.Must(err, "Delete")
+	} else if err == nil {
+		c.Errorf("Create succeeded though runc create failed")
+	}
+	if left := integration.MountsUnder(b.Rootfs); len(left) > 0 {
+		c.Errorf("still mounted: %v", left)
+	}
+}
