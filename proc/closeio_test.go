@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"containerd-shim/proc/internal/proctest"
 )
 
 // B32: a CloseIO that comes while Start opens the streams, here held up by a
@@ -15,12 +17,10 @@ func TestCloseIOWhileTheStreamsAreOpened(t *testing.T) {
 	census(t)
 	f := &fakeRuntime{process: []string{"sleep"}}
 	init := running(t, f, InitConfig{})
-	old := loggerReady
-	loggerReady = patience
-	t.Cleanup(func() { loggerReady = old })
+	init.env.Streams.LoggerReady = patience
 	in, gate := fifo(t), fifo(t)
 	f.process = []string{"count"}
-	p := newTestExec(t, init, "e1", Stdio{Stdin: in, Stdout: loggerURI("gate", gate)})
+	p := newTestExec(t, init, "e1", Stdio{Stdin: in, Stdout: proctest.LoggerURI("gate", gate)})
 	started := make(chan error, 1)
 	go func() { started <- p.Start(t.Context(), p.hooks(t)) }()
 	g := openFifo(t, gate, os.O_WRONLY) // the logger is there

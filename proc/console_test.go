@@ -33,17 +33,14 @@ func TestResizeBeforeStart(t *testing.T) {
 		t.Errorf("console size in the spec: %+v", s)
 	}
 	c := attach(t, out)
-	p.mu.Lock()
-	io := p.io
-	p.mu.Unlock()
-	if !poll.Until(patience, func() bool { return io.relays()[0].moved.Load() > 0 }) { // it is ready
+	if !poll.Until(patience, func() bool { return c.Text() != "" }) { // it is ready
 		t.Fatal("no output")
 	}
 	if err := p.Resize(80, 25); err != nil {
 		t.Error(err)
 	}
 	p.awaitStopped(t)
-	if got := c.all(t); !strings.Contains(got, "80x25") {
+	if got := c.All(t); !strings.Contains(got, "80x25") {
 		t.Errorf("the process saw %q", got)
 	}
 	if err := p.process.Resize(1<<16, 1); !errdefs.IsInvalidArgument(err) {
@@ -67,18 +64,15 @@ func TestEndOfStdinHangsUp(t *testing.T) {
 	if _, err := w.WriteString("hello\n"); err != nil {
 		t.Fatal(err)
 	}
-	p.mu.Lock()
-	io := p.io
-	p.mu.Unlock()
-	if !poll.Until(patience, func() bool { return io.relays()[0].moved.Load() >= 14 }) { // the echo and cat's
-		t.Errorf("%d bytes came back", io.relays()[0].moved.Load())
+	if !poll.Until(patience, func() bool { return strings.Count(c.Text(), "hello") == 2 }) { // the echo and cat's
+		t.Errorf("%q came back", c.Text())
 	}
 	_ = w.Close() // it was read
 	p.CloseStdin()
 	if s := p.awaitStopped(t); s.Exit.Status != 128+int(unix.SIGHUP) {
 		t.Errorf("got %+v, want a SIGHUP", s.Exit)
 	}
-	if got := c.all(t); strings.Count(got, "hello\r\n") != 2 {
+	if got := c.All(t); strings.Count(got, "hello\r\n") != 2 {
 		t.Errorf("got %q", got)
 	}
 	if _, err := p.Delete(t.Context(), func() {}); err != nil {
@@ -101,7 +95,7 @@ func TestConsoleNeverComes(t *testing.T) {
 	if !dead(f.lastPid()) {
 		t.Error("the process is alive")
 	}
-	if d := time.Since(start); d > consoleWait+time.Second {
+	if d := time.Since(start); d > shortLimits().Console+time.Second {
 		t.Errorf("took %v", d)
 	}
 }

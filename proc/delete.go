@@ -50,9 +50,9 @@ func (p *Init) remove(ctx context.Context, force bool) error {
 	p.mu.Unlock()
 	if io != nil {
 		if child == nil {
-			io.startOver() // a checkpoint that was never restored: its start will not come
+			io.RuntimeReturned() // a checkpoint that was never restored: its start will not come
 		}
-		io.waitDrained(drainSlow)
+		io.AwaitOutput(p.env.Streams.DrainSlow)
 	}
 	// Unmounting comes last, and also when the runtime failed: containerd
 	// removes the bundle next.
@@ -61,7 +61,7 @@ func (p *Init) remove(ctx context.Context, force bool) error {
 		return err
 	}
 	if io != nil {
-		io.processDeleted()
+		io.ProcessDeleted()
 	}
 	p.endLife() // of a checkpoint that was never restored
 	return p.apply(DidDelete)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"containerd-shim/internal/poll"
+	"containerd-shim/proc/internal/proctest"
 	"containerd-shim/reaper"
 
 	"github.com/containerd/errdefs"
@@ -33,8 +34,8 @@ func TestRestore(t *testing.T) {
 	started := make(chan error, 1)
 	go func() { started <- p.Start(t.Context(), func(c *reaper.Child) { follow(t, &p.process, c) }) }()
 	within(t, patience, "restore", entered)
-	reaped := testReaper.Reaped()
-	poll.Until(100*time.Millisecond, func() bool { return testReaper.Reaped() > reaped }) // it may be dead already
+	reaped := proctest.Reaper.Reaped()
+	poll.Until(100*time.Millisecond, func() bool { return proctest.Reaper.Reaped() > reaped }) // it may be dead already
 	release()
 	if err := <-started; err != nil {
 		t.Fatal(err)
@@ -48,7 +49,7 @@ func TestRestore(t *testing.T) {
 	if _, err := p.Delete(t.Context(), func(Snapshot) {}); err != nil {
 		t.Error(err)
 	}
-	c.all(t)
+	c.All(t)
 	if !f.called("restore /image " + p.env.WorkDir) {
 		t.Errorf("calls %q", f.calls)
 	}
@@ -85,7 +86,7 @@ func TestDeleteOfAnUnrestoredCheckpoint(t *testing.T) {
 			if _, err := p.Delete(t.Context(), func(Snapshot) {}); err != nil {
 				t.Error(err)
 			}
-			if d := time.Since(start); d > drainHeld/2 {
+			if d := time.Since(start); d > shortLimits().DrainHeld/2 {
 				t.Errorf("took %v", d)
 			}
 			if e, err := p.Wait(t.Context()); err != nil || e.Status != reaper.UnknownStatus {

@@ -38,13 +38,12 @@
 // # Lock order
 //
 //	gate ──► process.mu
-//	gate ──► processIO.mu
-//	gate ──► console.mu
+//	gate ──► stdio.Streams.mu
 //
-// A goroutine holds at most one of the three mutexes at a time. Under a mutex
+// A goroutine holds at most one of the two mutexes at a time. Under a mutex
 // nothing can wait: no channel operation, no read or write, no start of a
 // command, no log line, no callback. What is done to the streams for a fact
-// (processExited, closeStdin, resize) is done after process.mu was released.
+// (ProcessExited, CloseInput, Resize) is done after process.mu was released.
 //
 // # Order of events
 //
@@ -60,7 +59,7 @@
 //     gets another life, with its next start.
 //   - Output outlives the process, and Delete: it is copied as long as there is
 //     any and its reader is there. A pipe that is only held open, by a process
-//     left behind, is cut (drain.go).
+//     left behind, is cut (stdio/drain.go).
 //   - Deleted comes last, after the output was drained or given up.
 //
 // # Errors

@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"containerd-shim/proc/stdio"
 	"containerd-shim/reaper"
 )
 
@@ -27,6 +28,8 @@ type Env struct {
 	// NewRuntime returns the runtime that the given command (a name or path,
 	// as in CreateTaskRequest.runtime) stands for.
 	NewRuntime func(command string) Runtime
+	// Streams are the limits of the processes' streams.
+	Streams stdio.Limits
 }
 
 const (
@@ -36,7 +39,3 @@ const (
 	// exitWait bounds the wait for the exit of a process that was just killed.
 	exitWait = 10 * time.Second
 )
-
-// consoleWait bounds the wait for the console of a runtime that has returned:
-// it has sent the console by then. A variable for tests.
-var consoleWait = 10 * time.Second

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"containerd-shim/proc/stdio"
 	"containerd-shim/reaper"
 
 	"github.com/containerd/errdefs"
@@ -23,16 +24,16 @@ type Exec struct {
 }
 
 // NewExec returns a process that Start has yet to start. rawSpec is an OCI
-// process in JSON; stdio.Terminal overrides what it says of a terminal.
-func NewExec(init *Init, id string, stdio Stdio, rawSpec []byte) (*Exec, error) {
+// process in JSON; names.Terminal overrides what it says of a terminal.
+func NewExec(init *Init, id string, names Stdio, rawSpec []byte) (*Exec, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err
 	}
-	spec, err := parseExecSpec(rawSpec, stdio.Terminal)
+	spec, err := parseExecSpec(rawSpec, names.Terminal)
 	if err != nil {
 		return nil, err
 	}
-	return &Exec{process: newProcess(init.env, id, stdio), init: init, spec: spec}, nil
+	return &Exec{process: newProcess(init.env, id, names), init: init, spec: spec}, nil
 }
 
 // StartHooks let the owner of an exec follow its start, also when the caller
@@ -78,13 +79,13 @@ func (p *Exec) Start(ctx context.Context, hooks StartHooks) error {
 }
 
 func (p *Exec) start(ctx context.Context, started func(*reaper.Child) error) error {
-	io, err := openIO(p.ioConfig())
+	io, err := stdio.Open(p.ioConfig())
 	if err != nil {
 		return err
 	}
 	p.setIO(io) // a CloseIO from here on reaches io; one before was passed on
 	var child *reaper.Child
-	if err = io.holdInput(); err == nil {
+	if err = io.HoldInput(); err == nil {
 		child, err = p.launch(ctx, io)
 	}
 	if err == nil {
@@ -95,7 +96,7 @@ func (p *Exec) start(ctx context.Context, started func(*reaper.Child) error) err
 			killAndWait(child)
 		}
 		p.dropIO()
-		io.abort()
+		io.Abort()
 		_ = os.Remove(p.pidFile()) // may not exist
 	}
 	return err
@@ -117,26 +118,23 @@ func (p *Exec) dropIO() {
 	p.io = nil
 }
 
-func (p *Exec) ioConfig() ioConfig {
+func (p *Exec) ioConfig() stdio.Config {
 	c := p.init.ioConfig()
-	c.stdio = p.stdio
+	c.Names = p.names
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c.size = p.size
+	c.Size = p.size
 	return c
 }
 
 // launch runs "runc exec".
-func (p *Exec) launch(ctx context.Context, io *processIO) (*reaper.Child, error) {
+func (p *Exec) launch(ctx context.Context, io *stdio.Streams) (*reaper.Child, error) {
 	spec := p.spec
-	if size := io.size(); size != nil && spec.ConsoleSize == nil {
+	if size := io.Size(); size != nil && spec.ConsoleSize == nil {
 		// Set by the runtime before the process runs: it never sees another.
-		spec.ConsoleSize = &specs.Box{Width: uint(size.width), Height: uint(size.height)}
+		spec.ConsoleSize = &specs.Box{Width: uint(size.Width), Height: uint(size.Height)}
 	}
-	call := ExecCall{IO: io, PidFile: p.pidFile()}
-	if io.console != nil {
-		call.Console = io.console.socket
-	}
+	call := ExecCall{IO: io, PidFile: p.pidFile(), Console: io.ConsoleSocket()}
 	return launch(ctx, p.env.Reaper, io, call.PidFile, func(ctx context.Context) error {
 		return p.init.runtime.Exec(ctx, p.init.id, spec, call)
 	})
@@ -188,8 +186,8 @@ func (p *Exec) Delete(ctx context.Context, deleted func()) (Snapshot, error) {
 		io := p.io
 		p.mu.Unlock()
 		if io != nil {
-			io.waitDrained(drainHeld)
-			io.processDeleted()
+			io.AwaitOutput(p.env.Streams.DrainHeld)
+			io.ProcessDeleted()
 		}
 		if err := os.Remove(p.pidFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
 			p.warn(err, "pid file of a deleted exec")

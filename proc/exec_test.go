@@ -53,7 +53,7 @@ func TestExecLife(t *testing.T) {
 	if err := p.Resize(1, 1); !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("resize after the exit: %v", err)
 	}
-	if got := c.all(t); got != "hello\n" {
+	if got := c.All(t); got != "hello\n" {
 		t.Errorf("output %q", got)
 	}
 	told := false
@@ -96,7 +96,7 @@ func TestExecStartAgain(t *testing.T) {
 	if s := p.awaitStopped(t); s.Exit.Status != 5 {
 		t.Errorf("exit %+v", s)
 	}
-	c.all(t)
+	c.All(t)
 }
 
 // B24: no pid file, or another's pid in it.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"containerd-shim/proc/stdio"
 	"containerd-shim/reaper"
 
 	"github.com/containerd/containerd/mount"
@@ -68,12 +69,12 @@ func (p *Init) Create(ctx context.Context) error {
 		return err
 	}
 	p.sharedPids = sharesPidNamespace(p.config.Bundle)
-	io, err := openIO(p.ioConfig())
+	io, err := stdio.Open(p.ioConfig())
 	if err != nil {
 		return errors.Join(err, p.rootfs.detach())
 	}
-	if err := io.holdInput(); err != nil {
-		io.abort()
+	if err := io.HoldInput(); err != nil {
+		io.Abort()
 		return errors.Join(err, p.rootfs.detach())
 	}
 	if p.config.Checkpoint != "" {
@@ -83,7 +84,7 @@ func (p *Init) Create(ctx context.Context) error {
 	existed := p.runtime.Exists(p.id)
 	child, err := p.launch(ctx, io, p.create)
 	if err != nil {
-		io.abort()
+		io.Abort()
 		err = errors.Join(err, p.undoCreate(ctx, child, existed), p.rootfs.detach())
 		p.endLife()
 		return err
@@ -93,10 +94,11 @@ func (p *Init) Create(ctx context.Context) error {
 	return nil
 }
 
-func (p *Init) ioConfig() ioConfig {
-	return ioConfig{
-		stdio: p.stdio, uid: int(p.config.IoUID), gid: int(p.config.IoGID),
-		container: p.id, namespace: p.env.Namespace, monitor: p.env.Monitor,
+func (p *Init) ioConfig() stdio.Config {
+	return stdio.Config{
+		Names: p.names, UID: int(p.config.IoUID), GID: int(p.config.IoGID),
+		Container: p.id, Namespace: p.env.Namespace, Monitor: p.env.Monitor,
+		NewConsoleSocket: newConsoleSocket, Limits: p.env.Streams,
 	}
 }
 
@@ -118,28 +120,26 @@ func (p *Init) restore(ctx context.Context, call CreateCall) error {
 
 // launch makes the runtime start the process and claims it. A child that comes
 // with an error is alive and nobody's.
-func (p *Init) launch(ctx context.Context, io *processIO, run func(context.Context, CreateCall) error) (*reaper.Child, error) {
+func (p *Init) launch(ctx context.Context, io *stdio.Streams, run func(context.Context, CreateCall) error) (*reaper.Child, error) {
 	call := CreateCall{
 		IO:           io,
 		PidFile:      filepath.Join(p.config.Bundle, "init.pid"),
 		NoPivot:      p.config.NoPivotRoot,
 		NoNewKeyring: p.config.NoNewKeyring,
-	}
-	if io.console != nil {
-		call.Console = io.console.socket
+		Console:      io.ConsoleSocket(),
 	}
 	return launch(ctx, p.env.Reaper, io, call.PidFile, func(ctx context.Context) error { return run(ctx, call) })
 }
 
 // launch runs start with a reaper's ticket open, reads the pid that it left
 // and claims the process; with a terminal it waits for the console.
-func launch(ctx context.Context, r *reaper.Reaper, io *processIO, pidFile string, start func(context.Context) error) (*reaper.Child, error) {
+func launch(ctx context.Context, r *reaper.Reaper, io *stdio.Streams, pidFile string, start func(context.Context) error) (*reaper.Child, error) {
 	if err := os.Remove(pidFile); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, internalf("remove an old pid file: %w", err)
 	}
 	ticket := r.Begin()
 	defer ticket.Close()
-	defer io.startOver()
+	defer io.RuntimeReturned()
 	startErr := start(ctx)
 	pid, since, err := readPidFile(pidFile)
 	if err != nil {
@@ -149,8 +149,8 @@ func launch(ctx context.Context, r *reaper.Reaper, io *processIO, pidFile string
 	if err != nil {
 		return findStray(ticket, io), errorOr(startErr, internalf("the runtime's pid file: %w", err))
 	}
-	if startErr == nil && io.console != nil {
-		startErr = io.console.await(ctx)
+	if startErr == nil {
+		startErr = io.AwaitConsole(ctx)
 	}
 	return child, startErr
 }
@@ -215,7 +215,7 @@ func (p *Init) startRestored(ctx context.Context, onRestore func(*reaper.Child))
 	existed := p.runtime.Exists(p.id)
 	child, err := p.launch(ctx, io, p.restore)
 	if err != nil {
-		io.abort()
+		io.Abort()
 		err = errors.Join(err, p.undoCreate(ctx, child, existed))
 		_ = p.apply(DidExit) // a fact; a container that was not restored cannot be started again
 		p.endLife()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"containerd-shim/internal/poll"
+	"containerd-shim/proc/internal/proctest"
 	"containerd-shim/reaper"
 
 	"github.com/containerd/errdefs"
@@ -53,7 +54,7 @@ func TestInitLife(t *testing.T) {
 	if err != nil || snap != told || snap.Phase != Deleted || snap.Exit.Status != 128+int(unix.SIGTERM) || snap.Pid != f.lastPid() {
 		t.Errorf("deleted: %+v, told %+v, %v", snap, told, err)
 	}
-	c.all(t)
+	c.All(t)
 	if _, err := p.Delete(t.Context(), nil); !errdefs.IsNotFound(err) {
 		t.Errorf("second Delete: %v", err)
 	}
@@ -274,9 +275,7 @@ func TestKillOfInit(t *testing.T) {
 // startOther starts one more process of the container.
 func (f *fakeRuntime) startOther(t *testing.T) *reaper.Child {
 	t.Helper()
-	p := open(t, ioConfig{})
-	t.Cleanup(p.processDeleted)
-	return p.play(t, "sleep")
+	return proctest.Start(t, nil, "sleep")
 }
 
 // A pause that fails is undone; an exit in the middle of one stays an exit.

@@ -4,78 +4,18 @@ package proc
 
 import (
 	"context"
-	"net/url"
-	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
-	"time"
 
-	"containerd-shim/internal/poll"
-
-	"github.com/containerd/errdefs"
+	"containerd-shim/proc/internal/proctest"
 )
-
-// loggerURI names internal/child in the role of a logger.
-func loggerURI(mode, file string) string {
-	uri := "binary://" + childBinary + "?logger&" + mode
-	if file != "" {
-		uri += "=" + url.QueryEscape(file)
-	}
-	return uri
-}
-
-func TestLoggerGetsBothStreams(t *testing.T) {
-	for _, terminal := range []bool{false, true} {
-		census(t)
-		file := filepath.Join(t.TempDir(), "log")
-		p, child := play(t, ioConfig{
-			stdio:     Stdio{Stdout: loggerURI("copy", file), Terminal: terminal},
-			container: "c1", namespace: "ns",
-		}, "two")
-		p.end(t, child)
-		var got []byte
-		if !poll.Until(patience, func() bool {
-			got, _ = os.ReadFile(file) // it may not be there yet
-			return strings.HasSuffix(string(got), "end\n")
-		}) || !strings.HasPrefix(string(got), "ns c1\n") || !strings.Contains(string(got), "one") || !strings.Contains(string(got), "two") {
-			t.Errorf("terminal %v: the log is %q", terminal, got)
-		}
-	}
-}
-
-// B54: a logger that is never ready, or crashes, fails the start in bounded
-// time, and is ended.
-func TestLoggerThatIsNotReady(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "up")
-	for name, tt := range map[string]struct{ uri, want string }{
-		"never":   {loggerURI("never", ""), "not ready within"},
-		"deaf":    {loggerURI("deaf", file), "not ready within"},
-		"crash":   {loggerURI("crash", ""), "exited with status 3"},
-		"missing": {"binary:///nonexistent/logger", "no such file"},
-		"no file": {"binary://" + filepath.Dir(childBinary), "permission denied"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			census(t)
-			start := time.Now()
-			_, err := openIO(ioConfig{stdio: Stdio{Stdin: fifo(t), Stdout: tt.uri}, monitor: testMonitor})
-			if err == nil || !strings.Contains(err.Error(), tt.want) || !errdefs.IsInternal(err) && !errdefs.IsInvalidArgument(err) {
-				t.Errorf("got %v, want %q", err, tt.want)
-			}
-			if d := time.Since(start); d > loggerReady+2*time.Second {
-				t.Errorf("took %v", d)
-			}
-		})
-	}
-}
 
 // B55: a Create that fails ends its logger.
 func TestLoggerOfAFailedCreate(t *testing.T) {
 	census(t)
 	file := filepath.Join(t.TempDir(), "log")
 	f := &fakeRuntime{after: map[string]func(context.Context) error{"create": failing(errRuntime)}}
-	p := newTestInit(t, f, InitConfig{Stdio: Stdio{Stdout: loggerURI("copy", file)}})
+	p := newTestInit(t, f, InitConfig{Stdio: Stdio{Stdout: proctest.LoggerURI("copy", file)}})
 	if err := p.Create(p.env.Context); err == nil {
 		t.Error("Create succeeded")
 	}
@@ -86,33 +26,11 @@ func TestLoggerOfAFailedRestoreIsStoppedOnce(t *testing.T) {
 	census(t)
 	file := filepath.Join(t.TempDir(), "log")
 	f := &fakeRuntime{after: map[string]func(context.Context) error{"restore": failing(errRuntime)}}
-	p := created(t, f, InitConfig{Checkpoint: "/image", Stdio: Stdio{Stdout: loggerURI("copy", file)}})
+	p := created(t, f, InitConfig{Checkpoint: "/image", Stdio: Stdio{Stdout: proctest.LoggerURI("copy", file)}})
 	if err := p.Start(t.Context(), nil); err == nil {
 		t.Error("Start succeeded")
 	}
 	if _, err := p.Delete(t.Context(), func(Snapshot) {}); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestParseTarget(t *testing.T) {
-	for in, want := range map[string]target{
-		"":                         {scheme: schemeFIFO},
-		"/run/fifo":                {scheme: schemeFIFO, path: "/run/fifo"},
-		"fifo:///run/x":            {scheme: schemeFIFO, path: "/run/x"},
-		"/odd/a://b":               {scheme: schemeFIFO, path: "/odd/a://b"},
-		"binary:///bin/l":          {scheme: schemeBinary, path: "/bin/l"},
-		"binary:///bin/l?b=2&a=1":  {scheme: schemeBinary, path: "/bin/l", args: []string{"b", "2", "a", "1"}},
-		"binary:///bin/l?x&y=%2Fz": {scheme: schemeBinary, path: "/bin/l", args: []string{"x", "y", "/z"}},
-	} {
-		got, err := parseTarget(in)
-		if err != nil || got.scheme != want.scheme || got.path != want.path || !slices.Equal(got.args, want.args) {
-			t.Errorf("%q: got %+v, %v, want %+v", in, got, err, want)
-		}
-	}
-	for _, in := range []string{"http://x", "file://", "binary://", "binary:///l?a=%zz", "://x"} {
-		if _, err := parseTarget(in); !errdefs.IsInvalidArgument(err) {
-			t.Errorf("%q: %v", in, err)
-		}
 	}
 }

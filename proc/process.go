@@ -9,17 +9,14 @@ import (
 	"time"
 
 	"containerd-shim/guard"
+	"containerd-shim/proc/stdio"
 	"containerd-shim/reaper"
 
 	"github.com/containerd/errdefs"
 )
 
-// Stdio names a process's streams as the client gave them: paths of FIFOs or
-// files, or URIs. An empty name means no such stream.
-type Stdio struct {
-	Stdin, Stdout, Stderr string
-	Terminal              bool
-}
+// Stdio names a process's streams.
+type Stdio = stdio.Names
 
 // Exit is the end of a process as clients see it.
 type Exit struct {
@@ -51,7 +48,7 @@ func newPromise() *promise { return &promise{done: make(chan struct{})} }
 type process struct {
 	env   *Env
 	id    string
-	stdio Stdio
+	names Stdio
 	gate  gate
 
 	mu sync.Mutex
@@ -64,15 +61,15 @@ type process struct {
 	// +checklocks:mu
 	life *promise
 	// +checklocks:mu
-	io *processIO // nil before the streams are open
+	io *stdio.Streams // nil before the streams are open
 	// +checklocks:mu
-	size *winsize // what ResizePty asked for last
+	size *stdio.Size // what ResizePty asked for last
 	// +checklocks:mu
 	stdinEOF bool // CloseIO was called
 }
 
-func newProcess(env *Env, id string, stdio Stdio) process {
-	return process{env: env, id: id, stdio: stdio, gate: newGate(), life: newPromise()}
+func newProcess(env *Env, id string, names Stdio) process {
+	return process{env: env, id: id, names: names, gate: newGate(), life: newPromise()}
 }
 
 // ID returns the container id for init, the exec id for an exec.
@@ -82,7 +79,7 @@ func (p *process) ID() string { return p.id }
 func (p *process) Snapshot() Snapshot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Snapshot{ID: p.id, Pid: p.pid, Phase: p.phase, Stdio: p.stdio, Exit: p.life.exit}
+	return Snapshot{ID: p.id, Pid: p.pid, Phase: p.phase, Stdio: p.names, Exit: p.life.exit}
 }
 
 // Wait returns the exit, waiting for it until ctx ends.
@@ -149,12 +146,12 @@ func (p *process) adopt(c *reaper.Child) {
 func (p *process) RecordExit(e reaper.Exit) Phase {
 	was, io := p.recordExit(e)
 	if io != nil {
-		guard.Do("end the input", io.processExited)
+		guard.Do("end the input", io.ProcessExited)
 	}
 	return was
 }
 
-func (p *process) recordExit(e reaper.Exit) (was Phase, io *processIO) {
+func (p *process) recordExit(e reaper.Exit) (was Phase, io *stdio.Streams) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	was = p.phase
@@ -194,16 +191,16 @@ func (p *process) renewLife() {
 }
 
 // setIO publishes the opened streams and applies what was asked before.
-func (p *process) setIO(io *processIO) {
+func (p *process) setIO(io *stdio.Streams) {
 	p.mu.Lock()
 	p.io = io
 	eof, size := p.stdinEOF, p.size
 	p.mu.Unlock()
 	if eof {
-		io.closeStdin()
+		io.CloseInput()
 	}
 	if size != nil {
-		_ = io.resize(*size) // the console may not be there yet; attachConsole repeats it
+		_ = io.Resize(*size) // the console may not be there yet; receive repeats it
 	}
 }
 
@@ -216,14 +213,14 @@ func (p *process) CloseStdin() {
 	io := p.io
 	p.mu.Unlock()
 	if io != nil {
-		io.closeStdin()
+		io.CloseInput()
 	}
 }
 
 // Resize sets the terminal's size, or remembers it for a terminal that is yet
 // to come. Without a terminal it does nothing.
 func (p *process) Resize(width, height uint32) error {
-	size, err := newWinsize(width, height)
+	size, err := stdio.NewSize(width, height)
 	if err != nil {
 		return err
 	}
@@ -240,7 +237,7 @@ func (p *process) Resize(width, height uint32) error {
 	if io == nil {
 		return nil
 	}
-	return io.resize(size)
+	return io.Resize(size)
 }
 
 // perform runs fn, a verb, behind the gate. fn gets the shim's context: a

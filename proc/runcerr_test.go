@@ -14,6 +14,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"containerd-shim/proc/internal/proctest"
 )
 
 // scripted returns a real Runtime whose binary is a shell script with body;
@@ -41,7 +43,7 @@ done
 			t.Errorf("logs left: %v, %v", files, err)
 		}
 	})
-	return NewRunc(RuntimeConfig{Root: dir, LogDir: logs, Timeout: patience, Monitor: testMonitor})(path), path
+	return NewRunc(RuntimeConfig{Root: dir, LogDir: logs, Timeout: patience, Monitor: proctest.Monitor})(path), path
 }
 
 // B47: what runtimes say of a container or process that is gone.
@@ -166,13 +168,13 @@ func TestFailedCallsKeepNoDescriptor(t *testing.T) {
 	census(t)
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	r, _ := scripted(t, `echo '{"level":"error","msg":"no"}' > $log; exit 1`)
-	before := len(descriptors())
+	before := len(proctest.Descriptors())
 	for range 10 {
 		if err := r.Start(t.Context(), "c1"); err == nil {
 			t.Error("no error")
 		}
 	}
-	if now := len(descriptors()); now > before {
-		t.Errorf("%d descriptors, were %d: %v", now, before, descriptors())
+	if now := len(proctest.Descriptors()); now > before {
+		t.Errorf("%d descriptors, were %d: %v", now, before, proctest.Descriptors())
 	}
 }

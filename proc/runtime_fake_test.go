@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"containerd-shim/internal/poll"
+	"containerd-shim/proc/internal/proctest"
 	"containerd-shim/reaper"
 
 	runc "github.com/containerd/go-runc"
@@ -77,7 +78,7 @@ func (f *fakeRuntime) spawn(io runc.IO, console runc.ConsoleSocket, pidFile stri
 	if console != nil && !f.noConsole {
 		args = append([]string{"tty", console.Path()}, args...)
 	}
-	cmd := exec.Command(childBinary, args...)
+	cmd := exec.Command(proctest.Child, args...)
 	io.Set(cmd)
 	if err := cmd.Start(); err != nil {
 		return err
@@ -209,7 +210,7 @@ func newTestInit(t *testing.T, f *fakeRuntime, c InitConfig) *Init {
 	c.ID, c.Bundle = "c1", t.TempDir()
 	return NewInit(&Env{
 		Context: ctx, Namespace: "ns", Bundle: c.Bundle, WorkDir: t.TempDir(),
-		Reaper: testReaper, Monitor: testMonitor,
+		Reaper: proctest.Reaper, Monitor: proctest.Monitor, Streams: shortLimits(),
 		NewRuntime: func(string) Runtime { return f },
 	}, c)
 }
@@ -239,7 +240,7 @@ func follow(t *testing.T, p *process, child *reaper.Child) {
 		io := p.io
 		p.mu.Unlock()
 		if io != nil {
-			io.processDeleted()
+			io.ProcessDeleted()
 		}
 	})
 }

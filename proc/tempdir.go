@@ -5,6 +5,7 @@ package proc
 import (
 	"os"
 
+	runc "github.com/containerd/go-runc"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,6 +29,12 @@ func settleTempDir() {
 	if !isUsable(os.TempDir()) {
 		_ = os.Setenv("TMPDIR", lastTempDir) // cannot fail
 	}
+}
+
+// newConsoleSocket makes a socket for a terminal's master in such a directory.
+func newConsoleSocket() (*runc.Socket, error) {
+	settleTempDir()
+	return runc.NewTempConsoleSocket()
 }
 
 func isUsable(dir string) bool {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"containerd-shim/proc/stdio"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -33,18 +35,23 @@ func TestTempDirHasVanished(t *testing.T) {
 			out := fifo(t) // before it could not be made any more
 			t.Setenv("XDG_RUNTIME_DIR", env.runtime)
 			t.Setenv("TMPDIR", env.tmp)
-			p := open(t, ioConfig{stdio: Stdio{Stdout: out}})
+			p, err := stdio.Open(stdio.Config{Names: Stdio{Stdout: out}, Limits: shortLimits()})
+			if err != nil {
+				t.Fatal(err)
+			}
 			if err := r.Exec(t.Context(), "c1", specs.Process{}, ExecCall{IO: p}); err != nil {
 				t.Errorf("exec: %v", err)
 			}
-			p.abort()
+			p.Abort()
 			t.Setenv("XDG_RUNTIME_DIR", env.runtime)
 			t.Setenv("TMPDIR", env.tmp)
-			p, err := openIO(ioConfig{stdio: Stdio{Stdout: out, Terminal: true}})
+			p, err = stdio.Open(stdio.Config{
+				Names: Stdio{Stdout: out, Terminal: true}, NewConsoleSocket: newConsoleSocket, Limits: shortLimits(),
+			})
 			if err != nil {
 				t.Fatalf("terminal: %v", err)
 			}
-			p.abort()
+			p.Abort()
 		})
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"containerd-shim/guard"
 	"containerd-shim/proc"
+	"containerd-shim/proc/stdio"
 	"containerd-shim/reaper"
 	"containerd-shim/shim"
 	"containerd-shim/shim/publish"
@@ -84,7 +85,7 @@ func run(o options) error {
 	monitor := reaper.NewMonitor(r, "GODEBUG", "NOTIFY_SOCKET")
 	env := &proc.Env{
 		Context: context.Background(), Namespace: o.namespace, Bundle: bundle, WorkDir: o.workdir,
-		Reaper: r, Monitor: monitor,
+		Reaper: r, Monitor: monitor, Streams: stdio.DefaultLimits(),
 		NewRuntime: proc.NewRunc(proc.RuntimeConfig{
 			Root:          filepath.Join(o.runtimeRoot, o.namespace),
 			LogDir:        bundle,

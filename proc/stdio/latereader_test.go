@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package proc
+package stdio
 
 import (
 	"os"
@@ -11,12 +11,12 @@ import (
 
 // ended is output whose process has ended before any client came, and for which
 // the shim waits.
-func ended(t *testing.T) (string, *processIO) {
+func ended(t *testing.T) (string, *Streams) {
 	t.Helper()
 	path := fifo(t)
-	p, child := play(t, ioConfig{stdio: Stdio{Stdout: path}}, "out", "100", "0")
+	p, child := play(t, Config{Names: Names{Stdout: path}}, "out", "100", "0")
 	within(t, patience, "exit", child.Done())
-	p.processExited()
+	p.ProcessExited()
 	within(t, patience, "end of the output", p.drained)
 	return path, p
 }
@@ -29,7 +29,7 @@ func closed(f *os.File) func() bool {
 // is there, or can come no more.
 func TestLateReaderIsNoticed(t *testing.T) {
 	for name, comes := range map[string]func(path string){
-		"reader":  func(path string) { attach(t, path).all(t) },
+		"reader":  func(path string) { attach(t, path).All(t) },
 		"removed": func(path string) { _ = os.Remove(path) }, // or the test fails
 		"renamed": func(path string) { _ = os.Rename(path, path+".old") },
 	} {
@@ -40,9 +40,9 @@ func TestLateReaderIsNoticed(t *testing.T) {
 			comes(path)
 			if !poll.Until(patience, closed(out.w)) {
 				t.Error("the shim still waits for a reader")
-				p.abort()
+				p.Abort()
 			}
-			p.processDeleted()
+			p.ProcessDeleted()
 		})
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package proc
+package stdio
 
 import (
 	"time"
@@ -8,22 +8,8 @@ import (
 	"containerd-shim/guard"
 )
 
-// Variables, so that tests need not wait as long.
-var (
-	// heldGrace is how long, after Delete, a pipe may stay open with nothing
-	// in it, held by a process that the deleted one left behind.
-	heldGrace = 10 * time.Second
-	// drainHeld is how long Delete waits for a pipe that is held open idle.
-	drainHeld = 2 * time.Second
-	// drainSlow is how long Delete of init waits for a slow client. The daemon
-	// kills the shim after it, and with it what is not in the FIFO yet.
-	drainSlow = 10 * time.Second
-	// drainTick is how often the pumps are looked at meanwhile.
-	drainTick = 100 * time.Millisecond
-)
-
-// processExited ends the input: there is nobody left to read it.
-func (p *processIO) processExited() {
+// ProcessExited ends the input: there is nobody left to read it.
+func (p *Streams) ProcessExited() {
 	p.exited.fire()
 	p.mu.Lock()
 	in := p.inPump
@@ -35,26 +21,26 @@ func (p *processIO) processExited() {
 	}
 }
 
-// closeStdin is CloseIO.
-func (p *processIO) closeStdin() {
+// CloseInput is CloseIO.
+func (p *Streams) CloseInput() {
 	if p.input != nil {
 		p.input.dropKeep()
 	}
 }
 
 // relays returns the outputs.
-func (p *processIO) relays() []*relay {
+func (p *Streams) relays() []*relay {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]*relay(nil), p.pumps...)
 }
 
-// waitDrained returns when all output was copied, or when it is not worth
+// AwaitOutput returns when all output was copied, or when it is not worth
 // waiting any more: the pipes are held open and idle, or slow has passed.
-func (p *processIO) waitDrained(slow time.Duration) {
+func (p *Streams) AwaitOutput(slow time.Duration) {
 	limit := time.NewTimer(slow)
 	defer limit.Stop()
-	tick := time.NewTicker(drainTick)
+	tick := time.NewTicker(p.limits.DrainTick)
 	defer tick.Stop()
 	start := time.Now()
 	for {
@@ -64,14 +50,14 @@ func (p *processIO) waitDrained(slow time.Duration) {
 		case <-limit.C:
 			return
 		case <-tick.C:
-			if time.Since(start) >= drainHeld && p.allIdle(drainHeld) {
+			if time.Since(start) >= p.limits.DrainHeld && p.allIdle(p.limits.DrainHeld) {
 				return
 			}
 		}
 	}
 }
 
-func (p *processIO) allIdle(d time.Duration) bool {
+func (p *Streams) allIdle(d time.Duration) bool {
 	for _, r := range p.relays() {
 		select {
 		case <-r.ended:
@@ -84,14 +70,14 @@ func (p *processIO) allIdle(d time.Duration) bool {
 	return true
 }
 
-// processDeleted lets go of what is still open, without losing a byte that
+// ProcessDeleted lets go of what is still open, without losing a byte that
 // somebody reads: output goes on being copied while it flows. Only a pipe that
 // stays open with nothing in it is cut, or one whose client never comes.
-func (p *processIO) processDeleted() {
-	p.processExited()
+func (p *Streams) ProcessDeleted() {
+	p.ProcessExited()
 	p.deleted.fire()
 	if p.log != nil {
-		guard.Go("stop the logger", func() { p.log.stop(loggerEnd) })
+		guard.Go("stop the logger", func() { p.log.stop(p.limits.LoggerEnd) })
 	}
 	select {
 	case <-p.drained:
@@ -100,8 +86,8 @@ func (p *processIO) processDeleted() {
 	}
 }
 
-func (p *processIO) enforce(deletedAt time.Time) {
-	tick := time.NewTicker(5 * drainTick)
+func (p *Streams) enforce(deletedAt time.Time) {
+	tick := time.NewTicker(5 * p.limits.DrainTick)
 	defer tick.Stop()
 	for {
 		select {
@@ -111,31 +97,31 @@ func (p *processIO) enforce(deletedAt time.Time) {
 		}
 		since := time.Since(deletedAt)
 		for _, r := range p.relays() {
-			if min(r.idle(), since) >= heldGrace {
+			if min(r.idle(), since) >= p.limits.Held {
 				r.cut()
 			}
-			if r.blocked.Load() && since >= lateReader {
+			if r.blocked.Load() && since >= p.limits.LateReader {
 				r.out.dropKeep()
 			}
 		}
 	}
 }
 
-// abort undoes openIO: the process will never be. What the runtime wrote still
+// Abort undoes Open: the process will never be. What the runtime wrote still
 // reaches the client.
-func (p *processIO) abort() {
-	p.startOver()
+func (p *Streams) Abort() {
+	p.RuntimeReturned()
 	p.aborted.fire()
 	if p.console != nil {
 		p.console.close()
 	}
-	p.processExited()
+	p.ProcessExited()
 	if p.log != nil {
 		guard.Go("stop the logger", func() { p.log.stop(0) })
 	}
 	p.deleted.fire()
 	guard.Go("end the output", func() {
-		grace := time.NewTimer(drainHeld)
+		grace := time.NewTimer(p.limits.DrainHeld)
 		defer grace.Stop()
 		select {
 		case <-p.drained:

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package proc
+// Package stdio is the streams of one process: the client's FIFOs, files or
+// logger at one end, the process's pipes or terminal at the other, and what
+// copies between them.
+package stdio
 
 import (
 	"io"
@@ -9,15 +12,17 @@ import (
 	"sync"
 
 	"containerd-shim/guard"
+	"containerd-shim/proc/internal/errclass"
 	"containerd-shim/reaper"
 
 	runc "github.com/containerd/go-runc"
 	"golang.org/x/sys/unix"
 )
 
-// processIO is the open stdio of one process: the shim's ends of what the
+// Streams is the open stdio of one process: the shim's ends of what the
 // process has, the clients' FIFOs or files, and the pumps between them.
-type processIO struct {
+type Streams struct {
+	limits Limits
 	// console is set instead for a terminal.
 	console *console
 	log     *logger
@@ -41,7 +46,7 @@ type processIO struct {
 	pumps []*relay // the outputs
 	// child holds what the runtime gets as its, and so the process's, stdin,
 	// stdout and stderr; closed once the runtime was started. Guarded by mu
-	// once openIO has returned: a Destroy may come in the middle of a start.
+	// once Open has returned: a Destroy may come in the middle of a start.
 	child [3]*os.File
 	// null is /dev/null, for the streams that the process lacks; open until
 	// the start is over. Guarded as child is.
@@ -63,40 +68,53 @@ type oneShot struct {
 func newOneShot() oneShot { return oneShot{make(chan struct{}), new(sync.Once)} }
 func (o oneShot) fire()   { o.once.Do(func() { close(o.c) }) }
 
-// ioConfig says what openIO is to open.
-type ioConfig struct {
-	stdio     Stdio
-	uid, gid  int // owner of the pipes, for user namespaces
-	size      *winsize
-	container string // for loggers, as are the next two
-	namespace string
-	monitor   *reaper.Monitor
+// Names are a process's streams as the client gave them: paths of FIFOs or
+// files, or URIs. An empty name means no such stream.
+type Names struct {
+	Stdin, Stdout, Stderr string
+	Terminal              bool
 }
 
-// openIO opens the streams and starts copying, before the process exists:
+// Config says what Open is to open.
+type Config struct {
+	Names
+	UID, GID int   // owner of the pipes, for user namespaces
+	Size     *Size // of the terminal; nil leaves it to the runtime
+	// Container and Namespace are told to a logger, which Monitor starts.
+	Container string
+	Namespace string
+	Monitor   *reaper.Monitor
+	// NewConsoleSocket makes the socket on which the runtime sends a
+	// terminal's master; nil is go-runc's, in a temporary directory.
+	NewConsoleSocket func() (*runc.Socket, error)
+	Limits           Limits
+}
+
+// Open opens the streams and starts copying, before the process exists:
 // what cannot be opened fails here, with nothing to undo in the container, and
 // a runtime that writes more than a pipe holds is not stopped by it. It waits
 // for no client.
-func openIO(c ioConfig) (_ *processIO, err error) {
-	p := &processIO{
+func Open(c Config) (_ *Streams, err error) {
+	p := &Streams{
+		limits: c.Limits,
 		exited: newOneShot(), deleted: newOneShot(), aborted: newOneShot(),
 		drained: make(chan struct{}), pipes: make(map[uint64]bool),
 	}
 	defer func() {
 		if err != nil {
-			p.abort()
+			p.Abort()
 		}
 	}()
-	if c.stdio.Stdin != "" {
-		if p.input, err = openInput(c.stdio.Stdin); err != nil {
+	if c.Stdin != "" {
+		if p.input, err = openInput(c.Stdin, c.Limits); err != nil {
 			return nil, err
 		}
 	}
-	target, err := parseTarget(c.stdio.Stdout)
+	target, err := parseTarget(c.Stdout)
 	if err != nil {
 		return nil, err
 	}
-	if c.stdio.Terminal {
+	if c.Terminal {
 		err = p.openTerminal(c, target)
 	} else {
 		err = p.openPipes(c, target)
@@ -112,11 +130,11 @@ func openIO(c ioConfig) (_ *processIO, err error) {
 }
 
 // openPipes connects the three streams without a terminal.
-func (p *processIO) openPipes(c ioConfig, t target) error {
+func (p *Streams) openPipes(c Config, t target) error {
 	if p.input != nil {
 		shim, child, err := pipe(true)
 		if err != nil {
-			return internalf("open input: %w", err)
+			return errclass.Internalf("open input: %w", err)
 		}
 		p.child[0] = child
 		p.own(child, c)
@@ -129,7 +147,7 @@ func (p *processIO) openPipes(c ioConfig, t target) error {
 		}
 		p.log, p.child[1], p.child[2] = l, l.stdout, l.stderr
 	} else {
-		paths := [2]string{t.path, c.stdio.Stderr}
+		paths := [2]string{t.path, c.Stderr}
 		if t.scheme == schemeFile {
 			paths[1] = t.path // whatever stderr says, as containerd does
 		}
@@ -160,15 +178,15 @@ func sameFile(a, b string) bool {
 	return err1 == nil && err2 == nil && os.SameFile(one, other)
 }
 
-func (p *processIO) pipeOutput(c ioConfig, path string, fd int) error {
-	out, err := openOutput(path)
+func (p *Streams) pipeOutput(c Config, path string, fd int) error {
+	out, err := openOutput(path, c.Limits)
 	if err != nil {
 		return err
 	}
 	shim, child, err := pipe(false)
 	if err != nil {
 		out.close()
-		return internalf("open output: %w", err)
+		return errclass.Internalf("open output: %w", err)
 	}
 	p.child[fd] = child
 	p.own(child, c)
@@ -176,19 +194,19 @@ func (p *processIO) pipeOutput(c ioConfig, path string, fd int) error {
 	return nil
 }
 
-// holdInput begins to copy the input. The client may come and go from then on
-// without ending it, unless closeStdin was before. It may be repeated.
-func (p *processIO) holdInput() error {
+// HoldInput begins to copy the input. The client may come and go from then on
+// without ending it, unless CloseInput was before. It may be repeated.
+func (p *Streams) HoldInput() error {
 	if p.input == nil {
 		return nil
 	}
 	return p.input.hold()
 }
 
-// startInput copies from the client to dst, once holdInput or closeStdin was
+// startInput copies from the client to dst, once HoldInput or CloseInput was
 // called, until the client and the shim have closed the FIFO, or the process is
 // gone. ended then closes the process's side.
-func (p *processIO) startInput(c ioConfig, dst *os.File, spliced bool, ended func()) {
+func (p *Streams) startInput(c Config, dst *os.File, spliced bool, ended func()) {
 	pump := newPump(p.input.r, dst, spliced)
 	p.mu.Lock()
 	p.inPump = pump
@@ -214,7 +232,7 @@ func (p *processIO) startInput(c ioConfig, dst *os.File, spliced bool, ended fun
 
 // startOutput copies from the process to the client until the process, and
 // all that inherited its output, are gone. ended then closes the process's side.
-func (p *processIO) startOutput(pump *pump, out *output, ended func()) {
+func (p *Streams) startOutput(pump *pump, out *output, ended func()) {
 	p.outputs.Add(1)
 	p.mu.Lock()
 	p.pumps = append(p.pumps, &relay{pump, out})
@@ -233,20 +251,20 @@ func (p *processIO) startOutput(pump *pump, out *output, ended func()) {
 
 // openNull opens what the process gets for every stream that it lacks, for
 // reading and writing: a write must not fail.
-func (p *processIO) openNull() (err error) {
+func (p *Streams) openNull() (err error) {
 	for _, f := range p.child {
 		if f == nil && p.null == nil {
 			if p.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
-				return internalf("open stdio: %w", err)
+				return errclass.Internalf("open stdio: %w", err)
 			}
 		}
 	}
 	return nil
 }
 
-// startOver is called when the runtime has returned and its process is known,
+// RuntimeReturned is called when the runtime has returned and its process is known,
 // or when there will be no start. It may be repeated.
-func (p *processIO) startOver() {
+func (p *Streams) RuntimeReturned() {
 	_ = p.CloseAfterStart() // where go-runc has not: a terminal, a failed start; always nil
 	p.mu.Lock()
 	null := p.null
@@ -262,7 +280,7 @@ func (p *processIO) startOver() {
 
 // own notes whose pipe this is and gives it to the user that the container's
 // root is mapped to. Both ends share one inode.
-func (p *processIO) own(f *os.File, c ioConfig) {
+func (p *Streams) own(f *os.File, c Config) {
 	var st unix.Stat_t
 	if unix.Fstat(int(f.Fd()), &st) == nil {
 		p.pipes[st.Ino] = true
@@ -270,16 +288,16 @@ func (p *processIO) own(f *os.File, c ioConfig) {
 	chown(f, c)
 }
 
-func chown(f *os.File, c ioConfig) {
-	if c.uid != 0 || c.gid != 0 {
-		_ = f.Chown(c.uid, c.gid) // without it the process cannot reopen /dev/stdout, no more
+func chown(f *os.File, c Config) {
+	if c.UID != 0 || c.GID != 0 {
+		_ = f.Chown(c.UID, c.GID) // without it the process cannot reopen /dev/stdout, no more
 	}
 }
 
-// The methods below make processIO go-runc's IO and StartCloser.
+// The methods below make Streams go-runc's IO and StartCloser.
 
 // Set gives cmd the child's ends.
-func (p *processIO) Set(cmd *exec.Cmd) {
+func (p *Streams) Set(cmd *exec.Cmd) {
 	if p.console != nil {
 		return // stdio comes over the console socket
 	}
@@ -295,7 +313,7 @@ func (p *processIO) Set(cmd *exec.Cmd) {
 }
 
 // CloseAfterStart closes the child's ends, which the runtime has now.
-func (p *processIO) CloseAfterStart() error {
+func (p *Streams) CloseAfterStart() error {
 	p.mu.Lock()
 	files := p.child
 	p.child = [3]*os.File{}
@@ -309,18 +327,18 @@ func (p *processIO) CloseAfterStart() error {
 }
 
 // Close does nothing: the life of the streams is the process's, not go-runc's.
-func (p *processIO) Close() error { return nil }
+func (p *Streams) Close() error { return nil }
 
 // Stdin is not used: the pumps are the shim's own.
-func (p *processIO) Stdin() io.WriteCloser { return nil }
+func (p *Streams) Stdin() io.WriteCloser { return nil }
 
 // Stdout is not used; see Stdin.
-func (p *processIO) Stdout() io.ReadCloser { return nil }
+func (p *Streams) Stdout() io.ReadCloser { return nil }
 
 // Stderr is not used; see Stdin.
-func (p *processIO) Stderr() io.ReadCloser { return nil }
+func (p *Streams) Stderr() io.ReadCloser { return nil }
 
 var (
-	_ runc.IO          = (*processIO)(nil)
-	_ runc.StartCloser = (*processIO)(nil)
+	_ runc.IO          = (*Streams)(nil)
+	_ runc.StartCloser = (*Streams)(nil)
 )

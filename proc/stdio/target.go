@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package proc
+package stdio
 
 import (
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"containerd-shim/proc/internal/errclass"
 )
 
 // The schemes of a stdout name. A name without one is the path of a FIFO or of
@@ -37,13 +39,13 @@ func parseTarget(stdout string) (target, error) {
 	case schemeFile:
 		u, err := url.Parse(stdout)
 		if err != nil || u.Path == "" {
-			return target{}, invalidf("stdout %q is no file:// URI with a path", stdout)
+			return target{}, errclass.Invalidf("stdout %q is no file:// URI with a path", stdout)
 		}
 		return target{scheme: schemeFile, path: u.Path}, makeLogFile(u.Path)
 	case schemeBinary:
 		return parseBinary(stdout)
 	}
-	return target{}, invalidf("unknown STDIO scheme %s", scheme)
+	return target{}, errclass.Invalidf("unknown STDIO scheme %s", scheme)
 }
 
 // makeLogFile makes the file of a file:// target and its directory. What exists
@@ -53,11 +55,11 @@ func makeLogFile(path string) error {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return invalidf("open output: %w", err)
+		return errclass.Invalidf("open output: %w", err)
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
-		return invalidf("open output: %w", err)
+		return errclass.Invalidf("open output: %w", err)
 	}
 	return f.Close()
 }
@@ -67,7 +69,7 @@ func makeLogFile(path string) error {
 func parseBinary(stdout string) (target, error) {
 	u, err := url.Parse(stdout)
 	if err != nil || u.Path == "" {
-		return target{}, invalidf("stdout %q is no binary:// URI with a path", stdout)
+		return target{}, errclass.Invalidf("stdout %q is no binary:// URI with a path", stdout)
 	}
 	t := target{scheme: schemeBinary, path: u.Path}
 	for _, pair := range strings.Split(u.RawQuery, "&") {
@@ -81,7 +83,7 @@ func parseBinary(stdout string) (target, error) {
 			}
 			arg, err := url.QueryUnescape(s)
 			if err != nil {
-				return target{}, invalidf("stdout %q: argument %q: %w", stdout, s, err)
+				return target{}, errclass.Invalidf("stdout %q: argument %q: %w", stdout, s, err)
 			}
 			t.args = append(t.args, arg)
 		}

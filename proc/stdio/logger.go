@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package proc
+package stdio
 
 import (
 	"fmt"
@@ -11,21 +11,12 @@ import (
 	"time"
 
 	"containerd-shim/guard"
+	"containerd-shim/proc/internal/errclass"
 	"containerd-shim/reaper"
 
 	runc "github.com/containerd/go-runc"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
-)
-
-// Variables, so that tests need not wait as long.
-var (
-	// loggerReady bounds how long a logger may take until it says that it is.
-	loggerReady = 10 * time.Second
-	// loggerEnd is how long a logger may take to end after its input has.
-	loggerEnd = 10 * time.Second
-	// loggerTerm is how long it then has between SIGTERM and SIGKILL.
-	loggerTerm = 500 * time.Millisecond
 )
 
 // logger is a binary:// log driver. It reads the process's output from fd 3
@@ -36,6 +27,7 @@ type logger struct {
 	stdout, stderr *os.File // the write ends
 	cmd            *exec.Cmd
 	monitor        *reaper.Monitor
+	limits         Limits
 	exits          chan runc.Exit
 	stopping       sync.Once
 	stopped        chan struct{} // closed when stop is first called
@@ -43,14 +35,14 @@ type logger struct {
 
 // startLogger starts the logger and waits until it is ready. childEnds tells
 // that the process writes to it directly; else the shim does, for a terminal.
-func startLogger(t target, c ioConfig, childEnds bool) (_ *logger, err error) {
+func startLogger(t target, c Config, childEnds bool) (_ *logger, err error) {
 	var files []*os.File
 	defer func() {
 		for _, f := range files {
 			_ = f.Close() // the logger's ends
 		}
 	}()
-	l := &logger{monitor: c.monitor, stopped: make(chan struct{})}
+	l := &logger{monitor: c.Monitor, limits: c.Limits, stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			l.closeEnds()
@@ -59,11 +51,11 @@ func startLogger(t target, c ioConfig, childEnds bool) (_ *logger, err error) {
 	for _, w := range []**os.File{&l.stdout, &l.stderr} {
 		shim, child, err := pipe(true) // the logger reads
 		if err != nil {
-			return nil, internalf("open logger: %w", err)
+			return nil, errclass.Internalf("open logger: %w", err)
 		}
 		if childEnds {
 			if err := setBlocking(shim); err != nil {
-				return nil, internalf("open logger: %w", err)
+				return nil, errclass.Internalf("open logger: %w", err)
 			}
 			chown(shim, c)
 		}
@@ -72,16 +64,16 @@ func startLogger(t target, c ioConfig, childEnds bool) (_ *logger, err error) {
 	}
 	ready, readyChild, err := pipe(false)
 	if err != nil {
-		return nil, internalf("open logger: %w", err)
+		return nil, errclass.Internalf("open logger: %w", err)
 	}
 	defer ready.Close()
 	files = append(files, readyChild)
 
 	l.cmd = exec.Command(t.path, t.args...)
-	l.cmd.Env = []string{"CONTAINER_ID=" + c.container, "CONTAINER_NAMESPACE=" + c.namespace}
+	l.cmd.Env = []string{"CONTAINER_ID=" + c.Container, "CONTAINER_NAMESPACE=" + c.Namespace}
 	l.cmd.ExtraFiles = files
-	if l.exits, err = c.monitor.Start(l.cmd); err != nil {
-		return nil, invalidf("start logger: %w", err)
+	if l.exits, err = c.Monitor.Start(l.cmd); err != nil {
+		return nil, errclass.Invalidf("start logger: %w", err)
 	}
 	_ = readyChild.Close() // so that the logger's is the last one
 	if err = l.awaitReady(ready); err != nil {
@@ -137,8 +129,8 @@ func pollable(f *os.File) (*os.File, error) {
 // awaitReady waits for a byte, or the end, on the ready pipe. A logger that
 // ends with an error instead is not ready.
 func (l *logger) awaitReady(ready *os.File) error {
-	if err := ready.SetReadDeadline(time.Now().Add(loggerReady)); err != nil {
-		return internalf("%w", err)
+	if err := ready.SetReadDeadline(time.Now().Add(l.limits.LoggerReady)); err != nil {
+		return errclass.Internalf("%w", err)
 	}
 	var b [1]byte
 	_, err := ready.Read(b[:])
@@ -146,14 +138,14 @@ func (l *logger) awaitReady(ready *os.File) error {
 	case err == nil:
 		return nil
 	case err != io.EOF:
-		return internalf("not ready within %v", loggerReady)
+		return errclass.Internalf("not ready within %v", l.limits.LoggerReady)
 	}
 	timer := time.NewTimer(100 * time.Millisecond)
 	defer timer.Stop()
 	select {
 	case e := <-l.exits:
 		if e.Status != 0 {
-			return internalf("exited with status %d before it was ready", e.Status)
+			return errclass.Internalf("exited with status %d before it was ready", e.Status)
 		}
 	case <-timer.C: // it closed the pipe and lives: ready
 	}
@@ -188,7 +180,7 @@ func (l *logger) end(grace time.Duration) {
 	for _, step := range []struct {
 		wait time.Duration
 		then unix.Signal
-	}{{grace, unix.SIGTERM}, {loggerTerm, unix.SIGKILL}} {
+	}{{grace, unix.SIGTERM}, {l.limits.LoggerTerm, unix.SIGKILL}} {
 		timer := time.NewTimer(step.wait)
 		select {
 		case <-ended:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package proc
+package stdio
 
 import (
 	"errors"
@@ -9,25 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"containerd-shim/proc/internal/errclass"
+
 	"golang.org/x/sys/unix"
 )
-
-// lateReader is how long output whose reader has not come yet is kept for it.
-// containerd's own shims wait as long for a FIFO's reader, before the process
-// is started, with everything else standing still. A variable for tests, as are
-// inputGrace and readerSoon.
-var lateReader = 30 * time.Second
-
-// A FIFO whose reader is awaited is looked at after readerSoon, and then less
-// and less often until it is once in readerPoll. poll(2) does not tell of a
-// reader that arrives. inotify(7) would, but all of root shares 128 instances
-// by default, and where a daemon is down each container that ends would take
-// two of them from systemd and kubelet.
-var readerSoon, readerPoll = 2 * time.Millisecond, 2 * time.Second
-
-// inputGrace is how long a client whose CloseIO overtook its own open of the
-// input FIFO is waited for.
-var inputGrace = 3 * time.Second
 
 // output is the client's side of stdout, stderr or a terminal: a FIFO, or a
 // file that is appended to.
@@ -45,47 +30,45 @@ type output struct {
 	keep      int
 	closeKeep sync.Once
 
-	// A FIFO's, as they were when it was opened: see lateReader, readerSoon and
-	// readerPoll.
-	late, soon, poll time.Duration
+	limits Limits
 }
 
 // openOutput opens path without waiting for a reader: no client can hold up
 // the shim. It fails for what is not there or cannot be written.
-func openOutput(path string) (*output, error) {
+func openOutput(path string, l Limits) (*output, error) {
 	st, err := os.Stat(path)
 	if err != nil {
-		return nil, invalidf("open output: %w", err)
+		return nil, errclass.Invalidf("open output: %w", err)
 	}
 	switch mode := st.Mode(); {
 	case mode.IsDir():
-		return nil, invalidf("open output: %s is a directory", path)
+		return nil, errclass.Invalidf("open output: %s is a directory", path)
 	case mode&fs.ModeSocket != 0:
-		return nil, invalidf("open output: %s is a socket", path)
+		return nil, errclass.Invalidf("open output: %s is a socket", path)
 	case mode&fs.ModeNamedPipe == 0:
 		w, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 		if err != nil {
-			return nil, invalidf("open output: %w", err)
+			return nil, errclass.Invalidf("open output: %w", err)
 		}
 		return &output{path: path, w: w, keep: -1}, nil
 	}
-	o := &output{path: path, fifo: true, late: lateReader, soon: readerSoon, poll: readerPoll}
+	o := &output{path: path, fifo: true, limits: l}
 	// Without a reader, opening the write end alone fails with ENXIO (fifo(7)).
 	w, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
 	if err != nil && !errors.Is(err, unix.ENXIO) {
-		return nil, invalidf("open output: %w", err)
+		return nil, errclass.Invalidf("open output: %w", err)
 	}
 	o.seen = err == nil
 	if o.keep, err = unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err != nil {
 		if w != nil {
 			_ = w.Close()
 		}
-		return nil, invalidf("open output: %w", &fs.PathError{Op: "open", Path: path, Err: err})
+		return nil, errclass.Invalidf("open output: %w", &fs.PathError{Op: "open", Path: path, Err: err})
 	}
 	if w == nil {
 		if w, err = os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0); err != nil {
 			_ = unix.Close(o.keep)
-			return nil, invalidf("open output: %w", err)
+			return nil, errclass.Invalidf("open output: %w", err)
 		}
 	}
 	o.w = w
@@ -154,7 +137,7 @@ func (o *output) finish(deleted, aborted <-chan struct{}) {
 	o.dropKeep()
 	ended := time.Now()
 	var deletedAt time.Time
-	for pause := o.soon; !o.hasReader(); pause = min(2*pause, o.poll) {
+	for pause := o.limits.ReaderSoon; !o.hasReader(); pause = min(2*pause, o.limits.ReaderPoll) {
 		if o.giveUp(ended, deletedAt) {
 			return
 		}
@@ -165,7 +148,7 @@ func (o *output) finish(deleted, aborted <-chan struct{}) {
 			return
 		case <-deleted:
 			deleted, deletedAt = nil, time.Now()
-			pause = o.soon
+			pause = o.limits.ReaderSoon
 		case <-timer.C:
 		}
 		timer.Stop()
@@ -179,12 +162,12 @@ func (o *output) giveUp(ended, deletedAt time.Time) bool {
 	}
 	if deletedAt.IsZero() {
 		// A client that was there may be a daemon that is being restarted.
-		return !o.seen && o.unread() == 0 && time.Since(ended) > o.late
+		return !o.seen && o.unread() == 0 && time.Since(ended) > o.limits.LateReader
 	}
 	if o.seen && o.unread() == 0 {
 		return true
 	}
-	return time.Since(deletedAt) > o.late
+	return time.Since(deletedAt) > o.limits.LateReader
 }
 
 // close gives the output up at once.
@@ -195,8 +178,9 @@ func (o *output) close() {
 
 // input is the client's side of stdin.
 type input struct {
-	path string
-	r    *os.File
+	path  string
+	r     *os.File
+	grace time.Duration // Limits.InputGrace
 	// decide is done by the first of hold and dropKeep, and decided closed then;
 	// ended tells that it was dropKeep.
 	decide  sync.Once
@@ -210,22 +194,22 @@ type input struct {
 
 // openInput opens the FIFO at path without waiting for a writer. Nothing is
 // read before hold or dropKeep.
-func openInput(path string) (*input, error) {
+func openInput(path string, l Limits) (*input, error) {
 	st, err := os.Stat(path)
 	if err != nil {
-		return nil, invalidf("open input: %w", err)
+		return nil, errclass.Invalidf("open input: %w", err)
 	}
 	if st.IsDir() {
-		return nil, invalidf("open input: %s is a directory", path)
+		return nil, errclass.Invalidf("open input: %s is a directory", path)
 	}
 	if st.Mode()&fs.ModeNamedPipe == 0 {
-		return nil, invalidf("open input: %s is not a FIFO", path)
+		return nil, errclass.Invalidf("open input: %s is not a FIFO", path)
 	}
 	r, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, invalidf("open input: %w", err)
+		return nil, errclass.Invalidf("open input: %w", err)
 	}
-	return &input{path: path, r: r, decided: make(chan struct{}), keep: -1}, nil
+	return &input{path: path, r: r, grace: l.InputGrace, decided: make(chan struct{}), keep: -1}, nil
 }
 
 // hold opens keep, unless CloseIO came before: then there is none, not even for
@@ -236,7 +220,7 @@ func (i *input) hold() (err error) {
 	i.decide.Do(func() {
 		defer close(i.decided)
 		if i.keep, err = unix.Open(i.path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err != nil {
-			err = invalidf("open input: %w", &fs.PathError{Op: "open", Path: i.path, Err: err})
+			err = errclass.Invalidf("open input: %w", &fs.PathError{Op: "open", Path: i.path, Err: err})
 		}
 	})
 	return err
@@ -268,7 +252,7 @@ func (i *input) awaitClient() {
 		return
 	}
 	// The deadlines fail only if the file is closed; the read only if nobody came.
-	_ = i.r.SetReadDeadline(time.Now().Add(inputGrace))
+	_ = i.r.SetReadDeadline(time.Now().Add(i.grace))
 	_ = rc.Read(func(fd uintptr) bool { return pollNow(int(fd), unix.POLLIN) != 0 })
 	_ = i.r.SetReadDeadline(time.Time{})
 }

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package proc
+package stdio
 
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"containerd-shim/internal/poll"
+	"containerd-shim/proc/internal/proctest"
 	"containerd-shim/reaper"
 
 	"golang.org/x/sys/unix"
@@ -19,60 +19,46 @@ import (
 
 // play opens the streams, and has a child play role on them to its end or
 // until the test's.
-func play(t *testing.T, c ioConfig, role ...string) (*processIO, *reaper.Child) {
+func play(t *testing.T, c Config, role ...string) (*Streams, *reaper.Child) {
 	t.Helper()
 	p := open(t, c)
 	return p, p.play(t, role...)
 }
 
-func open(t *testing.T, c ioConfig) *processIO {
+func open(t *testing.T, c Config) *Streams {
 	t.Helper()
-	c.monitor = testMonitor
-	p, err := openIO(c)
+	c.Monitor, c.Limits = proctest.Monitor, short()
+	p, err := Open(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.holdInput(); err != nil {
+	if err := p.HoldInput(); err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
 // play starts the process. Its end is followed by what the shim does then.
-func (p *processIO) play(t *testing.T, role ...string) *reaper.Child {
+func (p *Streams) play(t *testing.T, role ...string) *reaper.Child {
 	t.Helper()
 	if p.console != nil {
 		role = append([]string{"tty", p.console.socket.Path()}, role...)
 	}
-	ticket := testReaper.Begin()
-	defer ticket.Close()
-	defer p.startOver()
-	cmd := exec.Command(childBinary, role...)
-	p.Set(cmd)
-	if err := cmd.Start(); err != nil {
+	defer p.RuntimeReturned()
+	child := proctest.Start(t, p.Set, role...)
+	if err := p.AwaitConsole(t.Context()); err != nil {
 		t.Fatal(err)
-	}
-	child, err := ticket.Claim(cmd.Process.Pid, time.Time{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Process.Release() // the reaper waits for it
-	t.Cleanup(func() { killAndWait(child) })
-	if p.console != nil {
-		if err := p.console.await(t.Context()); err != nil {
-			t.Fatal(err)
-		}
 	}
 	return child
 }
 
 // end waits for the process and does what RecordExit and Delete do.
-func (p *processIO) end(t *testing.T, child *reaper.Child) {
+func (p *Streams) end(t *testing.T, child *reaper.Child) {
 	t.Helper()
 	within(t, patience, "exit", child.Done())
-	p.processExited()
-	p.waitDrained(drainHeld)
-	p.processDeleted()
+	p.ProcessExited()
+	p.AwaitOutput(short().DrainHeld)
+	p.ProcessDeleted()
 }
 
 // B26: any of the streams may be missing, and is /dev/null then.
@@ -80,7 +66,7 @@ func TestAnySubsetOfStreams(t *testing.T) {
 	for set := range 8 {
 		t.Run(fmt.Sprintf("%03b", set), func(t *testing.T) {
 			census(t)
-			var s Stdio
+			var s Names
 			want := ""
 			for fd, name := range []*string{&s.Stdin, &s.Stdout, &s.Stderr} {
 				kind := "/dev/null"
@@ -89,10 +75,10 @@ func TestAnySubsetOfStreams(t *testing.T) {
 				}
 				want += fmt.Sprintf("%d %s\n", fd, kind)
 			}
-			p := open(t, ioConfig{stdio: s})
+			p := open(t, Config{Names: s})
 			report := filepath.Join(t.TempDir(), "report")
 			child := p.play(t, "stdio", report)
-			var clients []*client
+			var clients []*proctest.Client
 			for _, path := range []string{s.Stdout, s.Stderr} {
 				if path != "" {
 					clients = append(clients, attach(t, path))
@@ -100,7 +86,7 @@ func TestAnySubsetOfStreams(t *testing.T) {
 			}
 			p.end(t, child)
 			for _, c := range clients {
-				c.all(t)
+				c.All(t)
 			}
 			got, err := os.ReadFile(report)
 			if err != nil || string(got) != want {
@@ -117,17 +103,17 @@ func TestLateReaderGetsEverything(t *testing.T) {
 		t.Run(when, func(t *testing.T) {
 			census(t)
 			path := fifo(t)
-			p, child := play(t, ioConfig{stdio: Stdio{Stdout: path}}, "out", "50000", "0")
+			p, child := play(t, Config{Names: Names{Stdout: path}}, "out", "50000", "0")
 			within(t, patience, "exit", child.Done())
-			p.processExited()
+			p.ProcessExited()
 			if when == "deleted" {
-				p.waitDrained(drainHeld)
-				p.processDeleted()
+				p.AwaitOutput(short().DrainHeld)
+				p.ProcessDeleted()
 			}
-			if got := attach(t, path).all(t); len(got) != 50000 {
+			if got := attach(t, path).All(t); len(got) != 50000 {
 				t.Errorf("%d bytes, want 50000", len(got))
 			}
-			p.processDeleted()
+			p.ProcessDeleted()
 		})
 	}
 }
@@ -142,16 +128,14 @@ func TestSlowReaderLosesNoByte(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, child := play(t, ioConfig{stdio: Stdio{Stdout: path}}, "out", "90000", "0")
+	p, child := play(t, Config{Names: Names{Stdout: path}}, "out", "90000", "0")
 	p.end(t, child)
 	select {
 	case <-p.drained:
 		t.Fatal("90000 bytes fit the FIFO: the test tests nothing")
-	case <-time.After(heldGrace + 2*drainTick + 500*time.Millisecond): // no condition: nothing is to happen
+	case <-time.After(short().Held + 2*short().DrainTick + 500*time.Millisecond): // no condition: nothing is to happen
 	}
-	c := &client{f: f, done: make(chan struct{})}
-	go c.read()
-	if got := c.all(t); len(got) != 90000 {
+	if got := proctest.Read(f).All(t); len(got) != 90000 {
 		t.Errorf("%d bytes, want 90000", len(got))
 	}
 }
@@ -163,16 +147,16 @@ func TestBackgroundHolder(t *testing.T) {
 		t.Run(fmt.Sprintf("terminal %v", terminal), func(t *testing.T) {
 			census(t)
 			path := fifo(t)
-			p := open(t, ioConfig{stdio: Stdio{Stdout: path, Terminal: terminal}})
+			p := open(t, Config{Names: Names{Stdout: path, Terminal: terminal}})
 			c := attach(t, path)
 			child := p.play(t, "hold")
 			start := time.Now()
 			p.end(t, child)
-			if d := time.Since(start); d > drainHeld+2*time.Second {
-				t.Errorf("drained after %v, want %v", d, drainHeld)
+			if d := time.Since(start); d > short().DrainHeld+2*time.Second {
+				t.Errorf("drained after %v, want %v", d, short().DrainHeld)
 			}
 			var holder int
-			if _, err := fmt.Sscan(c.all(t), &holder); err != nil {
+			if _, err := fmt.Sscan(c.All(t), &holder); err != nil {
 				t.Fatal(err)
 			}
 			_ = unix.Kill(holder, unix.SIGKILL) // a hung-up terminal has killed it
@@ -186,19 +170,19 @@ func TestBackgroundHolder(t *testing.T) {
 func TestRuntimeOutputBeforeItReturns(t *testing.T) {
 	census(t)
 	path := fifo(t)
-	p, child := play(t, ioConfig{stdio: Stdio{Stderr: path}}, "out", "0", "90000")
+	p, child := play(t, Config{Names: Names{Stderr: path}}, "out", "0", "90000")
 	within(t, patience, "90 kB without a client", child.Done())
-	p.processExited()
-	if got := attach(t, path).all(t); len(got) != 90000 {
+	p.ProcessExited()
+	if got := attach(t, path).All(t); len(got) != 90000 {
 		t.Errorf("%d bytes, want 90000", len(got))
 	}
-	p.processDeleted()
+	p.ProcessDeleted()
 
 	path = fifo(t)
-	p = open(t, ioConfig{stdio: Stdio{Stderr: path}})
+	p = open(t, Config{Names: Names{Stderr: path}})
 	c := attach(t, path)
 	p.end(t, p.play(t, "out", "0", "1048576"))
-	if got := c.all(t); len(got) != 1<<20 {
+	if got := c.All(t); len(got) != 1<<20 {
 		t.Errorf("%d bytes, want 1 MiB", len(got))
 	}
 }
@@ -209,14 +193,14 @@ func TestOneFileForBothStreams(t *testing.T) {
 		t.Run(form, func(t *testing.T) {
 			census(t)
 			path := filepath.Join(t.TempDir(), "made", "log")
-			s := Stdio{Stdout: "file://" + path}
+			s := Names{Stdout: "file://" + path}
 			if form == "path" {
-				s = Stdio{Stdout: path, Stderr: path}
+				s = Names{Stdout: path, Stderr: path}
 				if err := makeLogFile(path); err != nil {
 					t.Fatal(err)
 				}
 			}
-			p, child := play(t, ioConfig{stdio: s}, "two")
+			p, child := play(t, Config{Names: s}, "two")
 			p.end(t, child)
 			got, err := os.ReadFile(path)
 			if err != nil || !strings.Contains(string(got), "one\n") || !strings.Contains(string(got), "two\n") {
@@ -231,7 +215,7 @@ func TestOneFileForBothStreams(t *testing.T) {
 func TestReaderGoesAwayAndComesBack(t *testing.T) {
 	census(t)
 	in, out := fifo(t), fifo(t)
-	p, child := play(t, ioConfig{stdio: Stdio{Stdin: in, Stdout: out}}, "cat")
+	p, child := play(t, Config{Names: Names{Stdin: in, Stdout: out}}, "cat")
 	w := openFifo(t, in, os.O_WRONLY)
 	for _, word := range []string{"first\n", "while away\n"} {
 		r := openFifo(t, out, os.O_RDONLY)
@@ -270,7 +254,7 @@ func TestReaderGoesAwayAndComesBack(t *testing.T) {
 	default:
 	}
 	_ = w.Close()
-	p.closeStdin()
+	p.CloseInput()
 	p.end(t, child)
 }
 
@@ -278,18 +262,18 @@ func TestReaderGoesAwayAndComesBack(t *testing.T) {
 func TestAbandonedFIFO(t *testing.T) {
 	census(t)
 	path := fifo(t)
-	p, child := play(t, ioConfig{stdio: Stdio{Stdout: path}}, "out", "10", "0")
+	p, child := play(t, Config{Names: Names{Stdout: path}}, "out", "10", "0")
 	within(t, patience, "exit", child.Done())
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	p.processExited()
+	p.ProcessExited()
 	out := p.relays()[0].out
-	if !poll.Until(patience, func() bool { _, err := out.w.Stat(); return err != nil }) || time.Since(start) > lateReader {
+	if !poll.Until(patience, func() bool { _, err := out.w.Stat(); return err != nil }) || time.Since(start) > short().LateReader {
 		t.Errorf("closed after %v, want at once", time.Since(start))
 	}
-	p.processDeleted()
+	p.ProcessDeleted()
 }
 
 // A client that never comes is waited for only so long.
@@ -297,13 +281,13 @@ func TestReaderNeverComes(t *testing.T) {
 	for _, size := range []string{"0", "10", "200000"} {
 		t.Run(size, func(t *testing.T) {
 			census(t)
-			p, child := play(t, ioConfig{stdio: Stdio{Stdout: fifo(t)}}, "out", size, "0")
+			p, child := play(t, Config{Names: Names{Stdout: fifo(t)}}, "out", size, "0")
 			if size == "200000" { // it cannot end by itself
 				_ = child.Signal(unix.SIGKILL)
 			}
 			p.end(t, child)
 			out := p.relays()[0].out
-			if !poll.Until(lateReader+patience, func() bool { _, err := out.w.Stat(); return err != nil }) {
+			if !poll.Until(short().LateReader+patience, func() bool { _, err := out.w.Stat(); return err != nil }) {
 				t.Error("still waiting for it")
 			}
 		})

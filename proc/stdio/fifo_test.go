@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package proc
+package stdio
 
 import (
 	"fmt"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"containerd-shim/internal/poll"
+	"containerd-shim/proc/internal/proctest"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -34,23 +35,23 @@ func TestUnusableStreams(t *testing.T) {
 	defer l.Close()
 	missing := filepath.Join(dir, "missing")
 	for name, tt := range map[string]struct {
-		stdio Stdio
+		stdio Names
 		want  string
 	}{
-		"missing input":       {Stdio{Stdin: missing}, "open input: stat " + missing},
-		"missing output":      {Stdio{Stdout: missing}, "open output: stat " + missing},
-		"missing error":       {Stdio{Stderr: missing}, "open output: stat " + missing},
-		"directory as input":  {Stdio{Stdin: dir}, "is a directory"},
-		"directory as output": {Stdio{Stdout: dir}, "is a directory"},
-		"directory as error":  {Stdio{Stderr: dir}, "is a directory"},
-		"directory as file":   {Stdio{Stdout: "file://" + dir}, "is a directory"},
-		"socket as input":     {Stdio{Stdin: socket}, "is not a FIFO"},
-		"socket as output":    {Stdio{Stdout: socket}, "is a socket"},
-		"file as input":       {Stdio{Stdin: file}, "is not a FIFO"},
-		"below a file":        {Stdio{Stdout: "file://" + file + "/log"}, "not a directory"},
-		"unknown scheme":      {Stdio{Stdout: "journald://x"}, "unknown STDIO scheme journald"},
-		"binary without path": {Stdio{Stdout: "binary://"}, "no binary:// URI"},
-		"terminal, missing":   {Stdio{Stdout: missing, Terminal: true}, "open output: stat " + missing},
+		"missing input":       {Names{Stdin: missing}, "open input: stat " + missing},
+		"missing output":      {Names{Stdout: missing}, "open output: stat " + missing},
+		"missing error":       {Names{Stderr: missing}, "open output: stat " + missing},
+		"directory as input":  {Names{Stdin: dir}, "is a directory"},
+		"directory as output": {Names{Stdout: dir}, "is a directory"},
+		"directory as error":  {Names{Stderr: dir}, "is a directory"},
+		"directory as file":   {Names{Stdout: "file://" + dir}, "is a directory"},
+		"socket as input":     {Names{Stdin: socket}, "is not a FIFO"},
+		"socket as output":    {Names{Stdout: socket}, "is a socket"},
+		"file as input":       {Names{Stdin: file}, "is not a FIFO"},
+		"below a file":        {Names{Stdout: "file://" + file + "/log"}, "not a directory"},
+		"unknown scheme":      {Names{Stdout: "journald://x"}, "unknown STDIO scheme journald"},
+		"binary without path": {Names{Stdout: "binary://"}, "no binary:// URI"},
+		"terminal, missing":   {Names{Stdout: missing, Terminal: true}, "open output: stat " + missing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			census(t)
@@ -60,7 +61,7 @@ func TestUnusableStreams(t *testing.T) {
 					*s = fifo(t)
 				}
 			}
-			_, err := openIO(ioConfig{stdio: tt.stdio})
+			_, err := Open(Config{Names: tt.stdio, Limits: short()})
 			if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want InvalidArgument and %q", err, tt.want)
 			}
@@ -73,17 +74,17 @@ func TestFileTargetThatIsAFIFO(t *testing.T) {
 	census(t)
 	path := fifo(t)
 	opened := make(chan struct{})
-	var p *processIO
+	var p *Streams
 	var err error
 	go func() {
 		defer close(opened)
-		p, err = openIO(ioConfig{stdio: Stdio{Stdout: "file://" + path}})
+		p, err = Open(Config{Names: Names{Stdout: "file://" + path}, Limits: short()})
 	}()
 	within(t, patience, "open", opened)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.abort()
+	p.Abort()
 }
 
 // B36: a client that keeps its end of stdin open holds nothing of the shim's
@@ -96,16 +97,16 @@ func TestInputHeldOpenByClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer w.Close()
-		before := len(descriptors())
+		before := len(proctest.Descriptors())
 		func() {
 			census(t)
 			out := fifo(t)
-			p := open(t, ioConfig{stdio: Stdio{Stdin: in, Stdout: out, Terminal: terminal}})
+			p := open(t, Config{Names: Names{Stdin: in, Stdout: out, Terminal: terminal}})
 			c := attach(t, out)
 			p.end(t, p.play(t, "exit", "0"))
-			c.all(t)
-			if !poll.Until(patience, func() bool { return len(descriptors()) <= before }) {
-				t.Errorf("terminal %v: %d descriptors, were %d: %v", terminal, len(descriptors()), before, descriptors())
+			c.All(t)
+			if !poll.Until(patience, func() bool { return len(proctest.Descriptors()) <= before }) {
+				t.Errorf("terminal %v: %d descriptors, were %d: %v", terminal, len(proctest.Descriptors()), before, proctest.Descriptors())
 			}
 		}()
 	}
@@ -116,7 +117,7 @@ func TestInputHeldOpenByClient(t *testing.T) {
 func TestInputNobodyReads(t *testing.T) {
 	census(t)
 	in := fifo(t)
-	p, child := play(t, ioConfig{stdio: Stdio{Stdin: in}}, "sleep")
+	p, child := play(t, Config{Names: Names{Stdin: in}}, "sleep")
 	w := openFifo(t, in, os.O_WRONLY)
 	_ = w.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)) // fails only if closed
 	if n, err := w.Write(make([]byte, 1<<20)); err == nil {
@@ -150,21 +151,21 @@ func TestCloseIO(t *testing.T) {
 				w = openFifo(t, in, os.O_WRONLY)
 				_ = keep.Close() // only for the open not to wait
 			}
-			p, err := openIO(ioConfig{stdio: Stdio{Stdin: in, Stdout: out}})
+			p, err := Open(Config{Names: Names{Stdin: in, Stdout: out}, Limits: short()})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if tt.before {
-				p.closeStdin()
+				p.CloseInput()
 			}
-			if err := p.holdInput(); err != nil {
+			if err := p.HoldInput(); err != nil {
 				t.Fatal(err)
 			}
 			c := attach(t, out)
 			child := p.play(t, "cat")
 			if !tt.before {
-				p.closeStdin()
-				p.closeStdin() // twice is once
+				p.CloseInput()
+				p.CloseInput() // twice is once
 			}
 			want := ""
 			if tt.open != "never" {
@@ -181,7 +182,7 @@ func TestCloseIO(t *testing.T) {
 				_ = w.Close() // what was written is in the FIFO
 			}
 			p.end(t, child)
-			if got := c.all(t); got != want {
+			if got := c.All(t); got != want {
 				t.Errorf("the process read %q, want %q", got, want)
 			}
 		})
@@ -195,32 +196,32 @@ func TestOneFIFOForBothStreams(t *testing.T) {
 		t.Run(form, func(t *testing.T) {
 			census(t)
 			path := fifo(t)
-			s := Stdio{Stdout: path, Stderr: path}
+			s := Names{Stdout: path, Stderr: path}
 			if form == "link" {
 				s.Stderr += ".link"
 				if err := os.Symlink(path, s.Stderr); err != nil {
 					t.Fatal(err)
 				}
 			}
-			p := open(t, ioConfig{stdio: s})
+			p := open(t, Config{Names: s})
 			c := attach(t, path)
 			p.end(t, p.play(t, "mixed", "500"))
 			want := ""
 			for i := range 500 {
 				want += fmt.Sprintln(i)
 			}
-			if got := c.all(t); got != want {
+			if got := c.All(t); got != want {
 				t.Errorf("%d bytes in another order, want %d", len(got), len(want))
 			}
 
-			p = open(t, ioConfig{stdio: s})
+			p = open(t, Config{Names: s})
 			p.end(t, p.play(t, "exit", "0"))
 			for _, r := range p.relays() {
-				if poll.Until(lateReader/8, closed(r.out.w)) {
+				if poll.Until(short().LateReader/8, closed(r.out.w)) {
 					t.Error("closed, though its client has not come yet")
 				}
 			}
-			if got := attach(t, path).all(t); got != "" {
+			if got := attach(t, path).All(t); got != "" {
 				t.Errorf("got %q", got)
 			}
 		})

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package proc
+package stdio
 
 import (
 	"context"
@@ -10,20 +10,22 @@ import (
 	"time"
 
 	"containerd-shim/guard"
+	"containerd-shim/proc/internal/errclass"
 
 	runc "github.com/containerd/go-runc"
 	"golang.org/x/sys/unix"
 )
 
-// winsize is a terminal's size in characters.
-type winsize struct{ width, height uint16 }
+// Size is a terminal's size in characters.
+type Size struct{ Width, Height uint16 }
 
-func newWinsize(width, height uint32) (winsize, error) {
-	const most = 1<<16 - 1 // struct winsize has unsigned shorts
+// NewSize refuses what struct winsize, with its unsigned shorts, cannot hold.
+func NewSize(width, height uint32) (Size, error) {
+	const most = 1<<16 - 1
 	if width > most || height > most {
-		return winsize{}, invalidf("terminal size %dx%d: more than %d", width, height, most)
+		return Size{}, errclass.Invalidf("terminal size %dx%d: more than %d", width, height, most)
 	}
-	return winsize{uint16(width), uint16(height)}, nil
+	return Size{uint16(width), uint16(height)}, nil
 }
 
 // console is a terminal whose master the runtime sends over a socket.
@@ -37,23 +39,25 @@ type console struct {
 	// +checklocks:mu
 	master *os.File // nil before it arrived and once it was closed
 	// +checklocks:mu
-	size *winsize
+	size *Size
 }
 
 // openTerminal makes the socket on which the master will come and opens the
 // client's side.
-func (p *processIO) openTerminal(c ioConfig, t target) error {
+func (p *Streams) openTerminal(c Config, t target) error {
 	out, err := p.terminalOutput(c, t)
 	if err != nil {
 		return err
 	}
-	settleTempDir()
-	socket, err := runc.NewTempConsoleSocket()
+	if c.NewConsoleSocket == nil {
+		c.NewConsoleSocket = runc.NewTempConsoleSocket
+	}
+	socket, err := c.NewConsoleSocket()
 	if err != nil {
 		out.close()
-		return internalf("open console socket: %w", err)
+		return errclass.Internalf("open console socket: %w", err)
 	}
-	p.console = &console{socket: socket, arrived: make(chan struct{}), size: c.size}
+	p.console = &console{socket: socket, arrived: make(chan struct{}), size: c.Size}
 	p.outputs.Add(1) // held until the master is there, or never will be
 	guard.Go("receive the console", func() {
 		defer p.outputs.Done()
@@ -70,7 +74,7 @@ func (p *processIO) openTerminal(c ioConfig, t target) error {
 }
 
 // terminalOutput opens what a terminal's output goes to; stderr has no part.
-func (p *processIO) terminalOutput(c ioConfig, t target) (*output, error) {
+func (p *Streams) terminalOutput(c Config, t target) (*output, error) {
 	switch {
 	case t.scheme == schemeBinary:
 		l, err := startLogger(t, c, false)
@@ -81,13 +85,13 @@ func (p *processIO) terminalOutput(c ioConfig, t target) (*output, error) {
 		_ = l.stderr.Close() // unused
 		return &output{path: t.path, w: l.stdout, keep: -1}, nil
 	case t.path == "":
-		return openOutput(os.DevNull)
+		return openOutput(os.DevNull, c.Limits)
 	}
-	return openOutput(t.path)
+	return openOutput(t.path, c.Limits)
 }
 
 // attach starts copying between the master and the client.
-func (p *processIO) attach(c ioConfig, master *os.File, out *output) {
+func (p *Streams) attach(c Config, master *os.File, out *output) {
 	pump := newPump(master, out.w, false)
 	hangup := func() {}
 	if p.input != nil {
@@ -135,17 +139,17 @@ func flush(master, w *os.File) {
 func (c *console) receive() (*os.File, error) {
 	cons, err := c.socket.ReceiveMaster()
 	if err != nil {
-		return nil, internalf("receive console: %w", err)
+		return nil, errclass.Internalf("receive console: %w", err)
 	}
 	// The console package's file is a blocking one; its descriptor is taken over.
 	fd, err := unix.FcntlInt(cons.Fd(), unix.F_DUPFD_CLOEXEC, 3)
 	_ = cons.Close() // the duplicate lives
 	if err != nil {
-		return nil, internalf("receive console: %w", err)
+		return nil, errclass.Internalf("receive console: %w", err)
 	}
 	if err := unix.SetNonblock(fd, true); err != nil {
 		_ = unix.Close(fd)
-		return nil, internalf("receive console: %w", err)
+		return nil, errclass.Internalf("receive console: %w", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -156,16 +160,29 @@ func (c *console) receive() (*os.File, error) {
 	return c.master, nil
 }
 
-// await waits until the master has come. The runtime must have sent it by the
-// time it returns.
-func (c *console) await(ctx context.Context) error {
-	timer := time.NewTimer(consoleWait)
+// ConsoleSocket returns where the runtime is to send the terminal's master; nil
+// without a terminal.
+func (p *Streams) ConsoleSocket() runc.ConsoleSocket {
+	if p.console == nil {
+		return nil
+	}
+	return p.console.socket
+}
+
+// AwaitConsole waits until the terminal's master has come, which the runtime
+// must have sent by the time it returns. Without a terminal it does nothing.
+func (p *Streams) AwaitConsole(ctx context.Context) error {
+	c := p.console
+	if c == nil {
+		return nil
+	}
+	timer := time.NewTimer(p.limits.Console)
 	defer timer.Stop()
 	select {
 	case <-c.arrived:
 		return c.err
 	case <-timer.C:
-		return internalf("the runtime sent no console within %v", consoleWait)
+		return errclass.Internalf("the runtime sent no console within %v", p.limits.Console)
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the console: %w", ctx.Err())
 	}
@@ -186,8 +203,8 @@ func (c *console) close() {
 	}
 }
 
-// resize sets the size now, or when the master comes.
-func (p *processIO) resize(size winsize) error {
+// Resize sets the size now, or when the master comes.
+func (p *Streams) Resize(size Size) error {
 	if p.console == nil {
 		return nil
 	}
@@ -199,18 +216,18 @@ func (p *processIO) resize(size winsize) error {
 		return nil
 	}
 	if err := setWinsize(c.master, size); err != nil {
-		return internalf("resize: %w", err)
+		return errclass.Internalf("resize: %w", err)
 	}
 	return nil
 }
 
-func setWinsize(master *os.File, size winsize) error {
+func setWinsize(master *os.File, size Size) error {
 	rc, err := master.SyscallConn()
 	if err != nil {
 		return err
 	}
 	cerr := rc.Control(func(fd uintptr) {
-		err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: size.height, Col: size.width})
+		err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: size.Height, Col: size.Width})
 	})
 	if cerr != nil {
 		return cerr
@@ -218,8 +235,8 @@ func setWinsize(master *os.File, size winsize) error {
 	return err
 }
 
-// size returns the terminal size asked for so far, nil if none or no terminal.
-func (p *processIO) size() *winsize {
+// Size returns the terminal size asked for so far, nil if none or no terminal.
+func (p *Streams) Size() *Size {
 	if p.console == nil {
 		return nil
 	}

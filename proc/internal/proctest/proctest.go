@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package proctest is what the tests of proc and of its packages share: the
+// child process, clients of FIFOs, and a census of what is left behind.
+package proctest
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"containerd-shim/internal/poll"
+	"containerd-shim/reaper"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// Child is the binary of internal/child, built by Main.
+	Child string
+	// RuntimeDir is where go-runc makes its sockets and specs.
+	RuntimeDir string
+	// One of each for the test process, so that -count works.
+	Reaper  *reaper.Reaper
+	Monitor *reaper.Monitor
+)
+
+// Patience bounds what must happen soon.
+const Patience = 10 * time.Second
+
+// Main is a TestMain. It does not return.
+func Main(m *testing.M) {
+	dir, err := os.MkdirTemp("", "proc")
+	if err != nil {
+		fail(err)
+	}
+	Child = filepath.Join(dir, "child")
+	build := exec.Command("go", "build", "-o", Child, "containerd-shim/proc/internal/child")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		fail(err)
+	}
+	RuntimeDir = filepath.Join(dir, "run")
+	for _, err := range []error{os.Mkdir(RuntimeDir, 0o700), os.Setenv("XDG_RUNTIME_DIR", RuntimeDir), reaper.SetSubreaper()} {
+		if err != nil {
+			fail(err)
+		}
+	}
+	Reaper = reaper.New()
+	Monitor = reaper.NewMonitor(Reaper)
+	if r, w, err := os.Pipe(); err == nil { // the poller's own descriptors come now
+		_, _ = r.Close(), w.Close() // only for that
+	}
+	code := m.Run()
+	Reaper.Close()
+	if err := goleak.Find(goleak.IgnoreAnyFunction("os/signal.loop")); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// Within fails the test if c is not closed in time.
+func Within(t *testing.T, limit time.Duration, what string, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(limit):
+		buf := make([]byte, 1<<20)
+		t.Fatalf("%s: not within %v\n%s", what, limit, buf[:runtime.Stack(buf, true)])
+	}
+}
+
+// Census checks at the end of the test that descriptors, goroutines, children
+// and files are as they were. It is to be called first.
+func Census(t *testing.T) {
+	t.Helper()
+	fds, goroutines := Descriptors(), runtime.NumGoroutine()
+	t.Cleanup(func() {
+		var why string
+		if poll.Until(Patience, func() bool { why = difference(fds, goroutines); return why == "" }) {
+			return
+		}
+		buf := make([]byte, 1<<20)
+		t.Errorf("left behind: %s\n%s", why, buf[:runtime.Stack(buf, true)])
+	})
+}
+
+func difference(fds []string, goroutines int) string {
+	if now := Descriptors(); len(now) > len(fds) {
+		return fmt.Sprintf("descriptors, from %v to %v", fds, now)
+	}
+	if now := runtime.NumGoroutine(); now > goroutines {
+		return fmt.Sprintf("%d goroutines, were %d", now, goroutines)
+	}
+	var info unix.Siginfo
+	if err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err != unix.ECHILD {
+		return fmt.Sprintf("children (%v)", err)
+	}
+	if files, err := os.ReadDir(RuntimeDir); err != nil || len(files) > 0 {
+		return fmt.Sprintf("files %v, %v", files, err)
+	}
+	return ""
+}
+
+// Descriptors lists this process's open files.
+func Descriptors() []string {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		fail(err)
+	}
+	var all []string
+	for _, e := range entries {
+		if name, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && !strings.HasPrefix(name, "/proc/") {
+			all = append(all, e.Name()+":"+name)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// FIFO makes a FIFO in a directory of its own.
+func FIFO(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Client is the other side of an output FIFO.
+type Client struct {
+	f    *os.File
+	done chan struct{} // closed at the end of the stream
+
+	mu   sync.Mutex
+	data []byte // guarded by mu
+}
+
+// Attach opens path as a client does and reads it to its end. The open itself
+// fails the test if nobody writes there.
+func Attach(t *testing.T, path string) *Client {
+	t.Helper()
+	return Read(OpenFIFO(t, path, os.O_RDONLY))
+}
+
+func (c *Client) read() {
+	defer close(c.done)
+	defer c.f.Close()
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := c.f.Read(buf)
+		c.mu.Lock()
+		c.data = append(c.data, buf[:n]...)
+		c.mu.Unlock()
+		if err != nil {
+			return // one that is not the end shows as missing data
+		}
+	}
+}
+
+// Text returns what has come so far.
+func (c *Client) Text() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return string(c.data)
+}
+
+// All returns what came until the end.
+func (c *Client) All(t *testing.T) string {
+	t.Helper()
+	Within(t, Patience, "end of the output", c.done)
+	return c.Text()
+}
+
+// Ended reports whether the stream has ended.
+func (c *Client) Ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// OpenFIFO opens a FIFO that the other side must have open already, or soon.
+func OpenFIFO(t *testing.T, path string, flag int) *os.File {
+	t.Helper()
+	opened := make(chan struct{})
+	var f *os.File
+	var err error
+	go func() {
+		defer close(opened)
+		f, err = os.OpenFile(path, flag, 0)
+	}()
+	select {
+	case <-opened:
+	case <-time.After(Patience):
+		// Let the goroutine go, and fail.
+		if other, err := os.OpenFile(path, os.O_RDWR, 0); err == nil {
+			defer other.Close()
+			<-opened
+		}
+		t.Fatalf("open %s: nobody at the other side", path)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() }) // most are closed by then
+	return f
+}
+
+// Read reads f, which is read to its end, as a client does.
+func Read(f *os.File) *Client {
+	c := &Client{f: f, done: make(chan struct{})}
+	go c.read()
+	return c
+}
+
+// Start starts Child in a role, with what set gives it as its stdio; nil leaves
+// it /dev/null. It is killed at the end of the test.
+func Start(t *testing.T, set func(*exec.Cmd), role ...string) *reaper.Child {
+	t.Helper()
+	ticket := Reaper.Begin()
+	defer ticket.Close()
+	cmd := exec.Command(Child, role...)
+	if set != nil {
+		set(cmd)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	child, err := ticket.Claim(cmd.Process.Pid, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Process.Release() // the reaper waits for it
+	t.Cleanup(func() { End(child) })
+	return child
+}
+
+// End kills a child that is still alive and waits for its exit.
+func End(c *reaper.Child) {
+	_ = c.Signal(unix.SIGKILL) // it may be dead already
+	select {
+	case <-c.Done():
+	case <-time.After(Patience):
+	}
+}
+
+// LoggerURI names internal/child in the role of a logger.
+func LoggerURI(mode, file string) string {
+	uri := "binary://" + Child + "?logger&" + mode
+	if file != "" {
+		uri += "=" + url.QueryEscape(file)
+	}
+	return uri
+}

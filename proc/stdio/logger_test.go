@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stdio
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"containerd-shim/internal/poll"
+	"containerd-shim/proc/internal/proctest"
+
+	"github.com/containerd/errdefs"
+)
+
+func TestLoggerGetsBothStreams(t *testing.T) {
+	for _, terminal := range []bool{false, true} {
+		census(t)
+		file := filepath.Join(t.TempDir(), "log")
+		p, child := play(t, Config{
+			Names:     Names{Stdout: proctest.LoggerURI("copy", file), Terminal: terminal},
+			Container: "c1", Namespace: "ns",
+		}, "two")
+		p.end(t, child)
+		var got []byte
+		if !poll.Until(patience, func() bool {
+			got, _ = os.ReadFile(file) // it may not be there yet
+			return strings.HasSuffix(string(got), "end\n")
+		}) || !strings.HasPrefix(string(got), "ns c1\n") || !strings.Contains(string(got), "one") || !strings.Contains(string(got), "two") {
+			t.Errorf("terminal %v: the log is %q", terminal, got)
+		}
+	}
+}
+
+// B54: a logger that is never ready, or crashes, fails the start in bounded
+// time, and is ended.
+func TestLoggerThatIsNotReady(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "up")
+	for name, tt := range map[string]struct{ uri, want string }{
+		"never":   {proctest.LoggerURI("never", ""), "not ready within"},
+		"deaf":    {proctest.LoggerURI("deaf", file), "not ready within"},
+		"crash":   {proctest.LoggerURI("crash", ""), "exited with status 3"},
+		"missing": {"binary:///nonexistent/logger", "no such file"},
+		"no file": {"binary://" + filepath.Dir(proctest.Child), "permission denied"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			census(t)
+			start := time.Now()
+			_, err := Open(Config{Names: Names{Stdin: fifo(t), Stdout: tt.uri}, Monitor: proctest.Monitor, Limits: short()})
+			if err == nil || !strings.Contains(err.Error(), tt.want) || !errdefs.IsInternal(err) && !errdefs.IsInvalidArgument(err) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+			if d := time.Since(start); d > short().LoggerReady+2*time.Second {
+				t.Errorf("took %v", d)
+			}
+		})
+	}
+}
+
+func TestParseTarget(t *testing.T) {
+	for in, want := range map[string]target{
+		"":                         {scheme: schemeFIFO},
+		"/run/fifo":                {scheme: schemeFIFO, path: "/run/fifo"},
+		"fifo:///run/x":            {scheme: schemeFIFO, path: "/run/x"},
+		"/odd/a://b":               {scheme: schemeFIFO, path: "/odd/a://b"},
+		"binary:///bin/l":          {scheme: schemeBinary, path: "/bin/l"},
+		"binary:///bin/l?b=2&a=1":  {scheme: schemeBinary, path: "/bin/l", args: []string{"b", "2", "a", "1"}},
+		"binary:///bin/l?x&y=%2Fz": {scheme: schemeBinary, path: "/bin/l", args: []string{"x", "y", "/z"}},
+	} {
+		got, err := parseTarget(in)
+		if err != nil || got.scheme != want.scheme || got.path != want.path || !slices.Equal(got.args, want.args) {
+			t.Errorf("%q: got %+v, %v, want %+v", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"http://x", "file://", "binary://", "binary:///l?a=%zz", "://x"} {
+		if _, err := parseTarget(in); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%q: %v", in, err)
+		}
+	}
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stdio
+
+import (
+	"testing"
+	"time"
+
+	"containerd-shim/proc/internal/proctest"
+)
+
+func TestMain(m *testing.M) { proctest.Main(m) }
+
+// patience bounds what must happen soon.
+const patience = proctest.Patience
+
+// The helpers that most tests use, by short names.
+var (
+	within   = proctest.Within
+	census   = proctest.Census
+	fifo     = proctest.FIFO
+	attach   = proctest.Attach
+	openFifo = proctest.OpenFIFO
+)
+
+// short are limits in the order of the real ones, which are for people and daemons.
+func short() Limits {
+	l := DefaultLimits()
+	l.DrainTick, l.DrainHeld, l.DrainSlow, l.Held = 10*time.Millisecond, 200*time.Millisecond, 800*time.Millisecond, time.Second
+	l.LateReader, l.InputGrace, l.Console = 2*time.Second, time.Second, time.Second
+	l.LoggerReady, l.LoggerEnd, l.LoggerTerm = 500*time.Millisecond, 500*time.Millisecond, 200*time.Millisecond
+	return l
+}
