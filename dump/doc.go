@@ -35,7 +35,7 @@ type Dump struct {
 	Header map[string]string
 	// Goroutines are in the order of the dump.
 	Goroutines []Goroutine
-	// Complete is true when the end of the dump was seen.
+	// Complete reports whether the end of the dump was seen, and nothing is missing before it.
 	Complete bool
 	// Why says what is missing when Complete is false.
 	Why string

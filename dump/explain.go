@@ -4,30 +4,35 @@ package dump
 
 import "time"
 
-// Grade is how sure a finding is, and how bad.
+// Grade is how bad a finding is.
 type Grade string
 
 // The grades, worst first.
 const (
-	// Deadlock is a closed ring: it never resolves by itself.
+	// Deadlock is a closed cycle: it never resolves by itself.
 	Deadlock Grade = "deadlock"
-	// Stall ends when its cause does, or after a second for each exit.
+	// Stall has lasted a minute, or is a cycle that ends by itself; it ends when
+	// its cause does, or after a second for each exit.
 	Stall Grade = "stall"
-	// Note is worth knowing; nobody else waits for it.
+	// Note is ordinary for a moment, as in a shim that is at work: one dump
+	// cannot tell whether it lasts.
 	Note Grade = "note"
 )
 
-// Finding is one known bug seen in a dump.
+// Finding is one thing that goroutines of a dump wait for, and the known bug
+// that it may be.
 type Finding struct {
 	Bug    string // number in the catalogue, such as "B01"
 	Reason string // CamelCase, for tables and metrics, such as "ReaperDeadlock"
 	Grade  Grade
 	Title  string
-	Ring   []Link // who waits for whom; of a deadlock, the last waits for the first
-	// Since is how long the last of them has waited: the ring is as old as that.
-	Since  time.Duration
-	Behind map[string]int // who else waits behind it, counted by name
-	Advice string
+	Cycle  []Link // who waits for whom
+	Closed bool   // the last waits for the first
+	// Since is how long the last one that joined a cycle has waited, for the cycle
+	// is as old as that; of an open chain, how long the one at its end has.
+	Since   time.Duration
+	Blocked map[string]int // who else waits behind it, counted by name
+	Advice  string
 }
 
 // Link is one goroutine of a finding and what it waits for.
@@ -42,7 +47,9 @@ type Link struct {
 
 // Report is what Explain found.
 type Report struct {
-	Findings   []Finding // worst first
+	Findings []Finding // deadlocks, then stalls; a healthy shim has none
+	// Ongoing are the notes. A shim at work has some.
+	Ongoing    []Finding
 	Goroutines int
 	Complete   bool
 	Why        string
@@ -67,46 +74,48 @@ func (r *Report) Worst() Grade {
 func Explain(d *Dump) *Report {
 	g := newGraph(d)
 	r := &Report{Goroutines: len(d.Goroutines), Complete: d.Complete, Why: d.Why, Requests: map[string]int{}}
-	found := map[uint64]*Finding{} // by the goroutine that stands for the ring or its end
+	found := map[uint64]*Finding{} // by the goroutine that stands for the cycle or its end
 	var order []uint64
-	for _, a := range g.actors {
+	for _, a := range g.waiters {
 		if a.Serves {
 			r.Requests[a.RPC]++
 		}
-		if a.Need == NeedNothing {
+		if a.BlockedOn == BlockedOnNothing {
 			continue
 		}
-		path, ring := g.follow(a)
+		path, cycle := g.follow(a)
 		chain := path
-		if ring >= 0 {
-			chain = path[ring:]
+		if cycle >= 0 {
+			chain = path[cycle:]
 		} else {
 			chain = path[max(0, len(path)-3):]
 		}
-		key := rootOf(chain, ring >= 0)
+		key := rootOf(chain, cycle >= 0)
 		if f, ok := found[key]; ok {
 			if !f.has(a.ID) {
-				f.Behind[a.name()]++
+				f.Blocked[a.name()]++
 			}
-			if ring < 0 && len(chain) > len(f.Ring) { // show the longest way to an outside cause
+			if cycle < 0 && len(chain) > len(f.Cycle) { // show the longest way to an outside cause
 				f.restart(chain)
 			}
 			continue
 		}
-		f := &Finding{Behind: map[string]int{}}
-		f.set(chain)
-		f.name(chain, ring >= 0)
+		f := &Finding{Blocked: map[string]int{}}
+		f.set(chain, cycle >= 0)
+		f.name(chain, cycle >= 0)
 		if !f.has(a.ID) {
-			f.Behind[a.name()]++
+			f.Blocked[a.name()]++
 		}
 		found[key] = f
 		order = append(order, key)
 	}
 	for _, grade := range []Grade{Deadlock, Stall, Note} {
 		for _, key := range order {
-			f := found[key]
-			f.regrade()
-			if f.Grade == grade {
+			switch f := found[key]; {
+			case f.Grade != grade:
+			case grade == Note:
+				r.Ongoing = append(r.Ongoing, *f)
+			default:
 				r.Findings = append(r.Findings, *f)
 			}
 		}
@@ -114,9 +123,9 @@ func Explain(d *Dump) *Report {
 	return r
 }
 
-// rootOf is the smallest goroutine id of a ring, or the last of a chain.
-func rootOf(chain []*Actor, ring bool) uint64 {
-	if !ring {
+// rootOf is the smallest goroutine id of a cycle, or the last of a chain.
+func rootOf(chain []*Waiter, cycle bool) uint64 {
+	if !cycle {
 		return chain[len(chain)-1].ID
 	}
 	id := chain[0].ID
@@ -127,7 +136,7 @@ func rootOf(chain []*Actor, ring bool) uint64 {
 }
 
 func (f *Finding) has(id uint64) bool {
-	for _, l := range f.Ring {
+	for _, l := range f.Cycle {
 		if l.Goroutine == id {
 			return true
 		}
@@ -136,57 +145,59 @@ func (f *Finding) has(id uint64) bool {
 }
 
 // restart replaces the chain by a longer one to the same end.
-func (f *Finding) restart(chain []*Actor) {
-	old := f.Ring
-	f.set(chain)
+func (f *Finding) restart(chain []*Waiter) {
+	old := f.Cycle
+	f.set(chain, false)
 	f.name(chain, false)
 	for _, l := range old {
 		if !f.has(l.Goroutine) {
-			f.Behind[l.Name]++
+			f.Blocked[l.Name]++
 		}
 	}
-	for _, l := range f.Ring {
-		if f.Behind[l.Name]--; f.Behind[l.Name] <= 0 {
-			delete(f.Behind, l.Name)
+	for _, l := range f.Cycle {
+		if f.Blocked[l.Name]--; f.Blocked[l.Name] <= 0 {
+			delete(f.Blocked, l.Name)
 		}
 	}
 }
 
-func (f *Finding) set(chain []*Actor) {
+func (f *Finding) set(chain []*Waiter, cycle bool) {
+	f.Closed, f.Since = cycle, chain[len(chain)-1].Since
 	chain = reaperFirst(chain)
-	f.Ring = f.Ring[:0]
-	f.Since = chain[0].Since
+	f.Cycle = f.Cycle[:0]
 	for _, a := range chain {
-		waits := string(a.Need)
+		waits := string(a.BlockedOn)
 		if a.Verb != "" {
 			waits = a.Verb + " to exit"
 		}
-		f.Ring = append(f.Ring, Link{Goroutine: a.ID, Name: a.name(), State: a.State, Since: a.Since, Waits: waits, Next: next(a.Need)})
-		f.Since = min(f.Since, a.Since)
+		f.Cycle = append(f.Cycle, Link{Goroutine: a.ID, Name: a.name(), State: a.State, Since: a.Since, Waits: waits, Next: next(a.BlockedOn)})
+		if cycle {
+			f.Since = min(f.Since, a.Since)
+		}
 	}
 }
 
 // reaperFirst turns a chain so that the reaper, if it is in it, comes first.
-func reaperFirst(chain []*Actor) []*Actor {
+func reaperFirst(chain []*Waiter) []*Waiter {
 	for i, a := range chain {
 		if a.Role == RoleReaper || a.Role == RoleNotifier {
-			return append(append([]*Actor{}, chain[i:]...), chain[:i]...)
+			return append(append([]*Waiter{}, chain[i:]...), chain[:i]...)
 		}
 	}
 	return chain
 }
 
-func next(n Need) string {
+func next(n BlockedOn) string {
 	switch n {
-	case NeedSend, NeedSendTimed:
+	case BlockedOnSend, BlockedOnSendTimed:
 		return "drained by"
-	case NeedEventQueue:
+	case BlockedOnEventQueue:
 		return "emptied by"
-	case NeedRunc, NeedPublish:
+	case BlockedOnRunc, BlockedOnPublish:
 		return "whose exit is delivered by"
-	case NeedDrain:
+	case BlockedOnDrain:
 		return "which lasts until the last holder of the pipe is gone"
-	case NeedFIFO, NeedLogWrite:
+	case BlockedOnFIFO, BlockedOnLogWrite:
 		return "which nobody does"
 	}
 	return "held by"

@@ -2,138 +2,155 @@
 
 package dump
 
-// graph knows the actors of a dump and who holds what.
+import (
+	"slices"
+	"strings"
+)
+
+// graph knows the waiters of a dump and who holds what.
 type graph struct {
-	actors []*Actor
-	reaper *Actor // blocked in a delivery; nil when it is idle
-	exits  *Actor // the exit loop, when it waits for something
-	pub    *Actor
-	found  map[Need]*Actor // what find gave for a need: thousands may wait for the same
+	waiters []*Waiter
+	reaper  *Waiter // blocked in a delivery; nil when it is idle
+	exits   *Waiter // the exit loop, when it waits for something
+	pub     *Waiter
+	found   map[BlockedOn]*Waiter // what find gave: thousands may wait for the same
 }
 
 func newGraph(d *Dump) *graph {
-	g := &graph{found: map[Need]*Actor{}}
+	g := &graph{found: map[BlockedOn]*Waiter{}}
+	notifiers := 0
 	for i := range d.Goroutines {
-		a := actorOf(&d.Goroutines[i])
-		g.actors = append(g.actors, &a)
-		switch a.Role {
+		w := waiterOf(&d.Goroutines[i])
+		g.waiters = append(g.waiters, &w)
+		if w.Role == RoleNotifier {
+			notifiers++
+		}
+	}
+	for _, w := range g.waiters {
+		// The reaper gives each exit to a notifier of its own and waits for that
+		// for a second: only where there are two has one taken longer.
+		if w.BlockedOn == BlockedOnSendTimed && notifiers < 2 {
+			w.BlockedOn = BlockedOnNothing
+		}
+		switch w.Role {
 		case RoleReaper:
-			if a.Need != NeedNothing {
-				g.reaper = &a
+			if w.BlockedOn != BlockedOnNothing {
+				g.reaper = w
 			}
 		case RoleNotifier:
 			// The reaper itself only waits a second for its notifiers, so a
 			// notifier counts when nothing better is there.
-			if a.Need != NeedNothing && g.reaper == nil {
-				g.reaper = &a
+			if w.BlockedOn != BlockedOnNothing && g.reaper == nil {
+				g.reaper = w
 			}
 		case RoleExitLoop:
-			if a.Need != NeedNothing {
-				g.exits = &a
+			if w.BlockedOn != BlockedOnNothing {
+				g.exits = w
 			}
 		case RolePublisher:
-			if a.Need != NeedNothing {
-				g.pub = &a
+			if w.BlockedOn != BlockedOnNothing {
+				g.pub = w
 			}
 		}
 	}
 	return g
 }
 
-// follow walks from a to whatever it waits for in the end. ring is the index in
-// path at which the ring begins, -1 when the path ends outside of the shim.
-func (g *graph) follow(a *Actor) (path []*Actor, ring int) {
-	seen := map[*Actor]int{}
-	for a != nil && a.Need != NeedNothing {
-		if at, ok := seen[a]; ok {
+// follow walks from w to whatever it waits for in the end. cycle is the index in
+// path at which the cycle begins, -1 when the path ends outside of the shim.
+func (g *graph) follow(w *Waiter) (path []*Waiter, cycle int) {
+	seen := map[*Waiter]int{}
+	for w != nil && w.BlockedOn != BlockedOnNothing {
+		if at, ok := seen[w]; ok {
 			return path, at
 		}
-		seen[a] = len(path)
-		path = append(path, a)
-		a = g.holder(a)
+		seen[w] = len(path)
+		path = append(path, w)
+		w = g.holder(w)
 	}
 	return path, -1
 }
 
-// holder is the goroutine that must go on so that a can, nil when it is not in
+// holder is the goroutine that must go on so that w can, nil when it is not in
 // this process or not to be told.
-func (g *graph) holder(a *Actor) *Actor {
-	switch a.Need {
-	case NeedSend, NeedSendTimed:
+func (g *graph) holder(w *Waiter) *Waiter {
+	switch w.BlockedOn {
+	case BlockedOnSend, BlockedOnSendTimed:
 		if g.exits != nil {
 			return g.exits
 		}
-		return g.find(a, stuckSubscriber)
-	case NeedRunc, NeedPublish:
-		if a != g.reaper {
+		return g.find(w, stuckSubscriber)
+	case BlockedOnRunc, BlockedOnPublish:
+		if w != g.reaper {
 			return g.reaper
 		}
-	case NeedReaperLock:
-		if a != g.reaper {
+	case BlockedOnReaperLock:
+		if w != g.reaper {
 			return g.reaper
 		}
-	case NeedEventQueue:
+	case BlockedOnEventQueue:
 		return g.pub
-	case NeedServiceLock:
+	case BlockedOnServiceLock:
 		// The exit loop holds it while it asks each process for its pid; a
 		// handler does while it waits for anything at all (v1.1, v1.2.0, and
 		// Create in every v1 release).
-		if g.exits != nil && g.exits != a && g.exits.Need != NeedServiceLock && g.exits.Need != NeedRunc {
+		if g.exits != nil && g.exits != w && g.exits.BlockedOn != BlockedOnServiceLock && g.exits.BlockedOn != BlockedOnRunc {
 			return g.exits
 		}
-		if h := g.find(a, holdsService); h != nil {
+		if h := g.find(w, holdsService); h != nil {
 			return h
 		}
-		if g.exits != a {
+		if g.exits != w {
 			return g.exits
 		}
-	case NeedExecLock:
-		return g.find(a, func(h *Actor) bool {
-			return h.Need != NeedExecLock && h.on("xecProcess).", ".(*execProcess)", ".(*execCreatedState)")
+	case BlockedOnExecLock:
+		return g.find(w, func(h *Waiter) bool {
+			return h.BlockedOn != BlockedOnExecLock && h.on("xecProcess).", ".(*execProcess)", ".(*execCreatedState)")
 		})
-	case NeedInitLock:
-		return g.find(a, func(h *Actor) bool {
-			return h.Need != NeedInitLock && h.Need != NeedServiceLock && h.on(".(*Init).", "tedState).", "ningState).")
+	case BlockedOnInitLock:
+		return g.find(w, func(h *Waiter) bool {
+			return h.BlockedOn != BlockedOnInitLock && h.BlockedOn != BlockedOnServiceLock && h.on(".(*Init).", "tedState).", "ningState).")
 		})
-	case NeedGate: // not through find: each process has a gate of its own
-		for _, h := range g.actors {
-			if h.Need == NeedRunc && h.Labels["id"] == a.Labels["id"] {
+	case BlockedOnVerbLock: // not through find: each process has its own
+		for _, h := range g.waiters {
+			if h.BlockedOn == BlockedOnRunc && h.Labels["id"] == w.Labels["id"] {
 				return h
 			}
 		}
-	case NeedLogLock:
-		return g.find(a, func(h *Actor) bool { return h.Need == NeedLogWrite })
+	case BlockedOnLogLock:
+		return g.find(w, func(h *Waiter) bool { return h.BlockedOn == BlockedOnLogWrite })
 	}
 	return nil
 }
 
-// find returns the longest-waiting actor that matches; a runc command before
+// find returns the longest-waiting waiter that matches; a runc command before
 // everything else, since the process that holds a lock is the one at work.
-func (g *graph) find(but *Actor, match func(*Actor) bool) *Actor {
-	if best, ok := g.found[but.Need]; ok && best != but {
+func (g *graph) find(but *Waiter, match func(*Waiter) bool) *Waiter {
+	if best, ok := g.found[but.BlockedOn]; ok && best != but {
 		return best
 	}
-	var best *Actor
-	defer func() { g.found[but.Need] = best }()
-	for _, h := range g.actors {
-		if h == but || h.Need == NeedNothing || !match(h) {
+	var best *Waiter
+	defer func() { g.found[but.BlockedOn] = best }()
+	for _, h := range g.waiters {
+		if h == but || h.BlockedOn == BlockedOnNothing || !match(h) {
 			continue
 		}
-		if best == nil || h.Need == NeedRunc && best.Need != NeedRunc ||
-			(h.Need == NeedRunc) == (best.Need == NeedRunc) && h.Since > best.Since {
+		if best == nil || h.BlockedOn == BlockedOnRunc && best.BlockedOn != BlockedOnRunc ||
+			(h.BlockedOn == BlockedOnRunc) == (best.BlockedOn == BlockedOnRunc) && h.Since > best.Since {
 			best = h
 		}
 	}
 	return best
 }
 
-// holdsService is true for a handler that got past the service's mutex.
-func holdsService(h *Actor) bool {
-	return h.Role == RoleHandler && h.RPC != "Wait" && h.Need != NeedServiceLock
+// holdsService reports whether h is a handler that got past the service's mutex.
+func holdsService(h *Waiter) bool {
+	return h.Role == RoleHandler && h.RPC != "Wait" && h.BlockedOn != BlockedOnServiceLock
 }
 
-// stuckSubscriber is a goroutine with a channel of the reaper's that it does
-// not read now: it flushes a command's output, or wants to unsubscribe.
-func stuckSubscriber(h *Actor) bool {
-	return h.on(".(*Monitor).Wait") && h.State != "chan receive"
+// stuckSubscriber reports whether h has a channel of the reaper's that it does
+// not read now: it flushes a command's output, or wants to unsubscribe. One that
+// reads is in Wait itself; whoever calls WaitTimeout has no channel.
+func stuckSubscriber(h *Waiter) bool {
+	return len(h.Frames) > 1 && slices.ContainsFunc(h.Frames[1:], func(f Frame) bool { return strings.HasSuffix(f.Func, ".(*Monitor).Wait") })
 }

@@ -140,8 +140,8 @@ func FuzzParse(f *testing.F) {
 			t.Error("incomplete without a reason")
 		}
 		r := Explain(d)
-		for _, finding := range r.Findings {
-			if len(finding.Ring) == 0 || finding.Advice == "" {
+		for _, finding := range append(r.Findings, r.Ongoing...) {
+			if len(finding.Cycle) == 0 || finding.Advice == "" {
 				t.Errorf("got an empty finding: %+v", finding)
 			}
 		}

@@ -19,34 +19,21 @@ func (r *Report) WriteTo(w io.Writer) (int64, error) {
 }
 
 func (r *Report) print(b *strings.Builder) {
-	for i, f := range r.Findings {
-		if i > 0 {
-			b.WriteString("\n")
-		}
-		name := f.Reason
-		if f.Bug != "" {
-			name += " (" + f.Bug + ")"
-		}
-		fmt.Fprintf(b, "%s: %s: %s\n", strings.ToUpper(string(f.Grade)), name, f.Title)
-		fmt.Fprintf(b, "  %s\n", since(f.Since))
-		for j, l := range f.Ring {
-			fmt.Fprintf(b, "  goroutine %-10d %-12s waits for %s\n", l.Goroutine, l.Name, l.Waits)
-			switch {
-			case j < len(f.Ring)-1:
-				fmt.Fprintf(b, "  %22s %s\n", "", l.Next)
-			case f.Grade == Deadlock || f.Bug == "B02" || f.Bug == "B03":
-				fmt.Fprintf(b, "  %22s %s goroutine %d: the ring is closed\n", "", l.Next, f.Ring[0].Goroutine)
-			}
-		}
-		if len(f.Behind) > 0 {
-			fmt.Fprintf(b, "  behind it: %s\n", counts(f.Behind))
-		}
-		fmt.Fprintf(b, "  what to do: %s\n", f.Advice)
+	for _, f := range r.Findings {
+		f.print(b)
+		b.WriteString("\n")
 	}
 	if len(r.Findings) == 0 {
-		b.WriteString("no known deadlock or stall in this dump\n")
+		b.WriteString("no known deadlock or stall in this dump\n\n")
 	}
-	fmt.Fprintf(b, "\n%d goroutines", r.Goroutines)
+	if len(r.Ongoing) > 0 {
+		b.WriteString("under way, and ordinary for a moment; a second dump shows whether it lasts:\n\n")
+		for _, f := range r.Ongoing {
+			f.print(b)
+			b.WriteString("\n")
+		}
+	}
+	fmt.Fprintf(b, "%d goroutines", r.Goroutines)
 	if len(r.Requests) > 0 {
 		fmt.Fprintf(b, "; requests in progress: %s", counts(r.Requests))
 	}
@@ -55,6 +42,28 @@ func (r *Report) print(b *strings.Builder) {
 	} else {
 		fmt.Fprintf(b, "; THE DUMP IS INCOMPLETE: %s\n", r.Why)
 	}
+}
+
+func (f *Finding) print(b *strings.Builder) {
+	name := f.Reason
+	if f.Bug != "" {
+		name += " (" + f.Bug + ")"
+	}
+	fmt.Fprintf(b, "%s: %s: %s\n", strings.ToUpper(string(f.Grade)), name, f.Title)
+	fmt.Fprintf(b, "  %s\n", since(f.Since))
+	for j, l := range f.Cycle {
+		fmt.Fprintf(b, "  goroutine %-10d %-12s waits for %s\n", l.Goroutine, l.Name, l.Waits)
+		switch {
+		case j < len(f.Cycle)-1:
+			fmt.Fprintf(b, "  %22s %s\n", "", l.Next)
+		case f.Closed:
+			fmt.Fprintf(b, "  %22s %s goroutine %d: the cycle is closed\n", "", l.Next, f.Cycle[0].Goroutine)
+		}
+	}
+	if len(f.Blocked) > 0 {
+		fmt.Fprintf(b, "  behind it: %s\n", counts(f.Blocked))
+	}
+	fmt.Fprintf(b, "  what to do: %s\n", f.Advice)
 }
 
 func since(d time.Duration) string {

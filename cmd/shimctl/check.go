@@ -27,7 +27,7 @@ var checkVerb = verb{
 	long: `Judges each v1 shim: Healthy, Suspect or Wedged, with a reason.
 
 Wedged takes two samples a minute apart (ShimInfo answered, State not, or the
-same children unreaped), or with -confirm a goroutine dump with a closed ring,
+same children unreaped), or with -confirm a goroutine dump with a closed cycle,
 which proves it at once. Samples of earlier runs count: they are in the state
 file, so a timer or node-problem-detector needs no -samples.
 

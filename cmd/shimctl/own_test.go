@@ -26,6 +26,8 @@ func ownBinary(t *testing.T) string {
 	return path
 }
 
+func TestOwnHealthyShimHasNoFinding(t *testing.T) { healthy(t, ownBinary(t)) }
+
 // What wedges upstream's shims (B01) must not make ours even suspect, its
 // stacks come out of its file, and repair keeps its hands off it.
 func TestOwnShim(t *testing.T) {
@@ -46,7 +48,7 @@ func TestOwnShim(t *testing.T) {
 		t.Errorf("stacks: status %d\n%s%s", status, o, e)
 	}
 	status, o, e = capture(t, "explain", pid)
-	if status != exitOK || !strings.Contains(o, "the dump is complete") {
+	if status != exitOK || !strings.Contains(o, "the dump is complete") || !strings.Contains(o, "RuncRunning") {
 		t.Errorf("explain: status %d\n%s%s", status, o, e)
 	}
 	t.Log("\n" + o)

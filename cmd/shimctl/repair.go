@@ -45,7 +45,7 @@ shim (SIGKILL) whose wedge a goroutine dump proves, and only then:
   - its containerd answers: otherwise the container would run on unwatched
   - it is a v1 shim and not this project's
   - the container has no annotation shimctl.repair=never
-  - a second dump, taken right before, still shows the ring
+  - a second dump, taken right before, still shows the cycle
   - cool-down, hourly cap and the host's lock allow it
 
 Evidence (see shimctl report -list) is on disk before. Afterwards it waits until
@@ -178,7 +178,7 @@ func (r *repairer) again(ctx context.Context, s *row, version string) string {
 	case err != nil && !r.Unproven:
 		return fmt.Sprintf("no second dump: %v", err)
 	case err == nil && !r.Unproven && dump.Explain(taken.Dump).Worst() != dump.Deadlock:
-		return "the second dump shows no closed ring any more"
+		return "the second dump shows no closed cycle any more"
 	}
 	dir := filepath.Join(r.dir, "evidence", fmt.Sprintf("%s.%s.%d.%s", s.Namespace, s.ID, s.PID, time.Now().UTC().Format("20060102T150405Z")))
 	if err := evidence.Save(dir, evidence.Collect(procRoot, &s.Shim, s.Result, taken, version)); err != nil {

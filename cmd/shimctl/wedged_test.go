@@ -46,10 +46,16 @@ func TestCheckWedgedShim(t *testing.T) {
 			if status, o := check("-o", "nagios"); status != 2 || !strings.Contains(o, "CRITICAL") {
 				t.Errorf("nagios: status %d\n%s", status, o)
 			}
-			if status, o, _ := capture(t, "explain", strconv.Itoa(shim.PID)); status != exitSome || !strings.Contains(o, "the ring is closed") {
+			if status, o, _ := capture(t, "explain", strconv.Itoa(shim.PID)); status != exitSome || !strings.Contains(o, "the cycle is closed") {
 				t.Errorf("explain: status %d\n%s", status, o)
 			}
 		})
+	}
+}
+
+func TestHealthyShimHasNoFinding(t *testing.T) {
+	for _, version := range []string{"v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35", "debian"} {
+		t.Run(version, func(t *testing.T) { healthy(t, shimtest.Baseline(t, version)) })
 	}
 }
 
@@ -64,7 +70,7 @@ func TestNoFalseAlarmUnderLoad(t *testing.T) {
 	if err != nil {
 		count = 10
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), duration)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var (
 		wg   sync.WaitGroup
@@ -89,16 +95,17 @@ func TestNoFalseAlarmUnderLoad(t *testing.T) {
 	}
 	state := filepath.Join(t.TempDir(), "check.json")
 	checks := 0
-	for ctx.Err() == nil {
+	for begun := time.Now(); checks == 0 || time.Since(begun) < duration; {
 		status, o, e := capture(t, append([]string{"check", "-confirm", "-state", "always", "-state-file", state}, pids...)...)
 		if status != exitOK || e != "" {
 			t.Fatalf("check %d: status %d\n%s%s", checks, status, o, e)
 		}
 		checks++
 	}
+	cancel()
 	wg.Wait()
 	t.Logf("%d checks of %d shims during %d execs in %v: no alarm", checks, count, n, duration)
-	if n == 0 || checks == 0 {
-		t.Errorf("got %d execs, %d checks", n, checks)
+	if n == 0 {
+		t.Error("no exec was done")
 	}
 }

@@ -6,7 +6,7 @@
 // apart: it is the same process, it runs (not stopped, traced, frozen, nor in
 // state D), it is older than a minute, ShimInfo is answered, no runc of it is at
 // work, and State timed out in both, or a child stays unreaped. Everything less
-// is Suspect. A goroutine dump with a closed ring in it is proof at once.
+// is Suspect. A goroutine dump with a closed cycle in it is proof at once.
 //
 // The package is pure but for [Load] and [Store].
 package judge

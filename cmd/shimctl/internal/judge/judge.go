@@ -110,8 +110,8 @@ func (r *Record) look(s Sample) Result {
 	case s.Report != nil && s.Report.Worst() == dump.Deadlock:
 		f := s.Report.Findings[0]
 		return Result{Verdict: Wedged, Reason: f.Reason, Confirmed: true, Detail: f.Title}
-	case s.Report != nil && s.Report.Worst() == dump.Stall:
-		f := s.Report.Findings[0]
+	case cause(s.Report) != nil:
+		f := cause(s.Report)
 		return suspect(f.Reason, f.Title)
 	case r.Wedged && r.Proven:
 		return Result{Verdict: Wedged, Reason: r.Reason, Confirmed: true, Detail: detail}
@@ -125,6 +125,23 @@ func (r *Record) look(s Sample) Result {
 		return Result{Verdict: Wedged, Reason: sign, Detail: detail}
 	}
 	return suspect(sign, detail)
+}
+
+// cause is what holds up a shim that does not answer: the worst finding, or the
+// first ongoing wait that others wait behind. It is nil without either.
+func cause(r *dump.Report) *dump.Finding {
+	if r == nil {
+		return nil
+	}
+	if len(r.Findings) > 0 {
+		return &r.Findings[0]
+	}
+	for i := range r.Ongoing {
+		if f := &r.Ongoing[i]; len(f.Blocked) > 0 || len(f.Cycle) > 1 {
+			return f
+		}
+	}
+	return nil
 }
 
 // sign is the strongest sign of trouble in the record and the sample.

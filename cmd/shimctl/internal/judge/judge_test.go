@@ -42,8 +42,9 @@ func judged(change func(i int, s *Sample), offsets ...time.Duration) Result {
 
 func TestVerdicts(t *testing.T) {
 	wedged := func(s *Sample) { s.Answers.State = timeout }
-	ring := &dump.Report{Findings: []dump.Finding{{Reason: "ReaperDeadlock", Grade: dump.Deadlock}}}
+	cycle := &dump.Report{Findings: []dump.Finding{{Reason: "ReaperDeadlock", Grade: dump.Deadlock}}}
 	stall := &dump.Report{Findings: []dump.Finding{{Reason: "ReaperStall", Grade: dump.Stall}}}
+	holds := &dump.Report{Ongoing: []dump.Finding{{Reason: "RuncRunning"}, {Reason: "RuncHoldsService", Blocked: map[string]int{"rpc State": 1}}}}
 	tests := map[string]struct {
 		change  func(i int, s *Sample)
 		at      []time.Duration
@@ -64,8 +65,9 @@ func TestVerdicts(t *testing.T) {
 		"a zombie for half a minute":        {func(_ int, s *Sample) { s.Shim.Zombies = []scan.Process{zombie(9, 1)} }, []time.Duration{0, 30 * time.Second}, Suspect, ZombiesRemain},
 		"always new zombies":                {func(i int, s *Sample) { s.Shim.Zombies = []scan.Process{zombie(9+i, 1)} }, []time.Duration{0, Apart, 2 * Apart}, Healthy, ""},
 		"a new zombie with an old pid":      {func(i int, s *Sample) { s.Shim.Zombies = []scan.Process{zombie(9, uint64(i))} }, []time.Duration{0, Apart}, Healthy, ""},
-		"proof at once":                     {func(_ int, s *Sample) { wedged(s); s.Report = ring }, []time.Duration{0}, Wedged, "ReaperDeadlock"},
+		"proof at once":                     {func(_ int, s *Sample) { wedged(s); s.Report = cycle }, []time.Duration{0}, Wedged, "ReaperDeadlock"},
 		"a stall is no wedge":               {func(_ int, s *Sample) { wedged(s); s.Report = stall }, []time.Duration{0, Apart}, Suspect, "ReaperStall"},
+		"what State waits behind":           {func(_ int, s *Sample) { wedged(s); s.Report = holds }, []time.Duration{0, Apart}, Suspect, "RuncHoldsService"},
 		// The false alarms that were seen in the field.
 		"SIGSTOP":               {func(_ int, s *Sample) { s.Answers.ShimInfo, s.Shim.State = timeout, "T" }, []time.Duration{0, Apart}, Suspect, Stopped},
 		"SIGSTOP, not asked":    {func(_ int, s *Sample) { s.Answers = probe.Answers{}; s.Shim.State = "T" }, []time.Duration{0, Apart}, Suspect, Stopped},

@@ -81,7 +81,17 @@ func Start(t testing.TB, binary string, args ...string) *Shim {
 	s.API = s.Dial(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	created, err := s.API.Create(ctx, &shimapi.CreateTaskRequest{ID: s.ID, Bundle: s.Bundle, Runtime: filepath.Join(dir, fakeRunc)})
+	create := &shimapi.CreateTaskRequest{
+		ID: s.ID, Bundle: s.Bundle, Runtime: filepath.Join(dir, fakeRunc),
+		Stdout: filepath.Join(dir, "stdout"), Stderr: filepath.Join(dir, "stderr"),
+	}
+	for _, fifo := range []string{create.Stdout, create.Stderr} {
+		must(t, syscall.Mkfifo(fifo, 0o600))
+		client, err := os.OpenFile(fifo, os.O_RDWR, 0) // nothing is ever written to it
+		must(t, err)
+		t.Cleanup(func() { _ = client.Close() })
+	}
+	created, err := s.API.Create(ctx, create)
 	must(t, err)
 	s.InitPID = int(created.Pid)
 	s.group = pidOf(filepath.Join(s.Bundle, "orphans.pgid"))
@@ -173,7 +183,7 @@ func (s *Shim) KillOrphans(t testing.TB) {
 	must(t, syscall.Kill(-s.group, syscall.SIGKILL))
 }
 
-// Wedge makes the ring of B01: the orphans' exits fill the channel while an
+// Wedge makes the cycle of B01: the orphans' exits fill the channel while an
 // exec's runc is at work, whose own exit then comes last.
 func (s *Shim) Wedge(t testing.TB) {
 	t.Helper()

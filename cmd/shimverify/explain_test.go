@@ -32,10 +32,10 @@ github.com/containerd/containerd/linux/proc.(*execProcess).start(0x1)
 github.com/containerd/containerd/linux/shim.(*Service).Start(0x1)
 	github.com/containerd/containerd@v1.1.2/linux/shim/service.go:120 +0x5`
 
-func TestExplainFindsTheRing(t *testing.T) {
+func TestExplainFindsTheCycle(t *testing.T) {
 	var b strings.Builder
 	explain(&b, deadlocked)
-	for _, want := range []string{"DEADLOCK", "the ring is closed", "goroutine 1 [chan send]", "shim.(*Service).processExits", "goroutine 143 [chan receive]", "shim.(*Service).Start"} {
+	for _, want := range []string{"DEADLOCK", "the cycle is closed", "goroutine 1 [chan send]", "shim.(*Service).processExits", "goroutine 143 [chan receive]", "shim.(*Service).Start"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}

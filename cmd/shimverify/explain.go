@@ -11,7 +11,7 @@ import (
 )
 
 // explain prints who waits for whom in the stacks of a hung shim, and the
-// calls in which each of the ring stands.
+// calls in which each of the cycle stands.
 func explain(w io.Writer, stacks string) {
 	d, err := dump.Parse([]byte(stacks))
 	if err != nil {
@@ -25,7 +25,7 @@ func explain(w io.Writer, stacks string) {
 	if len(report.Findings) == 0 {
 		return
 	}
-	for _, link := range report.Findings[0].Ring {
+	for _, link := range report.Findings[0].Cycle {
 		for _, g := range d.Goroutines {
 			if g.ID == link.Goroutine {
 				fmt.Fprintln(w, indent(calls(g)))
