@@ -50,6 +50,7 @@ type Box struct {
 	dir     string
 	opts    Options
 	streams []*Stream
+	gates   []*Gate     // of Gate: an open one that nothing refers to is closed by the garbage collector
 	callers []io.Closer // guarded by c.mu
 }
 
@@ -153,6 +154,9 @@ func (b *Box) close() {
 	for _, s := range b.streams {
 		s.Close()
 	}
+	for _, g := range b.gates {
+		_ = g.Close()
+	}
 	if b.Daemon != nil {
 		b.Daemon.Tell(Accept, 0) // lets hanging attempts end
 		b.Daemon.Vanish()
@@ -172,10 +176,18 @@ func (b *Box) Stream(name string) *Stream {
 	return s
 }
 
+// Again is another client's end of a stream.
+func (b *Box) Again(s *Stream) *Stream {
+	again := &Stream{Path: s.Path}
+	b.streams = append(b.streams, again)
+	return again
+}
+
 // Gate makes a gate for the container's processes; they know it as "gate:/NAME".
 func (b *Box) Gate(name string) *Gate {
 	g, err := NewGate(filepath.Join(b.Rootfs, name))
 	b.c.Need(err, "make gate")
+	b.gates = append(b.gates, g)
 	return g
 }
 

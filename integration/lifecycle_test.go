@@ -3,9 +3,16 @@
 package integration_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"containerd-shim/integration"
 	"containerd-shim/integration/fakerunc"
@@ -72,5 +79,55 @@ func TestLifecycle(t *testing.T) {
 	})
 	t.Run("hostpid", func(t *testing.T) {
 		suite.Run(t, "hostpid", 30*time.Second, lifecycle(integration.Options{Container: integration.Container{HostPid: true}}))
+	})
+}
+
+// TestOpenGateSurvivesTheCollector: B33 and B33c failed in one of thirty runs,
+// on any shim, because the collector had closed the gate before the process came.
+func TestOpenGateSurvivesTheCollector(t *testing.T) {
+	suite.Run(t, "gc", 30*time.Second, func(c *integration.Case) {
+		b := c.Box(integration.Options{})
+		c.Need(b.Gate("go").Open(), "open gate")
+		path := filepath.Join(b.Rootfs, "go")
+		for range 3 { // the finalizer of an os.File takes one, and runs after it
+			runtime.GC()
+			closed := false
+			for end := time.Now().Add(100 * time.Millisecond); !closed && time.Now().Before(end); {
+				f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0) // ENXIO without a reader
+				closed = err != nil
+				_ = f.Close() // nil is refused
+			}
+			if closed {
+				c.Fatalf("the gate is closed")
+			}
+		}
+	})
+}
+
+// TestTemporaryFilesAreTheCases: shimverify left what killed shims have in TMPDIR.
+func TestTemporaryFilesAreTheCases(t *testing.T) {
+	suite.Run(t, "tmp", 30*time.Second, func(c *integration.Case) {
+		b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "exec", Steps: []fakerunc.Step{{Op: fakerunc.Gate, Name: "held"}, {Op: fakerunc.Real}}}}})
+		b.Up()
+		in, out := b.Stream("in").Write(""), b.Stream("out").Read()
+		c.Must(b.Exec("plain", integration.IO{}, "exit:0"), "Exec")
+		c.Must(b.Exec("tty", integration.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "exit:0"), "Exec")
+		for _, id := range []string{"plain", "tty"} {
+			integration.Async("Start", func() error { _, err := b.Client.Start(id); return err })
+		}
+		c.Await(10*time.Second, "both runc exec are at work", func() bool { return b.Fake.Arrived("held") == 2 })
+		for _, name := range []string{"runc-process", "pty"} {
+			found := false
+			c.Need(filepath.WalkDir(c.Dir, func(path string, e fs.DirEntry, err error) error {
+				found = found || strings.HasPrefix(filepath.Base(path), name)
+				if errors.Is(err, fs.ErrNotExist) || e != nil && e.IsDir() && e.Name() == "rootfs" {
+					return fs.SkipDir
+				}
+				return err
+			}), "look for "+name)
+			if !found {
+				c.Errorf("no %s* in the case's directory", name)
+			}
+		}
 	})
 }

@@ -71,7 +71,9 @@ func Launch(path string, s Start) (*Shim, error) {
 	}
 	cmd := exec.Command(path, append(args, s.Flags...)...)
 	cmd.Dir = s.Bundle
-	cmd.Env = append(os.Environ(), Mark+"="+s.Dir)
+	// What a killed shim leaves of its temporary files goes with the case. runc's
+	// console sockets are in the runtime directory where there is one.
+	cmd.Env = append(os.Environ(), Mark+"="+s.Dir, "TMPDIR="+s.Dir, "XDG_RUNTIME_DIR=")
 	if s.MaxProcs {
 		cmd.Env = append(cmd.Env, "GOMAXPROCS=2")
 	}

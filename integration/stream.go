@@ -127,9 +127,6 @@ func (s *Stream) Matches(n int) error {
 	return nil
 }
 
-// Again is another client's end of the same FIFO.
-func (s *Stream) Again() *Stream { return &Stream{Path: s.Path} }
-
 // Close closes the client's end, and lets an open that still waits return.
 func (s *Stream) Close() {
 	s.mu.Lock()

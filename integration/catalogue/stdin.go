@@ -145,8 +145,7 @@ func lateReader(c *integration.Case) {
 	if !integration.Alive(pid) {
 		c.Errorf("the process did not wait for a reader")
 	}
-	again := out.Again().Read()
-	defer again.Close()
+	again := b.Again(out).Read()
 	b.AwaitExit(10*time.Second, "e")
 	_, err := b.DeleteProcess("e")
 	c.Must(err, "DeleteProcess")

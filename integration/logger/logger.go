@@ -24,6 +24,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -47,6 +48,8 @@ func Main(args []string) int {
 		}
 	}
 	out, errs, ready := os.NewFile(3, "stdout"), os.NewFile(4, "stderr"), os.NewFile(5, "ready")
+	// Open to the end: the garbage collector closes a file that nothing refers to.
+	defer runtime.KeepAlive([]*os.File{out, errs, ready})
 	if mode != "never" {
 		_ = ready.Close() // it may have no other end any more
 	}
