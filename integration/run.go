@@ -94,6 +94,24 @@ func (cfg Config) Probe() error {
 	return nil
 }
 
+// ProbeShim starts the shim once and asks it for its pid, which every v1 shim
+// answers before it has a container. Of what does not, checks would tell
+// nothing: another program fails them all, or passes one by doing nothing.
+func (cfg Config) ProbeShim() error {
+	r := Run(cfg, "probe-shim", probeTime, func(c *Case) {
+		b := c.Box(Options{})
+		info, err := b.ShimInfo()
+		c.Must(err, "ShimInfo")
+		if int(info.GetShimPid()) != b.Shim.Pid {
+			c.Errorf("ShimInfo: pid %d, want %d", info.GetShimPid(), b.Shim.Pid)
+		}
+	})
+	if r.Verdict != Pass {
+		return fmt.Errorf("%s is not a v1 shim that can be tested: %s", cfg.Shim, strings.Join(r.Messages, "; "))
+	}
+	return nil
+}
+
 // Close removes the run's directory and whatever still belongs to it.
 func (cfg Config) Close() error { return Sweep(cfg.RunDir) }
 

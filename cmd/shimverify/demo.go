@@ -47,6 +47,13 @@ func demo(args []string) error {
 		return err
 	}
 	defer cfg.Close() //nolint:errcheck // the next run sweeps
+	ours, err := cfg.WithShim(*shim)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(cfg.ProbeShim(), ours.ProbeShim()); err != nil {
+		return err
+	}
 	fmt.Printf("1. %d `runc exec true` at once on %s\n", *size, *vs)
 	hung := floodOnce(cfg, "demo-vs", *size)
 	if hung.Verdict == integration.Pass {
@@ -57,10 +64,6 @@ func demo(args []string) error {
 		if *full {
 			fmt.Println(hung.Stacks)
 		}
-	}
-	ours, err := cfg.WithShim(*shim)
-	if err != nil {
-		return err
 	}
 	fmt.Printf("\n2. The same on %s\n", *shim)
 	survived := floodOnce(ours, "demo", *size)

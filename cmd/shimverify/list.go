@@ -4,16 +4,23 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"strings"
 
 	"containerd-shim/integration/catalogue"
 )
 
 func list(args []string) error {
-	pattern := ""
-	if len(args) > 0 {
-		pattern = args[0]
+	if len(args) > 1 {
+		return fmt.Errorf("what is %q? One argument may hold several patterns, separated by commas", args[1])
 	}
-	for _, c := range catalogue.Matching(pattern) {
+	pattern := strings.Join(args, "")
+	checks := catalogue.Matching(pattern)
+	if len(checks) == 0 {
+		fmt.Fprintf(os.Stderr, "shimverify: no check matches %q\n", pattern)
+		return errFailed
+	}
+	for _, c := range checks {
 		kind := ""
 		if catalogue.Conformance(c.ID) {
 			kind = "  (conformance: every known release passes)"

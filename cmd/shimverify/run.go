@@ -6,7 +6,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 
 	"containerd-shim/integration"
@@ -45,32 +47,36 @@ type runFlags struct {
 	count, side                   int
 	verbose, expect               bool
 	shims                         []string
+	found                         bool // the first of them by PATH, not named by the user
 }
 
 func parseRun(args []string) (runFlags, error) {
 	var f runFlags
 	var others repeated
-	fs := flag.NewFlagSet("run", flag.ContinueOnError)
-	shim := fs.String("shim", "containerd-shim", "the shim to test")
-	fs.Var(&others, "vs", "another shim to test beside it")
-	fs.StringVar(&f.runtime, "runtime", "runc", "the OCI runtime")
-	fs.StringVar(&f.only, "only", "", "patterns of ids and names, separated by commas")
-	fs.IntVar(&f.count, "n", 1, "how many times")
-	fs.IntVar(&f.side, "j", sideBySide, "how many checks side by side; those that need it run alone in any case")
-	fs.BoolVar(&f.verbose, "v", false, "print the log of each check")
-	fs.BoolVar(&f.expect, "expect", false, "judge by what the shim's release is known for: a difference is a failure")
-	fs.StringVar(&f.release, "release", "", "the shim's release, where its build info does not tell")
-	fs.StringVar(&f.jsonFile, "json", "", "write the results as JSON")
-	fs.StringVar(&f.junitFile, "junit", "", "write the results as JUnit XML")
-	fs.StringVar(&f.htmlFile, "html", "", "write the results as one HTML page")
-	fs.StringVar(&f.markdownFile, "markdown", "", "write the verdicts as a Markdown table")
-	if err := fs.Parse(args); err != nil {
+	set := flag.NewFlagSet("run", flag.ContinueOnError)
+	shim := set.String("shim", "containerd-shim", "the shim to test, looked for in PATH where it has no slash")
+	set.Var(&others, "vs", "another shim to test beside it")
+	set.StringVar(&f.runtime, "runtime", "runc", "the OCI runtime")
+	set.StringVar(&f.only, "only", "", "patterns of ids and names, separated by commas")
+	set.IntVar(&f.count, "n", 1, "how many times")
+	set.IntVar(&f.side, "j", sideBySide, "how many checks side by side; those that need it run alone in any case")
+	set.BoolVar(&f.verbose, "v", false, "print the log of each check")
+	set.BoolVar(&f.expect, "expect", false, "judge by what the shim's release is known for: a difference is a failure")
+	set.StringVar(&f.release, "release", "", "the shim's release, where its build info does not tell")
+	set.StringVar(&f.jsonFile, "json", "", "write the results as JSON")
+	set.StringVar(&f.junitFile, "junit", "", "write the results as JUnit XML")
+	set.StringVar(&f.htmlFile, "html", "", "write the results as one HTML page")
+	set.StringVar(&f.markdownFile, "markdown", "", "write the verdicts as a Markdown table")
+	if err := set.Parse(args); err != nil {
 		return f, err
 	}
 	f.shims = append([]string{*shim}, others...)
+	given := false
+	set.Visit(func(fl *flag.Flag) { given = given || fl.Name == "shim" })
+	f.found = !given
 	switch {
-	case fs.NArg() > 0:
-		return f, fmt.Errorf("what is %q?", fs.Arg(0))
+	case set.NArg() > 0:
+		return f, fmt.Errorf("what is %q?", set.Arg(0))
 	case f.count < 1 || f.count > mostRuns:
 		return f, fmt.Errorf("-n %d: want 1 to %d", f.count, mostRuns)
 	case f.side < 1 || f.side > mostSide:
@@ -89,9 +95,17 @@ func runVerb(args []string) error {
 	if len(checks) == 0 {
 		return fmt.Errorf("no check matches %q (shimverify list)", f.only)
 	}
+	for _, r := range reports(f) {
+		if err := writable(r.path); err != nil {
+			return err
+		}
+	}
 	cfg, err := setup(f.shims[0], f.runtime)
 	if err != nil {
 		return err
+	}
+	if f.found {
+		fmt.Fprintln(os.Stderr, "shimverify: no --shim is given: testing", cfg.Shim)
 	}
 	jobs, err := plan(cfg, f, checks)
 	if err != nil {
@@ -118,15 +132,36 @@ func runVerb(args []string) error {
 	return judge(out, f.expect)
 }
 
+// reportFile is a report that was asked for.
+type reportFile struct {
+	path  string
+	write func(string, []outcome) error
+}
+
+func reports(f runFlags) []reportFile {
+	all := []reportFile{{f.jsonFile, writeJSON}, {f.junitFile, writeJUnit}, {f.htmlFile, writeHTML}, {f.markdownFile, writeMarkdown}}
+	return slices.DeleteFunc(all, func(r reportFile) bool { return r.path == "" })
+}
+
+// writable returns an error if the file cannot be written, which is better known
+// before a run of minutes. It changes nothing.
+func writable(path string) error {
+	_, before := os.Stat(path)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	err = file.Close()
+	if errors.Is(before, fs.ErrNotExist) {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
 func writeReports(f runFlags, out []outcome) error {
 	var errs []error
-	for _, r := range []struct {
-		path  string
-		write func(string, []outcome) error
-	}{{f.jsonFile, writeJSON}, {f.junitFile, writeJUnit}, {f.htmlFile, writeHTML}, {f.markdownFile, writeMarkdown}} {
-		if r.path != "" {
-			errs = append(errs, r.write(r.path, out))
-		}
+	for _, r := range reports(f) {
+		errs = append(errs, r.write(r.path, out))
 	}
 	return errors.Join(errs...)
 }

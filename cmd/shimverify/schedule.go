@@ -26,7 +26,8 @@ func (j job) run() outcome {
 	return outcome{j.path, j.check, r, known}
 }
 
-// plan lists the jobs in the order in which they are reported.
+// plan lists the jobs in the order in which they are reported. It is an error
+// if one of the shims cannot be tested at all.
 func plan(cfg integration.Config, f runFlags, checks []catalogue.Check) ([]job, error) {
 	var jobs []job
 	for i, path := range f.shims {
@@ -40,6 +41,9 @@ func plan(cfg integration.Config, f runFlags, checks []catalogue.Check) ([]job, 
 		}
 		if f.expect && release == "" {
 			return nil, fmt.Errorf("%s: its release is not known (--release, one of %v)", path, catalogue.Releases())
+		}
+		if err := one.ProbeShim(); err != nil {
+			return nil, err
 		}
 		for n := range f.count {
 			for _, check := range checks {

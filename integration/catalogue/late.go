@@ -38,7 +38,7 @@ func init() {
 	register(Check{
 		ID: "B25", Name: "Create with FIFOs that nobody reads",
 		Incident: "containerd #2877, moby #38064: the client dies before it attaches, the shim hangs",
-		Asserts:  "Create answers within 5 s; if it fails, runc has no container",
+		Asserts:  "Create answers within 5 s; if it fails, runc has no container and the shim lives",
 		Run:      createWithoutReader,
 	})
 	register(Check{
@@ -125,9 +125,14 @@ func createWithoutReader(c *integration.Case) {
 	b := c.Box(integration.Options{})
 	out, errs := b.Stream("out"), b.Stream("err")
 	_, err := b.Within(5 * time.Second).CreateTask(b.CreateRequest(integration.IO{Stdout: out.Path, Stderr: errs.Path}))
-	if c.Prompt(err) != nil && b.RuncHas() {
+	if c.Prompt(err) == nil {
+		return
+	}
+	if b.RuncHas() {
 		c.Errorf("Create failed (%v) and left its container with runc", err)
 	}
+	_, err = b.Within(prompt).ShimInfo() // a connection that broke is no answer
+	c.Must(err, "ShimInfo after it")
 }
 
 func execWithoutReader(c *integration.Case) {

@@ -10,6 +10,7 @@ package suite
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -80,7 +81,14 @@ func setup() (integration.Config, error) {
 	}
 	defer os.RemoveAll(filepath.Dir(helper))
 	shim := cmp.Or(os.Getenv("SHIM"), filepath.Join(module, "bin", "containerd-shim"))
-	return integration.Setup(shim, cmp.Or(os.Getenv("RUNTIME"), "runc"), helper)
+	cfg, err := integration.Setup(shim, cmp.Or(os.Getenv("RUNTIME"), "runc"), helper)
+	if err != nil {
+		return cfg, err
+	}
+	if err := cfg.ProbeShim(); err != nil {
+		return cfg, errors.Join(err, cfg.Close())
+	}
+	return cfg, nil
 }
 
 func buildHelper(module string) (string, error) {
