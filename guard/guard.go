@@ -11,8 +11,10 @@
 package guard
 
 import (
+	"context"
 	"fmt"
 	"runtime/debug"
+	"runtime/pprof"
 
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
@@ -44,5 +46,8 @@ func Do(what string, fn func()) {
 	_ = Call(what, func() error { fn(); return nil }) // it was logged
 }
 
-// Go is Do in a goroutine of its own.
-func Go(what string, fn func()) { go Do(what, fn) }
+// Go is Do in a goroutine of its own, which outlives the call that makes it: its
+// only profiling label is "task", what it does, not those of the caller.
+func Go(what string, fn func()) {
+	go pprof.Do(context.Background(), pprof.Labels("task", what), func(context.Context) { Do(what, fn) })
+}

@@ -4,7 +4,9 @@ package guard
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"runtime/pprof"
 	"strings"
 	"testing"
 
@@ -44,4 +46,21 @@ func TestGo(t *testing.T) {
 		m["x"] = 1
 	})
 	<-ended
+}
+
+// A goroutine that outlives the call that made it does not carry its labels.
+func TestGoHasItsOwnLabel(t *testing.T) {
+	gone, dumped := make(chan struct{}), make(chan string)
+	pprof.Do(t.Context(), pprof.Labels("rpc", "Start"), func(context.Context) {
+		Go("pump", func() {
+			var b bytes.Buffer
+			_ = pprof.Lookup("goroutine").WriteTo(&b, 1) // to memory
+			dumped <- b.String()
+		})
+		close(gone)
+	})
+	<-gone
+	if got := <-dumped; !strings.Contains(got, `"task":"pump"`) || strings.Contains(got, `"rpc":"Start"`) {
+		t.Errorf("labels: %s", got)
+	}
 }

@@ -50,9 +50,9 @@ func (p *Init) remove(ctx context.Context, force bool) error {
 	p.mu.Unlock()
 	if io != nil {
 		if child == nil {
-			io.RuntimeReturned() // a checkpoint that was never restored: its start will not come
+			io.Abort() // a checkpoint that was never restored: its start will not come
 		}
-		io.AwaitOutput(p.env.Streams.DrainSlow)
+		io.AwaitOutput(p.env.Streams.DrainFlowing)
 	}
 	// Unmounting comes last, and also when the runtime failed: containerd
 	// removes the bundle next.

@@ -86,7 +86,7 @@ func TestDeleteOfAnUnrestoredCheckpoint(t *testing.T) {
 			if _, err := p.Delete(t.Context(), func(Snapshot) {}); err != nil {
 				t.Error(err)
 			}
-			if d := time.Since(start); d > shortLimits().DrainHeld/2 {
+			if d := time.Since(start); d > shortLimits().Drain/2 {
 				t.Errorf("took %v", d)
 			}
 			if e, err := p.Wait(t.Context()); err != nil || e.Status != reaper.UnknownStatus {

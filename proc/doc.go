@@ -59,7 +59,7 @@
 //     gets another life, with its next start.
 //   - Output outlives the process, and Delete: it is copied as long as there is
 //     any and its reader is there. A pipe that is only held open, by a process
-//     left behind, is cut (stdio/drain.go).
+//     left behind, is given up (stdio/state.go).
 //   - Deleted comes last, after the output was drained or given up.
 //
 // # Errors

@@ -91,6 +91,9 @@ func (p *Exec) start(ctx context.Context, started func(*reaper.Child) error) err
 	if err == nil {
 		err = p.commit(child, started)
 	}
+	if err == nil {
+		io.Started()
+	}
 	if err != nil {
 		if child != nil {
 			killAndWait(child)
@@ -186,7 +189,7 @@ func (p *Exec) Delete(ctx context.Context, deleted func()) (Snapshot, error) {
 		io := p.io
 		p.mu.Unlock()
 		if io != nil {
-			io.AwaitOutput(p.env.Streams.DrainHeld)
+			io.AwaitOutput(p.env.Streams.Drain)
 			io.ProcessDeleted()
 		}
 		if err := os.Remove(p.pidFile()); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -89,6 +89,7 @@ func (p *Init) Create(ctx context.Context) error {
 		p.endLife()
 		return err
 	}
+	io.Started()
 	p.setIO(io)
 	p.adopt(child)
 	return nil
@@ -221,6 +222,7 @@ func (p *Init) startRestored(ctx context.Context, onRestore func(*reaper.Child))
 		p.endLife()
 		return err
 	}
+	io.Started()
 	p.adopt(child)
 	onRestore(child)
 	return nil

@@ -44,8 +44,8 @@ type console struct {
 
 // openTerminal makes the socket on which the master will come and opens the
 // client's side.
-func (p *Streams) openTerminal(c Config, t target) error {
-	out, err := p.terminalOutput(c, t)
+func (s *Streams) openTerminal(c Config, t target) error {
+	to, err := s.terminalSink(c, t)
 	if err != nil {
 		return err
 	}
@@ -54,84 +54,56 @@ func (p *Streams) openTerminal(c Config, t target) error {
 	}
 	socket, err := c.NewConsoleSocket()
 	if err != nil {
-		out.close()
+		to.close()
 		return errclass.Internalf("open console socket: %w", err)
 	}
-	p.console = &console{socket: socket, arrived: make(chan struct{}), size: c.Size}
-	p.outputs.Add(1) // held until the master is there, or never will be
+	s.console = &console{socket: socket, arrived: make(chan struct{}), size: c.Size}
+	s.mu.Lock()
+	s.undrained++ // until the master is there, or never will be
+	s.mu.Unlock()
 	guard.Go("receive the console", func() {
-		defer p.outputs.Done()
-		defer close(p.console.arrived)
-		master, err := p.console.receive()
+		defer s.outputDrained()
+		defer close(s.console.arrived)
+		master, err := s.console.receive()
 		if err != nil {
-			p.console.err = err
-			out.close()
+			s.console.err = err
+			to.close()
 			return
 		}
-		p.attach(c, master, out)
+		s.attach(master, to, c.Limits)
 	})
 	return nil
 }
 
-// terminalOutput opens what a terminal's output goes to; stderr has no part.
-func (p *Streams) terminalOutput(c Config, t target) (*output, error) {
+// terminalSink opens what a terminal's output goes to; stderr has no part.
+func (s *Streams) terminalSink(c Config, t target) (*sink, error) {
 	switch {
 	case t.scheme == schemeBinary:
 		l, err := startLogger(t, c, false)
 		if err != nil {
 			return nil, err
 		}
-		p.log = l
+		s.log = l
 		_ = l.stderr.Close() // unused
-		return &output{path: t.path, w: l.stdout, keep: -1}, nil
+		return &sink{path: t.path, kind: isPipe, w: l.stdout, keepalive: -1}, nil
 	case t.path == "":
-		return openOutput(os.DevNull, c.Limits)
+		return openSink(os.DevNull)
 	}
-	return openOutput(t.path, c.Limits)
+	return openSink(t.path)
 }
 
 // attach starts copying between the master and the client.
-func (p *Streams) attach(c Config, master *os.File, out *output) {
-	pump := newPump(master, out.w, false)
-	hangup := func() {}
-	if p.input != nil {
-		// At the end of its input a terminal hangs up: its processes get
-		// SIGHUP, as when a user's terminal closes. What they wrote is read
-		// before: the output pump is cut, not the master closed under it.
-		hangup = func() { _ = master.SetReadDeadline(time.Unix(1, 0)) } // fails only if closed
-		p.startInput(c, master, false, func() {
-			select {
-			case <-p.exited.c: // the output ends by itself
-			default:
-				hangup()
+func (s *Streams) attach(master *os.File, to *sink, l Limits) {
+	out := newOutput(master, false, to, l)
+	s.startOutput(out, s.console.close)
+	if s.input != nil {
+		guard.Go("copy input", func() {
+			if s.input.run(master, true) {
+				// At the end of its input a terminal hangs up: its processes
+				// get SIGHUP, as when a user's terminal closes.
+				out.order(orders{hungUp: true})
 			}
 		})
-	}
-	p.startOutput(pump, out, func() {
-		flush(master, out.w)
-		p.console.close()
-	})
-}
-
-// flush copies what is in the terminal now, without waiting for more.
-func flush(master, w *os.File) {
-	_ = master.SetReadDeadline(time.Time{}) // fails only if closed
-	rc, err := master.SyscallConn()
-	if err != nil {
-		return
-	}
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
-	for {
-		n := 0
-		// Ends at EAGAIN and at EIO alike.
-		_ = rc.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), *buf) })
-		if n <= 0 {
-			return
-		}
-		if _, err := w.Write((*buf)[:n]); err != nil {
-			return
-		}
 	}
 }
 
@@ -162,27 +134,27 @@ func (c *console) receive() (*os.File, error) {
 
 // ConsoleSocket returns where the runtime is to send the terminal's master; nil
 // without a terminal.
-func (p *Streams) ConsoleSocket() runc.ConsoleSocket {
-	if p.console == nil {
+func (s *Streams) ConsoleSocket() runc.ConsoleSocket {
+	if s.console == nil {
 		return nil
 	}
-	return p.console.socket
+	return s.console.socket
 }
 
 // AwaitConsole waits until the terminal's master has come, which the runtime
 // must have sent by the time it returns. Without a terminal it does nothing.
-func (p *Streams) AwaitConsole(ctx context.Context) error {
-	c := p.console
+func (s *Streams) AwaitConsole(ctx context.Context) error {
+	c := s.console
 	if c == nil {
 		return nil
 	}
-	timer := time.NewTimer(p.limits.Console)
+	timer := time.NewTimer(s.limits.Console)
 	defer timer.Stop()
 	select {
 	case <-c.arrived:
 		return c.err
 	case <-timer.C:
-		return errclass.Internalf("the runtime sent no console within %v", p.limits.Console)
+		return errclass.Internalf("the runtime sent no console within %v", s.limits.Console)
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the console: %w", ctx.Err())
 	}
@@ -204,11 +176,11 @@ func (c *console) close() {
 }
 
 // Resize sets the size now, or when the master comes.
-func (p *Streams) Resize(size Size) error {
-	if p.console == nil {
+func (s *Streams) Resize(size Size) error {
+	if s.console == nil {
 		return nil
 	}
-	c := p.console
+	c := s.console
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.size = &size
@@ -236,11 +208,11 @@ func setWinsize(master *os.File, size Size) error {
 }
 
 // Size returns the terminal size asked for so far, nil if none or no terminal.
-func (p *Streams) Size() *Size {
-	if p.console == nil {
+func (s *Streams) Size() *Size {
+	if s.console == nil {
 		return nil
 	}
-	p.console.mu.Lock()
-	defer p.console.mu.Unlock()
-	return p.console.size
+	s.console.mu.Lock()
+	defer s.console.mu.Unlock()
+	return s.console.size
 }

@@ -45,9 +45,8 @@ func TestUnusableStreams(t *testing.T) {
 		"directory as output": {Names{Stdout: dir}, "is a directory"},
 		"directory as error":  {Names{Stderr: dir}, "is a directory"},
 		"directory as file":   {Names{Stdout: "file://" + dir}, "is a directory"},
-		"socket as input":     {Names{Stdin: socket}, "is not a FIFO"},
+		"socket as input":     {Names{Stdin: socket}, "is a socket"},
 		"socket as output":    {Names{Stdout: socket}, "is a socket"},
-		"file as input":       {Names{Stdin: file}, "is not a FIFO"},
 		"below a file":        {Names{Stdout: "file://" + file + "/log"}, "not a directory"},
 		"unknown scheme":      {Names{Stdout: "journald://x"}, "unknown STDIO scheme journald"},
 		"binary without path": {Names{Stdout: "binary://"}, "no binary:// URI"},
@@ -216,8 +215,8 @@ func TestOneFIFOForBothStreams(t *testing.T) {
 
 			p = open(t, Config{Names: s})
 			p.end(t, p.play(t, "exit", "0"))
-			for _, r := range p.relays() {
-				if poll.Until(short().LateReader/8, closed(r.out.w)) {
+			for _, r := range p.all() {
+				if poll.Until(short().Linger/8, isClosed(r.sink.w)) {
 					t.Error("closed, though its client has not come yet")
 				}
 			}

@@ -21,7 +21,7 @@ func ended(t *testing.T) (string, *Streams) {
 	return path, p
 }
 
-func closed(f *os.File) func() bool {
+func isClosed(f *os.File) func() bool {
 	return func() bool { _, err := f.Stat(); return err != nil }
 }
 
@@ -36,9 +36,9 @@ func TestLateReaderIsNoticed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			census(t)
 			path, p := ended(t)
-			out := p.relays()[0].out
+			out := p.all()[0].sink
 			comes(path)
-			if !poll.Until(patience, closed(out.w)) {
+			if !poll.Until(patience, isClosed(out.w)) {
 				t.Error("the shim still waits for a reader")
 				p.Abort()
 			}

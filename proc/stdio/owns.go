@@ -11,14 +11,14 @@ import (
 
 // Owns reports whether pid has one of the pipes, or this very opening of
 // /dev/null, as its stdio: whether it is the process, or its child.
-func (p *Streams) Owns(pid int) bool {
-	p.mu.Lock()
-	null := p.null
-	p.mu.Unlock()
+func (s *Streams) Owns(pid int) bool {
+	s.mu.Lock()
+	null := s.null
+	s.mu.Unlock()
 	for fd := range 3 {
 		var st unix.Stat_t
 		err := unix.Stat(fmt.Sprintf("/proc/%d/fd/%d", pid, fd), &st)
-		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO && p.pipes[st.Ino] {
+		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO && s.pipes[st.Ino] {
 			return true
 		}
 		if null != nil && sameOpening(null, pid, fd) {

@@ -3,37 +3,29 @@
 package stdio
 
 import (
-	"errors"
+	"bytes"
 	"io"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// pump moves bytes from src to dst until src ends, dst breaks, or it is cut.
-// Both must be non-blocking descriptors known to the Go poller, so that a
-// waiting pump costs no thread. Between two pipes it uses splice(2) and holds
-// no buffer at all.
+// pump moves bytes from src to dst. Both must be non-blocking descriptors known
+// to the Go poller, so that a waiting pump costs no thread, or files that never
+// wait. Between two pipes it uses splice(2) and holds no buffer at all.
 type pump struct {
 	src, dst *os.File
 	// spliced is set if both ends are pipes or FIFOs.
 	spliced bool
-	// last is when bytes last moved, in nanoseconds of the monotonic clock
-	// since started; blocked tells that there are bytes which dst does not take.
-	started time.Time
-	last    atomic.Int64
-	blocked atomic.Bool
-	moved   atomic.Int64
-	// ended is closed by run when it returns, ready for dst to be closed.
-	ended chan struct{}
-}
-
-func newPump(src, dst *os.File, spliced bool) *pump {
-	return &pump{src: src, dst: dst, spliced: spliced, started: time.Now(), ended: make(chan struct{})}
+	// pending was read of src and not taken by dst yet.
+	pending []byte
+	// blocked: there are bytes which dst does not take.
+	blocked bool
+	// total is how many bytes dst has taken.
+	total int64
 }
 
 // chunk is how much is moved at a time: what fits a FIFO of default size.
@@ -46,40 +38,59 @@ const page = 4 << 10
 // bytes are moved, never while they are waited for.
 var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
-// run moves bytes. It returns nil at the end of src, or the error that ended it.
-func (p *pump) run() error {
-	defer close(p.ended)
-	src, err := p.src.SyscallConn()
-	if err != nil {
-		return err
+// step moves some bytes, waiting for src and dst as needed. It returns io.EOF at
+// the end of src, and an error with which timedOut holds after interrupt.
+func (p *pump) step() (n int, err error) {
+	switch {
+	case len(p.pending) > 0:
+		n, err = p.writePending()
+	case p.spliced:
+		n, err = p.splice()
+	default:
+		n, err = p.copy(chunk)
 	}
-	dst, err := p.dst.SyscallConn()
-	if err != nil {
-		return err
+	if n > 0 {
+		p.total += int64(n)
+		p.blocked = len(p.pending) > 0
 	}
-	for {
-		var n int
-		if p.spliced {
-			n, err = p.splice(src, dst)
-		} else {
-			n, err = p.copy(src, chunk)
-		}
-		if n > 0 {
-			p.moved.Add(int64(n))
-			p.last.Store(int64(time.Since(p.started)))
-			p.blocked.Store(false)
-		}
-		if err != nil {
-			if err == io.EOF {
-				return nil
-			}
-			return err
-		}
+	return n, err
+}
+
+// flush writes some of what is pending; at its end it returns io.EOF.
+func (p *pump) flush() (int, error) {
+	if len(p.pending) == 0 {
+		return 0, io.EOF
 	}
+	return p.step()
+}
+
+func (p *pump) writePending() (int, error) {
+	p.blocked = true
+	n, err := p.dst.Write(p.pending)
+	if p.pending = p.pending[n:]; len(p.pending) == 0 {
+		p.pending = nil
+	}
+	return n, err
+}
+
+// interrupt makes step, and fill, return when at has come, at once for a time
+// in the past; zero lets them wait as long as they like. It may be called by
+// any goroutine.
+func (p *pump) interrupt(at time.Time) {
+	_ = p.src.SetReadDeadline(at)  // fails only for what is closed, or
+	_ = p.dst.SetWriteDeadline(at) // for a regular file, which never waits
 }
 
 // splice moves what is there, waiting for src or dst as needed.
-func (p *pump) splice(src, dst syscall.RawConn) (n int, err error) {
+func (p *pump) splice() (n int, err error) {
+	src, err := p.src.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	dst, err := p.dst.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
 	full, few := false, false
 	rerr := src.Read(func(rfd uintptr) bool {
 		werr := dst.Control(func(wfd uintptr) {
@@ -121,7 +132,7 @@ func (p *pump) splice(src, dst syscall.RawConn) (n int, err error) {
 	case rerr != nil:
 		return 0, rerr
 	case few:
-		return p.copy(src, page)
+		return p.copy(page)
 	case err == unix.EAGAIN && full:
 		return 0, p.awaitRoom(dst)
 	case err != nil:
@@ -132,7 +143,7 @@ func (p *pump) splice(src, dst syscall.RawConn) (n int, err error) {
 	return n, nil
 }
 
-// fragments tells whether the bytes that wait should be copied. A pipe holds 16
+// fragments reports whether the bytes that wait should be copied. A pipe holds 16
 // buffers, however few bytes are in each, and only bytes that were written are
 // joined to the last one: lines spliced to a reader that is behind would fill
 // its FIFO after 16 of them instead of 64 KiB.
@@ -147,73 +158,90 @@ func fragments(rfd, wfd int) bool {
 
 // awaitRoom waits until dst takes bytes again or breaks.
 func (p *pump) awaitRoom(dst syscall.RawConn) error {
-	p.blocked.Store(true)
+	p.blocked = true
 	return dst.Write(func(fd uintptr) bool { return pollNow(int(fd), unix.POLLOUT) != 0 })
 }
 
 // copy moves one buffer of at most limit bytes.
-func (p *pump) copy(src syscall.RawConn, limit int) (int, error) {
-	var (
-		buf *[]byte
-		n   int
-		err error
-	)
-	defer func() {
-		if buf != nil {
-			copyBuffers.Put(buf)
+func (p *pump) copy(limit int) (n int, err error) {
+	_, rerr := p.read(limit, func(b []byte) {
+		p.blocked = true
+		n, err = p.dst.Write(b)
+		if n < len(b) {
+			p.pending = bytes.Clone(b[n:])
 		}
-	}()
+	})
+	if rerr != nil {
+		return 0, rerr
+	}
+	return n, err
+}
+
+// fill adds to pending at most limit bytes of src.
+func (p *pump) fill(limit int) (int, error) {
+	return p.read(limit, func(b []byte) { p.pending = append(p.pending, b...) })
+}
+
+// read waits for bytes of src and gives at most limit of them to take. It
+// returns io.EOF at the end, which a terminal whose other side is closed tells
+// by EIO.
+func (p *pump) read(limit int, take func([]byte)) (n int, err error) {
+	src, err := p.src.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var buf *[]byte
 	rerr := src.Read(func(fd uintptr) bool {
-		if buf == nil {
-			buf = copyBuffers.Get().(*[]byte)
-		}
-		for {
-			n, err = unix.Read(int(fd), (*buf)[:min(limit, len(*buf))])
-			if err != unix.EINTR {
-				break
-			}
-		}
-		if err == unix.EAGAIN {
+		buf = copyBuffers.Get().(*[]byte)
+		if n, err = readNow(int(fd), (*buf)[:min(limit, len(*buf))]); err == unix.EAGAIN {
 			copyBuffers.Put(buf)
 			buf = nil
 			return false
 		}
 		return true
 	})
+	if buf != nil {
+		defer copyBuffers.Put(buf)
+	}
 	switch {
 	case rerr != nil:
 		return 0, rerr
-	case err == unix.EIO: // a terminal whose other side is closed
+	case err == unix.EIO, err == nil && n == 0:
 		return 0, io.EOF
 	case err != nil:
 		return 0, os.NewSyscallError("read", err)
-	case n == 0:
-		return 0, io.EOF
 	}
-	p.blocked.Store(true)
-	defer p.blocked.Store(false)
-	return p.dst.Write((*buf)[:n])
+	take((*buf)[:n])
+	return n, nil
 }
 
-// idle returns for how long src has had nothing; zero while dst is the one
-// that is waited for.
-func (p *pump) idle() time.Duration {
-	if p.blocked.Load() {
-		return 0
+// drain adds to pending what is in src now, until limit is passed, without
+// waiting.
+func (p *pump) drain(limit int) {
+	src, err := p.src.SyscallConn()
+	if err != nil {
+		return
 	}
-	return time.Since(p.started) - time.Duration(p.last.Load())
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	for read := 0; read < limit; {
+		n := 0
+		// Ends at EAGAIN, at the end and at EIO alike.
+		_ = src.Control(func(fd uintptr) { n, _ = readNow(int(fd), *buf) })
+		if n <= 0 {
+			return
+		}
+		p.pending = append(p.pending, (*buf)[:n]...)
+		read += n
+	}
 }
 
-// cut makes run return soon, whatever it waits for.
-func (p *pump) cut() {
-	past := time.Unix(1, 0)
-	_ = p.src.SetReadDeadline(past)  // fails only if closed, and then run ends anyway
-	_ = p.dst.SetWriteDeadline(past) // or for a regular file, which never waits
-}
-
-// wasCut tells whether err is the doing of cut.
-func wasCut(err error) bool {
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, os.ErrClosed)
+func readNow(fd int, b []byte) (int, error) {
+	for {
+		if n, err := unix.Read(fd, b); err != unix.EINTR {
+			return n, err
+		}
+	}
 }
 
 // pollNow returns which of events, or of POLLERR and POLLHUP, hold for fd now.

@@ -20,53 +20,37 @@ import (
 )
 
 // Streams is the open stdio of one process: the shim's ends of what the
-// process has, the clients' FIFOs or files, and the pumps between them.
+// process has, the clients' FIFOs or files, and what copies between them.
 type Streams struct {
 	limits Limits
-	// console is set instead for a terminal.
+	// console is set instead of pipes for a terminal.
 	console *console
 	log     *logger
-	// exited, deleted and aborted are closed, once each, when the process has
-	// exited, was deleted, or will never be.
-	exited  oneShot
-	deleted oneShot
-	aborted oneShot
-	// drained is closed when every byte of output has reached its FIFO or file.
-	drained chan struct{}
-	outputs sync.WaitGroup // one for each output that is not drained
-	input   *input         // nil without one; set before any other goroutine sees p
+	input   *input // nil without one; set before any other goroutine sees s
 	// pipes are the inodes of the child's ends: who has them as stdio is the
 	// process, or its child.
 	pipes map[uint64]bool
+	// drained is closed when no output is undrained.
+	drained chan struct{}
 
 	mu sync.Mutex
 	// +checklocks:mu
-	inPump *pump
+	outputs []*output
+	// undrained counts the outputs of which not every byte is in its FIFO or
+	// file, among them a terminal that is yet to come.
 	// +checklocks:mu
-	pumps []*relay // the outputs
-	// child holds what the runtime gets as its, and so the process's, stdin,
+	undrained int
+	// orders are those that all outputs have, also one that is yet to come.
+	// +checklocks:mu
+	orders orders
+	// childFiles are what the runtime gets as its, and so the process's, stdin,
 	// stdout and stderr; closed once the runtime was started. Guarded by mu
 	// once Open has returned: a Destroy may come in the middle of a start.
-	child [3]*os.File
+	childFiles [3]*os.File
 	// null is /dev/null, for the streams that the process lacks; open until
-	// the start is over. Guarded as child is.
+	// the start is over. Guarded as childFiles is.
 	null *os.File
 }
-
-// relay is one output with the pump that fills it.
-type relay struct {
-	*pump
-	out *output
-}
-
-// oneShot is a channel that is closed once.
-type oneShot struct {
-	c    chan struct{}
-	once *sync.Once
-}
-
-func newOneShot() oneShot { return oneShot{make(chan struct{}), new(sync.Once)} }
-func (o oneShot) fire()   { o.once.Do(func() { close(o.c) }) }
 
 // Names are a process's streams as the client gave them: paths of FIFOs or
 // files, or URIs. An empty name means no such stream.
@@ -90,23 +74,26 @@ type Config struct {
 	Limits           Limits
 }
 
-// Open opens the streams and starts copying, before the process exists:
-// what cannot be opened fails here, with nothing to undo in the container, and
-// a runtime that writes more than a pipe holds is not stopped by it. It waits
-// for no client.
+// Open opens the streams and starts reading, before the process exists: what
+// cannot be opened fails here, with nothing to undo in the container, and a
+// runtime that writes more than a pipe holds is not stopped by it. It waits for
+// no client. The caller ends the streams by Abort, or by ProcessDeleted.
+//
+// Output is held back until Started: until then it may be the runtime's own.
 func Open(c Config) (_ *Streams, err error) {
-	p := &Streams{
-		limits: c.Limits,
-		exited: newOneShot(), deleted: newOneShot(), aborted: newOneShot(),
-		drained: make(chan struct{}), pipes: make(map[uint64]bool),
+	s := &Streams{
+		limits:    c.Limits,
+		undrained: 1, // until all are open
+		drained:   make(chan struct{}), pipes: make(map[uint64]bool),
 	}
 	defer func() {
+		s.outputDrained()
 		if err != nil {
-			p.Abort()
+			s.Abort()
 		}
 	}()
 	if c.Stdin != "" {
-		if p.input, err = openInput(c.Stdin, c.Limits); err != nil {
+		if s.input, err = openInput(c.Stdin, c.Limits); err != nil {
 			return nil, err
 		}
 	}
@@ -115,37 +102,36 @@ func Open(c Config) (_ *Streams, err error) {
 		return nil, err
 	}
 	if c.Terminal {
-		err = p.openTerminal(c, target)
+		err = s.openTerminal(c, target)
 	} else {
-		err = p.openPipes(c, target)
+		err = s.openPipes(c, target)
 	}
 	if err != nil {
 		return nil, err
 	}
-	go func() {
-		p.outputs.Wait()
-		close(p.drained)
-	}()
-	return p, nil
+	return s, nil
 }
 
 // openPipes connects the three streams without a terminal.
-func (p *Streams) openPipes(c Config, t target) error {
-	if p.input != nil {
+func (s *Streams) openPipes(c Config, t target) error {
+	if s.input != nil {
 		shim, child, err := pipe(true)
 		if err != nil {
 			return errclass.Internalf("open input: %w", err)
 		}
-		p.child[0] = child
-		p.own(child, c)
-		p.startInput(c, shim, true, func() { _ = shim.Close() }) // the process sees the end
+		s.childFiles[0] = child
+		s.own(child, c)
+		guard.Go("copy input", func() {
+			defer shim.Close() // the process sees the end
+			s.input.run(shim, false)
+		})
 	}
 	if t.scheme == schemeBinary {
 		l, err := startLogger(t, c, true)
 		if err != nil {
 			return err
 		}
-		p.log, p.child[1], p.child[2] = l, l.stdout, l.stderr
+		s.log, s.childFiles[1], s.childFiles[2] = l, l.stdout, l.stderr
 	} else {
 		paths := [2]string{t.path, c.Stderr}
 		if t.scheme == schemeFile {
@@ -158,15 +144,15 @@ func (p *Streams) openPipes(c Config, t target) error {
 			if i == 1 && sameFile(paths[0], path) {
 				// One pipe, as for "2>&1". Two openings of one FIFO would take
 				// each other for its reader, and mix up the order of the lines.
-				p.child[2] = p.child[1]
+				s.childFiles[2] = s.childFiles[1]
 				continue
 			}
-			if err := p.pipeOutput(c, path, 1+i); err != nil {
+			if err := s.pipeOutput(c, path, 1+i); err != nil {
 				return err
 			}
 		}
 	}
-	return p.openNull()
+	return s.openNull()
 }
 
 func sameFile(a, b string) bool {
@@ -178,83 +164,49 @@ func sameFile(a, b string) bool {
 	return err1 == nil && err2 == nil && os.SameFile(one, other)
 }
 
-func (p *Streams) pipeOutput(c Config, path string, fd int) error {
-	out, err := openOutput(path, c.Limits)
+func (s *Streams) pipeOutput(c Config, path string, fd int) error {
+	to, err := openSink(path)
 	if err != nil {
 		return err
 	}
 	shim, child, err := pipe(false)
 	if err != nil {
-		out.close()
+		to.close()
 		return errclass.Internalf("open output: %w", err)
 	}
-	p.child[fd] = child
-	p.own(child, c)
-	p.startOutput(newPump(shim, out.w, out.fifo), out, func() { _ = shim.Close() }) // the last holder's writes fail
+	s.childFiles[fd] = child
+	s.own(child, c)
+	s.startOutput(newOutput(shim, true, to, c.Limits), func() { _ = shim.Close() }) // the last holder's writes fail
 	return nil
 }
 
-// HoldInput begins to copy the input. The client may come and go from then on
-// without ending it, unless CloseInput was before. It may be repeated.
-func (p *Streams) HoldInput() error {
-	if p.input == nil {
-		return nil
-	}
-	return p.input.hold()
-}
-
-// startInput copies from the client to dst, once HoldInput or CloseInput was
-// called, until the client and the shim have closed the FIFO, or the process is
-// gone. ended then closes the process's side.
-func (p *Streams) startInput(c Config, dst *os.File, spliced bool, ended func()) {
-	pump := newPump(p.input.r, dst, spliced)
-	p.mu.Lock()
-	p.inPump = pump
-	p.mu.Unlock()
-	guard.Go("copy input", func() {
-		defer p.input.close()
-		defer ended()
-		select {
-		case <-p.input.decided:
-		case <-p.exited.c:
-			return
-		}
-		if p.input.ended {
-			p.input.awaitClient()
-		}
-		select {
-		case <-p.exited.c: // its cut may have come before awaitClient's end
-		default:
-			_ = pump.run() // whatever ended it: the process or the client is gone
-		}
-	})
-}
-
 // startOutput copies from the process to the client until the process, and
-// all that inherited its output, are gone. ended then closes the process's side.
-func (p *Streams) startOutput(pump *pump, out *output, ended func()) {
-	p.outputs.Add(1)
-	p.mu.Lock()
-	p.pumps = append(p.pumps, &relay{pump, out})
-	p.mu.Unlock()
-	guard.Go("copy output", func() {
-		err := guard.Call("copy output", pump.run)
-		guard.Do("end the output", ended)
-		p.outputs.Done()
-		if err != nil && !wasCut(err) {
-			out.close() // its reader is gone for good, or the disk is full
-			return
-		}
-		out.finish(p.deleted.c, p.aborted.c)
-	})
+// all that inherited its output, are gone. ended then closes the process's end.
+func (s *Streams) startOutput(o *output, ended func()) {
+	o.closeSource, o.drained = ended, s.outputDrained
+	s.mu.Lock()
+	s.outputs = append(s.outputs, o)
+	s.undrained++
+	o.order(s.orders)
+	s.mu.Unlock()
+	guard.Go("copy output", o.run)
+}
+
+// outputDrained is called once for each output that was counted as undrained.
+func (s *Streams) outputDrained() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.undrained--; s.undrained == 0 {
+		close(s.drained)
+	}
 }
 
 // openNull opens what the process gets for every stream that it lacks, for
 // reading and writing: a write must not fail.
-func (p *Streams) openNull() (err error) {
-	for _, f := range p.child {
-		if f == nil && p.null == nil {
-			if p.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+func (s *Streams) openNull() (err error) {
+	for _, f := range s.childFiles {
+		if f == nil && s.null == nil {
+			if s.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
 				return errclass.Internalf("open stdio: %w", err)
 			}
 		}
@@ -264,26 +216,26 @@ func (p *Streams) openNull() (err error) {
 
 // RuntimeReturned is called when the runtime has returned and its process is known,
 // or when there will be no start. It may be repeated.
-func (p *Streams) RuntimeReturned() {
-	_ = p.CloseAfterStart() // where go-runc has not: a terminal, a failed start; always nil
-	p.mu.Lock()
-	null := p.null
-	p.null = nil
-	p.mu.Unlock()
+func (s *Streams) RuntimeReturned() {
+	_ = s.CloseAfterStart() // where go-runc has not: a terminal, a failed start; always nil
+	s.mu.Lock()
+	null := s.null
+	s.null = nil
+	s.mu.Unlock()
 	if null != nil {
 		_ = null.Close() // nothing was written here
 	}
-	if p.console != nil {
-		p.console.closeSocket()
+	if s.console != nil {
+		s.console.closeSocket()
 	}
 }
 
 // own notes whose pipe this is and gives it to the user that the container's
 // root is mapped to. Both ends share one inode.
-func (p *Streams) own(f *os.File, c Config) {
+func (s *Streams) own(f *os.File, c Config) {
 	var st unix.Stat_t
 	if unix.Fstat(int(f.Fd()), &st) == nil {
-		p.pipes[st.Ino] = true
+		s.pipes[st.Ino] = true
 	}
 	chown(f, c)
 }
@@ -297,27 +249,27 @@ func chown(f *os.File, c Config) {
 // The methods below make Streams go-runc's IO and StartCloser.
 
 // Set gives cmd the child's ends.
-func (p *Streams) Set(cmd *exec.Cmd) {
-	if p.console != nil {
+func (s *Streams) Set(cmd *exec.Cmd) {
+	if s.console != nil {
 		return // stdio comes over the console socket
 	}
-	p.mu.Lock()
-	files := p.child
+	s.mu.Lock()
+	files := s.childFiles
 	for i, f := range files {
 		if f == nil {
-			files[i] = p.null
+			files[i] = s.null
 		}
 	}
-	p.mu.Unlock()
+	s.mu.Unlock()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[1], files[2]
 }
 
 // CloseAfterStart closes the child's ends, which the runtime has now.
-func (p *Streams) CloseAfterStart() error {
-	p.mu.Lock()
-	files := p.child
-	p.child = [3]*os.File{}
-	p.mu.Unlock()
+func (s *Streams) CloseAfterStart() error {
+	s.mu.Lock()
+	files := s.childFiles
+	s.childFiles = [3]*os.File{}
+	s.mu.Unlock()
 	for _, f := range files {
 		if f != nil {
 			_ = f.Close() // the child's end; nothing was written here
@@ -327,16 +279,16 @@ func (p *Streams) CloseAfterStart() error {
 }
 
 // Close does nothing: the life of the streams is the process's, not go-runc's.
-func (p *Streams) Close() error { return nil }
+func (s *Streams) Close() error { return nil }
 
 // Stdin is not used: the pumps are the shim's own.
-func (p *Streams) Stdin() io.WriteCloser { return nil }
+func (s *Streams) Stdin() io.WriteCloser { return nil }
 
 // Stdout is not used; see Stdin.
-func (p *Streams) Stdout() io.ReadCloser { return nil }
+func (s *Streams) Stdout() io.ReadCloser { return nil }
 
 // Stderr is not used; see Stdin.
-func (p *Streams) Stderr() io.ReadCloser { return nil }
+func (s *Streams) Stderr() io.ReadCloser { return nil }
 
 var (
 	_ runc.IO          = (*Streams)(nil)

@@ -49,6 +49,7 @@ func (p *Streams) play(t *testing.T, role ...string) *reaper.Child {
 	if err := p.AwaitConsole(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	p.Started()
 	return child
 }
 
@@ -57,7 +58,7 @@ func (p *Streams) end(t *testing.T, child *reaper.Child) {
 	t.Helper()
 	within(t, patience, "exit", child.Done())
 	p.ProcessExited()
-	p.AwaitOutput(short().DrainHeld)
+	p.AwaitOutput(short().Drain)
 	p.ProcessDeleted()
 }
 
@@ -107,7 +108,7 @@ func TestLateReaderGetsEverything(t *testing.T) {
 			within(t, patience, "exit", child.Done())
 			p.ProcessExited()
 			if when == "deleted" {
-				p.AwaitOutput(short().DrainHeld)
+				p.AwaitOutput(short().Drain)
 				p.ProcessDeleted()
 			}
 			if got := attach(t, path).All(t); len(got) != 50000 {
@@ -133,7 +134,7 @@ func TestSlowReaderLosesNoByte(t *testing.T) {
 	select {
 	case <-p.drained:
 		t.Fatal("90000 bytes fit the FIFO: the test tests nothing")
-	case <-time.After(short().Held + 2*short().DrainTick + 500*time.Millisecond): // no condition: nothing is to happen
+	case <-time.After(short().Linger + 500*time.Millisecond): // no condition: nothing is to happen
 	}
 	if got := proctest.Read(f).All(t); len(got) != 90000 {
 		t.Errorf("%d bytes, want 90000", len(got))
@@ -152,8 +153,8 @@ func TestBackgroundHolder(t *testing.T) {
 			child := p.play(t, "hold")
 			start := time.Now()
 			p.end(t, child)
-			if d := time.Since(start); d > short().DrainHeld+2*time.Second {
-				t.Errorf("drained after %v, want %v", d, short().DrainHeld)
+			if d := time.Since(start); d > short().Drain+2*time.Second {
+				t.Errorf("drained after %v, want %v", d, short().Drain)
 			}
 			var holder int
 			if _, err := fmt.Sscan(c.All(t), &holder); err != nil {
@@ -243,7 +244,7 @@ func TestReaderGoesAwayAndComesBack(t *testing.T) {
 			if _, err := w.WriteString("while away\n"); err != nil {
 				t.Fatal(err)
 			}
-			if !poll.Until(patience, func() bool { return p.relays()[0].out.unread() == len("while away\n") }) {
+			if !poll.Until(patience, func() bool { return p.all()[0].sink.unread() == len("while away\n") }) {
 				t.Fatal("the output does not wait in the FIFO")
 			}
 		}
@@ -269,8 +270,8 @@ func TestAbandonedFIFO(t *testing.T) {
 	}
 	start := time.Now()
 	p.ProcessExited()
-	out := p.relays()[0].out
-	if !poll.Until(patience, func() bool { _, err := out.w.Stat(); return err != nil }) || time.Since(start) > short().LateReader {
+	out := p.all()[0].sink
+	if !poll.Until(patience, func() bool { _, err := out.w.Stat(); return err != nil }) || time.Since(start) > short().Linger {
 		t.Errorf("closed after %v, want at once", time.Since(start))
 	}
 	p.ProcessDeleted()
@@ -286,8 +287,8 @@ func TestReaderNeverComes(t *testing.T) {
 				_ = child.Signal(unix.SIGKILL)
 			}
 			p.end(t, child)
-			out := p.relays()[0].out
-			if !poll.Until(short().LateReader+patience, func() bool { _, err := out.w.Stat(); return err != nil }) {
+			out := p.all()[0].sink
+			if !poll.Until(short().Linger+patience, func() bool { _, err := out.w.Stat(); return err != nil }) {
 				t.Error("still waiting for it")
 			}
 		})

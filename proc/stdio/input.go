@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stdio
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"containerd-shim/proc/internal/errclass"
+
+	"golang.org/x/sys/unix"
+)
+
+// input is the client's end of stdin: a FIFO, or a file that ends by itself.
+type input struct {
+	path   string
+	r      *os.File
+	fifo   bool
+	limits Limits
+	// decided is closed when it is known whether the input is held: nothing is
+	// read before.
+	decided chan struct{}
+
+	mu sync.Mutex
+	// +checklocks:mu
+	decision decision
+	// keepalive is a write end of the FIFO, -1 without, which CloseIO gives up:
+	// without it the process would see the end of its input whenever no client
+	// is attached.
+	// +checklocks:mu
+	keepalive int
+	// ended: keepalive is not wanted any more.
+	// +checklocks:mu
+	ended bool
+	// exited: there is nobody left to read the input.
+	// +checklocks:mu
+	exited bool
+	// pump is nil before the process's end is there.
+	// +checklocks:mu
+	pump *pump
+}
+
+// decision is what came first.
+type decision int
+
+const (
+	undecided decision = iota
+	toHold             // hold
+	toEnd              // CloseIO
+	toDrop             // the exit
+)
+
+// openInput opens path without waiting for a writer.
+func openInput(path string, l Limits) (*input, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, errclass.Pathf("open input: %w", err)
+	}
+	switch mode := st.Mode(); {
+	case mode.IsDir():
+		return nil, errclass.Invalidf("open input: %s is a directory", path)
+	case mode&fs.ModeSocket != 0:
+		return nil, errclass.Invalidf("open input: %s is a socket", path)
+	}
+	r, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, errclass.Pathf("open input: %w", err)
+	}
+	return &input{
+		path: path, r: r, fifo: st.Mode()&fs.ModeNamedPipe != 0, limits: l,
+		decided: make(chan struct{}), keepalive: -1,
+	}, nil
+}
+
+// decide reports whether d is the first decision. Its caller then closes
+// decided.
+func (i *input) decide(d decision) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.decision != undecided {
+		return false
+	}
+	i.decision = d
+	return true
+}
+
+// hold opens keepalive, unless CloseIO came before: then there is none, not even
+// for a moment, for a FIFO that has had a writer polls as hung up when it has
+// none any more, and awaitClient could not tell that from a client that has come
+// and gone. The open does not wait: r is open.
+func (i *input) hold() error {
+	if !i.decide(toHold) {
+		return nil
+	}
+	defer close(i.decided)
+	if !i.fifo {
+		return nil
+	}
+	fd, err := unix.Open(i.path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return errclass.Pathf("open input: %w", &fs.PathError{Op: "open", Path: i.path, Err: err})
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.ended {
+		_ = unix.Close(fd)
+	} else {
+		i.keepalive = fd
+	}
+	return nil
+}
+
+// end is CloseIO.
+func (i *input) end() {
+	if i.decide(toEnd) {
+		close(i.decided)
+	}
+	i.closeKeepalive()
+}
+
+func (i *input) closeKeepalive() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.ended = true
+	if i.keepalive >= 0 {
+		_ = unix.Close(i.keepalive)
+		i.keepalive = -1
+	}
+}
+
+// exit ends the input: there is nobody left to read it.
+func (i *input) exit() {
+	if i.decide(toDrop) {
+		close(i.decided)
+	}
+	i.mu.Lock()
+	i.exited = true
+	p := i.pump
+	i.mu.Unlock()
+	if p != nil {
+		p.interrupt(past) // for good: see until
+	} else {
+		i.close() // a terminal that never came
+	}
+}
+
+func (i *input) close() {
+	i.closeKeepalive()
+	_ = i.r.Close() // a reader has nothing to flush
+}
+
+// until lets p wait until then; zero, as long as it likes. Once the process has
+// exited, nothing waits any more.
+func (i *input) until(p *pump, then time.Time) (exited bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !i.exited {
+		p.interrupt(then)
+	}
+	return i.exited
+}
+
+// run copies from the client to dst, once it is decided whether the input is
+// held, until the client and the shim have closed the FIFO or the process is
+// gone. It reports whether it was the client who ended it.
+func (i *input) run(dst *os.File, terminal bool) bool {
+	defer i.close()
+	p := &pump{src: i.r, dst: dst, spliced: i.fifo && !terminal}
+	i.mu.Lock()
+	i.pump = p
+	i.mu.Unlock()
+	<-i.decided
+	i.mu.Lock()
+	first := i.decision
+	i.mu.Unlock()
+	if first == toEnd && i.fifo {
+		i.awaitClient(p)
+	}
+	for {
+		step := p.step
+		wait := time.Time{}
+		if terminal && len(p.pending) == 0 {
+			step = func() (int, error) { return p.fill(page) }
+		} else if terminal {
+			wait = time.Now().Add(i.limits.HangUp)
+		}
+		if i.until(p, wait) {
+			return false
+		}
+		switch n, err := step(); {
+		case err == nil || n > 0:
+		case errors.Is(err, io.EOF):
+			return true
+		case !timedOut(err):
+			return false // nobody reads any more
+		case terminal && i.clientGone():
+			return true // what it typed last is not read, and the hang-up must not wait for that
+		}
+	}
+}
+
+// awaitClient lets a client whose CloseIO overtook its own open of the FIFO
+// still come: a FIFO that never had a writer reads as ended.
+func (i *input) awaitClient(p *pump) {
+	rc, err := i.r.SyscallConn()
+	if err != nil || i.until(p, time.Now().Add(i.limits.InputGrace)) {
+		return
+	}
+	_ = rc.Read(func(fd uintptr) bool { return pollNow(int(fd), unix.POLLIN) != 0 }) // fails if nobody came
+}
+
+// clientGone reports whether the FIFO has had a writer and has none any more.
+func (i *input) clientGone() (gone bool) {
+	if rc, err := i.r.SyscallConn(); err == nil {
+		_ = rc.Control(func(fd uintptr) { gone = pollNow(int(fd), unix.POLLIN)&unix.POLLHUP != 0 }) // fails only if closed
+	}
+	return gone
+}

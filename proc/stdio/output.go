@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stdio
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+const (
+	// holdLimit is how much is kept back of what comes before the start is
+	// known to have succeeded, beside what the pipe holds. A runtime, or a hook,
+	// that writes more is not stopped by it: it is passed on then.
+	holdLimit = 64 << 10
+	// hangUpLimit is how much is read of a terminal that is hung up: more than
+	// the kernel keeps for it (64 KiB in tty_buffer.c, 4 KiB in n_tty.c).
+	hangUpLimit = 128 << 10
+)
+
+// output is one stream of the process's output on its way to the client. Its
+// goroutine is run; others give it orders and read moved, decided and, once that
+// is closed, words.
+type output struct {
+	pump
+	sink   *sink
+	limits Limits
+	state  outputState
+	stuck  bool // writing to a file fails, and was complained of
+	// closeSource closes the process's end.
+	closeSource func()
+	// drained is called once, when all that came is with the client, or is
+	// given up.
+	drained func()
+	// decided is closed when nothing is held back any more; words is then what
+	// was, if the start has failed.
+	decided chan struct{}
+	words   []byte
+	// changed has a value when there are orders that were not looked at.
+	changed chan struct{}
+	// moved is when a byte was moved last, in Unix nanoseconds.
+	moved atomic.Int64
+
+	mu sync.Mutex
+	// +checklocks:mu
+	orders orders
+}
+
+func newOutput(src *os.File, spliced bool, to *sink, l Limits) *output {
+	o := &output{
+		pump: pump{src: src, dst: to.w, spliced: spliced && to.kind == isFIFO}, sink: to, limits: l,
+		decided: make(chan struct{}), changed: make(chan struct{}, 1),
+	}
+	o.moved.Store(time.Now().UnixNano())
+	return o
+}
+
+// order adds to the orders and wakes the goroutine, whatever it waits for.
+func (o *output) order(add orders) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.orders = o.orders.plus(add)
+	o.interrupt(past)
+	select {
+	case o.changed <- struct{}{}:
+	default:
+	}
+}
+
+// look returns the orders, and lets the next step wait until deadline.
+func (o *output) look() (ord orders, deadline time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	deadline = o.facts(o.orders).deadline(o.limits.Linger)
+	o.interrupt(deadline)
+	return o.orders, deadline
+}
+
+func (o *output) facts(ord orders) facts {
+	f := facts{
+		state: o.state, deleted: ord.deleted, moved: time.Unix(0, o.moved.Load()),
+		blocked: o.blocked, kept: o.sink.kept(),
+	}
+	if o.state == waiting {
+		f.served = (o.sink.seen || o.total > 0) && o.sink.unread() == 0
+	}
+	return f
+}
+
+// run takes the output through its states.
+func (o *output) run() {
+	defer o.advance(over) // after a panic
+	for o.state != closed {
+		o.advance(o.step())
+	}
+}
+
+// advance makes e happen.
+func (o *output) advance(e outputEvent) {
+	was := o.state
+	o.state = was.after(e)
+	if was == held && o.state != held {
+		close(o.decided)
+		o.interrupt(past) // for the orders that were not for hold
+	}
+	if was < flushing && flushing <= o.state {
+		o.closeSource()
+	}
+	if was < waiting && waiting <= o.state {
+		o.drained()
+	}
+	if was < closed && o.state == closed {
+		o.sink.close()
+	}
+}
+
+// step does what the state demands until something happens.
+func (o *output) step() outputEvent {
+	switch o.state {
+	case held:
+		return o.hold()
+	case copying:
+		return o.move(o.pump.step, end)
+	case flushing:
+		return o.move(o.flush, flushed)
+	default:
+		return o.awaitReader()
+	}
+}
+
+// hold keeps back what comes until the start has succeeded or failed.
+func (o *output) hold() outputEvent {
+	for {
+		ord, _ := o.look()
+		switch {
+		case ord.aborted:
+			o.drain(holdLimit)
+			o.words = o.pending
+			return over
+		case ord.released, len(o.pending) >= holdLimit:
+			return release
+		}
+		if _, err := o.fill(holdLimit - len(o.pending)); err != nil && !timedOut(err) {
+			<-o.changed // at the end; it is seen again
+		}
+	}
+}
+
+// move takes steps until one finds the end, which is then the event done.
+func (o *output) move(step func() (int, error), done outputEvent) outputEvent {
+	for {
+		n, err := step()
+		if n > 0 {
+			o.moved.Store(time.Now().UnixNano())
+			o.stuck = false
+		}
+		switch {
+		case err == nil:
+		case err == io.EOF:
+			return done
+		case timedOut(err):
+			ord, deadline := o.look()
+			switch {
+			case ord.aborted:
+				return over
+			case ord.hungUp && o.state == copying:
+				o.drain(hangUpLimit)
+				return end
+			case !due(deadline):
+			case !o.blocked:
+				return end
+			case !o.sink.kept():
+				return over
+			default:
+				o.sink.closeKeepalive() // whoever reads is waited for
+			}
+		case o.sink.kind != isFile:
+			return over // its reader is gone for good
+		default:
+			if !o.awaitRoom(err) {
+				return over
+			}
+		}
+	}
+}
+
+// awaitRoom lets some time pass after a write to a file has failed with err. A
+// full disk, or quota, is a full pipe: the process waits. It reports whether the
+// write is to be tried again.
+func (o *output) awaitRoom(err error) bool {
+	o.blocked = true
+	if !o.stuck {
+		logrus.WithError(err).WithField("path", o.sink.path).Warn("output waits until it can be written")
+		o.stuck = true
+	}
+	ord, deadline := o.look()
+	if !ord.aborted && !due(deadline) {
+		o.pause(o.limits.Room, deadline)
+	}
+	return !ord.aborted && !due(deadline)
+}
+
+// awaitReader ends the output after its last byte was written. The bytes are in
+// the FIFO, which lives as long as somebody has it open, so with a client there
+// it is closed at once. A client that is late still finds the output, and its
+// end.
+func (o *output) awaitReader() outputEvent {
+	o.sink.closeKeepalive()
+	for wait := o.limits.ReaderSoon; ; wait = min(2*wait, o.limits.ReaderPoll) {
+		ord, deadline := o.look()
+		if ord.aborted || due(deadline) || o.sink.kind != isFIFO || o.sink.hasReader() || o.sink.abandoned() {
+			return over
+		}
+		o.pause(wait, deadline)
+	}
+}
+
+// pause waits for d, or until the deadline or an order.
+func (o *output) pause(d time.Duration, deadline time.Time) {
+	if !deadline.IsZero() {
+		d = min(d, time.Until(deadline))
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-o.changed:
+	}
+}
+
+func due(deadline time.Time) bool { return !deadline.IsZero() && !time.Now().Before(deadline) }
+
+// past interrupts whatever waits.
+var past = time.Unix(1, 0)
+
+// timedOut reports whether err is the doing of interrupt.
+func timedOut(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stdio
+
+import "time"
+
+// outputState is how far an output has come. It only ever grows.
+type outputState int
+
+const (
+	// held: what comes is kept back, for it may be the runtime's own words: the
+	// start has not succeeded yet.
+	held outputState = iota
+	// copying: from the process to the client.
+	copying
+	// flushing: the process's end is closed; what was read of it is not
+	// written yet.
+	flushing
+	// waiting: all is in the FIFO, whose reader is yet to come.
+	waiting
+	// closed: at both ends.
+	closed
+
+	outputStates
+)
+
+// outputEvent is what changes the state.
+type outputEvent int
+
+const (
+	// release: the start has succeeded, or more came than can be kept back.
+	release outputEvent = iota
+	// end: the process, and all that inherited its output, are gone, or the
+	// process's end is given up.
+	end
+	// flushed: nothing that was read is left to be written.
+	flushed
+	// over: the client's end is served, broken or given up.
+	over
+
+	outputEvents
+)
+
+// outputTable holds the state after each event. What has ended while it was
+// held ends again once it is copied.
+var outputTable = [outputStates][outputEvents]outputState{
+	held:     {release: copying, end: held, flushed: held, over: closed},
+	copying:  {release: copying, end: flushing, flushed: copying, over: closed},
+	flushing: {release: flushing, end: flushing, flushed: waiting, over: closed},
+	waiting:  {release: waiting, end: waiting, flushed: waiting, over: closed},
+	closed:   {release: closed, end: closed, flushed: closed, over: closed},
+}
+
+func (s outputState) after(e outputEvent) outputState { return outputTable[s][e] }
+
+// orders are what the process's life means for its outputs. They are only ever
+// added to.
+type orders struct {
+	released bool      // the start has succeeded
+	aborted  bool      // it has failed: nothing more reaches the client
+	hungUp   bool      // the process's end is to be closed, after what is in it was read
+	deleted  time.Time // when the process was deleted; zero before
+}
+
+// plus returns both orders in one.
+func (o orders) plus(p orders) orders {
+	o.released = o.released || p.released
+	o.aborted = o.aborted || p.aborted
+	o.hungUp = o.hungUp || p.hungUp
+	if o.deleted.IsZero() {
+		o.deleted = p.deleted
+	}
+	return o
+}
+
+// facts are what the deadline of an output follows from.
+type facts struct {
+	state   outputState
+	deleted time.Time // see orders
+	moved   time.Time // when a byte was moved last
+	// blocked: there are bytes that the client's end does not take.
+	blocked bool
+	// kept: the shim itself holds the FIFO open for reading.
+	kept bool
+	// served: a reader was there, and nothing is left for it.
+	served bool
+}
+
+// deadline returns when the output is given up if nothing happens until then;
+// zero for never. Before Delete nothing is given up: a client that is not there
+// may be a daemon that is being restarted. After it, there is one deadline for
+// both ends: nothing has moved, and nobody has come, for so long.
+func (f facts) deadline(linger time.Duration) time.Time {
+	switch {
+	case f.deleted.IsZero():
+		return time.Time{}
+	case f.state == waiting && f.served:
+		return f.deleted
+	case f.state != waiting && f.blocked && !f.kept:
+		return time.Time{} // with its last reader the FIFO breaks, and that ends it
+	case f.moved.After(f.deleted):
+		return f.moved.Add(linger)
+	}
+	return f.deleted.Add(linger)
+}

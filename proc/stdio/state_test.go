@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stdio
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// The table, cell by cell.
+func TestOutputTable(t *testing.T) {
+	want := map[outputState][outputEvents]outputState{
+		//         release   end       flushed   over
+		held:     {copying, held, held, closed},
+		copying:  {copying, flushing, copying, closed},
+		flushing: {flushing, flushing, waiting, closed},
+		waiting:  {waiting, waiting, waiting, closed},
+		closed:   {closed, closed, closed, closed},
+	}
+	for s := range outputStates {
+		for e := range outputEvents {
+			if got := s.after(e); got != want[s][e] || got < s {
+				t.Errorf("state %d, event %d: %d, want %d, and never back", s, e, got, want[s][e])
+			}
+		}
+	}
+}
+
+// One deadline for both ends, in each state.
+func TestOutputDeadline(t *testing.T) {
+	const linger = time.Minute
+	start := time.Unix(1000, 0)
+	deleted := start.Add(time.Hour)
+	never := time.Time{}
+	for name, tt := range map[string]struct {
+		facts
+		want time.Time
+	}{
+		"running, idle":             {facts{state: copying, moved: start}, never},
+		"running, blocked":          {facts{state: copying, moved: start, blocked: true, kept: true}, never},
+		"exited, nobody has come":   {facts{state: waiting, moved: start}, never},
+		"exited, all was read":      {facts{state: waiting, moved: start, served: true}, never},
+		"deleted, held open idle":   {facts{state: copying, moved: start, deleted: deleted, kept: true}, deleted.Add(linger)},
+		"deleted, still flowing":    {facts{state: copying, moved: deleted.Add(time.Second), deleted: deleted, kept: true}, deleted.Add(linger + time.Second)},
+		"deleted, nobody reads":     {facts{state: copying, moved: start, deleted: deleted, blocked: true, kept: true}, deleted.Add(linger)},
+		"deleted, a client is slow": {facts{state: copying, moved: start, deleted: deleted, blocked: true}, never},
+		"deleted, hung up, slow":    {facts{state: flushing, moved: start, deleted: deleted, blocked: true}, never},
+		"deleted, nobody has come":  {facts{state: waiting, moved: start, deleted: deleted}, deleted.Add(linger)},
+		"deleted, all was read":     {facts{state: waiting, moved: start, deleted: deleted, served: true}, deleted},
+	} {
+		if got := tt.deadline(linger); !got.Equal(tt.want) {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
+// Orders are only added to; the first Delete counts.
+func TestOrders(t *testing.T) {
+	first, second := time.Unix(1, 0), time.Unix(2, 0)
+	got := orders{released: true, deleted: first}.plus(orders{aborted: true, deleted: second}).plus(orders{hungUp: true})
+	if want := (orders{released: true, aborted: true, hungUp: true, deleted: first}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// AwaitOutput waits for what moves, and for nothing else.
+func TestAwaitOutput(t *testing.T) {
+	limits := Limits{Drain: 1500 * time.Millisecond}
+	const longest = 6 * time.Second
+	for name, tt := range map[string]struct {
+		moves   time.Duration // a byte moves as often
+		drained time.Duration // all is copied then
+		want    time.Duration
+	}{
+		"all is copied":     {time.Hour, 0, 0},
+		"soon copied":       {time.Hour, time.Second, time.Second},
+		"blocked, or idle":  {time.Hour, time.Hour, limits.Drain},
+		"flows, and ends":   {time.Second, 4500 * time.Millisecond, 4500 * time.Millisecond},
+		"flows without end": {time.Second, time.Hour, longest},
+		"stops to flow":     {1400 * time.Millisecond, time.Hour, longest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := &output{}
+				s := &Streams{limits: limits, drained: make(chan struct{}), outputs: []*output{o}}
+				start := time.Now()
+				time.AfterFunc(tt.drained, func() { close(s.drained) })
+				stop := make(chan struct{})
+				defer close(stop)
+				go func() {
+					for {
+						select {
+						case <-time.After(tt.moves):
+							o.moved.Store(time.Now().UnixNano())
+						case <-stop:
+							return
+						}
+					}
+				}()
+				s.AwaitOutput(longest)
+				if got := time.Since(start); got != tt.want {
+					t.Errorf("returned after %v, want %v", got, tt.want)
+				}
+			})
+		})
+	}
+}
