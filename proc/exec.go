@@ -100,7 +100,7 @@ func (p *Exec) start(ctx context.Context, started func(*reaper.Child) error) err
 		}
 		p.dropIO()
 		io.Abort()
-		_ = os.Remove(p.pidFile()) // may not exist
+		_ = clearPidFile(p.pidFile()) // the next start tries again
 	}
 	return err
 }
@@ -192,7 +192,7 @@ func (p *Exec) Delete(ctx context.Context, deleted func()) (Snapshot, error) {
 			io.AwaitOutput(p.env.Streams.Drain)
 			io.ProcessDeleted()
 		}
-		if err := os.Remove(p.pidFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := clearPidFile(p.pidFile()); err != nil {
 			p.warn(err, "pid file of a deleted exec")
 		}
 		p.endLife() // of one that was never started

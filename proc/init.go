@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 
 	"github.com/containerd/containerd/mount"
 	"github.com/containerd/errdefs"
+	runc "github.com/containerd/go-runc"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -99,7 +99,7 @@ func (p *Init) ioConfig() stdio.Config {
 	return stdio.Config{
 		Names: p.names, UID: int(p.config.IoUID), GID: int(p.config.IoGID),
 		Container: p.id, Namespace: p.env.Namespace, Monitor: p.env.Monitor,
-		NewConsoleSocket: newConsoleSocket, Limits: p.env.Streams,
+		NewConsoleSocket: func() (*runc.Socket, error) { return newConsoleSocket(p.config.Bundle) }, Limits: p.env.Streams,
 	}
 }
 
@@ -135,13 +135,16 @@ func (p *Init) launch(ctx context.Context, io *stdio.Streams, run func(context.C
 // launch runs start with a reaper's ticket open, reads the pid that it left
 // and claims the process; with a terminal it waits for the console.
 func launch(ctx context.Context, r *reaper.Reaper, io *stdio.Streams, pidFile string, start func(context.Context) error) (*reaper.Child, error) {
-	if err := os.Remove(pidFile); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, internalf("remove an old pid file: %w", err)
+	if err := clearPidFile(pidFile); err != nil {
+		return nil, err
 	}
 	ticket := r.Begin()
 	defer ticket.Close()
 	defer io.RuntimeReturned()
 	startErr := start(ctx)
+	if neverRan(startErr) {
+		return nil, startErr
+	}
 	pid, since, err := readPidFile(pidFile)
 	if err != nil {
 		return findStray(ticket, io), errorOr(startErr, err)
@@ -246,12 +249,13 @@ func (p *Init) Kill(ctx context.Context, sig uint32, all bool) error {
 		ctx, cancel := context.WithTimeout(ctx, KillTimeout)
 		defer cancel()
 		err := p.runtime.Kill(ctx, p.id, int(signal), all)
-		if errors.Is(err, context.DeadlineExceeded) {
-			// The runtime hangs; the process is the shim's child all the same.
+		if err != nil && (signal == unix.SIGKILL || neverRan(err) || errors.Is(err, context.DeadlineExceeded)) {
+			// The runtime hangs, fails, or is not there any more; the process
+			// is the shim's child all the same.
 			if child.Signal(signal) == nil {
 				return nil
 			}
-			return err
+			return killError(err)
 		}
 		if err == nil && all && signal != unix.SIGKILL && p.runtime.IgnoresKillAll(ctx) {
 			err = p.signalOthers(ctx, signal)

@@ -3,8 +3,11 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +31,19 @@ func readPidFile(path string) (int, time.Time, error) {
 	return pid, st.ModTime(), nil
 }
 
+// clearPidFile removes a pid file and what runc and crun write before they give
+// it its name. A runtime that was killed in between leaves that behind, and the
+// next one refuses to write over it.
+func clearPidFile(path string) error {
+	dir, name := filepath.Split(path)
+	for _, p := range []string{path, filepath.Join(dir, "."+name)} {
+		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return internalf("remove an old pid file: %w", err)
+		}
+	}
+	return nil
+}
+
 // CheckID refuses an id that cannot be the name of a file next to others.
 func CheckID(id string) error {
 	const most = 200 // leaves room for ".pid" and such in a name of 255 bytes
@@ -48,10 +64,11 @@ func CheckID(id string) error {
 
 // execPidFile is the pid file's name for an exec. The name for "init" would be
 // the container's own, which containerd reads after a restart, that for "shim"
-// containerd's since 1.3.0.
+// containerd's since 1.3.0. Two dots, for one is what a runtime puts before the
+// name of a file that it has not finished.
 func execPidFile(id string) string {
 	if id == "init" || id == "shim" {
-		return fmt.Sprintf(".exec-%s.pid", id)
+		return fmt.Sprintf("..%s.pid", id)
 	}
 	return fmt.Sprintf("%s.pid", id)
 }

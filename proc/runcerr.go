@@ -4,6 +4,8 @@ package proc
 
 import (
 	"bufio"
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +18,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"containerd-shim/proc/internal/errclass"
 	"containerd-shim/reaper"
 
 	"github.com/containerd/errdefs"
@@ -36,11 +39,12 @@ type RuntimeError struct {
 	// else the last line that it wrote, or else how it ended.
 	Message string
 	class   error
+	cause   error // a *reaper.StartError; nil if the runtime ran
 }
 
 func (e *RuntimeError) Error() string {
 	switch e.Verb {
-	case "kill", "delete", "version":
+	case "kill", "delete":
 		return fmt.Sprintf("runc %s: %s", e.Verb, e.Message)
 	case "ps":
 		return "OCI runtime ps failed: " + e.Message
@@ -49,51 +53,81 @@ func (e *RuntimeError) Error() string {
 	return fmt.Sprintf("OCI runtime %s failed: %s", e.Verb, e.Message)
 }
 
-// Unwrap returns the class.
-func (e *RuntimeError) Unwrap() error { return e.class }
+// Unwrap returns the class, and the error with which the start failed.
+func (e *RuntimeError) Unwrap() []error {
+	if e.cause == nil {
+		return []error{e.class}
+	}
+	return []error{e.class, e.cause}
+}
 
-// explain turns the failure of a runtime call into a RuntimeError. log is the
-// call's own log file, ctxErr its context's error, took how long it ran.
-func explain(verb, log string, err, ctxErr error, took time.Duration) error {
-	e := &RuntimeError{Verb: verb, class: errdefs.ErrInternal}
+// failure is what is known of a call that failed.
+type failure struct {
+	verb, command string
+	log           *os.File // the call's own; nil if there is none
+	output        []byte   // what the call wrote, so far as it was not the process's
+	status        int
+	err           error // of reaper.Monitor.Run
+	ctxErr        error // of the call's context
+	took          time.Duration
+}
+
+// explain turns the failure of a runtime call into a RuntimeError.
+func explain(f failure) error {
+	e := &RuntimeError{Verb: f.verb, class: errdefs.ErrInternal}
+	if neverRan(f.err) {
+		e.cause = f.err
+	}
 	switch {
-	case errors.As(err, new(*exec.Error)), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
-		e.Message, e.class = err.Error(), errdefs.ErrFailedPrecondition
-		return e
-	case errors.Is(ctxErr, context.DeadlineExceeded):
-		e.Message = fmt.Sprintf("no answer within %v, killed", took.Round(time.Millisecond))
-		if errors.Is(err, reaper.ErrUnkillable) {
+	case errors.Is(f.ctxErr, context.DeadlineExceeded):
+		e.Message = fmt.Sprintf("no answer within %v, killed", f.took.Round(time.Millisecond))
+		switch {
+		case e.cause != nil:
+			e.Message = fmt.Sprintf("%s could not be read within %v", f.command, f.took.Round(time.Millisecond))
+		case errors.Is(f.err, reaper.ErrUnkillable):
 			e.Message += ", but still not dead"
 		}
 		e.class = context.DeadlineExceeded
 		return e
-	case ctxErr != nil:
+	case f.ctxErr != nil:
 		e.Message, e.class = "killed, for the shim is shutting down", errdefs.ErrUnavailable
 		return e
+	case f.err != nil: // not started
+		e.Message = f.err.Error()
+		switch {
+		case errclass.Exhausted(f.err):
+			e.class = errdefs.ErrResourceExhausted
+		case errors.As(f.err, new(*exec.Error)), errors.As(f.err, new(*fs.PathError)):
+			e.class = errdefs.ErrFailedPrecondition // there is no such program, or it is none
+		}
+		return e
 	}
-	e.Message = lastLogged(log)
-	if e.Message == "" {
-		e.Message = lastLine(err.Error())
-	}
-	if verb == "kill" && (meansGone(e.Message) || meansUnknown(e.Message)) {
+	e.Message = cmp.Or(lastLogged(f.log), lastError(bytes.NewReader(f.output)), lastLine(string(f.output)),
+		fmt.Sprintf("%s did not terminate successfully: exit status %d", f.command, f.status))
+	if f.verb == "kill" && (meansGone(e.Message) || meansUnknown(e.Message)) {
 		e.class = errdefs.ErrNotFound
 	}
 	return e
 }
 
-// lastLogged returns the last message of level error in a JSON log. Lines that
-// are not JSON are passed over.
-func lastLogged(path string) string {
-	f, err := os.Open(path)
+// lastLogged returns the last message of level error in a log, which may be nil.
+func lastLogged(log *os.File) string {
+	if log == nil {
+		return ""
+	}
+	st, err := log.Stat()
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
-	if st, err := f.Stat(); err == nil && st.Size() > maxLog {
-		_, _ = f.Seek(-maxLog, io.SeekEnd) // else the whole is read, which is only slower
-	}
+	from := max(0, st.Size()-maxLog)
+	return lastError(io.NewSectionReader(log, from, st.Size()-from))
+}
+
+// lastError returns the last message of level error in a JSON log. Lines that
+// are not JSON are passed over.
+func lastError(r io.Reader) string {
 	last := ""
-	lines := bufio.NewReaderSize(f, 4096)
+	lines := bufio.NewReaderSize(r, 4096)
 	for {
 		line, err := lines.ReadBytes('\n')
 		var entry struct{ Level, Msg string }
@@ -149,11 +183,11 @@ func meansGone(msg string) bool {
 	return false
 }
 
-// unknownContainer tells whether err is a runtime's word that it does not know
+// unknownContainer reports whether err is a runtime's word that it does not know
 // the container.
 func unknownContainer(err error) bool {
 	var e *RuntimeError
-	return errors.As(err, &e) && e.class != context.DeadlineExceeded && meansUnknown(e.Message)
+	return errors.As(err, &e) && e.cause == nil && e.class != context.DeadlineExceeded && meansUnknown(e.Message)
 }
 
 // meansUnknown reads runc's and youki's words, and crun's, which names the file

@@ -43,7 +43,7 @@ done
 			t.Errorf("logs left: %v, %v", files, err)
 		}
 	})
-	return NewRunc(RuntimeConfig{Root: dir, LogDir: logs, Timeout: patience, Monitor: proctest.Monitor})(path), path
+	return NewRunc(RuntimeConfig{Root: dir, Dir: logs, Timeout: patience, ImageTimeout: patience, Monitor: proctest.Monitor})(path), path
 }
 
 // B47: what runtimes say of a container or process that is gone.

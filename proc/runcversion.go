@@ -6,52 +6,27 @@ import (
 	"context"
 	"strconv"
 	"strings"
-	"sync"
 
-	runc "github.com/containerd/go-runc"
+	"containerd-shim/reaper"
 )
-
-// versionCache remembers what "runc --version" said.
-type versionCache struct {
-	mu sync.Mutex
-	// +checklocks:mu
-	known bool
-	// +checklocks:mu
-	atMost bool // the answer
-}
-
-func (v *versionCache) get() (answer, known bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.atMost, v.known
-}
-
-func (v *versionCache) set(answer bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.atMost, v.known = answer, true
-}
 
 // IgnoresKillAll asks the runtime for its version once.
 func (r *runcRuntime) IgnoresKillAll(ctx context.Context) bool {
-	if answer, known := r.major12.get(); known {
-		return answer
+	if answer := r.ignoresKillAll.Load(); answer != nil {
+		return *answer
 	}
-	var text string
-	err := r.call(ctx, "version", func(ctx context.Context, c *runc.Runc) error {
-		v, err := c.Version(ctx)
-		text = v.Runc
-		return err
-	})
+	out, err := r.call(ctx, r.Timeout, reaper.Command{}, "--version")
 	if err != nil {
 		return false // asked again next time
 	}
-	answer := sinceRunc12(text)
-	r.major12.set(answer)
+	_, text, _ := strings.Cut(string(out), "runc version ")
+	line, _, _ := strings.Cut(text, "\n")
+	answer := sinceRunc12(line)
+	r.ignoresKillAll.Store(&answer)
 	return answer
 }
 
-// sinceRunc12 tells whether a version such as "1.1.5+ds1" or "1.2.0-rc.1" is
+// sinceRunc12 reports whether a version such as "1.1.5+ds1" or "1.2.0-rc.1" is
 // 1.2 or later. Other runtimes print no "runc version" line: text is empty.
 func sinceRunc12(text string) bool {
 	major, rest, _ := strings.Cut(text, ".")

@@ -3,13 +3,20 @@
 package proc
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"time"
+
+	"containerd-shim/reaper"
 
 	runc "github.com/containerd/go-runc"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -29,6 +36,9 @@ type Runtime interface {
 	// Delete of a container that the runtime does not know succeeds.
 	Delete(ctx context.Context, id string, force bool) error
 	Ps(ctx context.Context, id string) ([]int, error)
+	// Status is what the runtime calls the container: "created", "running",
+	// "paused" or "stopped".
+	Status(ctx context.Context, id string) (string, error)
 	Update(ctx context.Context, id string, r *specs.LinuxResources) error
 	Checkpoint(ctx context.Context, id string, o CheckpointOptions) error
 	Restore(ctx context.Context, id, bundle string, o RestoreCall) error
@@ -79,98 +89,169 @@ type CheckpointOptions struct {
 type RuntimeConfig struct {
 	// Root is runc's --root.
 	Root string
-	// LogDir is where the log of each call is kept while it runs.
-	LogDir        string
+	// Dir is where the files are that live as long as a call: its log, the
+	// process of an exec. It is the bundle, which lives as long as the shim.
+	Dir           string
 	SystemdCgroup bool
 	// Timeout bounds each call; generous, for hooks may take minutes.
 	Timeout time.Duration
+	// ImageTimeout bounds checkpoint and restore, which take as long as the
+	// container's memory is large; killed half-way they leave it frozen.
+	ImageTimeout time.Duration
 	// Monitor starts and reaps the commands.
-	Monitor runc.ProcessMonitor
+	Monitor *reaper.Monitor
 }
 
-// NewRunc returns a Runtime factory for Env. It sets go-runc's Monitor, of
-// which there is one per process.
+// NewRunc returns a Runtime factory for Env. An empty command means "runc".
 func NewRunc(c RuntimeConfig) func(command string) Runtime {
-	runc.Monitor = c.Monitor
-	return func(command string) Runtime { return &runcRuntime{RuntimeConfig: c, command: command} }
+	return func(command string) Runtime {
+		return &runcRuntime{RuntimeConfig: c, command: cmp.Or(command, runc.DefaultCommand)}
+	}
 }
 
-// runcRuntime runs runc, or what understands runc's command line.
+// runcRuntime runs runc, or what understands runc's command line. It does so
+// by itself, where go-runc's methods lose the type of an error, wait by os/exec
+// and want files in /tmp.
 type runcRuntime struct {
 	RuntimeConfig
 	command string
-	major12 versionCache
+	// ignoresKillAll is what the runtime's version says; nil until it was asked.
+	ignoresKillAll atomic.Pointer[bool]
 }
 
-// calls numbers the log files of this process's runtime calls.
+// calls numbers the files of this process's runtime calls.
 var calls atomic.Uint64
 
-// call runs one command with a log file of its own. A log that all calls
-// append to grows for ever, and a call that fails without logging is blamed
-// for an earlier one's error.
-func (r *runcRuntime) call(ctx context.Context, verb string, fn func(context.Context, *runc.Runc) error) error {
-	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+// tempFile makes a file of one call. Its name is no exec's, and no pid file's.
+func (r *runcRuntime) tempFile(kind string) (*os.File, error) {
+	name := filepath.Join(r.Dir, fmt.Sprintf(".%s.%d.json", kind, calls.Add(1)))
+	return os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+}
+
+// remove closes and removes a file of tempFile's; f may be nil.
+func remove(f *os.File) {
+	if f != nil {
+		_ = f.Close()           // what is in it is of no use any more
+		_ = os.Remove(f.Name()) // goes with the bundle at the latest
+	}
+}
+
+// call runs one command and returns its output. The log is a file of the call's
+// own: one that all calls append to grows for ever, and a call that fails
+// without logging is blamed for an earlier one's error. It is made only for
+// the sake of the text of an error: where it cannot be (no space, no inode, a
+// file system that has become read-only), the runtime logs to its stderr.
+func (r *runcRuntime) call(ctx context.Context, limit time.Duration, c reaper.Command, verb string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	log := filepath.Join(r.LogDir, fmt.Sprintf("log.%d.json", calls.Add(1)))
-	defer func() { _ = os.Remove(log) }() // most calls log nothing
-	start := time.Now()
-	err := fn(ctx, &runc.Runc{
-		Command:       r.command,
-		Root:          r.Root,
-		Log:           log,
-		LogFormat:     runc.JSON,
-		PdeathSignal:  unix.SIGKILL,
-		SystemdCgroup: r.SystemdCgroup,
-	})
+	argv := []string{r.command}
+	if r.Root != "" {
+		argv = append(argv, "--root", r.Root)
+	}
+	log, err := r.tempFile("log")
 	if err == nil {
-		return nil
+		defer remove(log)
+		argv = append(argv, "--log", log.Name())
 	}
-	if _, missing := exec.LookPath(r.command); missing != nil {
-		err = missing // go-runc keeps only the text of most verbs' start errors
+	argv = append(argv, "--log-format", "json")
+	if r.SystemdCgroup {
+		argv = append(argv, "--systemd-cgroup")
 	}
-	return explain(verb, log, err, ctx.Err(), time.Since(start))
+	c.Args = append(append(argv, verb), args...)
+	c.Pdeathsig = unix.SIGKILL
+	start := time.Now()
+	out, status, err := r.Monitor.Run(ctx, c)
+	if err == nil && status == 0 {
+		return out, nil
+	}
+	return nil, explain(failure{
+		verb: verb, command: r.command, log: log, output: out, status: status,
+		err: err, ctxErr: ctx.Err(), took: time.Since(start),
+	})
+}
+
+// do is call for a verb that has no answer but success.
+func (r *runcRuntime) do(ctx context.Context, verb string, args ...string) error {
+	_, err := r.call(ctx, r.Timeout, reaper.Command{}, verb, args...)
+	return err
+}
+
+// process runs a verb that starts a process with the streams of io, which gets
+// its own ends closed as soon as the runtime has them.
+func (r *runcRuntime) process(ctx context.Context, limit time.Duration, io runc.IO, verb string, args ...string) error {
+	var c reaper.Command
+	if io != nil {
+		var cmd exec.Cmd
+		io.Set(&cmd)
+		for i, f := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
+			if f, ok := f.(*os.File); ok {
+				c.Files = append(c.Files, make([]*os.File, i-len(c.Files))...)
+				c.Files = append(c.Files, f)
+			}
+		}
+		if closer, ok := io.(runc.StartCloser); ok {
+			c.Started = func() { _ = closer.CloseAfterStart() } // the runtime has them
+		}
+	}
+	_, err := r.call(ctx, limit, c, verb, args...)
+	return err
+}
+
+// args are the flags that create and restore have in common.
+func (o CreateCall) args() []string {
+	args := []string{"--pid-file", o.PidFile}
+	if o.Console != nil {
+		args = append(args, "--console-socket", o.Console.Path())
+	}
+	if o.NoPivot {
+		args = append(args, "--no-pivot")
+	}
+	return args
 }
 
 func (r *runcRuntime) Create(ctx context.Context, id, bundle string, o CreateCall) error {
-	return r.call(ctx, "create", func(ctx context.Context, c *runc.Runc) error {
-		return c.Create(ctx, id, bundle, &runc.CreateOpts{
-			IO: o.IO, PidFile: o.PidFile, ConsoleSocket: o.Console,
-			NoPivot: o.NoPivot, NoNewKeyring: o.NoNewKeyring,
-		})
-	})
+	args := append([]string{"--bundle", bundle}, o.args()...)
+	if o.NoNewKeyring {
+		args = append(args, "--no-new-keyring")
+	}
+	return r.process(ctx, r.Timeout, o.IO, "create", append(args, id)...)
 }
 
-func (r *runcRuntime) Start(ctx context.Context, id string) error {
-	return r.call(ctx, "start", func(ctx context.Context, c *runc.Runc) error { return c.Start(ctx, id) })
-}
+func (r *runcRuntime) Start(ctx context.Context, id string) error { return r.do(ctx, "start", id) }
 
 func (r *runcRuntime) Exec(ctx context.Context, id string, spec specs.Process, o ExecCall) error {
-	settleTempDir()
-	return r.call(ctx, "exec", func(ctx context.Context, c *runc.Runc) error {
-		return c.Exec(ctx, id, spec, &runc.ExecOpts{
-			IO: o.IO, PidFile: o.PidFile, ConsoleSocket: o.Console, Detach: true,
-		})
-	})
+	f, err := r.tempFile("process")
+	defer remove(f)
+	if err == nil {
+		err = json.NewEncoder(f).Encode(spec)
+	}
+	if err != nil {
+		return internalf("write the process of an exec: %w", &reaper.StartError{Err: err})
+	}
+	args := []string{"--process", f.Name()}
+	if o.Console != nil {
+		args = append(args, "--console-socket", o.Console.Path())
+	}
+	return r.process(ctx, r.Timeout, o.IO, "exec", append(args, "--detach", "--pid-file", o.PidFile, id)...)
 }
 
 func (r *runcRuntime) Kill(ctx context.Context, id string, sig int, all bool) error {
-	return r.call(ctx, "kill", func(ctx context.Context, c *runc.Runc) error {
-		return c.Kill(ctx, id, sig, &runc.KillOpts{All: all})
-	})
+	var args []string
+	if all {
+		args = []string{"--all"}
+	}
+	return r.do(ctx, "kill", append(args, id, strconv.Itoa(sig))...)
 }
 
-func (r *runcRuntime) Pause(ctx context.Context, id string) error {
-	return r.call(ctx, "pause", func(ctx context.Context, c *runc.Runc) error { return c.Pause(ctx, id) })
-}
-
-func (r *runcRuntime) Resume(ctx context.Context, id string) error {
-	return r.call(ctx, "resume", func(ctx context.Context, c *runc.Runc) error { return c.Resume(ctx, id) })
-}
+func (r *runcRuntime) Pause(ctx context.Context, id string) error  { return r.do(ctx, "pause", id) }
+func (r *runcRuntime) Resume(ctx context.Context, id string) error { return r.do(ctx, "resume", id) }
 
 func (r *runcRuntime) Delete(ctx context.Context, id string, force bool) error {
-	err := r.call(ctx, "delete", func(ctx context.Context, c *runc.Runc) error {
-		return c.Delete(ctx, id, &runc.DeleteOpts{Force: force})
-	})
+	var args []string
+	if force {
+		args = []string{"--force"}
+	}
+	err := r.do(ctx, "delete", append(args, id)...)
 	if unknownContainer(err) {
 		return nil // a checkpoint with exit has removed it, or it never was
 	}
@@ -178,48 +259,82 @@ func (r *runcRuntime) Delete(ctx context.Context, id string, force bool) error {
 }
 
 func (r *runcRuntime) Ps(ctx context.Context, id string) (pids []int, err error) {
-	err = r.call(ctx, "ps", func(ctx context.Context, c *runc.Runc) error {
-		pids, err = c.Ps(ctx, id)
+	return pids, r.query(ctx, &pids, "ps", "--format", "json", id)
+}
+
+func (r *runcRuntime) Status(ctx context.Context, id string) (string, error) {
+	var state specs.State
+	err := r.query(ctx, &state, "state", id)
+	return string(state.Status), err
+}
+
+// query runs a verb that answers in JSON. What a runtime without a log file
+// writes before its answer is passed over.
+func (r *runcRuntime) query(ctx context.Context, answer any, verb string, args ...string) error {
+	out, err := r.call(ctx, r.Timeout, reaper.Command{}, verb, args...)
+	if err != nil {
 		return err
-	})
-	return pids, err
+	}
+	for rest := out; ; {
+		err := json.Unmarshal(rest, answer)
+		next := bytes.IndexByte(rest, '\n')
+		if err == nil || next < 0 {
+			if err != nil {
+				return internalf("runc %s: %w", verb, err)
+			}
+			return nil
+		}
+		rest = rest[next+1:]
+	}
 }
 
 func (r *runcRuntime) Update(ctx context.Context, id string, res *specs.LinuxResources) error {
-	return r.call(ctx, "update", func(ctx context.Context, c *runc.Runc) error { return c.Update(ctx, id, res) })
+	data, err := json.Marshal(res)
+	if err != nil {
+		return internalf("runc update: %w", err)
+	}
+	_, err = r.call(ctx, r.Timeout, reaper.Command{Input: data}, "update", "--resources=-", id)
+	return err
 }
 
 func (r *runcRuntime) Checkpoint(ctx context.Context, id string, o CheckpointOptions) error {
-	var actions []runc.CheckpointAction
-	if !o.Exit {
-		actions = append(actions, runc.LeaveRunning)
+	args := imageArgs(o.Path, o.WorkPath)
+	for _, flag := range []struct {
+		set  bool
+		name string
+	}{
+		{o.OpenTCP, "--tcp-established"}, {o.ExternalUnixSockets, "--ext-unix-sk"},
+		{o.Terminal, "--shell-job"}, {o.FileLocks, "--file-locks"},
+	} {
+		if flag.set {
+			args = append(args, flag.name)
+		}
 	}
-	return r.call(ctx, "checkpoint", func(ctx context.Context, c *runc.Runc) error {
-		return c.Checkpoint(ctx, id, &runc.CheckpointOpts{
-			ImagePath:                o.Path,
-			WorkDir:                  o.WorkPath,
-			AllowOpenTCP:             o.OpenTCP,
-			AllowExternalUnixSockets: o.ExternalUnixSockets,
-			AllowTerminal:            o.Terminal,
-			FileLocks:                o.FileLocks,
-			EmptyNamespaces:          o.EmptyNamespaces,
-		}, actions...)
-	})
+	for _, ns := range o.EmptyNamespaces {
+		args = append(args, "--empty-ns", ns)
+	}
+	if !o.Exit {
+		args = append(args, "--leave-running")
+	}
+	_, err := r.call(ctx, r.ImageTimeout, reaper.Command{}, "checkpoint", append(args, id)...)
+	return err
 }
 
 func (r *runcRuntime) Restore(ctx context.Context, id, bundle string, o RestoreCall) error {
-	return r.call(ctx, "restore", func(ctx context.Context, c *runc.Runc) error {
-		_, err := c.Restore(ctx, id, bundle, &runc.RestoreOpts{
-			CheckpointOpts: runc.CheckpointOpts{ImagePath: o.ImagePath, WorkDir: o.WorkPath},
-			IO:             o.IO,
-			Detach:         true,
-			PidFile:        o.PidFile,
-			NoPivot:        o.NoPivot,
-			NoSubreaper:    true,
-			ConsoleSocket:  o.Console,
-		})
-		return err
-	})
+	args := append(imageArgs(o.ImagePath, o.WorkPath), "--detach")
+	args = append(append(args, o.args()...), "-no-subreaper", "--bundle", bundle, id)
+	return r.process(ctx, r.ImageTimeout, o.IO, "restore", args...)
+}
+
+// imageArgs say where CRIU has its image and its work directory.
+func imageArgs(image, work string) (args []string) {
+	if image != "" {
+		args = append(args, "--image-path", image)
+	}
+	if work != "" {
+		args = append(args, "--work-path", work)
+	}
+	return args
 }
 
 // Exists looks for <root>/<id>, where runc and crun keep a container's state.
@@ -227,3 +342,7 @@ func (r *runcRuntime) Exists(id string) bool {
 	_, err := os.Lstat(filepath.Join(r.Root, id))
 	return err == nil
 }
+
+// neverRan reports whether err is that of a command of the runtime that was not
+// started: nothing has happened.
+func neverRan(err error) bool { return errors.As(err, new(*reaper.StartError)) }

@@ -43,6 +43,7 @@ type fakeRuntime struct {
 	init   int           // guarded by mu; the pid of the container's first process
 	spec   specs.Process // guarded by mu; of the last Exec
 	pids   []int         // guarded by mu; what Ps tells
+	status string        // guarded by mu; what Status tells
 }
 
 var _ Runtime = (*fakeRuntime)(nil)
@@ -161,6 +162,13 @@ func (f *fakeRuntime) Ps(ctx context.Context, id string) ([]int, error) {
 	pids := f.pids
 	f.mu.Unlock()
 	return pids, f.verb(ctx, "ps", "ps")
+}
+
+func (f *fakeRuntime) Status(ctx context.Context, id string) (string, error) {
+	f.mu.Lock()
+	status := f.status
+	f.mu.Unlock()
+	return status, f.verb(ctx, "state", "state")
 }
 
 func (f *fakeRuntime) Update(ctx context.Context, id string, r *specs.LinuxResources) error {

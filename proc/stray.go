@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -18,20 +19,44 @@ import (
 // returns nil if there is none, and for a process with a terminal: that one
 // hangs up when the terminal is closed.
 func findStray(ticket *reaper.Ticket, io *stdio.Streams) *reaper.Child {
+	for range 2 { // the kernel may pass over a child when others end while it lists them
+		for _, pid := range children() {
+			if !io.Owns(pid) {
+				continue
+			}
+			if child, err := ticket.Claim(pid, time.Time{}); err == nil {
+				return child
+			}
+		}
+	}
+	return nil
+}
+
+// children lists the shim's own children. Orphans come to any of its threads
+// (proc(5): each thread has a list of its own, since Linux 4.2 with
+// CONFIG_PROC_CHILDREN). Without those lists all of /proc is looked at.
+func children() (pids []int) {
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err == nil && len(lists) > 0 {
+		for _, l := range lists {
+			text, _ := os.ReadFile(l) // fails if the thread has ended, whose children went to another
+			for _, f := range bytes.Fields(text) {
+				pid, _ := strconv.Atoi(string(f)) // they are numbers
+				pids = append(pids, pid)
+			}
+		}
+		return pids
+	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
 	}
 	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || parentOf(pid) != os.Getpid() || !io.Owns(pid) {
-			continue
-		}
-		if child, err := ticket.Claim(pid, time.Time{}); err == nil {
-			return child
+		if pid, err := strconv.Atoi(e.Name()); err == nil && parentOf(pid) == os.Getpid() {
+			pids = append(pids, pid)
 		}
 	}
-	return nil
+	return pids
 }
 
 // parentOf returns the parent's pid, 0 if there is no such process.

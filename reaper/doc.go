@@ -5,8 +5,8 @@
 // # Who may wait
 //
 // One goroutine, the Reaper's, calls waitid(2) and wait4(2); nothing else in
-// the process may, for a second caller swallows exits. os/exec users start
-// their commands through a Monitor, which never waits for a process.
+// the process may, for a second caller swallows exits. Commands are started
+// through a Monitor, which never waits for a process.
 //
 // # What is promised
 //

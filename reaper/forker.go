@@ -2,7 +2,10 @@
 
 package reaper
 
-import "runtime"
+import (
+	"context"
+	"runtime"
+)
 
 // forker runs every fork of the process on one OS thread that lives as long as
 // the forker. PR_SET_PDEATHSIG follows the thread that forked, not the process
@@ -31,14 +34,17 @@ func (f *forker) loop() {
 	}
 }
 
-// do runs fn on the forking thread and returns when fn has.
-func (f *forker) do(fn func()) {
+// do runs fn on the forking thread and returns when fn has; or ctx's error if
+// that comes first, and fn is not run then.
+func (f *forker) do(ctx context.Context, fn func()) error {
 	done := make(chan struct{})
-	f.work <- func() {
-		defer close(done)
-		fn()
+	select {
+	case f.work <- func() { defer close(done); fn() }:
+		<-done
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	<-done
 }
 
 func (f *forker) close() {

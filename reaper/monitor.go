@@ -3,243 +3,320 @@
 package reaper
 
 import (
-	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
-	runc "github.com/containerd/go-runc"
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// outputGrace is how long the output of a command that has exited is
+// Limits bound what commands are waited for and what is kept of them.
+type Limits struct {
+	// OutputGrace is how long the output of a command that has exited is
 	// waited for. Its own bytes are in the pipe already; only a process that
 	// inherited the pipe can keep it open, and that one must delay nobody.
-	outputGrace = 100 * time.Millisecond
-	// killGrace is how long a command may take to die of SIGKILL before it is
+	OutputGrace time.Duration
+	// KillGrace is how long a command may take to die of SIGKILL before it is
 	// given up: one in uninterruptible sleep may never die.
-	killGrace = 5 * time.Second
-	// maxOutput bounds what is collected of a command's output; the rest is
-	// read and dropped.
-	maxOutput = 16 << 20
-)
-
-// ErrUnkillable is returned by Monitor.Wait for a command whose context ended
-// and which did not die of SIGKILL in time.
-var ErrUnkillable = errors.New("killed but still not dead")
-
-// Monitor starts commands whose exits the Reaper delivers. It implements
-// go-runc's ProcessMonitor. Unlike go-runc's own it locks no thread for the
-// life of a command, and a process that a command leaves behind with its
-// output open does not delay Wait.
-type Monitor struct {
-	r *Reaper
-	// dropEnv names the environment variables that commands do not inherit.
-	dropEnv []string
-	// commands maps *exec.Cmd to *command, from Start to Wait.
-	commands sync.Map
+	KillGrace time.Duration
+	// MaxOutput bounds, in bytes, what is kept of a command's output; the rest
+	// is read and dropped.
+	MaxOutput int
 }
 
-// command is what Monitor knows of one started command.
-type command struct {
-	child *Child
-	// exits is sent to once, by await, and then closed; capacity 1.
-	exits chan runc.Exit
-	// started is closed when child is set, or when the start has failed.
-	started chan struct{}
-	// cancelled is closed, once, when the command's context ended before it.
-	cancelled  chan struct{}
-	cancelOnce sync.Once
+// DefaultLimits are those of a shim.
+func DefaultLimits() Limits {
+	return Limits{OutputGrace: 100 * time.Millisecond, KillGrace: 5 * time.Second, MaxOutput: 16 << 20}
+}
+
+// ErrUnkillable is returned for a command whose context ended and which did not
+// die of SIGKILL in time. The Reaper reaps it whenever it does.
+var ErrUnkillable = errors.New("killed but still not dead")
+
+// StartError is the error of a command that was never started: nothing of it
+// has run.
+type StartError struct{ Err error }
+
+func (e *StartError) Error() string { return e.Err.Error() }
+func (e *StartError) Unwrap() error { return e.Err }
+
+// Command says what to start.
+type Command struct {
+	// Args are the program, a path or a name to be looked up in PATH, and its
+	// arguments.
+	Args []string
+	// Env is the environment; nil is this process's, without what the Monitor
+	// drops.
+	Env []string
+	// Files are the command's descriptors from 0 on. They stay the caller's,
+	// who closes them. A nil file, and a missing one of the first three, is
+	// /dev/null, except that Run collects what it can of descriptors 1 and 2.
+	Files []*os.File
+	// Input is what Run gives the command as descriptor 0, if it is not nil.
+	// It must fit into a pipe (64 KiB by default, pipe(7)).
+	Input []byte
+	// Pdeathsig is sent to the command when this process dies (prctl(2),
+	// PR_SET_PDEATHSIG); 0 for none.
+	Pdeathsig unix.Signal
+	// Started, if it is not nil, is called by Run when the command was started:
+	// files that only the command is to have may be closed.
+	Started func()
+}
+
+// Monitor starts commands whose exits the Reaper delivers.
+//
+// It does without os/exec's Cmd, which waits by itself, starts a goroutine for
+// each context and each stream, and kills by pid when the wait is not its own.
+type Monitor struct {
+	r      *Reaper
+	limits Limits
+	// dropEnv names the environment variables that commands do not inherit.
+	dropEnv []string
+
+	mu sync.Mutex
+	// +checklocks:mu
+	looks map[string]*look // those under way, by program
 }
 
 // NewMonitor returns a Monitor on r. Variables named in dropEnv are removed
 // from the environment of its commands.
-func NewMonitor(r *Reaper, dropEnv ...string) *Monitor {
-	return &Monitor{r: r, dropEnv: dropEnv}
+func NewMonitor(r *Reaper, l Limits, dropEnv ...string) *Monitor {
+	return &Monitor{r: r, limits: l, dropEnv: dropEnv, looks: make(map[string]*look)}
 }
 
-// Start starts cmd. Its exit is sent on the channel, once.
-func (m *Monitor) Start(cmd *exec.Cmd) (chan runc.Exit, error) {
-	c, err := m.start(cmd)
+// Start starts c, whose Input must be nil. ctx bounds the start, not the
+// command's life. Every error is a *StartError.
+func (m *Monitor) Start(ctx context.Context, c Command) (*Child, error) {
+	child, err := m.start(ctx, c)
 	if err != nil {
-		return nil, err
+		return nil, &StartError{err}
 	}
-	m.commands.Store(cmd, c)
-	return c.exits, nil
+	return child, nil
 }
 
-// StartLocked is Start: the forking thread outlives every command, so a
-// parent-death signal means the death of this process.
-func (m *Monitor) StartLocked(cmd *exec.Cmd) (chan runc.Exit, error) {
-	return m.Start(cmd)
-}
-
-// Wait returns the exit status of a command that Start returned exits for,
-// after its output was read. When the command's context ends first, it is
-// killed; the status is then that of a SIGKILL, or UnknownStatus with
-// ErrUnkillable.
-func (m *Monitor) Wait(cmd *exec.Cmd, exits chan runc.Exit) (int, error) {
-	v, ok := m.commands.Load(cmd)
-	if !ok {
-		return UnknownStatus, errors.New("wait for a command that was not started here")
+// Run runs c and returns what it wrote to those of descriptors 1 and 2 that
+// Files does not name, and its exit status. When ctx ends first, the command is
+// killed; the status is then that of SIGKILL, or UnknownStatus with
+// ErrUnkillable. The only other errors are *StartErrors.
+func (m *Monitor) Run(ctx context.Context, c Command) (output []byte, status int, err error) {
+	p, err := m.openPipes(&c)
+	defer p.close()
+	if err != nil {
+		return nil, UnknownStatus, &StartError{err}
 	}
-	defer m.commands.Delete(cmd)
-	c := v.(*command)
-	e, err := c.wait(exits)
-	// From here on the command is only a holder of pipes: release the process
-	// so that os/exec does not wait for a pid that is not its own any more.
-	_ = cmd.Process.Release() // fails only if released before
-	if err == nil {
-		_ = cmd.Wait() // reads the output to its end; there is no status left to get
+	child, err := m.Start(ctx, c)
+	if err != nil {
+		return nil, UnknownStatus, err
 	}
-	return e.Status, err
-}
-
-func (c *command) wait(exits chan runc.Exit) (runc.Exit, error) {
+	if c.Started != nil {
+		c.Started()
+	}
+	if p.out != nil {
+		_ = p.child[1].Close() // the command's is the last one
+		output = m.collect(ctx, p.out, child)
+	}
 	select {
-	case e := <-exits:
-		return e, nil
-	case <-c.cancelled:
+	case <-child.Done():
+		return output, child.Exit().Status, nil
+	case <-ctx.Done():
 	}
-	timer := time.NewTimer(killGrace)
+	_ = child.Signal(unix.SIGKILL) // fails only if it is dead
+	timer := time.NewTimer(m.limits.KillGrace)
 	defer timer.Stop()
 	select {
-	case e := <-exits:
-		return e, nil
+	case <-child.Done():
+		return output, child.Exit().Status, nil
 	case <-timer.C:
-		return runc.Exit{Pid: c.child.Pid(), Status: UnknownStatus, Timestamp: time.Now()}, ErrUnkillable
+		return output, UnknownStatus, ErrUnkillable
 	}
 }
 
-func (m *Monitor) start(cmd *exec.Cmd) (*command, error) {
-	c := &command{
-		exits:     make(chan runc.Exit, 1),
-		started:   make(chan struct{}),
-		cancelled: make(chan struct{}),
+// pipes are what Run lends a command.
+type pipes struct {
+	out   *os.File    // nil if there is nothing to collect
+	child [2]*os.File // the command's ends, of its input and its output
+}
+
+func (p pipes) close() {
+	for _, f := range []*os.File{p.out, p.child[0], p.child[1]} {
+		if f != nil {
+			_ = f.Close() // nothing is buffered, and closed twice is harmless
+		}
 	}
-	m.prepare(cmd, c)
+}
+
+// openPipes adds the pipes that c needs to its files. What it returns is to be
+// closed, also after an error.
+func (m *Monitor) openPipes(c *Command) (p pipes, err error) {
+	files := make([]*os.File, max(3, len(c.Files)))
+	copy(files, c.Files)
+	c.Files = files
+	if c.Input != nil {
+		if p.child[0], err = filledPipe(c.Input); err != nil {
+			return p, err
+		}
+		files[0] = p.child[0]
+	}
+	if files[1] != nil && files[2] != nil {
+		return p, nil
+	}
+	if p.out, p.child[1], err = os.Pipe(); err != nil {
+		return p, err
+	}
+	for i := 1; i < 3; i++ {
+		if files[i] == nil {
+			files[i] = p.child[1]
+		}
+	}
+	return p, nil
+}
+
+// filledPipe returns the read end of a pipe that holds data and then ends.
+func filledPipe(data []byte) (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	room, err := unix.FcntlInt(r.Fd(), unix.F_GETPIPE_SZ, 0)
+	if err == nil && room < len(data) { // nobody is there to read it
+		err = fmt.Errorf("%d bytes of input, more than the %d of a pipe", len(data), room)
+	}
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	if err != nil {
+		_ = r.Close() // nobody reads it
+		return nil, err
+	}
+	return r, nil
+}
+
+// collect reads the command's output until it ends, or until the command has
+// and whoever inherited its pipe had the time to be done with it.
+func (m *Monitor) collect(ctx context.Context, r *os.File, child *Child) []byte {
+	var all []byte
+	var last time.Time // when to give up; zero while the command lives
+	buf := make([]byte, 512)
+	for {
+		deadline := last
+		if deadline.IsZero() {
+			deadline = time.Now().Add(m.limits.OutputGrace)
+		}
+		_ = r.SetReadDeadline(deadline) // a pipe has deadlines
+		n, err := r.Read(buf)
+		all = append(all, buf[:min(n, m.limits.MaxOutput-len(all))]...)
+		timedOut := errors.Is(err, os.ErrDeadlineExceeded)
+		if err != nil && !timedOut || timedOut && !last.IsZero() {
+			return all
+		}
+		if n == len(buf) && n < 32<<10 {
+			buf = make([]byte, 2*n)
+		}
+		if last.IsZero() {
+			select {
+			case <-child.Done():
+				last = time.Now().Add(m.limits.OutputGrace)
+			case <-ctx.Done():
+				last = time.Now()
+			default:
+			}
+		}
+	}
+}
+
+func (m *Monitor) start(ctx context.Context, c Command) (*Child, error) {
+	path, err := m.find(ctx, c.Args[0])
+	if err != nil {
+		return nil, err
+	}
+	env := c.Env
+	if env == nil {
+		env = dropVars(os.Environ(), m.dropEnv)
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	fds := make([]uintptr, max(3, len(c.Files)))
+	for i := range fds {
+		f := null
+		if i < len(c.Files) && c.Files[i] != nil {
+			f = c.Files[i]
+		}
+		fds[i] = f.Fd() // also makes it blocking, as a command expects
+	}
+	attr := &syscall.ProcAttr{Env: env, Files: fds, Sys: &syscall.SysProcAttr{Pdeathsig: c.Pdeathsig}}
 	t := m.r.Begin()
 	defer t.Close()
-	var err error
-	m.r.forks.do(func() { err = cmd.Start() })
+	var pid int
+	if e := m.r.forks.do(ctx, func() { pid, err = syscall.ForkExec(path, c.Args, attr) }); e != nil {
+		return nil, e
+	}
+	runtime.KeepAlive(c.Files)
 	if err != nil {
-		close(c.started)
-		return nil, err
+		return nil, &os.PathError{Op: "fork/exec", Path: path, Err: err}
 	}
-	c.child, err = t.Claim(cmd.Process.Pid, time.Time{})
-	close(c.started)
-	if err != nil { // cannot happen: a fork's pid is a child, and unclaimed
-		return nil, err
-	}
-	go c.await()
-	return c, nil
+	return t.Claim(pid, time.Time{}) // cannot fail: a fork's pid is a child, and unclaimed
 }
 
-// await forwards the exit to whoever reads the channel.
-func (c *command) await() {
-	e := c.child.Exit()
-	c.exits <- runc.Exit{Timestamp: e.At, Pid: e.Pid, Status: e.Status}
-	close(c.exits)
+// look is one attempt to find and read a program.
+type look struct {
+	done chan struct{} // closed when path and err are set
+	path string
+	err  error
 }
 
-// prepare makes cmd fit for a process in which only the Reaper waits.
-func (m *Monitor) prepare(cmd *exec.Cmd, c *command) {
-	if cmd.Cancel != nil { // set by exec.CommandContext to kill by pid
-		cmd.Cancel = func() error {
-			<-c.started
-			if c.child == nil {
-				return os.ErrProcessDone
-			}
-			c.cancelOnce.Do(func() { close(c.cancelled) })
-			return c.child.Signal(unix.SIGKILL)
+// find returns the path of a program once the kernel has shown that it can read
+// it. From fork to exec the forking thread waits in the kernel (CLONE_VFORK)
+// with the Go scheduler's other half in its hand: an execve(2) that stalls, on a
+// file system whose server is gone, would stop this whole process at its next
+// garbage collection. So the file is read first, where it costs one thread for
+// each program, however many calls wait for it.
+func (m *Monitor) find(ctx context.Context, name string) (string, error) {
+	m.mu.Lock()
+	l := m.looks[name]
+	if l == nil {
+		l = &look{done: make(chan struct{})}
+		m.looks[name] = l
+		go m.look(name, l)
+	}
+	m.mu.Unlock()
+	select {
+	case <-l.done:
+		return l.path, l.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+func (m *Monitor) look(name string, l *look) {
+	if l.path, l.err = exec.LookPath(name); l.err == nil {
+		if f, err := os.Open(l.path); err == nil { // it may be executable and not readable
+			_, _ = io.ReadFull(f, make([]byte, os.Getpagesize())) // that it returns is what counts
+			_ = f.Close()                                         // only read
 		}
 	}
-	cmd.WaitDelay = outputGrace
-	if buf, ok := cmd.Stdout.(*bytes.Buffer); ok {
-		limited := &limitedWriter{buf: buf, left: maxOutput}
-		if cmd.Stderr == cmd.Stdout {
-			cmd.Stderr = limited // the same writer, so one pipe for both
-		}
-		cmd.Stdout = limited
-	}
-	if cmd.Env == nil {
-		cmd.Env = os.Environ()
-	}
-	cmd.Env = dropVars(cmd.Env, m.dropEnv)
-}
-
-// limitedWriter keeps the first left bytes and swallows the others.
-type limitedWriter struct {
-	buf  *bytes.Buffer
-	left int64
-}
-
-func (l *limitedWriter) Write(p []byte) (int, error) {
-	n := min(int64(len(p)), l.left)
-	l.left -= n
-	l.buf.Write(p[:n])
-	return len(p), nil
-}
-
-// ReadFrom spares io.Copy its buffer of 32 KiB per command.
-func (l *limitedWriter) ReadFrom(r io.Reader) (int64, error) {
-	n, err := l.buf.ReadFrom(io.LimitReader(r, l.left))
-	l.left -= n
-	if err != nil || l.left > 0 {
-		return n, err
-	}
-	var sink [512]byte
-	for {
-		m, err := r.Read(sink[:])
-		n += int64(m)
-		if err == io.EOF {
-			return n, nil
-		}
-		if err != nil {
-			return n, err
-		}
-	}
+	m.mu.Lock()
+	delete(m.looks, name)
+	m.mu.Unlock()
+	close(l.done)
 }
 
 // dropVars returns env without the variables named.
 func dropVars(env []string, names []string) []string {
-	out := make([]string, 0, len(env))
-	for _, kv := range env {
+	return slices.DeleteFunc(env, func(kv string) bool {
 		name, _, _ := strings.Cut(kv, "=")
-		drop := false
-		for _, n := range names {
-			drop = drop || n == name
-		}
-		if !drop {
-			out = append(out, kv)
-		}
-	}
-	return out
-}
-
-// Signal sends sig to a command between Start and the end of Wait. It returns
-// os.ErrProcessDone if the command has exited or is not known.
-func (m *Monitor) Signal(cmd *exec.Cmd, sig unix.Signal) error {
-	v, ok := m.commands.Load(cmd)
-	if !ok {
-		return os.ErrProcessDone
-	}
-	return v.(*command).child.Signal(sig)
-}
-
-// Done returns a channel that is closed when a command that was started has
-// exited; for one that Wait has returned, a closed one.
-func (m *Monitor) Done(cmd *exec.Cmd) <-chan struct{} {
-	v, ok := m.commands.Load(cmd)
-	if !ok {
-		ended := make(chan struct{})
-		close(ended)
-		return ended
-	}
-	return v.(*command).child.Done()
+		return slices.Contains(names, name)
+	})
 }

@@ -3,60 +3,150 @@
 package reaper
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	runc "github.com/containerd/go-runc"
+	"containerd-shim/internal/poll"
+
+	"golang.org/x/sys/unix"
 )
 
-var _ runc.ProcessMonitor = (*Monitor)(nil)
+func role(args ...string) Command { return Command{Args: append([]string{childBinary}, args...)} }
 
-// output runs cmd as go-runc runs a verb: both streams into one buffer.
-func output(t *testing.T, m *Monitor, cmd *exec.Cmd) (int, error, string) {
-	t.Helper()
-	var buf bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &buf, &buf
-	exits, err := m.StartLocked(cmd)
-	if err != nil {
-		return -1, err, ""
-	}
-	status, err := m.Wait(cmd, exits)
-	return status, err, buf.String()
+func newTestMonitor(dropEnv ...string) *Monitor {
+	return NewMonitor(testReaper, DefaultLimits(), dropEnv...)
 }
 
 func TestMonitorReturnsStatusAndOutput(t *testing.T) {
-	m := NewMonitor(testReaper)
-	status, err, out := output(t, m, roleCmd("spew", "200000"))
+	out, status, err := newTestMonitor().Run(t.Context(), role("spew", "200000"))
 	if status != 3 || err != nil {
 		t.Errorf("got status %d, %v, want 3, nil", status, err)
 	}
 	if len(out) < 200000 {
 		t.Errorf("%d bytes of output, want 200000", len(out))
 	}
-	if _, err := m.Start(exec.Command("/nonexistent/runc")); err == nil {
-		t.Error("start of a missing binary succeeded")
-	}
 }
 
 func TestMonitorBoundsOutput(t *testing.T) {
-	buf := &bytes.Buffer{}
-	l := &limitedWriter{buf: buf, left: 10}
-	if n, err := l.ReadFrom(strings.NewReader("0123456789abcdef")); n != 16 || err != nil {
-		t.Errorf("read %d, %v, want 16, nil", n, err)
+	l := DefaultLimits()
+	l.MaxOutput = 700
+	out, status, err := NewMonitor(testReaper, l).Run(t.Context(), role("spew", "200000"))
+	if len(out) != 700 || status != 3 || err != nil {
+		t.Errorf("got %d bytes, status %d, %v, want 700, 3, nil", len(out), status, err)
 	}
-	if n, err := l.Write([]byte("more")); n != 4 || err != nil {
-		t.Errorf("wrote %d, %v, want 4, nil", n, err)
+}
+
+func TestMonitorGivesInput(t *testing.T) {
+	c := role("cat")
+	c.Input = []byte(strings.Repeat("x", 60<<10))
+	out, status, err := newTestMonitor().Run(t.Context(), c)
+	if string(out) != string(c.Input) || status != 0 || err != nil {
+		t.Errorf("got %d bytes, status %d, %v", len(out), status, err)
 	}
-	if buf.String() != "0123456789" {
-		t.Errorf("kept %q", buf)
+	c.Input = make([]byte, 2<<20)
+	if _, _, err := newTestMonitor().Run(t.Context(), c); !errors.As(err, new(*StartError)) {
+		t.Errorf("more than a pipe holds: got %v, want a StartError", err)
+	}
+}
+
+// What cannot be started says so by its type, and leaves nothing open.
+func TestMonitorStartErrors(t *testing.T) {
+	dir := t.TempDir()
+	plain, garbage := filepath.Join(dir, "plain"), filepath.Join(dir, "garbage")
+	if err := errors.Join(os.WriteFile(plain, []byte("x"), 0o600), os.WriteFile(garbage, []byte("x"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	m := newTestMonitor()
+	for name, tt := range map[string]struct {
+		ctx  context.Context
+		path string
+		want error
+	}{
+		"missing":        {t.Context(), filepath.Join(dir, "missing"), fs.ErrNotExist},
+		"a directory":    {t.Context(), dir, unix.EISDIR},
+		"not executable": {t.Context(), plain, fs.ErrPermission},
+		"no program":     {t.Context(), garbage, unix.ENOEXEC},
+		"too late":       {ended, childBinary, context.Canceled},
+	} {
+		before := openFiles(t)
+		_, _, err := m.Run(tt.ctx, Command{Args: []string{tt.path, "exit", "0"}})
+		if !errors.As(err, new(*StartError)) || !errors.Is(err, tt.want) {
+			t.Errorf("%s: got %v, want a StartError of %v", name, err, tt.want)
+		}
+		if now := openFiles(t); now > before {
+			t.Errorf("%s: %d open files, were %d", name, now, before)
+		}
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// Issue 13, to be settled: an execve that stalls on a hung file system must hold
+// up neither the calls of other programs nor, for from fork to exec a thread of
+// the Go scheduler waits in the kernel, the garbage collector. A fanotify
+// listener that does not answer plays the server that is gone.
+func TestMonitorSurvivesAHungFileSystem(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "program")
+	data, err := os.ReadFile(childBinary)
+	if err == nil {
+		err = os.WriteFile(program, data, 0o700)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK, unix.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := sync.OnceFunc(func() { _ = unix.Close(listener) }) // lets everything pass
+	defer release()
+	if err := unix.FanotifyMark(listener, unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM, unix.AT_FDCWD, program); err != nil {
+		t.Fatal(err)
+	}
+	m := newTestMonitor()
+	hung, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	results := make(chan error, 3)
+	for range cap(results) {
+		go func() {
+			_, _, err := m.Run(hung, Command{Args: []string{program, "exit", "0"}})
+			results <- err
+		}()
+	}
+	if !poll.Until(10*time.Second, func() bool { m.mu.Lock(); defer m.mu.Unlock(); return m.looks[program] != nil }) {
+		t.Fatal("nobody looks at the program")
+	}
+	if _, status, err := m.Run(t.Context(), role("exit", "7")); status != 7 || err != nil {
+		t.Errorf("another program meanwhile: %d, %v", status, err)
+	}
+	cancel()
+	for range cap(results) {
+		if err := <-results; !errors.As(err, new(*StartError)) || !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want a StartError at the context's end", err)
+		}
+	}
+	release()
+	if !poll.Until(10*time.Second, func() bool {
+		_, status, err := m.Run(t.Context(), Command{Args: []string{program, "exit", "5"}})
+		return status == 5 && err == nil
+	}) {
+		t.Error("the file system is back, and the program still does not run")
 	}
 }
 
@@ -67,16 +157,16 @@ func TestMonitorIsNotDelayedByAnInheritedPipe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := roleCmd("hold")
-	cmd.ExtraFiles = []*os.File{r}
+	c := role("hold")
+	c.Files = []*os.File{nil, nil, nil, r}
 	type result struct {
 		status int
 		out    string
 	}
 	got := make(chan result, 1)
 	go func() {
-		status, _, out := output(t, NewMonitor(testReaper), cmd)
-		got <- result{status, out}
+		out, status, _ := newTestMonitor().Run(t.Context(), c)
+		got <- result{status, string(out)}
 	}()
 	select {
 	case res := <-got: // while the holder lives: its gate is still open
@@ -93,37 +183,29 @@ func TestMonitorIsNotDelayedByAnInheritedPipe(t *testing.T) {
 }
 
 func TestMonitorKillsAtTheDeadline(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	c := role("wait", "0")
+	c.Files = []*os.File{r}
 	ctx, cancel := context.WithCancel(t.Context())
-	cmd := exec.CommandContext(ctx, childBinary, "wait", "0")
-	gate, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer gate.Close()
-	m := NewMonitor(testReaper)
-	exits, err := m.Start(cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cancel()
-	status, err := m.Wait(cmd, exits)
+	c.Started = func() { cancel(); _ = r.Close() }
+	_, status, err := newTestMonitor().Run(ctx, c)
 	if status != 137 || err != nil {
 		t.Errorf("got %d, %v, want 137, nil", status, err)
-	}
-	if _, err := m.Wait(cmd, exits); err == nil {
-		t.Error("a second Wait succeeded")
 	}
 }
 
 func TestMonitorDropsVariables(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "/run/x")
 	t.Setenv("NOTIFY_SOCKET_NOT", "kept")
-	cmd := roleCmd("env")
-	_, err, out := output(t, NewMonitor(testReaper, "NOTIFY_SOCKET", "GODEBUG"), cmd)
+	out, _, err := newTestMonitor("NOTIFY_SOCKET", "GODEBUG").Run(t.Context(), role("env"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(out, "NOTIFY_SOCKET=") || !strings.Contains(out, "NOTIFY_SOCKET_NOT=kept") {
+	if strings.Contains(string(out), "NOTIFY_SOCKET=") || !strings.Contains(string(out), "NOTIFY_SOCKET_NOT=kept") {
 		t.Errorf("environment: %s", out)
 	}
 }
@@ -131,29 +213,16 @@ func TestMonitorDropsVariables(t *testing.T) {
 // B64: the forking thread must not die under a command that has a parent-death
 // signal, however many goroutines and threads come and go.
 func TestParentDeathSignalSparesTheLiving(t *testing.T) {
-	m := NewMonitor(testReaper)
+	m := newTestMonitor()
 	var wg sync.WaitGroup
 	for range 200 {
 		wg.Go(func() {
-			cmd := roleCmd("exit", "4")
-			cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-			exits, err := m.StartLocked(cmd)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			if status, err := m.Wait(cmd, exits); status != 4 || err != nil {
+			c := role("exit", "4")
+			c.Pdeathsig = unix.SIGKILL
+			if _, status, err := m.Run(t.Context(), c); status != 4 || err != nil {
 				t.Errorf("got %d, %v, want 4, nil", status, err)
 			}
 		})
 	}
 	wg.Wait()
-}
-
-func TestMonitorWaitNeedsStart(t *testing.T) {
-	cmd := exec.Command("true")
-	status, err := NewMonitor(testReaper).Wait(cmd, nil)
-	if status != UnknownStatus || err == nil || errors.Is(err, ErrUnkillable) {
-		t.Errorf("got %d, %v", status, err)
-	}
 }

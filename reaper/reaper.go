@@ -45,11 +45,6 @@ func New() *Reaper {
 	if !running.CompareAndSwap(false, true) {
 		panic("reaper: a second Reaper in one process")
 	}
-	// os probes pidfd support once, with a child that it waits for itself.
-	// Let it do so before that child could be taken away from it.
-	if p, err := os.FindProcess(os.Getpid()); err == nil {
-		_ = p.Release() // nothing was opened that could fail to close
-	}
 	r := &Reaper{
 		wake:    make(chan os.Signal, 1),
 		stop:    make(chan struct{}),

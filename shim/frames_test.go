@@ -233,8 +233,10 @@ func TestHandshakeRefusesOthers(t *testing.T) {
 		if other {
 			peer.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		}
-		monitor := r.sup.env.Monitor
-		exits, err := monitor.Start(peer)
+		ticket := testReaper.Begin()
+		r.must(peer.Start())
+		child, err := ticket.Claim(peer.Process.Pid, time.Time{})
+		ticket.Close()
 		r.must(err)
 		r.must(l.(*net.UnixListener).SetDeadline(time.Now().Add(soon)))
 		conn, err := l.Accept()
@@ -244,8 +246,8 @@ func TestHandshakeRefusesOthers(t *testing.T) {
 			t.Errorf("peer of another user: %v, handshake: %v", other, err)
 		}
 		r.must(conn.Close())
-		if code, err := monitor.Wait(peer, exits); code != 0 || err != nil {
-			t.Errorf("peer: status %d, %v", code, err)
+		if e := child.Exit(); e.Status != 0 {
+			t.Errorf("peer: status %d", e.Status)
 		}
 	}
 }

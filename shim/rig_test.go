@@ -108,7 +108,7 @@ func newRig(t *testing.T, hostPids bool) *rig {
 	go outbox.Run(ctx)
 	r.sup = NewSupervisor(&proc.Env{
 		Context: ctx, Namespace: "test", Bundle: r.bundle, WorkDir: r.bundle,
-		Reaper: testReaper, Monitor: reaper.NewMonitor(testReaper), Streams: stdio.DefaultLimits(),
+		Reaper: testReaper, Monitor: reaper.NewMonitor(testReaper, reaper.DefaultLimits()), Streams: stdio.DefaultLimits(),
 		NewRuntime: func(string) proc.Runtime { return r.runtime },
 	}, outbox)
 	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(Handshaker()), ttrpc.WithUnaryServerInterceptor(Interceptor))

@@ -39,6 +39,10 @@ var (
 // service 90 seconds.
 const shutdownTimeout = 30 * time.Second
 
+// imageTimeout bounds a checkpoint and a restore: hundreds of gigabytes over a
+// slow disk. One that is killed half-way leaves the container frozen.
+const imageTimeout = 6 * time.Hour
+
 // The main goroutine keeps the main thread, so that shedThreads never ends it.
 func init() { runtime.LockOSThread() }
 
@@ -82,15 +86,16 @@ func run(o options) error {
 	setLog(o)
 
 	r := reaper.New()
-	monitor := reaper.NewMonitor(r, "GODEBUG", "NOTIFY_SOCKET")
+	monitor := reaper.NewMonitor(r, reaper.DefaultLimits(), "GODEBUG", "NOTIFY_SOCKET")
 	env := &proc.Env{
 		Context: context.Background(), Namespace: o.namespace, Bundle: bundle, WorkDir: o.workdir,
 		Reaper: r, Monitor: monitor, Streams: stdio.DefaultLimits(),
 		NewRuntime: proc.NewRunc(proc.RuntimeConfig{
 			Root:          filepath.Join(o.runtimeRoot, o.namespace),
-			LogDir:        bundle,
+			Dir:           bundle,
 			SystemdCgroup: o.systemdCgroup,
 			Timeout:       o.runtimeTimeout,
+			ImageTimeout:  max(o.runtimeTimeout, imageTimeout),
 			Monitor:       monitor,
 		}),
 	}

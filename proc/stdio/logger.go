@@ -3,10 +3,10 @@
 package stdio
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"sync"
 	"time"
 
@@ -14,7 +14,6 @@ import (
 	"containerd-shim/proc/internal/errclass"
 	"containerd-shim/reaper"
 
-	runc "github.com/containerd/go-runc"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -25,10 +24,9 @@ import (
 // the shim's would keep containerd from noticing the shim's death.
 type logger struct {
 	stdout, stderr *os.File // the write ends
-	cmd            *exec.Cmd
-	monitor        *reaper.Monitor
+	path           string
+	child          *reaper.Child
 	limits         Limits
-	exits          chan runc.Exit
 	stopping       sync.Once
 	stopped        chan struct{} // closed when stop is first called
 }
@@ -42,7 +40,7 @@ func startLogger(t target, c Config, childEnds bool) (_ *logger, err error) {
 			_ = f.Close() // the logger's ends
 		}
 	}()
-	l := &logger{monitor: c.Monitor, limits: c.Limits, stopped: make(chan struct{})}
+	l := &logger{path: t.path, limits: c.Limits, stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			l.closeEnds()
@@ -69,10 +67,17 @@ func startLogger(t target, c Config, childEnds bool) (_ *logger, err error) {
 	defer ready.Close()
 	files = append(files, readyChild)
 
-	l.cmd = exec.Command(t.path, t.args...)
-	l.cmd.Env = []string{"CONTAINER_ID=" + c.Container, "CONTAINER_NAMESPACE=" + c.Namespace}
-	l.cmd.ExtraFiles = files
-	if l.exits, err = c.Monitor.Start(l.cmd); err != nil {
+	start, cancel := context.WithTimeout(context.Background(), c.Limits.LoggerReady)
+	defer cancel()
+	l.child, err = c.Monitor.Start(start, reaper.Command{
+		Args:  append([]string{t.path}, t.args...),
+		Env:   []string{"CONTAINER_ID=" + c.Container, "CONTAINER_NAMESPACE=" + c.Namespace},
+		Files: append([]*os.File{nil, nil, nil}, files...),
+	})
+	switch {
+	case errclass.Exhausted(err):
+		return nil, errclass.Internalf("start logger: %w", err)
+	case err != nil:
 		return nil, errclass.Invalidf("start logger: %w", err)
 	}
 	_ = readyChild.Close() // so that the logger's is the last one
@@ -81,7 +86,7 @@ func startLogger(t target, c Config, childEnds bool) (_ *logger, err error) {
 		return nil, fmt.Errorf("logger %s: %w", t.path, err)
 	}
 	reads := files[:2:2]
-	guard.Go("outlive the logger", func() { l.outlive(reads, l.monitor.Done(l.cmd)) })
+	guard.Go("outlive the logger", func() { l.outlive(reads) })
 	files = files[2:] // the others are outlive's to close
 	return l, nil
 }
@@ -90,16 +95,16 @@ func startLogger(t target, c Config, childEnds bool) (_ *logger, err error) {
 // logger's alone, its death would be the death, by SIGPIPE, of the process at
 // its next line. After that nobody reads, so what is written is dropped, or the
 // process would stop when the pipes are full.
-func (l *logger) outlive(reads []*os.File, ended <-chan struct{}) {
+func (l *logger) outlive(reads []*os.File) {
 	select {
-	case <-ended:
+	case <-l.child.Done():
 	case <-l.stopped:
 	}
 	for i, f := range reads {
 		select {
 		case <-l.stopped:
 		default:
-			logrus.WithField("logger", l.cmd.Path).Warn("the logger has ended; output is dropped")
+			logrus.WithField("logger", l.path).Warn("the logger has ended; output is dropped")
 			if p, err := pollable(f); err == nil {
 				_ = f.Close() // p is a duplicate
 				reads[i] = p
@@ -143,8 +148,8 @@ func (l *logger) awaitReady(ready *os.File) error {
 	timer := time.NewTimer(100 * time.Millisecond)
 	defer timer.Stop()
 	select {
-	case e := <-l.exits:
-		if e.Status != 0 {
+	case <-l.child.Done():
+		if e := l.child.Exit(); e.Status != 0 {
 			return errclass.Internalf("exited with status %d before it was ready", e.Status)
 		}
 	case <-timer.C: // it closed the pipe and lives: ready
@@ -172,22 +177,17 @@ func (l *logger) stop(grace time.Duration) {
 }
 
 func (l *logger) end(grace time.Duration) {
-	ended := make(chan struct{})
-	go func() {
-		_, _ = l.monitor.Wait(l.cmd, l.exits) // a logger's status interests nobody
-		close(ended)
-	}()
 	for _, step := range []struct {
 		wait time.Duration
 		then unix.Signal
 	}{{grace, unix.SIGTERM}, {l.limits.LoggerTerm, unix.SIGKILL}} {
 		timer := time.NewTimer(step.wait)
 		select {
-		case <-ended:
+		case <-l.child.Done():
 			timer.Stop()
 			return
 		case <-timer.C:
-			_ = l.monitor.Signal(l.cmd, step.then) // fails only if it has ended
+			_ = l.child.Signal(step.then) // fails only if it has ended
 		}
 	}
 }

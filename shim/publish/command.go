@@ -92,22 +92,17 @@ func missing(err error) bool {
 func (b *command) run(ctx context.Context, path, address string, e *types.Envelope, event []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "--address", address, "publish", "--topic", e.Topic, "--namespace", e.Namespace)
-	cmd.Stdin = bytes.NewReader(event)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	exits, err := b.monitor.Start(cmd)
-	if err != nil {
-		return fmt.Errorf("containerd publish: %w", err)
-	}
-	status, err := b.monitor.Wait(cmd, exits)
+	out, status, err := b.monitor.Run(ctx, reaper.Command{
+		Args:  []string{path, "--address", address, "publish", "--topic", e.Topic, "--namespace", e.Namespace},
+		Input: event,
+	})
 	switch {
 	case ctx.Err() != nil && status != 0:
 		return fmt.Errorf("%s publish: no end within %v: %w", path, b.timeout, ctx.Err())
 	case err != nil:
 		return fmt.Errorf("%s publish: %w", path, err)
 	case status != 0:
-		return fmt.Errorf("%s publish: exit status %d: %.512s", path, status, bytes.TrimSpace(out.Bytes()))
+		return fmt.Errorf("%s publish: exit status %d: %.512s", path, status, bytes.TrimSpace(out))
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ var monitor *reaper.Monitor
 
 func TestMain(m *testing.M) {
 	r := reaper.New()
-	monitor = reaper.NewMonitor(r)
+	monitor = reaper.NewMonitor(r, reaper.DefaultLimits())
 	code := m.Run()
 	r.Close()
 	if code == 0 {

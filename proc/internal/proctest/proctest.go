@@ -56,7 +56,7 @@ func Main(m *testing.M) {
 		}
 	}
 	Reaper = reaper.New()
-	Monitor = reaper.NewMonitor(Reaper)
+	Monitor = reaper.NewMonitor(Reaper, reaper.DefaultLimits())
 	if r, w, err := os.Pipe(); err == nil { // the poller's own descriptors come now
 		_, _ = r.Close(), w.Close() // only for that
 	}

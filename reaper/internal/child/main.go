@@ -7,6 +7,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -59,6 +60,11 @@ var roles = map[string]func(args []string){
 			fail(err)
 		}
 		fmt.Println("left")
+	},
+	"cat": func([]string) {
+		if _, err := io.Copy(os.Stdout, os.Stdin); err != nil {
+			fail(err)
+		}
 	},
 	"env": func([]string) {
 		for _, kv := range os.Environ() {

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	runc "github.com/containerd/go-runc"
+	"golang.org/x/sys/unix"
+)
+
+// newConsoleSocket makes a socket in the bundle on which the runtime sends a
+// terminal. Nothing else is sure to be there as long as the shim: what
+// XDG_RUNTIME_DIR or TMPDIR name in the environment of the daemon may go, be
+// full or read-only. A bundle's path is often longer than the address of a
+// socket may be (unix(7): 108 bytes); then the way goes by the shim's working
+// directory, which is the bundle.
+func newConsoleSocket(bundle string) (*runc.Socket, error) {
+	name := fmt.Sprintf(".console.%d.sock", calls.Add(1))
+	path := filepath.Join(bundle, name)
+	if len(path) >= len(unix.RawSockaddrUnix{}.Path) {
+		path = fmt.Sprintf("/proc/%d/cwd/%s", os.Getpid(), name)
+	}
+	return runc.NewConsoleSocket(path)
+}

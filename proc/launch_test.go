@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"containerd-shim/proc/internal/proctest"
+	"containerd-shim/reaper"
+
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// F4: a bundle whose file system takes no file any more. Kill, Delete and what
+// else needs none do their work; only an exec, which needs one, fails.
+func TestRuntimeNeedsNoLogFile(t *testing.T) {
+	for name, spoil := range map[string]func(dir string) error{
+		"no inode": func(dir string) error {
+			var st unix.Statfs_t
+			if err := unix.Statfs(dir, &st); err != nil {
+				return err
+			}
+			for i := range st.Ffree {
+				if err := os.WriteFile(filepath.Join(dir, strconv.FormatUint(i, 10)), nil, 0o600); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		"no space": func(dir string) error {
+			err := os.WriteFile(filepath.Join(dir, "big"), make([]byte, 1<<20), 0o600)
+			if !errors.Is(err, unix.ENOSPC) {
+				return fmt.Errorf("fill the disk: %v", err)
+			}
+			return nil
+		},
+		"read-only": func(dir string) error { return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			census(t)
+			dir := t.TempDir()
+			if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,nr_inodes=20"); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }) // nothing is open in it
+			if err := spoil(dir); err != nil {
+				t.Fatal(err)
+			}
+			good, path := scripted(t, `exit 0`)
+			bad, badPath := scripted(t, `
+[ -n "$log" ] && { echo '{"level":"error","msg":"logged"}' >> $log || exit 3; exit 1; } 2>/dev/null
+echo '{"level":"error","msg":"said"}' >&2; exit 1`)
+			for _, r := range []Runtime{good, bad} {
+				r.(*runcRuntime).Dir = dir
+			}
+			if err := errorOr(good.Kill(t.Context(), "c1", 9, false), good.Delete(t.Context(), "c1", false)); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+			if err := bad.Kill(t.Context(), "c1", 9, false); err == nil ||
+				name != "no space" && !strings.HasSuffix(err.Error(), "runc kill: said") { // there it has a log, of 0 bytes
+				t.Errorf("%s: got %v, want what it said", badPath, err)
+			}
+			err := good.Exec(t.Context(), "c1", specs.Process{}, ExecCall{})
+			if !neverRan(err) || name != "read-only" && !errdefs.IsResourceExhausted(err) {
+				t.Errorf("exec: got %v, want ResourceExhausted", err)
+			}
+		})
+	}
+}
+
+// F5: the runtime is gone, or cannot be started; the container's init is the
+// shim's child all the same.
+func TestKillWithoutARuntime(t *testing.T) {
+	gone := &RuntimeError{Verb: "kill", Message: "gone", class: errdefs.ErrFailedPrecondition, cause: &reaper.StartError{Err: unix.EAGAIN}}
+	failed := &RuntimeError{Verb: "kill", Message: "failed", class: errdefs.ErrInternal}
+	for name, tt := range map[string]struct {
+		err  error
+		sig  unix.Signal
+		dies bool
+	}{
+		"not started, SIGTERM": {gone, unix.SIGTERM, true},
+		"not started, SIGKILL": {gone, unix.SIGKILL, true},
+		"failed, SIGKILL":      {failed, unix.SIGKILL, true},
+		"failed, SIGTERM":      {failed, unix.SIGTERM, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			census(t)
+			f := &fakeRuntime{process: []string{"sleep"}}
+			p := running(t, f, InitConfig{})
+			f.after = map[string]func(context.Context) error{"kill": failing(tt.err)}
+			if err := p.Kill(t.Context(), uint32(tt.sig), false); (err == nil) != tt.dies {
+				t.Errorf("got %v", err)
+			}
+			if tt.dies {
+				if got, want := p.awaitStopped(t).Exit.Status, 128+int(tt.sig); got != want {
+					t.Errorf("status %d, want %d", got, want)
+				}
+			}
+		})
+	}
+}
+
+// F14: only the shim's own children are looked at, of whatever thread.
+func TestChildrenAreTheShimsOwn(t *testing.T) {
+	census(t)
+	f := &fakeRuntime{process: []string{"sleep"}}
+	p := running(t, f, InitConfig{})
+	pids := children()
+	if !slices.Contains(pids, p.Child().Pid()) {
+		t.Errorf("got %v, want the container's init, %d, in it", pids, p.Child().Pid())
+	}
+	for _, pid := range pids {
+		if got := parentOf(pid); got != os.Getpid() && got != 0 {
+			t.Errorf("%d is a child of %d", pid, got)
+		}
+	}
+}
+
+// F18: a start that never forked has left no process, so none is looked for.
+func TestStartThatNeverForkedHasNoStray(t *testing.T) {
+	census(t)
+	f := &fakeRuntime{process: []string{"sleep"}, pidFile: func(string, int) {}}
+	f.after = map[string]func(context.Context) error{"create": failing(&reaper.StartError{Err: unix.EAGAIN})}
+	p := newTestInit(t, f, InitConfig{})
+	ticket := proctest.Reaper.Begin()
+	defer ticket.Close()
+	if err := p.Create(t.Context()); !neverRan(err) {
+		t.Errorf("got %v", err)
+	}
+	child, err := ticket.Claim(f.lastPid(), time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-child.Done():
+		t.Error("a process with the start's streams was looked for, and killed")
+	default:
+	}
+	killAndWait(child)
+}
+
+// F22: a runtime that was killed before it gave its pid file its name leaves a
+// file that the next one does not write over.
+func TestHalfAPidFileIsRemoved(t *testing.T) {
+	census(t)
+	f := &fakeRuntime{process: []string{"sleep"}}
+	init := running(t, f, InitConfig{})
+	temporary := func(path string) string { return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)) }
+	f.pidFile = func(path string, pid int) {
+		file, err := os.OpenFile(temporary(path), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err == nil {
+			_, err = file.WriteString(strconv.Itoa(pid))
+		}
+		if err == nil {
+			err = errors.Join(file.Close(), os.Rename(temporary(path), path))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for _, id := range []string{"e1", "init", "shim"} {
+		e := newTestExec(t, init, id, Stdio{})
+		if err := os.WriteFile(temporary(e.pidFile()), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Start(t.Context(), e.hooks(t)); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	// And afterwards.
+	whole := f.pidFile
+	f.pidFile = func(path string, pid int) {
+		if err := os.WriteFile(temporary(path), nil, 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	e := newTestExec(t, init, "e2", Stdio{})
+	if err := e.Start(t.Context(), e.hooks(t)); err == nil {
+		t.Error("a start without a pid file succeeded")
+	}
+	if _, err := os.Lstat(temporary(e.pidFile())); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left: %v", err)
+	}
+	f.pidFile = whole
+	if err := e.Start(t.Context(), e.hooks(t)); err != nil {
+		t.Errorf("the same exec again: %v", err)
+	}
+}
+
+// No pid file of an exec, nor what a runtime writes before it, is another's.
+func TestPidFilesDiffer(t *testing.T) {
+	owner := map[string]string{"init.pid": "the container", ".init.pid": "the container", "shim.pid": "containerd"}
+	for _, id := range []string{"e1", "init", "shim", "exec-init", "init.pid", "exec-shim"} {
+		for _, name := range []string{execPidFile(id), "." + execPidFile(id)} {
+			if other, taken := owner[name]; taken {
+				t.Errorf("%s is of %s and of %s", name, id, other)
+			}
+			owner[name] = id
+		}
+	}
+}
