@@ -74,11 +74,8 @@ func startLogger(t target, c Config, childEnds bool) (_ *logger, err error) {
 		Env:   []string{"CONTAINER_ID=" + c.Container, "CONTAINER_NAMESPACE=" + c.Namespace},
 		Files: append([]*os.File{nil, nil, nil}, files...),
 	})
-	switch {
-	case errclass.Exhausted(err):
-		return nil, errclass.Internalf("start logger: %w", err)
-	case err != nil:
-		return nil, errclass.Invalidf("start logger: %w", err)
+	if err != nil {
+		return nil, errclass.Pathf("start logger: %w", err)
 	}
 	_ = readyChild.Close() // so that the logger's is the last one
 	if err = l.awaitReady(ready); err != nil {

@@ -83,7 +83,7 @@ func tmpfs(t *testing.T, size string) (dir string, resize func(string)) {
 	}
 	mount(size, 0)
 	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
 	})

@@ -55,11 +55,11 @@ func makeLogFile(path string) error {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return errclass.Invalidf("open output: %w", err)
+		return errclass.Pathf("open output: %w", err)
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
-		return errclass.Invalidf("open output: %w", err)
+		return errclass.Pathf("open output: %w", err)
 	}
 	return f.Close()
 }

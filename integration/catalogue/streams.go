@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+func init() {
+	register(Check{
+		ID: "F03", Name: "end of stdin on a terminal that nobody reads",
+		Incident: "the client of `exec -it` goes away under a flood of output: the exec outlives it",
+		Asserts:  "the exec is hung up, and ends, within 2 s of the client's close and CloseIO",
+		Run:      hangUpUnread,
+	})
+	register(Check{
+		ID: "F08", Name: "full disk below a file:// log",
+		Incident: "ENOSPC closed the pipe, and the process died of SIGPIPE",
+		Asserts:  "the process waits for room, and nothing is lost",
+		Run:      fullDisk,
+	})
+	for id, stdin := range map[string]string{"F13": "a plain file", "F13b": "/dev/null"} {
+		register(Check{
+			ID: id, Name: "stdin is " + stdin,
+			Incident: "found beside containerd #2439: it was refused as no FIFO",
+			Asserts:  "the process reads it to its end",
+			Run:      func(c *integration.Case) { plainStdin(c, stdin) },
+		})
+	}
+	register(Check{
+		ID: "F15", Name: "Delete while the client does not read",
+		Incident: "the log writer of CRI has given up: Delete takes CRI's own 10 s, and shim and bundle leak",
+		Asserts:  "Delete answers within 4 s",
+		Run:      deleteUnread,
+	})
+	for id, verb := range map[string]string{"F23": "exec", "F23b": "create"} {
+		register(Check{
+			ID: id, Name: "what a failing runc " + verb + " says",
+			Incident: "`docker exec c /nope`: runc's own error text in the process's stderr, and in docker logs",
+			Asserts:  "the client's streams stay empty, and end or are left alone",
+			Run:      func(c *integration.Case) { runtimeWords(c, verb) },
+		})
+	}
+}
+
+func hangUpUnread(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	in, out := b.Stream("in").Write(""), b.Stream("out").OpenOnly()
+	defer out.Close()
+	b.MustExec("e", integration.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "print:1000000", "cat")
+	c.Await(5*time.Second, "both ends are open", func() bool { return in.Opened() && out.Opened() })
+	elapse(500 * time.Millisecond) // the output fills
+	in.Close()
+	c.Must(b.CloseIO("e"), "CloseIO")
+	b.AwaitExit(2*time.Second, "e")
+}
+
+func fullDisk(c *integration.Case) {
+	const n = 300000
+	b := c.Box(integration.Options{Container: integration.Container{Args: []string{fmt.Sprintf("print:%d", n), "exit:0"}}})
+	disk := b.Path("disk")
+	c.Need(os.Mkdir(disk, 0o700), "make directory")
+	c.Need(unix.Mount("tmpfs", disk, "tmpfs", 0, "size=64k"), "mount a small disk")
+	defer func() { _ = unix.Unmount(disk, unix.MNT_DETACH) }() // the shim may still write there
+	log := filepath.Join(disk, "log")
+	r, err := b.CreateTask(b.CreateRequest(integration.IO{Stdout: "file://" + log, Stderr: "file://" + log}))
+	c.Must(err, "Create")
+	_, err = b.Client.Start(b.ID)
+	c.Must(err, "Start")
+	c.Await(5*time.Second, "the disk is full", func() bool { st, err := os.Stat(log); return err == nil && st.Size() == 64<<10 })
+	elapse(500 * time.Millisecond)
+	if !integration.Alive(int(r.GetPid())) {
+		c.Errorf("the process did not wait for room")
+	}
+	c.Need(unix.Mount("tmpfs", disk, "tmpfs", unix.MS_REMOUNT, "size=1m"), "enlarge it")
+	if e := b.AwaitExit(5*time.Second, b.ID); e.Exit.GetExitStatus() != 0 {
+		c.Errorf("exit status %d", e.Exit.GetExitStatus())
+	}
+	c.Await(5*time.Second, "all is in the file", func() bool { st, err := os.Stat(log); return err == nil && st.Size() == n })
+}
+
+func plainStdin(c *integration.Case, what string) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	path, want := os.DevNull, ""
+	if what != os.DevNull {
+		path, want = b.Path("stdin"), "line\n"
+		c.Need(os.WriteFile(path, []byte(want), 0o600), "write a file")
+	}
+	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
+	b.MustExec("e", integration.IO{Stdin: path, Stdout: out.Path, Stderr: errs.Path}, "cat")
+	c.Must(b.CloseIO("e"), "CloseIO")
+	b.AwaitExit(5*time.Second, "e")
+	c.Await(5*time.Second, "the end of the output", out.Ended)
+	if out.Text() != want {
+		c.Errorf("the process read %q, want %q", out.Text(), want)
+	}
+}
+
+func deleteUnread(c *integration.Case) {
+	b := c.Box(integration.Options{Container: integration.Container{Args: []string{"print:300000", "sleep"}}})
+	out, errs := b.Stream("out").OpenOnly(), b.Stream("err").Read()
+	defer out.Close()
+	_, err := b.CreateTask(b.CreateRequest(integration.IO{Stdout: out.Path, Stderr: errs.Path}))
+	c.Must(err, "Create")
+	_, err = b.Client.Start(b.ID)
+	c.Must(err, "Start")
+	c.Await(5*time.Second, "stdout is open", out.Opened)
+	elapse(500 * time.Millisecond) // the output fills
+	c.Must(b.Kill(b.ID, uint32(unix.SIGKILL), false), "Kill")
+	b.AwaitExit(5*time.Second, b.ID)
+	_, err = b.Within(4 * time.Second).Delete()
+	c.Must(err, "Delete")
+}
+
+// words is what the runtime writes before it fails.
+const words = "exec failed: no such program"
+
+func runtimeWords(c *integration.Case, verb string) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{
+		Verb: verb, Steps: []fakerunc.Step{{Op: fakerunc.Print, Text: words}, {Op: fakerunc.Exit, N: 1, Text: words}},
+	}}})
+	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
+	io := integration.IO{Stdout: out.Path, Stderr: errs.Path}
+	var err error
+	if verb == "create" {
+		_, err = b.CreateTask(b.CreateRequest(io))
+	} else {
+		b.Up()
+		c.Must(b.Exec("e", io, "exit:0"), "Exec")
+		_, err = b.Client.Start("e")
+	}
+	if err == nil {
+		c.Fatalf("runc %s failed, and the call succeeded", verb)
+	}
+	if !strings.Contains(c.Prompt(err).Error(), words) {
+		c.Logf("the error does not say why: %v", err)
+	}
+	elapse(500 * time.Millisecond) // for what is still on its way
+	for _, s := range []*integration.Stream{out, errs} {
+		if s.Text() != "" {
+			c.Errorf("%s has %q, which is the runtime's", filepath.Base(s.Path), s.Text())
+		}
+	}
+}
