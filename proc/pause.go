@@ -14,30 +14,72 @@ import (
 	"containerd-shim/proc/internal/errclass"
 )
 
-// Pause freezes the container. Its phase is Pausing while the runtime works.
+// Pause freezes the container. Its phase is Pausing while the runtime works. It
+// succeeds if the container is paused in the end.
 func (p *Init) Pause(ctx context.Context) error {
 	return p.perform(ctx, func(ctx context.Context) error {
-		if err := p.apply(WantPause); err != nil {
+		if err := p.applyOrLook(ctx, WantPause); err != nil {
 			return err
 		}
-		if err := p.runtime.Pause(ctx, p.id); err != nil {
-			return errors.Join(err, p.apply(DidNotPause))
+		err := p.runtime.Pause(ctx, p.id)
+		if err == nil {
+			return p.apply(DidPause)
 		}
-		return p.apply(DidPause)
+		_ = p.apply(DidNotPause) // a fact
+		if p.look(ctx) == Paused {
+			return nil
+		}
+		return err
 	})
 }
 
-// Resume thaws it.
+// Resume thaws it, and succeeds if it runs in the end.
 func (p *Init) Resume(ctx context.Context) error {
 	return p.perform(ctx, func(ctx context.Context) error {
-		if err := p.ask(WantResume); err != nil {
+		if err := p.applyOrLook(ctx, WantResume); err != nil {
 			return err
 		}
-		if err := p.runtime.Resume(ctx, p.id); err != nil {
-			return err
+		err := p.runtime.Resume(ctx, p.id)
+		if err == nil {
+			return p.apply(DidResume)
 		}
-		return p.apply(DidResume)
+		if p.look(ctx) == Running {
+			return nil
+		}
+		return err
 	})
+}
+
+// applyOrLook is apply, but what the phase does not allow is tried once more
+// after a look at what the container is.
+func (p *Init) applyOrLook(ctx context.Context, ev Event) error {
+	err := p.apply(ev)
+	if err != nil {
+		p.look(ctx)
+		err = p.apply(ev)
+	}
+	return err
+}
+
+// look asks the runtime whether a running container is paused, and returns the
+// phase after that. A runtime that failed, or was killed, may have done its
+// work all the same, and the shim is not the only one to pause a container.
+func (p *Init) look(ctx context.Context) Phase {
+	if phase := p.Snapshot().Phase; phase < Running || phase > Paused {
+		return phase
+	}
+	ctx, cancel := context.WithTimeout(ctx, KillTimeout)
+	defer cancel()
+	status, err := p.runtime.Status(ctx, p.id)
+	switch {
+	case err != nil:
+		p.warn(err, "whether the container is paused")
+	case status == "paused":
+		_ = p.apply(DidPause) // a fact
+	case status == "running":
+		_ = p.apply(DidResume) // a fact
+	}
+	return p.Snapshot().Phase
 }
 
 // Checkpoint writes a CRIU image of the container.

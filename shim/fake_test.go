@@ -156,7 +156,7 @@ func (f *fakeRuntime) Delete(_ context.Context, id string, _ bool) error {
 	return nil
 }
 
-func (f *fakeRuntime) Status(context.Context, string) (string, error) { return "running", nil }
+func (f *fakeRuntime) Status(context.Context, string) (string, error) { return "", nil }
 
 func (f *fakeRuntime) Ps(_ context.Context, id string) ([]int, error) {
 	if err := f.enter("ps", id); err != nil {
