@@ -12,6 +12,7 @@ import (
 	"time"
 
 	task "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"containerd-shim/integration/fakerunc"
@@ -30,6 +31,7 @@ type Options struct {
 	Umask      *int
 	Flags, Env []string
 	ID         string // nil: "c" and a number
+	BundleFS   string // not empty: the bundle is a tmpfs with these options
 }
 
 // Box is one shim with its daemon, its bundle and its client.
@@ -83,6 +85,9 @@ func (c *Case) Box(o Options) *Box {
 		c.Need(os.MkdirAll(d, 0o711), "make directory")
 	}
 	var err error
+	if o.BundleFS != "" {
+		c.Need(unix.Mount("tmpfs", b.Bundle, "tmpfs", 0, o.BundleFS), "mount the bundle's file system")
+	}
 	b.Rootfs, err = makeBundle(c, b.Bundle, b.ID, o.Container)
 	c.Need(err, "make bundle")
 	b.Daemon, err = StartDaemon(b.path("d"), c.Helper)

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+func init() {
+	register(Check{
+		ID: "F04", Name: "no free inode in the bundle's file system",
+		Incident: "every call of the runtime wanted a log file: Kill failed, and the container lived",
+		Asserts:  "Kill and Delete work",
+		Run:      func(c *integration.Case) { spoiltBundle(c, takeInodes) },
+	})
+	register(Check{
+		ID: "F04b", Name: "the bundle's file system is read-only",
+		Incident: "a disk error remounts a state directory that is no tmpfs",
+		Asserts:  "Kill and Delete work",
+		Run: func(c *integration.Case) {
+			spoiltBundle(c, func(dir string) error { return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") })
+		},
+	})
+	register(Check{
+		ID: "F05", Name: "the runtime's binary is gone",
+		Incident: "an upgrade moves the runtime, and no container can be killed any more",
+		Asserts:  "Kill works; Delete does once the binary is back",
+		Run:      noRuntime,
+	})
+	register(Check{
+		ID: "F17", Name: "TMPDIR is full",
+		Incident: "/tmp is full: every exec fails",
+		Asserts:  "an exec and a terminal's exec start",
+		Run:      fullTemp,
+	})
+	register(Check{
+		ID: "F22", Name: "half a pid file",
+		Incident: "runc is killed, or the disk is full, before it renames its pid file: that exec id fails for ever (\"file exists\")",
+		Asserts:  "the exec starts",
+		Run:      halfPidFile,
+	})
+	for id, verb := range map[string]string{"F24": "pause", "F24b": "resume"} {
+		register(Check{
+			ID: id, Name: "runc " + verb + " is killed after it has done its work",
+			Incident: "State and cgroup disagree, and neither pause nor resume is allowed any more",
+			Asserts:  "State says what is, and the other verb works",
+			Run:      func(c *integration.Case) { killedVerb(c, verb) },
+		})
+	}
+}
+
+// takeInodes makes files in dir until no more can be made.
+func takeInodes(dir string) error {
+	for i := range 1000 {
+		f, err := os.Create(filepath.Join(dir, "f"+strconv.Itoa(i)))
+		if errors.Is(err, unix.ENOSPC) {
+			return nil
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+	return errors.New("still free inodes")
+}
+
+func spoiltBundle(c *integration.Case, spoil func(dir string) error) {
+	b := c.Box(integration.Options{BundleFS: "size=1m,nr_inodes=64", Container: integration.Container{NoRootfs: true}})
+	c.Need(os.Mkdir(filepath.Join(b.Bundle, "rootfs"), 0o711), "make directory") // without it: B49
+	b.Up()
+	c.Need(spoil(b.Bundle), "spoil the bundle's file system")
+	c.Must(b.Kill(b.ID, uint32(unix.SIGKILL), false), "Kill")
+	b.AwaitExit(5*time.Second, b.ID)
+	d, err := b.Delete()
+	c.Must(err, "Delete")
+	sameExit(c, d, 137)
+}
+
+func noRuntime(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{}})
+	b.Up()
+	aside := b.Path("aside")
+	c.Need(os.Rename(b.Fake.Path, aside), "move the runtime")
+	c.Must(b.Kill(b.ID, uint32(unix.SIGKILL), false), "Kill")
+	b.AwaitExit(5*time.Second, b.ID)
+	c.Need(os.Rename(aside, b.Fake.Path), "move the runtime back")
+	d, err := b.Delete()
+	c.Must(err, "Delete")
+	sameExit(c, d, 137)
+}
+
+func fullTemp(c *integration.Case) {
+	temp := filepath.Join(c.Dir, "tmp")
+	c.Need(os.Mkdir(temp, 0o711), "make directory")
+	c.Need(unix.Mount("tmpfs", temp, "tmpfs", 0, "size=4k,nr_inodes=1"), "mount a full file system")
+	b := c.Box(integration.Options{Env: []string{"TMPDIR=" + temp, "XDG_RUNTIME_DIR="}})
+	b.Up()
+	b.MustExec("plain", integration.IO{}, "exit:3")
+	b.AwaitExit(5*time.Second, "plain")
+	out := b.Stream("out")
+	b.MustExec("tty", integration.IO{Stdout: out.Path, Terminal: true}, "exit:4")
+	b.AwaitExit(5*time.Second, "tty")
+}
+
+func halfPidFile(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	c.Need(os.WriteFile(filepath.Join(b.Bundle, ".e1.pid"), nil, 0o600), "leave half a pid file")
+	b.MustExec("e1", integration.IO{}, "exit:3")
+	if e := b.AwaitExit(5*time.Second, "e1"); e.Exit.GetExitStatus() != 3 {
+		c.Errorf("exit %v, want status 3", e)
+	}
+}
+
+func killedVerb(c *integration.Case, verb string) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: verb, Times: 1, Steps: []fakerunc.Step{
+		{Op: fakerunc.Real}, {Op: fakerunc.Exit, N: 137},
+	}}}})
+	b.Up()
+	do, undo, want := b.Pause, b.Resume, "PAUSED"
+	if verb == "resume" {
+		c.Must(b.Pause(), "Pause")
+		do, undo, want = b.Resume, b.Pause, "RUNNING"
+	}
+	c.Logf("%s: %v", verb, do())
+	s, err := b.State(b.ID)
+	c.Must(err, "State")
+	if got := s.GetStatus().String(); got != want {
+		c.Errorf("State: %s, want %s", got, want)
+	}
+	c.Must(undo(), "the other verb")
+	if verb == "resume" {
+		c.Must(b.Resume(), "Resume")
+	}
+	c.Must(b.Kill(b.ID, uint32(unix.SIGKILL), false), "Kill")
+	b.AwaitExit(5*time.Second, b.ID)
+}
