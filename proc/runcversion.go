@@ -15,7 +15,7 @@ func (r *runcRuntime) IgnoresKillAll(ctx context.Context) bool {
 	if answer := r.ignoresKillAll.Load(); answer != nil {
 		return *answer
 	}
-	out, err := r.call(ctx, r.Timeout, reaper.Command{}, "--version")
+	out, err := r.call(ctx, r.Timeout, reaper.Command{}, nil, "--version")
 	if err != nil {
 		return false // asked again next time
 	}

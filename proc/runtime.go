@@ -10,12 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"time"
 
+	"containerd-shim/proc/stdio"
 	"containerd-shim/reaper"
 
 	runc "github.com/containerd/go-runc"
@@ -51,7 +51,7 @@ type Runtime interface {
 
 // CreateCall, ExecCall and RestoreCall are the arguments of one such call.
 type CreateCall struct {
-	IO           runc.IO
+	IO           *stdio.Streams
 	PidFile      string
 	Console      runc.ConsoleSocket // nil without a terminal
 	NoPivot      bool
@@ -60,7 +60,7 @@ type CreateCall struct {
 
 // ExecCall is described at CreateCall.
 type ExecCall struct {
-	IO      runc.IO
+	IO      *stdio.Streams
 	PidFile string
 	Console runc.ConsoleSocket
 }
@@ -141,7 +141,7 @@ func remove(f *os.File) {
 // without logging is blamed for an earlier one's error. It is made only for
 // the sake of the text of an error: where it cannot be (no space, no inode, a
 // file system that has become read-only), the runtime logs to its stderr.
-func (r *runcRuntime) call(ctx context.Context, limit time.Duration, c reaper.Command, verb string, args ...string) ([]byte, error) {
+func (r *runcRuntime) call(ctx context.Context, limit time.Duration, c reaper.Command, io *stdio.Streams, verb string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	argv := []string{r.command}
@@ -159,10 +159,16 @@ func (r *runcRuntime) call(ctx context.Context, limit time.Duration, c reaper.Co
 	}
 	c.Args = append(append(argv, verb), args...)
 	c.Pdeathsig = unix.SIGKILL
+	if io != nil {
+		c.Files, c.Started = io.ChildFiles(), io.CloseChildFiles
+	}
 	start := time.Now()
 	out, status, err := r.Monitor.Run(ctx, c)
 	if err == nil && status == 0 {
 		return out, nil
+	}
+	if io != nil {
+		out = append(out, io.RuntimeOutput()...)
 	}
 	return nil, explain(failure{
 		verb: verb, command: r.command, log: log, output: out, status: status,
@@ -172,28 +178,14 @@ func (r *runcRuntime) call(ctx context.Context, limit time.Duration, c reaper.Co
 
 // do is call for a verb that has no answer but success.
 func (r *runcRuntime) do(ctx context.Context, verb string, args ...string) error {
-	_, err := r.call(ctx, r.Timeout, reaper.Command{}, verb, args...)
+	_, err := r.call(ctx, r.Timeout, reaper.Command{}, nil, verb, args...)
 	return err
 }
 
 // process runs a verb that starts a process with the streams of io, which gets
 // its own ends closed as soon as the runtime has them.
-func (r *runcRuntime) process(ctx context.Context, limit time.Duration, io runc.IO, verb string, args ...string) error {
-	var c reaper.Command
-	if io != nil {
-		var cmd exec.Cmd
-		io.Set(&cmd)
-		for i, f := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
-			if f, ok := f.(*os.File); ok {
-				c.Files = append(c.Files, make([]*os.File, i-len(c.Files))...)
-				c.Files = append(c.Files, f)
-			}
-		}
-		if closer, ok := io.(runc.StartCloser); ok {
-			c.Started = func() { _ = closer.CloseAfterStart() } // the runtime has them
-		}
-	}
-	_, err := r.call(ctx, limit, c, verb, args...)
+func (r *runcRuntime) process(ctx context.Context, limit time.Duration, io *stdio.Streams, verb string, args ...string) error {
+	_, err := r.call(ctx, limit, reaper.Command{}, io, verb, args...)
 	return err
 }
 
@@ -271,7 +263,7 @@ func (r *runcRuntime) Status(ctx context.Context, id string) (string, error) {
 // query runs a verb that answers in JSON. What a runtime without a log file
 // writes before its answer is passed over.
 func (r *runcRuntime) query(ctx context.Context, answer any, verb string, args ...string) error {
-	out, err := r.call(ctx, r.Timeout, reaper.Command{}, verb, args...)
+	out, err := r.call(ctx, r.Timeout, reaper.Command{}, nil, verb, args...)
 	if err != nil {
 		return err
 	}
@@ -293,7 +285,7 @@ func (r *runcRuntime) Update(ctx context.Context, id string, res *specs.LinuxRes
 	if err != nil {
 		return internalf("runc update: %w", err)
 	}
-	_, err = r.call(ctx, r.Timeout, reaper.Command{Input: data}, "update", "--resources=-", id)
+	_, err = r.call(ctx, r.Timeout, reaper.Command{Input: data}, nil, "update", "--resources=-", id)
 	return err
 }
 
@@ -316,7 +308,7 @@ func (r *runcRuntime) Checkpoint(ctx context.Context, id string, o CheckpointOpt
 	if !o.Exit {
 		args = append(args, "--leave-running")
 	}
-	_, err := r.call(ctx, r.ImageTimeout, reaper.Command{}, "checkpoint", append(args, id)...)
+	_, err := r.call(ctx, r.ImageTimeout, reaper.Command{}, nil, "checkpoint", append(args, id)...)
 	return err
 }
 

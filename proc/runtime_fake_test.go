@@ -15,6 +15,7 @@ import (
 
 	"containerd-shim/internal/poll"
 	"containerd-shim/proc/internal/proctest"
+	"containerd-shim/proc/stdio"
 	"containerd-shim/reaper"
 
 	runc "github.com/containerd/go-runc"
@@ -71,7 +72,7 @@ func (f *fakeRuntime) lastPid() int {
 	return f.last
 }
 
-func (f *fakeRuntime) spawn(io runc.IO, console runc.ConsoleSocket, pidFile string) error {
+func (f *fakeRuntime) spawn(io *stdio.Streams, console runc.ConsoleSocket, pidFile string) error {
 	if f.process == nil {
 		return nil
 	}
@@ -80,14 +81,15 @@ func (f *fakeRuntime) spawn(io runc.IO, console runc.ConsoleSocket, pidFile stri
 		args = append([]string{"tty", console.Path()}, args...)
 	}
 	cmd := exec.Command(proctest.Child, args...)
-	io.Set(cmd)
+	proctest.Stdio(cmd, io.ChildFiles())
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	pid := cmd.Process.Pid
-	if err := errorOr(cmd.Process.Release(), io.(runc.StartCloser).CloseAfterStart()); err != nil {
+	if err := cmd.Process.Release(); err != nil {
 		return err
 	}
+	io.CloseChildFiles()
 	if f.pidFile != nil {
 		f.pidFile(pidFile, pid)
 	} else if err := os.WriteFile(pidFile, []byte(strconv.Itoa(pid)), 0o600); err != nil {

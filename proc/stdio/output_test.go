@@ -236,7 +236,7 @@ func TestRuntimeOutput(t *testing.T) {
 			p := open(t, Config{Names: Names{Stdout: out, Stderr: errs}})
 			clients := []*proctest.Client{attach(t, out), attach(t, errs)}
 			if role != nil {
-				child := proctest.Start(t, p.Set, role...)
+				child := proctest.Start(t, p.ChildFiles(), role...)
 				p.RuntimeReturned()
 				within(t, patience, "exit", child.Done())
 			}
@@ -284,7 +284,7 @@ func TestOutputBeforeStarted(t *testing.T) {
 		path := fifo(t)
 		p := open(t, Config{Names: Names{Stdout: path}})
 		c := attach(t, path)
-		child := proctest.Start(t, p.Set, "out", fmt.Sprint(size), "0")
+		child := proctest.Start(t, p.ChildFiles(), "out", fmt.Sprint(size), "0")
 		p.RuntimeReturned()
 		within(t, patience, "exit", child.Done())
 		if size < holdLimit && poll.Until(50*time.Millisecond, func() bool { return c.Text() != "" }) {
@@ -307,7 +307,7 @@ func TestPanicInAnOutput(t *testing.T) {
 	o := p.all()[0]
 	ended := o.closeSource
 	o.closeSource = func() { ended(); panic(errors.New("boom")) }
-	child := proctest.Start(t, p.Set, "out", "64", "0")
+	child := proctest.Start(t, p.ChildFiles(), "out", "64", "0")
 	p.RuntimeReturned()
 	p.Started()
 	p.end(t, child)

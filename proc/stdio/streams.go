@@ -6,9 +6,7 @@
 package stdio
 
 import (
-	"io"
 	"os"
-	"os/exec"
 	"sync"
 
 	"containerd-shim/guard"
@@ -217,7 +215,7 @@ func (s *Streams) openNull() (err error) {
 // RuntimeReturned is called when the runtime has returned and its process is known,
 // or when there will be no start. It may be repeated.
 func (s *Streams) RuntimeReturned() {
-	_ = s.CloseAfterStart() // where go-runc has not: a terminal, a failed start; always nil
+	s.CloseChildFiles() // of a start that failed
 	s.mu.Lock()
 	null := s.null
 	s.null = nil
@@ -246,51 +244,34 @@ func chown(f *os.File, c Config) {
 	}
 }
 
-// The methods below make Streams go-runc's IO and StartCloser.
-
-// Set gives cmd the child's ends.
-func (s *Streams) Set(cmd *exec.Cmd) {
+// ChildFiles returns what the process gets as its stdin, stdout and stderr, and
+// so the runtime that starts it; nil for a terminal, which comes over
+// ConsoleSocket. They stay the Streams' own.
+func (s *Streams) ChildFiles() []*os.File {
 	if s.console != nil {
-		return // stdio comes over the console socket
+		return nil
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	files := s.childFiles
 	for i, f := range files {
 		if f == nil {
 			files[i] = s.null
 		}
 	}
-	s.mu.Unlock()
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[1], files[2]
+	return files[:]
 }
 
-// CloseAfterStart closes the child's ends, which the runtime has now.
-func (s *Streams) CloseAfterStart() error {
+// CloseChildFiles closes the child's ends, which the runtime has now. It may be
+// repeated.
+func (s *Streams) CloseChildFiles() {
 	s.mu.Lock()
 	files := s.childFiles
 	s.childFiles = [3]*os.File{}
 	s.mu.Unlock()
 	for _, f := range files {
 		if f != nil {
-			_ = f.Close() // the child's end; nothing was written here
+			_ = f.Close() // nothing was written here
 		}
 	}
-	return nil
 }
-
-// Close does nothing: the life of the streams is the process's, not go-runc's.
-func (s *Streams) Close() error { return nil }
-
-// Stdin is not used: the pumps are the shim's own.
-func (s *Streams) Stdin() io.WriteCloser { return nil }
-
-// Stdout is not used; see Stdin.
-func (s *Streams) Stdout() io.ReadCloser { return nil }
-
-// Stderr is not used; see Stdin.
-func (s *Streams) Stderr() io.ReadCloser { return nil }
-
-var (
-	_ runc.IO          = (*Streams)(nil)
-	_ runc.StartCloser = (*Streams)(nil)
-)

@@ -45,7 +45,7 @@ func (p *Streams) play(t *testing.T, role ...string) *reaper.Child {
 		role = append([]string{"tty", p.console.socket.Path()}, role...)
 	}
 	defer p.RuntimeReturned()
-	child := proctest.Start(t, p.Set, role...)
+	child := proctest.Start(t, p.ChildFiles(), role...)
 	if err := p.AwaitConsole(t.Context()); err != nil {
 		t.Fatal(err)
 	}

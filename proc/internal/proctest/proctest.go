@@ -233,16 +233,21 @@ func Read(f *os.File) *Client {
 	return c
 }
 
-// Start starts Child in a role, with what set gives it as its stdio; nil leaves
-// it /dev/null. It is killed at the end of the test.
-func Start(t *testing.T, set func(*exec.Cmd), role ...string) *reaper.Child {
+// Stdio gives cmd files as its stdio; without any it has /dev/null.
+func Stdio(cmd *exec.Cmd, files []*os.File) {
+	if files != nil {
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[1], files[2]
+	}
+}
+
+// Start starts Child in a role, with files as its stdio. It is killed at the end
+// of the test.
+func Start(t *testing.T, files []*os.File, role ...string) *reaper.Child {
 	t.Helper()
 	ticket := Reaper.Begin()
 	defer ticket.Close()
 	cmd := exec.Command(Child, role...)
-	if set != nil {
-		set(cmd)
-	}
+	Stdio(cmd, files)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
