@@ -8,10 +8,59 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
+
+	"containerd-shim/cmd/shimctl/internal/judge"
 	"containerd-shim/cmd/shimctl/internal/shimtest"
 	"containerd-shim/cmd/shimctl/internal/stacks"
 )
+
+// under starts a containerd with a container of that shim.
+func under(t *testing.T, binary string) *shimtest.Shim {
+	t.Helper()
+	return shimtest.Underneath(t, binary, func(id string) int {
+		all, err := shims()
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := choose(all, []string{id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found[0].PID
+	})
+}
+
+// F15: shims that a daemon has given up were called Healthy. One daemon knows
+// one of two shims; the verdict itself takes a minute (see judge).
+func TestDaemonKnowsItsTasks(t *testing.T) {
+	kept := under(t, shimtest.Baseline(t, "debian"))
+	lost := started(t, shimtest.Baseline(t, "debian"), "-address", kept.Daemon)
+	c := checker{memory: judge.Memory{}, limit: 5 * time.Second, state: "always"}
+	if _, err := c.look(t.Context(), []string{strconv.Itoa(kept.PID), strconv.Itoa(lost.PID)}); err != nil {
+		t.Fatal(err)
+	}
+	if c.memory[kept.PID].Gone || !c.memory[lost.PID].Gone {
+		t.Errorf("gone: of the daemon's own shim %v, of another %v", c.memory[kept.PID].Gone, c.memory[lost.PID].Gone)
+	}
+	if !c.memory[kept.PID].Ended.IsZero() {
+		t.Errorf("got ended %v of a container that runs", c.memory[kept.PID].Ended)
+	}
+	if _, err := lost.API.Kill(t.Context(), &shimapi.KillRequest{ID: lost.ID, Signal: 9}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lost.API.Wait(t.Context(), &shimapi.WaitRequest{ID: lost.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.look(t.Context(), []string{strconv.Itoa(lost.PID)}); err != nil {
+		t.Fatal(err)
+	}
+	if at := c.memory[lost.PID].Ended; at.IsZero() || time.Since(at) > time.Minute {
+		t.Errorf("got ended %v of a container that has just ended", at)
+	}
+}
 
 // The whole way with a real containerd (Debian's): a wedged shim of v1.1.2 and
 // v1.2.0 is found, proven and ended, and containerd forgets the task.
@@ -19,17 +68,7 @@ func TestRepairUnderContainerd(t *testing.T) {
 	for _, version := range []string{"v1.1.2", "v1.2.0"} {
 		t.Run(version, func(t *testing.T) {
 			stacks.Tracer = shimtest.Shimctl(t)
-			shim := shimtest.Underneath(t, shimtest.Baseline(t, version), func(id string) int {
-				all, err := shims()
-				if err != nil {
-					t.Fatal(err)
-				}
-				found, err := choose(all, []string{id})
-				if err != nil {
-					t.Fatal(err)
-				}
-				return found[0].PID
-			})
+			shim := under(t, shimtest.Baseline(t, version))
 			pid := strconv.Itoa(shim.PID)
 			if status, o, e := capture(t, "check", "-state", "always", "-state-file", "", pid); status != exitOK || !strings.Contains(o, "Healthy") {
 				t.Fatalf("before: status %d\n%s%s", status, o, e)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"containerd-shim/cmd/shimctl/internal/daemon"
 	"containerd-shim/cmd/shimctl/internal/judge"
 	"containerd-shim/cmd/shimctl/internal/probe"
 	"containerd-shim/cmd/shimctl/internal/scan"
@@ -42,11 +43,13 @@ type checker struct {
 	limit   time.Duration
 	confirm bool // take the stacks of a shim with a sign
 	state   string
+	silent  sync.Map // addresses of the daemons that did not answer in this round
 }
 
 // look probes the v1 shims among the chosen and judges them.
 func (c *checker) look(ctx context.Context, args []string) (*round, error) {
 	start := time.Now()
+	c.silent.Clear()
 	all, err := shims()
 	if err != nil {
 		return nil, err
@@ -86,9 +89,12 @@ func (c *checker) judge(ctx context.Context, r *row) {
 	rec := c.memory[r.PID]
 	sample := judge.Sample{Time: time.Now(), Shim: r.Shim}
 	if r.Shim.State != "T" && r.Tracer == 0 { // asking one that cannot run tells nothing
-		ask := c.state == "always" || c.state == "auto" && rec.WantsState(sample.Time, len(r.Zombies))
+		ask := c.state == "always" || c.state == "auto" && rec.WantsState(sample.Time, &r.Shim)
 		r.Answers = probe.Ask(ctx, procRoot, &r.Shim, c.limit, ask)
 		sample.Answers = r.Answers
+	}
+	if r.Answers.State.OK { // the daemon's answer takes another State
+		sample.TaskGone = c.taskGone(ctx, &r.Shim)
 	}
 	// A zombie under a healthy shim is gone in a moment: only one that was there
 	// in the last sample is a sign.
@@ -107,6 +113,28 @@ func (c *checker) judge(ctx context.Context, r *row) {
 	r.Result = rec.Judge(sample)
 }
 
+// taskGone asks the shim's daemon for the task; nil is no answer. A shim that
+// has ended meanwhile was being deleted.
+func (c *checker) taskGone(ctx context.Context, s *scan.Shim) *bool {
+	if _, ok := c.silent.Load(s.Address); ok {
+		return nil
+	}
+	d, err := daemon.Of(procRoot, s)
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	ctx, cancel := context.WithTimeout(ctx, c.limit)
+	defer cancel()
+	gone, err := d.TaskGone(ctx, s.Namespace, s.ID, s.Init.PID)
+	if err != nil {
+		c.silent.Store(s.Address, nil)
+		return nil
+	}
+	gone = gone && scan.Alive(procRoot, s.PID, s.StartTicks)
+	return &gone
+}
+
 // keep are the pids whose records are worth storing.
 func keep() map[int]bool {
 	all, err := shims()
@@ -120,10 +148,10 @@ func keep() map[int]bool {
 	return pids
 }
 
-// errDenied is returned when denied is true.
+// errDenied is returned when a shim could not be asked.
 var errDenied = fmt.Errorf("some shims cannot be asked: %w", os.ErrPermission)
 
-// denied is true when a shim could not be asked for want of a right.
+// denied reports whether a shim could not be asked for want of a right.
 func (r *round) denied() bool {
 	for _, row := range r.Rows {
 		if row.Answers.ShimInfo.Denied {

@@ -55,8 +55,9 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 	return v.Version, nil
 }
 
-// TaskGone is true when the daemon no longer has the task, or has a new one
-// with another first process: a restart policy acts within a second.
+// TaskGone reports whether the daemon no longer has the task, or has a new one
+// with another first process than pid: a restart policy acts within a second.
+// A pid of 0 is any. The daemon asks the shim's State for the answer.
 func (c *Client) TaskGone(ctx context.Context, namespace, id string, pid int) (bool, error) {
 	ctx = metadata.AppendToOutgoingContext(ctx, "containerd-namespace", namespace)
 	got, err := tasks.NewTasksClient(c.conn).Get(ctx, &tasks.GetRequest{ContainerID: id})
@@ -66,5 +67,5 @@ func (c *Client) TaskGone(ctx context.Context, namespace, id string, pid int) (b
 	if err != nil {
 		return false, fmt.Errorf("containerd, task %s: %w", id, err)
 	}
-	return got.Process != nil && got.Process.Pid != 0 && int(got.Process.Pid) != pid, nil
+	return pid != 0 && got.Process != nil && got.Process.Pid != 0 && int(got.Process.Pid) != pid, nil
 }

@@ -36,6 +36,8 @@ const (
 	Unreachable   = "Unreachable"   // no socket, or it refuses us
 	StateTimeout  = "StateTimeout"  // ShimInfo answers, State does not
 	ZombiesRemain = "ZombiesRemain" // children stay unreaped
+	Leaked        = "Leaked"        // its containerd has no such task: nobody will end the shim
+	Undeleted     = "Undeleted"     // its container has ended, and nobody deletes it
 )
 
 // Bounds of the judgement.
@@ -45,6 +47,9 @@ const (
 	Apart = time.Minute
 	// Young is the age below which a shim is only starting.
 	Young = time.Minute
+	// Undelete is how long a container may have ended and not be deleted. Docker
+	// and CRI delete it at once; a client of ctr may forget to.
+	Undelete = 3 * time.Minute
 	// AskState is how often State is asked of a shim without any sign.
 	AskState = 5 * time.Minute
 	// AskWedged is how often State is asked of a shim that is wedged by time only.

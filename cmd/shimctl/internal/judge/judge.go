@@ -19,6 +19,9 @@ type Sample struct {
 	Answers probe.Answers
 	Disk    bool // a thread is in state D
 	Frozen  bool
+	// TaskGone is what the shim's daemon says, nil when it was not asked or did
+	// not answer.
+	TaskGone *bool
 	// Report is the explanation of a complete dump, nil when none was taken.
 	Report *dump.Report
 }
@@ -41,6 +44,8 @@ type Record struct {
 	Again      bool      `json:"state_again"`   // a second one came at least Apart later
 	// Zombies has the first sighting of each child that is still unreaped.
 	Zombies map[int]Zombie `json:"zombies,omitempty"`
+	Ended   time.Time      `json:"ended"` // since when the container has ended, zero while it runs
+	Gone    bool           `json:"gone"`  // the daemon has no such task
 	Wedged  bool           `json:"wedged"`
 	Reason  string         `json:"reason,omitempty"`
 	Since   time.Time      `json:"since"`
@@ -53,15 +58,16 @@ type Zombie struct {
 	First      time.Time `json:"first_seen"`
 }
 
-// WantsState tells whether State should be asked in the next sample: seldom
-// while there is no sign, twice when there is, and hardly again afterwards.
-func (r *Record) WantsState(now time.Time, zombies int) bool {
+// WantsState reports whether State should be asked of the shim in the next
+// sample: seldom while there is no sign, twice when there is, and hardly again
+// afterwards.
+func (r *Record) WantsState(now time.Time, s *scan.Shim) bool {
 	switch {
 	case r.Wedged: // a stall that was taken for a wedge may have ended
 		return !r.Proven && now.Sub(r.Asked) >= AskWedged
 	case !r.TimedOut.IsZero():
 		return !r.Again && now.Sub(r.Asked) >= Apart
-	case zombies > 0:
+	case len(s.Zombies) > 0, initGone(s) && r.Ended.IsZero():
 		return true
 	}
 	return now.Sub(r.Asked) >= AskState
@@ -90,12 +96,18 @@ func (r *Record) Judge(s Sample) Result {
 func (r *Record) look(s Sample) Result {
 	oldest := r.zombies(s)
 	r.state(s)
+	r.ended(s)
 	sign, detail := r.sign(s, oldest)
-	if sign == "" {
-		return Result{Verdict: Healthy}
-	}
 	suspect := func(reason, detail string) Result {
 		return Result{Verdict: Suspect, Reason: reason, Detail: detail}
+	}
+	switch {
+	case sign == "" && r.Gone && s.Shim.Age >= Young:
+		return suspect(Leaked, "its containerd has no such task")
+	case sign == "" && !r.Ended.IsZero() && s.Time.Sub(r.Ended) >= Undelete:
+		return suspect(Undeleted, fmt.Sprintf("its container ended %s ago and is not deleted", s.Time.Sub(r.Ended).Round(time.Second)))
+	case sign == "":
+		return Result{Verdict: Healthy}
 	}
 	// First everything that makes a healthy shim look like this.
 	switch {
@@ -189,7 +201,7 @@ func (r *Record) zombies(s Sample) (oldest time.Time) {
 	return oldest
 }
 
-// Remains is true when one of the children was unreaped in the last sample, too.
+// Remains reports whether one of the children was unreaped in the last sample, too.
 func (r *Record) Remains(zombies []scan.Process) bool {
 	for _, z := range zombies {
 		if known, ok := r.Zombies[z.PID]; ok && known.StartTicks == z.StartTicks {
@@ -198,6 +210,26 @@ func (r *Record) Remains(zombies []scan.Process) bool {
 	}
 	return false
 }
+
+// ended keeps since when the container has ended, and whether the daemon still
+// knows it. State and daemon are not asked each time; a process that is there
+// has not ended.
+func (r *Record) ended(s Sample) {
+	if s.TaskGone != nil {
+		r.Gone = *s.TaskGone
+	}
+	switch a := s.Answers; {
+	case a.State.OK && !a.Ended, s.Shim.Init.State != "" && s.Shim.Init.State != "Z":
+		r.Ended = time.Time{}
+	case a.Ended && !a.EndedAt.IsZero():
+		r.Ended = a.EndedAt
+	case r.Ended.IsZero() && (a.Ended || initGone(&s.Shim)):
+		r.Ended = s.Time
+	}
+}
+
+// initGone reports whether the container's first process is known and not there.
+func initGone(s *scan.Shim) bool { return s.Init.PID != 0 && s.Init.State == "" }
 
 // state counts timeouts of State in a row.
 func (r *Record) state(s Sample) {

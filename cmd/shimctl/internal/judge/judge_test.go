@@ -45,6 +45,7 @@ func TestVerdicts(t *testing.T) {
 	cycle := &dump.Report{Findings: []dump.Finding{{Reason: "ReaperDeadlock", Grade: dump.Deadlock}}}
 	stall := &dump.Report{Findings: []dump.Finding{{Reason: "ReaperStall", Grade: dump.Stall}}}
 	holds := &dump.Report{Ongoing: []dump.Finding{{Reason: "RuncRunning"}, {Reason: "RuncHoldsService", Blocked: map[string]int{"rpc State": 1}}}}
+	yes, no := true, false
 	tests := map[string]struct {
 		change  func(i int, s *Sample)
 		at      []time.Duration
@@ -79,6 +80,24 @@ func TestVerdicts(t *testing.T) {
 		"a slow runc":           {func(_ int, s *Sample) { wedged(s); s.Shim.Runcs = []scan.Process{{Comm: "runc"}} }, []time.Duration{0, Apart}, Suspect, RuncBlocked},
 		"starved":               {func(_ int, s *Sample) { s.Answers.ShimInfo = timeout }, []time.Duration{0, Apart}, Suspect, Unresponsive},
 		"no socket":             {func(_ int, s *Sample) { s.Answers.ShimInfo = probe.Answer{Asked: true, Err: "refused"} }, []time.Duration{0, Apart}, Suspect, Unreachable},
+		// F15: shim and bundle left for good, and nothing wrong with the shim itself.
+		"the daemon has no such task": {func(_ int, s *Sample) { s.TaskGone = &yes }, []time.Duration{0}, Suspect, Leaked},
+		"so it was, and nobody asked again": {func(i int, s *Sample) {
+			if i == 0 {
+				s.TaskGone = &yes
+			} else {
+				s.Answers.State = probe.Answer{}
+			}
+		}, []time.Duration{0, 30 * time.Second}, Suspect, Leaked},
+		"it has it again":               {func(i int, s *Sample) { s.TaskGone = []*bool{&yes, &no}[i] }, []time.Duration{0, Apart}, Healthy, ""},
+		"it has no such task yet":       {func(_ int, s *Sample) { s.TaskGone, s.Shim.Age = &yes, Young-1 }, []time.Duration{0, Apart}, Healthy, ""},
+		"ended, a moment ago":           {func(_ int, s *Sample) { s.Answers.Ended, s.Answers.EndedAt = true, s.Time.Add(1-Undelete) }, []time.Duration{0}, Healthy, ""},
+		"ended, minutes ago":            {func(_ int, s *Sample) { s.Answers.Ended, s.Answers.EndedAt = true, s.Time.Add(-Undelete) }, []time.Duration{0}, Suspect, Undeleted},
+		"the shim has no container":     {func(_ int, s *Sample) { s.Answers.Ended = true }, []time.Duration{0, Undelete}, Suspect, Undeleted},
+		"init is gone, State not asked": {func(_ int, s *Sample) { s.Answers.State, s.Shim.Init = probe.Answer{}, scan.Init{PID: 9} }, []time.Duration{0, Undelete}, Suspect, Undeleted},
+		"init was gone, and is there": {func(i int, s *Sample) {
+			s.Answers.State, s.Shim.Init = probe.Answer{}, scan.Init{PID: 9, State: []string{"", "S"}[i]}
+		}, []time.Duration{0, Undelete}, Healthy, ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -101,7 +120,7 @@ func TestStateIsAskedSparingly(t *testing.T) {
 	for at := time.Duration(0); at < time.Hour; at += 30 * time.Second {
 		s := wedged
 		s.Time = t0.Add(at)
-		if !r.WantsState(s.Time, 0) {
+		if !r.WantsState(s.Time, &s.Shim) {
 			s.Answers.State = probe.Answer{}
 		} else {
 			asked++
@@ -115,7 +134,7 @@ func TestStateIsAskedSparingly(t *testing.T) {
 		t.Errorf("asked State %d times in an hour", asked)
 	}
 	proven := Record{Wedged: true, Proven: true}
-	if proven.WantsState(t0, 1) {
+	if proven.WantsState(t0, &scan.Shim{Zombies: []scan.Process{zombie(9, 1)}}) {
 		t.Error("a proven deadlock was asked again")
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	task "github.com/containerd/containerd/api/types/task"
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"
 	"google.golang.org/grpc/codes"
@@ -43,6 +44,10 @@ type Answer struct {
 type Answers struct {
 	ShimInfo Answer
 	State    Answer
+	// Ended reports that State was answered, and the container has ended, or the
+	// shim has none. EndedAt is when it did, zero where the shim does not say.
+	Ended   bool
+	EndedAt time.Time
 }
 
 // Ask calls ShimInfo, and State only after that was answered, and only when
@@ -64,7 +69,16 @@ func Ask(ctx context.Context, root string, s *scan.Shim, limit time.Duration, st
 	})
 	if state && a.ShimInfo.OK {
 		a.State = call(ctx, limit, func(ctx context.Context) error {
-			_, err := api.State(ctx, &shimapi.StateRequest{ID: s.ID})
+			got, err := api.State(ctx, &shimapi.StateRequest{ID: s.ID})
+			switch {
+			case status.Code(err) == codes.NotFound:
+				a.Ended = true
+			case err == nil && got.Status == task.Status_STOPPED:
+				a.Ended = true
+				if at := got.ExitedAt.AsTime(); got.ExitedAt.IsValid() && at.Unix() > 0 {
+					a.EndedAt = at
+				}
+			}
 			return err
 		})
 	}

@@ -40,7 +40,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
 	daemon.Stdout, daemon.Stderr = log, log
 	daemon.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	must(t, daemon.Start())
-	s := &Shim{Namespace: "default", ID: "c" + filepath.Base(filepath.Dir(dir)), beside: dir, exited: make(chan struct{})}
+	s := &Shim{Namespace: "default", ID: "c" + filepath.Base(filepath.Dir(dir)), Daemon: address, beside: dir, exited: make(chan struct{})}
 	t.Cleanup(func() {
 		if t.Failed() {
 			b, _ := os.ReadFile(log.Name())

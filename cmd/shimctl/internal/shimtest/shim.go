@@ -30,6 +30,7 @@ type Shim struct {
 	Bundle    string
 	Work      string // -workdir
 	InitPID   int
+	Daemon    string // Underneath's containerd
 	API       shimapi.ShimService
 
 	group  int    // of the orphans
