@@ -41,12 +41,14 @@ suspect), 2 could not check, 64 usage. With -o nagios: 0 OK, 1 WARNING (suspect)
 
 examples:
   shimctl check -confirm
+  shimctl check -n moby
   shimctl check -samples 2 -interval 60s
   shimctl check -o json 0b6e455ae5fe
   shimctl check -o npd            # for node-problem-detector`,
 	flags: func(set *flag.FlagSet) func(context.Context, []string) int {
 		c := &checkFlags{}
 		c.define(set)
+		set.StringVar(&c.namespace, "n", "", "only this containerd `namespace`")
 		set.IntVar(&c.samples, "samples", 1, "how often to look, -interval apart")
 		set.DurationVar(&c.interval, "interval", time.Minute, "time between two samples")
 		set.StringVar(&c.format, "o", "table", "`format`: table, json, npd, prom or nagios")
@@ -76,6 +78,18 @@ func (c *checkFlags) run(ctx context.Context, args []string) int {
 		}
 		return status
 	}
+	// The reason comes before what it is the reason of.
+	status := exitOK
+	if r.denied() {
+		status = fail(exitCheck, "check", errDenied)
+		if c.format == "nagios" && r.count(judge.Wedged) == 0 {
+			fmt.Fprintln(out, "UNKNOWN -", errDenied)
+			return 3
+		}
+	}
+	if c.format == "table" && len(r.Rows) == 0 && r.V2 > 0 {
+		fmt.Fprintf(errs, "shimctl check: no v1 shim; %d v2 shims are not judged\n", r.V2)
+	}
 	if err := formats[c.format](out, r); err != nil {
 		return fail(exitCheck, "check", err)
 	}
@@ -83,16 +97,12 @@ func (c *checkFlags) run(ctx context.Context, args []string) int {
 	switch {
 	case c.format == "nagios" && wedged:
 		return 2
-	case c.format == "nagios" && r.denied():
-		return 3
 	case c.format == "nagios" && suspect:
 		return 1
 	case wedged || suspect && c.failOn == "suspect":
 		return exitSome
-	case r.denied():
-		return fail(exitCheck, "check", errDenied)
 	}
-	return exitOK
+	return status
 }
 
 // rounds looks as often as asked, remembers, and returns the last round.
@@ -115,6 +125,9 @@ func (c *checkFlags) rounds(ctx context.Context, args []string) (*round, error) 
 		if r, err = c.look(ctx, args); err != nil {
 			return nil, err
 		}
+	}
+	if r.denied() { // nor may we write
+		return r, nil
 	}
 	return r, c.memory.Store(c.stateFile, keep())
 }

@@ -4,12 +4,15 @@ package main
 
 import (
 	"bytes"
+	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"containerd-shim/cmd/shimctl/internal/judge"
 	"containerd-shim/cmd/shimctl/internal/scan"
+	"containerd-shim/internal/poll"
 )
 
 func testRound() *round {
@@ -43,5 +46,29 @@ func TestFormats(t *testing.T) {
 	}
 	if len(formats) != len(tests) {
 		t.Errorf("%d formats, %d tested", len(formats), len(tests))
+	}
+}
+
+// A v2 shim is no row; that used to be an empty table and status 0.
+func TestCheckSaysThatItJudgesNoV2Shim(t *testing.T) {
+	v2 := &exec.Cmd{Path: "/bin/sh", Args: []string{"containerd-shim-runc-v2", "-c", "read x", "-namespace", "check-v2-test", "-id", "c"}}
+	stdin, err := v2.StdinPipe() // it reads until this is closed
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v2.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stdin.Close(); _ = v2.Wait() }()
+	if !poll.Until(10*time.Second, func() bool { _, ok := scan.One(procRoot, v2.Process.Pid, 0); return ok }) {
+		t.Fatal("it is not seen as a shim")
+	}
+	status, o, e := capture(t, "check", "-state-file", "", strconv.Itoa(v2.Process.Pid))
+	if status != exitCheck || o != "" || !strings.Contains(e, "is a v2 shim, which is not judged") {
+		t.Errorf("by pid: status %d, %q, %q", status, o, e)
+	}
+	status, o, e = capture(t, "check", "-state-file", "", "-n", "check-v2-test")
+	if status != exitOK || strings.Count(o, "\n") != 1 || !strings.Contains(e, "1 v2 shims are not judged") {
+		t.Errorf("by namespace: status %d, %q, %q", status, o, e)
 	}
 }

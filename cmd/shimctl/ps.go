@@ -35,9 +35,6 @@ examples:
 		format := set.String("o", "table", "`format`: table, wide or json")
 		return func(_ context.Context, args []string) int {
 			all, err := shims()
-			if err == nil && len(all) == 0 && blind() {
-				err = errBlind
-			}
 			if err == nil {
 				all, err = choose(all, args)
 			}

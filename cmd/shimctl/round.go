@@ -35,6 +35,7 @@ type round struct {
 	Time time.Time
 	Took time.Duration
 	Rows []row
+	V2   int // shims that are not judged
 }
 
 // checker judges shims; its memory lasts from round to round.
@@ -43,7 +44,9 @@ type checker struct {
 	limit   time.Duration
 	confirm bool // take the stacks of a shim with a sign
 	state   string
-	silent  sync.Map // addresses of the daemons that did not answer in this round
+	// namespace is the only one that is looked at; all when empty.
+	namespace string
+	silent    sync.Map // addresses of the daemons that did not answer in this round
 }
 
 // look probes the v1 shims among the chosen and judges them.
@@ -54,17 +57,19 @@ func (c *checker) look(ctx context.Context, args []string) (*round, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(all) == 0 && blind() { // "none is wedged" would be a lie
-		return nil, errBlind
-	}
 	chosen, err := choose(all, args)
 	if err != nil {
 		return nil, err
 	}
 	r := &round{Time: start}
-	for _, s := range chosen {
-		if s.Kind == scan.V1 {
+	for _, s := range inNamespace(chosen, c.namespace) {
+		switch {
+		case s.Kind == scan.V1:
 			r.Rows = append(r.Rows, row{Shim: s})
+		case len(args) > 0:
+			return nil, fmt.Errorf("%s pid %d is a v2 shim, which is not judged; `shimctl explain` reads its stacks", s.Name(), s.PID)
+		default:
+			r.V2++
 		}
 	}
 	for i := range r.Rows { // the map is touched by this goroutine only

@@ -17,14 +17,17 @@ func shims() ([]scan.Shim, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", procRoot, err)
 	}
+	if len(all) == 0 && blind() { // "there is none" would be a lie
+		return nil, errBlind
+	}
 	return all, nil
 }
 
 // errBlind is returned when no shim is visible and nothing of the host is.
 var errBlind = fmt.Errorf("no process of the host is visible in %s: %w", "/proc", os.ErrPermission)
 
-// blind is true when /proc is not the host's, or hides it: the kernel's thread
-// daemon has pid 2 in the host's pid namespace and is in no other.
+// blind reports whether /proc is not the host's, or hides it: the kernel's
+// thread daemon has pid 2 in the host's pid namespace and is in no other.
 func blind() bool {
 	p, ok := scan.Any(procRoot, 2)
 	return !ok || p.Comm != "kthreadd"
@@ -38,31 +41,43 @@ func choose(all []scan.Shim, args []string) ([]scan.Shim, error) {
 	}
 	var chosen []scan.Shim
 	for _, a := range args {
-		found := matching(all, a)
-		switch {
-		case len(found) == 0:
-			return nil, fmt.Errorf("no shim has the pid or container id %q (`shimctl ps` lists them): %w", a, os.ErrNotExist)
-		case len(found) > 1:
-			return nil, fmt.Errorf("%q is ambiguous: %s and %s", a, found[0].Name(), found[1].Name())
+		found, err := matching(all, a)
+		if err != nil {
+			return nil, err
 		}
-		chosen = append(chosen, found[0])
+		chosen = append(chosen, found)
 	}
 	return chosen, nil
 }
 
-func matching(all []scan.Shim, arg string) []scan.Shim {
-	pid, _ := strconv.Atoi(arg)
+// mostPid is Linux's PID_MAX_LIMIT on 64 bits.
+const mostPid = 1 << 22
+
+// matching is the one shim that arg names. What can be a pid is never taken for
+// the beginning of an id: the shim of a pid that has just ended would give its
+// place to another, which then gets the signal.
+func matching(all []scan.Shim, arg string) (scan.Shim, error) {
+	pid, notPid := strconv.Atoi(arg)
 	var exact, prefix []scan.Shim
 	for _, s := range all {
 		switch {
-		case pid != 0 && s.PID == pid, s.ID == arg, s.Name() == arg:
+		case notPid == nil && s.PID == pid, s.ID == arg, s.Name() == arg:
 			exact = append(exact, s)
 		case strings.HasPrefix(s.ID, arg), strings.HasPrefix(s.Name(), arg):
 			prefix = append(prefix, s)
 		}
 	}
-	if len(exact) > 0 {
-		return exact
+	found := exact
+	if len(exact) == 0 {
+		found = prefix
 	}
-	return prefix
+	switch {
+	case len(found) == 0:
+		return scan.Shim{}, fmt.Errorf("no shim has the pid or container id %q; `shimctl ps` lists them", arg)
+	case len(found) > 1:
+		return scan.Shim{}, fmt.Errorf("%q is ambiguous: %s and %s", arg, found[0].Name(), found[1].Name())
+	case len(exact) == 0 && notPid == nil && pid <= mostPid:
+		return scan.Shim{}, fmt.Errorf("no shim has the pid %d; for %s give more of the id", pid, found[0].Name())
+	}
+	return found[0], nil
 }
