@@ -21,7 +21,7 @@ func Async(name string, f func() error) *Pending {
 	return p
 }
 
-// Done tells whether the call has returned.
+// Done reports whether the call has returned.
 func (p *Pending) Done() bool {
 	select {
 	case <-p.done:

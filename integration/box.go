@@ -276,7 +276,7 @@ func (b *Box) Gone(d time.Duration, what string, pid int) {
 	b.c.Await(d, fmt.Sprintf("%s (pid %d) is dead", what, pid), func() bool { return !Alive(pid) })
 }
 
-// RuncHas tells whether the runtime has state of the box's container.
+// RuncHas reports whether the runtime has state of the box's container.
 func (b *Box) RuncHas() bool {
 	_, err := os.Stat(filepath.Join(b.Root, b.ID))
 	return err == nil

@@ -32,7 +32,7 @@ type halt struct {
 // Broken. Each of them cleans up after itself as usual.
 func (cfg Config) Interrupt() { cfg.halt.once.Do(func() { close(cfg.halt.c) }) }
 
-// Interrupted tells whether Interrupt was called.
+// Interrupted reports whether Interrupt was called.
 func (cfg Config) Interrupted() bool {
 	select {
 	case <-cfg.halt.c:

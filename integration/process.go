@@ -44,7 +44,7 @@ func ReadProcess(pid int) (p Process, ok bool) {
 	return p, true
 }
 
-// Alive tells whether pid is a process that is not a zombie.
+// Alive reports whether pid is a process that is not a zombie.
 func Alive(pid int) bool {
 	p, ok := ReadProcess(pid)
 	return ok && p.State != 'Z' && p.State != 'X'
@@ -86,7 +86,7 @@ func Children(pid int) []Process {
 	return out
 }
 
-// marked tells whether the process was started with the mark of dir, or of a
+// marked reports whether the process was started with the mark of dir, or of a
 // directory below it, in its environment.
 func marked(pid int, dir string) bool {
 	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "environ"))

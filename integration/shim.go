@@ -48,6 +48,7 @@ type Shim struct {
 	logs []*os.File    // the daemon's ends of the log FIFOs
 
 	stackDir string
+	workDir  string
 	mu       sync.Mutex // guards out
 	out      bytes.Buffer
 }
@@ -61,7 +62,7 @@ func Launch(path string, s Start) (*Shim, error) {
 	if len(address) > maxAddress {
 		return nil, fmt.Errorf("address %q is longer than %d bytes", address, maxAddress)
 	}
-	shim := &Shim{Address: listen, done: make(chan struct{}), stackDir: s.StackDir}
+	shim := &Shim{Address: listen, done: make(chan struct{}), stackDir: s.StackDir, workDir: s.Workdir}
 	args := []string{"-namespace", s.Namespace, "-workdir", s.Workdir, "-address", s.GRPC, "-containerd-binary", s.Publisher, "-runtime-root", s.RuntimeRoot}
 	if s.Debug {
 		args = append(args, "-debug")
@@ -165,7 +166,7 @@ func (s *Shim) Output() string {
 	return s.out.String()
 }
 
-// Exited tells whether the shim has ended, and how.
+// Exited reports whether the shim has ended, and how.
 func (s *Shim) Exited() (string, bool) {
 	if Alive(s.Pid) {
 		return "", false

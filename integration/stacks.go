@@ -5,14 +5,15 @@ package integration
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 )
 
 // Stacks asks the shim for its goroutines with SIGUSR1, and takes them from
-// the file that appears in its stack directory or, of an upstream shim, from
-// its output.
+// the file that appears in its stack directory or its work directory, or, as of
+// every upstream shim, from its output.
 func (s *Shim) Stacks(d time.Duration) (string, error) {
 	from, had := len(s.Output()), len(s.dumps())
 	if err := s.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
@@ -33,9 +34,14 @@ func (s *Shim) Stacks(d time.Duration) (string, error) {
 	return strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(text()), nil
 }
 
-// dumps lists the files in the stack directory, oldest first: a shim writes
-// them aside, and names them so that they sort by time.
+// dumps lists the files in the stack directory and the work directory, oldest
+// first: a shim writes them aside, and names them so that they sort by time.
 func (s *Shim) dumps() []string {
-	files, _ := filepath.Glob(filepath.Join(s.stackDir, "*.stacks"))
+	var files []string
+	for _, dir := range []string{s.stackDir, s.workDir} {
+		found, _ := filepath.Glob(filepath.Join(dir, "*.stacks")) // the pattern is right
+		files = append(files, found...)
+	}
+	slices.SortFunc(files, func(a, b string) int { return strings.Compare(filepath.Base(a), filepath.Base(b)) })
 	return files
 }

@@ -92,7 +92,7 @@ func (s *Stream) open(mode int) *os.File {
 	return f
 }
 
-// Opened tells whether both ends have been opened.
+// Opened reports whether both ends have been opened.
 func (s *Stream) Opened() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +106,7 @@ func (s *Stream) Text() string {
 	return s.data.String()
 }
 
-// Ended tells whether the end of the FIFO has been read.
+// Ended reports whether the end of the FIFO has been read.
 func (s *Stream) Ended() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -31,7 +31,7 @@ const sweepTime = 10 * time.Second
 // the cases of one run are in one cgroup, as their directories are.
 func cgroupName(dir string) string { return "shimverify-" + strings.TrimPrefix(dir, Root+"/") }
 
-// below tells whether path is dir or in it.
+// below reports whether path is dir or in it.
 func below(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
 // Sweep kills every process that belongs to the case directory dir or one
@@ -120,7 +120,7 @@ func owned(dir string) []int {
 	return out
 }
 
-// helps tells whether pid runs the copy of the helper that the run of dir has
+// helps reports whether pid runs the copy of the helper that the run of dir has
 // made, in dir.
 func helps(pid int, dir string) bool {
 	proc := filepath.Join("/proc", strconv.Itoa(pid))

@@ -8,7 +8,7 @@ shimctl: ## build bin/shimctl
 	$(GOBUILD) -o bin/shimctl ./cmd/shimctl
 
 test-shimctl: ## test shimctl and the dump parser, without any shim
-	go test -race ./dump ./cmd/shimctl/...
+	go test -race ./stackdump ./cmd/shimctl/...
 
 test-shimctl-baselines: packages baselines ## shimctl on upstream's shims, wedged and healthy, and on this one (root)
 	SHIM_BASELINES=$(BASELINES) CAPTURES=100 go test -race -count=1 -tags baseline,ownshim -timeout 20m ./cmd/shimctl/...
@@ -32,7 +32,7 @@ test-engines: packages baselines $(NPD) ## what packaging/monitoring ships, unde
 	SHIM_BASELINES=$(BASELINES) NPD=$(CURDIR)/$(NPD) go test -race -count=1 -tags engines -timeout 10m ./cmd/shimctl/internal/fleet
 
 fuzz-dump: ## fuzz the dump parser for a minute
-	go test -run '^$$' -fuzz FuzzParse -fuzztime 1m -fuzzminimizetime 10x ./dump
+	go test -run '^$$' -fuzz FuzzParse -fuzztime 1m -fuzzminimizetime 10x ./stackdump
 
 .PHONY: test-alerts
 

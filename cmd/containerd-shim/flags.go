@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim/shim"
+	"containerd-shim/stackdump"
 )
 
 const usage = `usage: containerd-shim -namespace NS [flags]
@@ -26,8 +26,9 @@ listening socket as file descriptor 3.
   -debug                  log more
   -criu PATH, -criu-path PATH
                           accepted and ignored: the runtime finds criu by itself
-  -stack-dir DIR          where SIGUSR1 writes stack dumps (` + shim.StackDir + `);
-                          also CONTAINERD_SHIM_STACK_DIR
+  -stack-dir DIR          where SIGUSR1 writes stack dumps (` + stackdump.DefaultDir + `);
+                          also CONTAINERD_SHIM_STACK_DIR; the work directory
+                          and the log stand in for it
   -runtime-timeout D      how long one call of the runtime may take (` + defaultTimeout + `);
                           also CONTAINERD_SHIM_RUNTIME_TIMEOUT
   -v, -version            print the version and exit
@@ -51,7 +52,7 @@ type options struct {
 // two, "-name value" or "-name=value"), but passes over what it does not know:
 // daemons up to 1.6 send -criu-path, which no upstream shim accepts.
 func parseFlags(args []string, getenv func(string) (string, bool)) (options, error) {
-	o := options{runtimeRoot: "/run/containerd/runc", containerdBinary: "containerd", stackDir: shim.StackDir}
+	o := options{runtimeRoot: "/run/containerd/runc", containerdBinary: "containerd", stackDir: stackdump.DefaultDir}
 	timeout := defaultTimeout
 	if v, ok := getenv("CONTAINERD_SHIM_STACK_DIR"); ok && v != "" {
 		o.stackDir = v

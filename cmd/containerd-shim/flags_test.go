@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/shim"
+	"containerd-shim/stackdump"
 )
 
 func parse(t *testing.T, env map[string]string, args ...string) (options, error) {
@@ -20,10 +20,10 @@ func parse(t *testing.T, env map[string]string, args ...string) (options, error)
 func TestFlags(t *testing.T) {
 	all := options{
 		namespace: "moby", workdir: "/w", address: "/a", containerdBinary: "/b", criu: "/criu", runtimeRoot: "/r",
-		stackDir: shim.StackDir, runtimeTimeout: 10 * time.Minute, systemdCgroup: true, debug: true,
+		stackDir: stackdump.DefaultDir, runtimeTimeout: 10 * time.Minute, systemdCgroup: true, debug: true,
 	}
 	line := "-namespace moby -workdir /w -address /a -containerd-binary /b -criu-path /criu -runtime-root /r -systemd-cgroup -debug"
-	defaults := options{runtimeRoot: "/run/containerd/runc", containerdBinary: "containerd", stackDir: shim.StackDir, runtimeTimeout: 10 * time.Minute}
+	defaults := options{runtimeRoot: "/run/containerd/runc", containerdBinary: "containerd", stackDir: stackdump.DefaultDir, runtimeTimeout: 10 * time.Minute}
 	with := func(fn func(*options)) options { o := defaults; fn(&o); return o }
 	for _, c := range []struct {
 		line string

@@ -7,24 +7,33 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"containerd-shim/stackdump"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
+// logTime is how times stand in the log.
+const logTime = "2006-01-02T15:04:05.000000000Z07:00"
+
 // setLog sends the log to the FIFO that containerd reads, shim.stdout.log in
-// the work directory. Without it the shim works as well, and logs nothing.
-func setLog(o options) {
+// the work directory, and puts it into log. Without it the shim works as well,
+// and logs nothing.
+func setLog(o options, log *atomic.Pointer[logFIFO]) {
 	if o.debug {
 		logrus.SetLevel(logrus.DebugLevel)
 	}
-	logrus.SetFormatter(&logrus.TextFormatter{DisableColors: true, TimestampFormat: "2006-01-02T15:04:05.000000000Z07:00"})
+	logrus.SetFormatter(&logrus.TextFormatter{DisableColors: true, TimestampFormat: logTime})
 	logrus.SetOutput(io.Discard)
 	// A daemon that restarts opens both FIFOs and gives a task up, silently, if
 	// it cannot (contract since containerd 1.2.7); nothing is written to stderr's.
 	out, err := openLogFIFO(filepath.Join(o.workdir, "shim.stdout.log"))
 	if err == nil {
 		logrus.SetOutput(out)
+		log.Store(&out)
 		_, err = openLogFIFO(filepath.Join(o.workdir, "shim.stderr.log"))
 	}
 	if err != nil {
@@ -75,4 +84,32 @@ func (l logFIFO) Write(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// stacksRoom is what a pipe holds at most unless the host allows more
+// (/proc/sys/fs/pipe-max-size), and maxStacks what of a dump surely fits into
+// it, quoted, beside what the FIFO holds already.
+const (
+	stacksRoom = 1 << 20
+	maxStacks  = 768 << 10
+)
+
+// writeStacks writes a dump as one record, as upstream's shims do, past the
+// logger and its lock. It does not wait for a reader: the FIFO is made large
+// enough. A nil FIFO takes nothing.
+func (l *logFIFO) writeStacks(text []byte) {
+	if l == nil {
+		return
+	}
+	room := maxStacks
+	if _, err := unix.FcntlInt(uintptr(l.fd), unix.F_SETPIPE_SZ, stacksRoom); err != nil {
+		room = 32 << 10 // half of what it holds as it is
+	}
+	end := stackdump.EndMark
+	if len(text) > room {
+		text, end = text[:room], "cut here: no place for more"
+	}
+	record := fmt.Appendf(nil, "time=%q level=error msg=%q pid=%d\n", time.Now().Format(logTime),
+		stackdump.BeginMark+"\n"+string(text)+"\n"+end, os.Getpid())
+	_, _ = l.Write(record) // never fails
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"containerd-shim/guard"
@@ -23,6 +24,7 @@ import (
 	"containerd-shim/reaper"
 	"containerd-shim/shim"
 	"containerd-shim/shim/publish"
+	"containerd-shim/stackdump"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"
@@ -70,7 +72,8 @@ func run(o options) error {
 		return err
 	}
 	// Before anything that could hang.
-	handleDumps(&shim.Dumper{Dir: o.stackDir, Namespace: o.namespace, ID: filepath.Base(bundle), Version: version})
+	var log atomic.Pointer[logFIFO] // set once it is open
+	handleDumps(stackdump.NewWriter(o.stackDir, o.workdir, o.namespace, filepath.Base(bundle), version), &log)
 	signals := handleSignals()
 	tuneMemory()
 	if o.namespace == "" {
@@ -83,7 +86,7 @@ func run(o options) error {
 	if err := reaper.SetSubreaper(); err != nil {
 		return err
 	}
-	setLog(o)
+	setLog(o, &log)
 
 	r := reaper.New()
 	monitor := reaper.NewMonitor(r, reaper.DefaultLimits(), "GODEBUG", "NOTIFY_SOCKET")

@@ -12,11 +12,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"containerd-shim/internal/poll"
+	"containerd-shim/stackdump"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"
@@ -249,9 +251,9 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// TestNoStackDump: where no dump can be written the shim lives on and logs one
-// line for each signal.
-func TestNoStackDump(t *testing.T) {
+// readOnly is a directory in which nothing can be made.
+func readOnly(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
@@ -261,8 +263,15 @@ func TestNoStackDump(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return dir
+}
+
+// TestStackDumpInTheLog (F11): where no directory takes a dump it is in the log,
+// which nobody has read so far, and so is the reason; the shim lives on.
+func TestStackDumpInTheLog(t *testing.T) {
+	dir := readOnly(t)
 	r := startShim(t, "unix://"+filepath.Join(t.TempDir(), "s"), "-stack-dir", filepath.Join(dir, "stacks"))
-	if err := r.info(); err != nil { // it is up
+	if err := r.info(); err != nil { // it is up, and the log is open
 		t.Fatal(err)
 	}
 	log, err := os.OpenFile(filepath.Join(r.cmd.Dir, "shim.stdout.log"), os.O_RDONLY|unix.O_NONBLOCK, 0)
@@ -270,19 +279,72 @@ func TestNoStackDump(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	buf := make([]byte, 64<<10)
+	// The second directory is the work directory.
+	if err := unix.Mount(dir, r.cmd.Dir, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(r.cmd.Dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
 	for range 2 {
 		r.signal(unix.SIGUSR1)
+		text := ""
 		_ = log.SetReadDeadline(time.Now().Add(20 * time.Second)) // fails only if closed
-		n, err := log.Read(buf)
-		text := string(buf[:n])
-		if err != nil || strings.Count(text, "\n") != 1 || !strings.Contains(text, "read-only file system") {
-			t.Errorf("log %q, %v", text, err)
+		for buf := make([]byte, 64<<10); !strings.Contains(text, "read-only file system"); {
+			n, err := log.Read(buf)
+			if err != nil {
+				t.Fatalf("log %q, %v", text, err)
+			}
+			text += string(buf[:n])
+		}
+		d, err := stackdump.Parse([]byte(text))
+		if err != nil || !d.Complete || d.Header["pid"] != strconv.Itoa(r.cmd.Process.Pid) {
+			t.Errorf("log %.500q: %+v, %v", text, d, err)
 		}
 		if err := r.info(); err != nil {
 			t.Error(err)
 		}
 	}
+	r.end(unix.SIGTERM)
+}
+
+// TestStackDumpInTheWorkDirectory (F11): where its own directory cannot be
+// written, or the shim has no descriptor left.
+func TestStackDumpInTheWorkDirectory(t *testing.T) {
+	r := startShim(t, "unix://"+filepath.Join(t.TempDir(), "s"), "-stack-dir", filepath.Join(readOnly(t), "stacks"))
+	if err := r.info(); err != nil {
+		t.Fatal(err)
+	}
+	dumps := func() []string {
+		names, _ := filepath.Glob(filepath.Join(r.cmd.Dir, "*.stacks")) // the pattern is right
+		return names
+	}
+	r.signal(unix.SIGUSR1)
+	await(t, "a dump", func() error {
+		if n := len(dumps()); n != 1 {
+			return fmt.Errorf("%d dumps", n)
+		}
+		return nil
+	})
+	free := 0 // the lowest descriptor that it does not have
+	for {
+		if _, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", r.cmd.Process.Pid, free)); err != nil {
+			break
+		}
+		free++
+	}
+	if err := unix.Prlimit(r.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(free), Max: 1 << 10}, nil); err != nil {
+		t.Fatal(err)
+	}
+	r.signal(unix.SIGUSR1)
+	await(t, "a dump without a descriptor", func() error {
+		if n := len(dumps()); n != 2 {
+			return fmt.Errorf("%d dumps", n)
+		}
+		return nil
+	})
 	r.end(unix.SIGTERM)
 }
 

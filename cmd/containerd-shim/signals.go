@@ -5,9 +5,10 @@ package main
 import (
 	"os"
 	"os/signal"
+	"sync/atomic"
 
 	"containerd-shim/guard"
-	"containerd-shim/shim"
+	"containerd-shim/stackdump"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -35,17 +36,24 @@ func handleSignals() <-chan os.Signal {
 // maxPendingDumps is how many of a burst of signals get a dump each.
 const maxPendingDumps = 4
 
-// handleDumps writes a stack dump for each SIGUSR1 or SIGQUIT.
-func handleDumps(d *shim.Dumper) {
+// handleDumps writes a stack dump for each SIGUSR1 or SIGQUIT, into the log where
+// no directory takes it.
+func handleDumps(w *stackdump.Writer, log *atomic.Pointer[logFIFO]) {
 	labelGoroutines()
 	dumps := make(chan os.Signal, maxPendingDumps)
 	signal.Notify(dumps, unix.SIGUSR1, unix.SIGQUIT)
 	go func() {
 		for range dumps {
-			// The log line comes last: nothing the logger does can keep the
-			// file from being there.
+			// What takes the logger's lock comes last: nothing that holds it can
+			// keep the stacks from being there.
 			path := ""
-			err := guard.Call("stack dump", func() (err error) { path, err = d.Dump(); return err })
+			err := guard.Call("stack dump", func() (err error) {
+				text := w.Take()
+				if path, err = w.Save(text); path == "" {
+					log.Load().writeStacks(text)
+				}
+				return err
+			})
 			if path != "" {
 				logrus.WithField("file", path).Info("stack dump written")
 			}

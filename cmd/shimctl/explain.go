@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"containerd-shim/cmd/shimctl/internal/stacks"
-	"containerd-shim/dump"
+	"containerd-shim/stackdump"
 )
 
 // maxDumpFile bounds what explain reads: a dump of 20,000 goroutines is 14 MB.
@@ -52,8 +52,8 @@ examples:
 	},
 }
 
-func explain(d *dump.Dump, format string) int {
-	r := dump.Explain(d)
+func explain(d *stackdump.Dump, format string) int {
+	r := stackdump.Explain(d)
 	var err error
 	if format == "json" {
 		enc := json.NewEncoder(out)
@@ -65,14 +65,14 @@ func explain(d *dump.Dump, format string) int {
 	if err != nil {
 		return fail(exitCheck, "explain", err)
 	}
-	if r.Worst() == dump.Deadlock || r.Worst() == dump.Stall {
+	if r.Worst() == stackdump.Deadlock || r.Worst() == stackdump.Stall {
 		return exitSome
 	}
 	return exitOK
 }
 
 // dumpFrom reads standard input, a file, or a running shim.
-func dumpFrom(ctx context.Context, arg string, limit time.Duration) (*dump.Dump, error) {
+func dumpFrom(ctx context.Context, arg string, limit time.Duration) (*stackdump.Dump, error) {
 	if arg == "-" {
 		return parse(os.Stdin, "standard input")
 	}
@@ -99,12 +99,12 @@ func dumpFrom(ctx context.Context, arg string, limit time.Duration) (*dump.Dump,
 	return r.Dump, nil
 }
 
-func parse(r io.Reader, name string) (*dump.Dump, error) {
+func parse(r io.Reader, name string) (*stackdump.Dump, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxDumpFile))
 	if err != nil {
 		return nil, err
 	}
-	d, err := dump.Parse(b)
+	d, err := stackdump.Parse(b)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

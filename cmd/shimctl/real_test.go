@@ -14,7 +14,7 @@ import (
 	"containerd-shim/cmd/shimctl/internal/scan"
 	"containerd-shim/cmd/shimctl/internal/shimtest"
 	"containerd-shim/cmd/shimctl/internal/stacks"
-	"containerd-shim/dump"
+	"containerd-shim/stackdump"
 )
 
 // started starts a shim, for which the tracer is shimctl as it is in use: the
@@ -26,7 +26,7 @@ func started(t *testing.T, binary string, args ...string) *shimtest.Shim {
 }
 
 // taken is the dump of a running shim.
-func taken(t *testing.T, shim *shimtest.Shim) *dump.Dump {
+func taken(t *testing.T, shim *shimtest.Shim) *stackdump.Dump {
 	t.Helper()
 	s, ok := scan.One(procRoot, shim.PID, 0)
 	if !ok {
@@ -48,7 +48,7 @@ func healthy(t *testing.T, binary string) {
 	for i := range d.Goroutines {
 		d.Goroutines[i].Since = time.Hour
 	}
-	if r := dump.Explain(d); len(r.Findings)+len(r.Ongoing) > 0 {
+	if r := stackdump.Explain(d); len(r.Findings)+len(r.Ongoing) > 0 {
 		t.Errorf("idle: got %+v %+v", r.Findings, r.Ongoing)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -65,7 +65,7 @@ func healthy(t *testing.T, binary string) {
 	}
 	ongoing := 0
 	for range 30 {
-		r := dump.Explain(taken(t, shim))
+		r := stackdump.Explain(taken(t, shim))
 		if len(r.Findings) > 0 {
 			t.Errorf("at work: got %+v", r.Findings)
 		}

@@ -16,7 +16,7 @@ import (
 	"containerd-shim/cmd/shimctl/internal/heal"
 	"containerd-shim/cmd/shimctl/internal/judge"
 	"containerd-shim/cmd/shimctl/internal/stacks"
-	"containerd-shim/dump"
+	"containerd-shim/stackdump"
 )
 
 // exitUnverified is repair's status for a kill that did not heal.
@@ -177,7 +177,7 @@ func (r *repairer) again(ctx context.Context, s *row, version string) string {
 	switch {
 	case err != nil && !r.Unproven:
 		return fmt.Sprintf("no second dump: %v", err)
-	case err == nil && !r.Unproven && dump.Explain(taken.Dump).Worst() != dump.Deadlock:
+	case err == nil && !r.Unproven && stackdump.Explain(taken.Dump).Worst() != stackdump.Deadlock:
 		return "the second dump shows no closed cycle any more"
 	}
 	dir := filepath.Join(r.dir, "evidence", fmt.Sprintf("%s.%s.%d.%s", s.Namespace, s.ID, s.PID, time.Now().UTC().Format("20060102T150405Z")))

@@ -14,7 +14,7 @@ import (
 	"containerd-shim/cmd/shimctl/internal/probe"
 	"containerd-shim/cmd/shimctl/internal/scan"
 	"containerd-shim/cmd/shimctl/internal/stacks"
-	"containerd-shim/dump"
+	"containerd-shim/stackdump"
 )
 
 // defaultStateFile keeps what a run of check has seen for the next one.
@@ -111,7 +111,7 @@ func (c *checker) judge(ctx context.Context, r *row) {
 		}
 		if c.confirm && late && !rec.Proven && !sample.Frozen {
 			if taken, err := stacks.Take(ctx, procRoot, &r.Shim, stacks.Auto, 5*c.limit); err == nil && taken.Dump.Complete {
-				sample.Report = dump.Explain(taken.Dump)
+				sample.Report = stackdump.Explain(taken.Dump)
 			}
 		}
 	}

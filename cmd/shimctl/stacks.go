@@ -13,7 +13,7 @@ import (
 
 	"containerd-shim/cmd/shimctl/internal/scan"
 	"containerd-shim/cmd/shimctl/internal/stacks"
-	"containerd-shim/dump"
+	"containerd-shim/stackdump"
 )
 
 var stacksVerb = verb{
@@ -80,7 +80,7 @@ func stacksOf(ctx context.Context, s *scan.Shim, m stacks.Method, limit time.Dur
 	}
 	switch {
 	case summary:
-		if report := dump.Explain(r.Dump); len(report.Findings) > 0 {
+		if report := stackdump.Explain(r.Dump); len(report.Findings) > 0 {
 			f := report.Findings[0]
 			line += fmt.Sprintf("; %s %s: %s", f.Grade, f.Reason, f.Title)
 		}
@@ -105,7 +105,7 @@ func stacksOf(ctx context.Context, s *scan.Shim, m stacks.Method, limit time.Dur
 // save writes a dump into a new file that only root can read: stacks hold no
 // secrets by intent, but arguments of functions are in them.
 func save(dir string, s *scan.Shim, r *stacks.Result) (string, error) {
-	name := filepath.Join(dir, fmt.Sprintf("%s.%s.%d.%s.stacks", s.Namespace, s.ID, s.PID, time.Now().UTC().Format("20060102T150405.000000000Z")))
+	name := filepath.Join(dir, stackdump.FileName(s.Namespace, s.ID, s.PID, time.Now(), 1))
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", err

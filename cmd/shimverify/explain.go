@@ -7,18 +7,18 @@ import (
 	"io"
 	"strings"
 
-	"containerd-shim/dump"
+	"containerd-shim/stackdump"
 )
 
 // explain prints who waits for whom in the stacks of a hung shim, and the
 // calls in which each of the cycle stands.
 func explain(w io.Writer, stacks string) {
-	d, err := dump.Parse([]byte(stacks))
+	d, err := stackdump.Parse([]byte(stacks))
 	if err != nil {
 		fmt.Fprintf(w, "   (no stacks to read: %v)\n", err)
 		return
 	}
-	report := dump.Explain(d)
+	report := stackdump.Explain(d)
 	var b strings.Builder
 	_, _ = report.WriteTo(&b) // a Builder takes everything
 	fmt.Fprintln(w, indent(b.String()))
@@ -36,7 +36,7 @@ func explain(w io.Writer, stacks string) {
 
 // calls are a goroutine's functions in the shim and in runc's wrapper, without
 // those of the runtime and of the ttrpc server.
-func calls(g dump.Goroutine) string {
+func calls(g stackdump.Goroutine) string {
 	const most = 6
 	var b strings.Builder
 	fmt.Fprintf(&b, "goroutine %d [%s]", g.ID, g.State)

@@ -36,7 +36,7 @@ type outcome struct {
 	Known integration.Verdict // what the shim's release is known for; "": nothing
 }
 
-// surprising tells whether a release did not do what it is known for.
+// surprising reports whether a release did not do what it is known for.
 func (o outcome) surprising() bool { return o.Known != "" && o.Known != o.Verdict }
 
 // runFlags are the flags of run and compare.

@@ -48,7 +48,7 @@ func Expected(release, id string) (v integration.Verdict, ok bool) {
 	return "", false
 }
 
-// Conformance tells whether a check passes on every release that is known: it
+// Conformance reports whether a check passes on every release that is known: it
 // finds no bug of theirs, it says what has to stay as it is.
 func Conformance(id string) bool {
 	for _, r := range Releases() {

@@ -154,7 +154,7 @@ func execTwice(b *integration.Box) (first, second *integration.Pending) {
 	return integration.Async("Exec", exec), integration.Async("Exec", exec)
 }
 
-// onlyOne tells whether one of two Execs succeeded; the other has to be
+// onlyOne reports whether one of two Execs succeeded; the other has to be
 // AlreadyExists. Both may fail, but not both succeed.
 func onlyOne(c *integration.Case, first, second *integration.Pending) bool {
 	one, two := c.Prompt(first.Await(10*time.Second)), c.Prompt(second.Await(10*time.Second))

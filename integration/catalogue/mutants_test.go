@@ -19,6 +19,7 @@ import (
 // known release fails: each has to be found by its check, which says so, so that
 // a pass of it says something. The old text has to be in the file exactly once.
 var mutants = map[string]struct{ file, old, broken, says string }{
+	"B31b": {"cmd/containerd-shim/signals.go", "\t\t\t\t\tlog.Load().writeStacks(text)\n", "\t\t\t\t\t_ = text\n", "SIGUSR1 with nowhere to write"},
 	"B33c": {"proc/process.go", "\tsize, err := newWinsize(width, height)", "\tsize, err := newWinsize(height, width)", `want "45 123"`},
 	// go-runc drops the variable as well, so it has to be put back; runc itself then fails.
 	"B58": {"reaper/monitor.go", "cmd.Env = dropVars(cmd.Env, m.dropEnv)", `cmd.Env = append(cmd.Env, "NOTIFY_SOCKET=/x")`, "dial unixgram /x"},

@@ -101,22 +101,22 @@ func ofExec(want answers, name string, f func(b *integration.Box, id string) err
 }
 
 var (
-	start   = func(b *integration.Box, id string) error { _, err := b.Client.Start(id); return err }
-	del     = func(b *integration.Box, _ string) error { _, err := b.Delete(); return err }
-	delProc = func(b *integration.Box, id string) error { _, err := b.DeleteProcess(id); return err }
-	list    = func(b *integration.Box, id string) error { _, err := b.ListPids(id); return err }
-	pause   = func(b *integration.Box, _ string) error { return b.Pause() }
-	resume  = func(b *integration.Box, _ string) error { return b.Resume() }
-	kill0   = func(b *integration.Box, id string) error { return b.Kill(id, 10, false) } // the helper ignores it
-	kill9   = func(b *integration.Box, id string) error { return b.Kill(id, 9, false) }
-	resize  = func(b *integration.Box, id string) error { return b.ResizePty(id, 80, 24) }
-	closeIO = func(b *integration.Box, id string) error { return b.CloseIO(id) }
-	waitFor = func(b *integration.Box, id string) error { _, err := b.Within(prompt).Wait(id); return err }
-	info    = func(b *integration.Box, _ string) error { _, err := b.ShimInfo(); return err }
-	stateOf = func(b *integration.Box, id string) error { _, err := b.State(id); return err }
-	execNew = func(b *integration.Box, _ string) error { return b.Exec("new", integration.IO{}, "sleep") }
-	execOld = func(b *integration.Box, id string) error { return b.Exec(id, integration.IO{}, "sleep") }
-	update  = func(b *integration.Box, _ string) error {
+	start    = func(b *integration.Box, id string) error { _, err := b.Client.Start(id); return err }
+	del      = func(b *integration.Box, _ string) error { _, err := b.Delete(); return err }
+	delProc  = func(b *integration.Box, id string) error { _, err := b.DeleteProcess(id); return err }
+	list     = func(b *integration.Box, id string) error { _, err := b.ListPids(id); return err }
+	pause    = func(b *integration.Box, _ string) error { return b.Pause() }
+	resume   = func(b *integration.Box, _ string) error { return b.Resume() }
+	killUSR1 = func(b *integration.Box, id string) error { return b.Kill(id, 10, false) } // the helper ignores it
+	kill9    = func(b *integration.Box, id string) error { return b.Kill(id, 9, false) }
+	resize   = func(b *integration.Box, id string) error { return b.ResizePty(id, 80, 24) }
+	closeIO  = func(b *integration.Box, id string) error { return b.CloseIO(id) }
+	waitFor  = func(b *integration.Box, id string) error { _, err := b.Within(prompt).Wait(id); return err }
+	info     = func(b *integration.Box, _ string) error { _, err := b.ShimInfo(); return err }
+	stateOf  = func(b *integration.Box, id string) error { _, err := b.State(id); return err }
+	execNew  = func(b *integration.Box, _ string) error { return b.Exec("new", integration.IO{}, "sleep") }
+	execOld  = func(b *integration.Box, id string) error { return b.Exec(id, integration.IO{}, "sleep") }
+	update   = func(b *integration.Box, _ string) error {
 		return b.Update(&task.UpdateTaskRequest{Resources: noResources})
 	}
 	checkpoint = func(b *integration.Box, _ string) error {

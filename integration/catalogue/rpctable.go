@@ -38,7 +38,7 @@ var rpcStates = []rpcState{
 		state("", "PAUSED"), ofInit(refused, "Start", start), ofInit(refused, "Delete", del), ofInit(refused, "Pause", pause),
 		ofInit(refused, "Exec", execNew), ofInit(yes, "ListPids", list), ofInit(yes, "Checkpoint", checkpoint),
 		ofInit(yes, "ResizePty", resize), ofInit(yes, "CloseIO", closeIO), ofInit(yes, "Update", update),
-		ofInit(yes, "ShimInfo", info), blocks(""), ofInit(yes, "Kill", kill0), ofInit(yes, "Resume", resume),
+		ofInit(yes, "ShimInfo", info), blocks(""), ofInit(yes, "Kill", killUSR1), ofInit(yes, "Resume", resume),
 	}},
 	{"R5", "stopped", stopInit, []rpc{
 		state("", "STOPPED"), ofInit(refused, "Start", start), ofInit(refused, "Pause", pause), ofInit(refused, "Resume", resume),

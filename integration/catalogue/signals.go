@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim/integration"
+	"containerd-shim/stackdump"
 )
 
 func init() {
@@ -39,6 +40,45 @@ func init() {
 		Asserts:  "the shim lives and answers after each",
 		Run:      harmlessSignals,
 	})
+	register(Check{
+		ID: "B31b", Name: "SIGUSR1 with no descriptor, then no directory",
+		Incident: "this project's shim at EMFILE, and with /run full: no stacks, just when they are wanted",
+		Asserts:  "whole stacks each time, in a file or in the log; the shim works on afterwards",
+		Run:      stacksAnyhow,
+	})
+}
+
+func stacksAnyhow(c *integration.Case) {
+	b := c.Box(integration.Options{Debug: true})
+	b.Up()
+	whole := func(when string) {
+		text, err := b.Shim.Stacks(5 * time.Second)
+		c.Must(err, "SIGUSR1 "+when)
+		if d, err := stackdump.Parse([]byte(text)); err != nil {
+			c.Errorf("SIGUSR1 %s: %v in %.200q", when, err, text)
+		} else if !d.Complete {
+			c.Errorf("SIGUSR1 %s: %s", when, d.Why)
+		}
+	}
+	var before unix.Rlimit
+	c.Need(unix.Prlimit(b.Shim.Pid, unix.RLIMIT_NOFILE, nil, &before), "read the limit")
+	free := 0 // the lowest descriptor that the shim does not have
+	for {
+		if _, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", b.Shim.Pid, free)); err != nil {
+			break
+		}
+		free++
+	}
+	c.Need(unix.Prlimit(b.Shim.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(free), Max: before.Max}, nil), "lower the limit")
+	whole("without a descriptor")
+	c.Need(unix.Prlimit(b.Shim.Pid, unix.RLIMIT_NOFILE, &before, nil), "raise the limit")
+	for _, dir := range []string{b.Path("stacks"), b.Workdir} { // the sweep unmounts
+		c.Need(os.MkdirAll(dir, 0o700), "make directory")
+		c.Need(unix.Mount("tmpfs", dir, "tmpfs", unix.MS_RDONLY, ""), "mount over "+dir)
+	}
+	whole("with nowhere to write")
+	b.MustExec("e", integration.IO{}, "exit:0")
+	b.AwaitExit(5*time.Second, "e")
 }
 
 func logFifoFull(c *integration.Case) {
@@ -96,7 +136,7 @@ func harmlessSignals(c *integration.Case) {
 	c.Must(err, "State")
 }
 
-// pending tells whether the kernel still holds the signal for the process.
+// pending reports whether the kernel still holds the signal for the process.
 func pending(pid int, s unix.Signal) bool {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -85,7 +85,7 @@ func children(pid int) (map[int]byte, error) {
 	return kids, nil
 }
 
-// inCgroup tells whether pid sits at or below the top-level cgroup name.
+// inCgroup reports whether pid sits at or below the top-level cgroup name.
 func inCgroup(pid int, name string) bool {
 	data, err := os.ReadFile(procFile(pid, "cgroup"))
 	if err != nil {

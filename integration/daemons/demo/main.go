@@ -39,7 +39,7 @@ func main() {
 	}
 }
 
-// demo runs the story and tells whether it ended well.
+// demo runs the story and reports whether it ended well.
 func demo(ctx context.Context, shim string, n int) (ok bool, err error) {
 	r, err := daemons.New(shim)
 	if err != nil {

@@ -26,7 +26,7 @@ import (
 	"containerd-shim/cmd/shimctl/internal/plain"
 	"containerd-shim/cmd/shimctl/internal/scan"
 	"containerd-shim/cmd/shimctl/internal/stacks"
-	"containerd-shim/dump"
+	"containerd-shim/stackdump"
 )
 
 // File is one piece of evidence.
@@ -66,7 +66,7 @@ func Collect(root string, s *scan.Shim, verdict any, taken *stacks.Result, daemo
 	}
 	if taken != nil {
 		var text strings.Builder
-		if _, err := dump.Explain(taken.Dump).WriteTo(&text); err != nil {
+		if _, err := stackdump.Explain(taken.Dump).WriteTo(&text); err != nil {
 			text.WriteString(err.Error())
 		}
 		files = append(files, File{"stacks.txt", append(taken.Text, '\n')}, File{"explain.txt", []byte(text.String())})

@@ -9,7 +9,7 @@ import (
 
 	"containerd-shim/cmd/shimctl/internal/probe"
 	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/dump"
+	"containerd-shim/stackdump"
 )
 
 // Sample is one look at a shim.
@@ -23,7 +23,7 @@ type Sample struct {
 	// not answer.
 	TaskGone *bool
 	// Report is the explanation of a complete dump, nil when none was taken.
-	Report *dump.Report
+	Report *stackdump.Report
 }
 
 // Result is what is to be said of a shim.
@@ -119,7 +119,7 @@ func (r *Record) look(s Sample) Result {
 		return suspect(Frozen, "its cgroup is frozen")
 	case s.Shim.State == "D" || s.Disk:
 		return suspect(Blocked, "a thread is in uninterruptible sleep: a kill would not act")
-	case s.Report != nil && s.Report.Worst() == dump.Deadlock:
+	case s.Report != nil && s.Report.Worst() == stackdump.Deadlock:
 		f := s.Report.Findings[0]
 		return Result{Verdict: Wedged, Reason: f.Reason, Confirmed: true, Detail: f.Title}
 	case cause(s.Report) != nil:
@@ -141,7 +141,7 @@ func (r *Record) look(s Sample) Result {
 
 // cause is what holds up a shim that does not answer: the worst finding, or the
 // first ongoing wait that others wait behind. It is nil without either.
-func cause(r *dump.Report) *dump.Finding {
+func cause(r *stackdump.Report) *stackdump.Finding {
 	if r == nil {
 		return nil
 	}

@@ -9,7 +9,7 @@ import (
 
 	"containerd-shim/cmd/shimctl/internal/probe"
 	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/dump"
+	"containerd-shim/stackdump"
 )
 
 var (
@@ -42,9 +42,9 @@ func judged(change func(i int, s *Sample), offsets ...time.Duration) Result {
 
 func TestVerdicts(t *testing.T) {
 	wedged := func(s *Sample) { s.Answers.State = timeout }
-	cycle := &dump.Report{Findings: []dump.Finding{{Reason: "ReaperDeadlock", Grade: dump.Deadlock}}}
-	stall := &dump.Report{Findings: []dump.Finding{{Reason: "ReaperStall", Grade: dump.Stall}}}
-	holds := &dump.Report{Ongoing: []dump.Finding{{Reason: "RuncRunning"}, {Reason: "RuncHoldsService", Blocked: map[string]int{"rpc State": 1}}}}
+	cycle := &stackdump.Report{Findings: []stackdump.Finding{{Reason: "ReaperDeadlock", Grade: stackdump.Deadlock}}}
+	stall := &stackdump.Report{Findings: []stackdump.Finding{{Reason: "ReaperStall", Grade: stackdump.Stall}}}
+	holds := &stackdump.Report{Ongoing: []stackdump.Finding{{Reason: "RuncRunning"}, {Reason: "RuncHoldsService", Blocked: map[string]int{"rpc State": 1}}}}
 	yes, no := true, false
 	tests := map[string]struct {
 		change  func(i int, s *Sample)

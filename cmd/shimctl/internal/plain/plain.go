@@ -24,7 +24,7 @@ func Text(b []byte) []byte {
 	}, b)
 }
 
-// control is true for C0, DEL and C1, which terminals act on.
+// control reports whether r is of C0, DEL or C1, which terminals act on.
 func control(r rune) bool {
 	return r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0
 }

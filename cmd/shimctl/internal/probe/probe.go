@@ -104,7 +104,7 @@ func call(ctx context.Context, limit time.Duration, do func(context.Context) err
 	return a
 }
 
-// isStatus is true for an error that the shim itself sent.
+// isStatus reports whether the shim itself sent the error.
 func isStatus(err error) bool {
 	st, ok := status.FromError(err)
 	return ok && st.Code() != codes.DeadlineExceeded && !errors.Is(err, ttrpc.ErrClosed)

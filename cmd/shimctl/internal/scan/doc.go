@@ -79,5 +79,5 @@ const Module = "containerd-shim"
 // Name is NAMESPACE/ID.
 func (s *Shim) Name() string { return s.Namespace + "/" + s.ID }
 
-// Catches is true when the shim has a handler for the signal.
+// Catches reports whether the shim has a handler for the signal.
 func (s *Shim) Catches(signal int) bool { return s.SigCgt&(1<<(signal-1)) != 0 }

@@ -44,7 +44,7 @@ func One(root string, pid int, startTicks uint64) (Shim, bool) {
 	return s, ok && (startTicks == 0 || s.StartTicks == startTicks)
 }
 
-// Alive is true when the pid still belongs to the process that started then.
+// Alive reports whether the pid still belongs to the process that started then.
 func Alive(root string, pid int, startTicks uint64) bool {
 	e := (&tree{root: root}).stat(pid)
 	return e != nil && e.StartTicks == startTicks && e.State != "Z" && e.State != "X"
@@ -62,7 +62,7 @@ func Any(root string, pid int) (Process, bool) {
 	return e.Process, true
 }
 
-// shim tells whether a process is one, and reads the rest of it then.
+// shim reports whether a process is one, and reads the rest of it then.
 func (t *tree) shim(pid int, known builds) (Shim, bool) {
 	argv := t.cmdline(pid)
 	if len(argv) < 3 {
@@ -129,7 +129,7 @@ func (s *Shim) identify(argv []string) bool {
 	return identifier(s.Namespace) && identifier(s.ID)
 }
 
-// identifier is true for what containerd takes as the name of a namespace or a
+// identifier reports whether containerd takes s as the name of a namespace or a
 // container: up to 76 letters, digits, dots, dashes and underscores, the first
 // a letter or digit. Anybody can start a process that looks like a shim; its
 // names become parts of file names, metric labels and what a terminal shows.
@@ -172,7 +172,7 @@ func (t *tree) family(s *Shim) {
 	}
 }
 
-// isRuntime is true for the names that an OCI runtime's command runs under.
+// isRuntime reports whether an OCI runtime's command runs under the name.
 func isRuntime(comm string) bool {
 	for _, name := range []string{"runc", "docker-runc", "crun", "youki", "runsc", "fake-runc"} {
 		if comm == name {

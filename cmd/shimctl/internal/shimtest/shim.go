@@ -195,7 +195,7 @@ func (s *Shim) Wedge(t testing.TB) {
 	Until(t, 20*time.Second, "unreaped children", func() bool { return s.Zombies() > 0 })
 }
 
-// Answers is true when State answers within three seconds: shims up to v1.2.11
+// Answers reports whether State answers within three seconds: shims up to v1.2.11
 // fork `runc state` for it.
 func (s *Shim) Answers() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
@@ -204,7 +204,7 @@ func (s *Shim) Answers() bool {
 	return err == nil
 }
 
-// Runs is true when ShimInfo answers, for which no release forks or locks.
+// Runs reports whether ShimInfo answers, for which no release forks or locks.
 func (s *Shim) Runs() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()

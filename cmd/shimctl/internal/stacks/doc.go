@@ -28,7 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/dump"
+	"containerd-shim/stackdump"
 )
 
 // Method is a way to get a dump.
@@ -47,7 +47,7 @@ const (
 type Result struct {
 	Text   []byte
 	Method Method
-	Dump   *dump.Dump
+	Dump   *stackdump.Dump
 	Trace  TraceStats // of the ptrace method
 	Notes  []string   // ways that were tried and failed
 }
@@ -144,7 +144,7 @@ func try(ctx context.Context, root string, s *scan.Shim, m Method, limit time.Du
 	if err != nil {
 		return nil, err
 	}
-	r.Dump, err = dump.Parse(r.Text)
+	r.Dump, err = stackdump.Parse(r.Text)
 	return r, err
 }
 

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/dump"
+	"containerd-shim/stackdump"
 )
 
 // drain reads a shim's log FIFO for as long as nobody else does. A nil drain
@@ -112,7 +112,7 @@ func (d *drain) collect(ctx context.Context, s *scan.Shim) ([]byte, error) {
 		d.mu.Lock()
 		text := bytes.Clone(d.text)
 		d.mu.Unlock()
-		if i := bytes.LastIndex(text, []byte(dump.BeginMark)); i >= 0 && bytes.Contains(text[i:], []byte(dump.EndMark)) {
+		if i := bytes.LastIndex(text, []byte(stackdump.BeginMark)); i >= 0 && bytes.Contains(text[i:], []byte(stackdump.EndMark)) {
 			return text, nil
 		}
 		select {

@@ -16,7 +16,7 @@ import (
 
 	"containerd-shim/cmd/shimctl/internal/scan"
 	"containerd-shim/cmd/shimctl/internal/shimtest"
-	"containerd-shim/dump"
+	"containerd-shim/stackdump"
 )
 
 const limit = 10 * time.Second
@@ -38,7 +38,7 @@ func answer(dir, last string) {
 	fmt.Println("ready")
 	for seq := 1; ; seq++ {
 		<-signals
-		name := fmt.Sprintf("ns.id.%d.%s.%d.stacks", os.Getpid(), time.Now().UTC().Format("20060102T150405.000000000Z"), seq)
+		name := stackdump.FileName("ns", "id", os.Getpid(), time.Now(), seq)
 		text := "pid: 1\n\ngoroutine 1 [running]:\nmain.main()\n\t/a.go:1\n\n" + last + "\n"
 		_ = os.WriteFile(filepath.Join(dir, "."+name), []byte(text), 0o600)
 		_ = os.Rename(filepath.Join(dir, "."+name), filepath.Join(dir, name))
@@ -77,7 +77,7 @@ func startOwn(t *testing.T, last string) *scan.Shim {
 }
 
 func TestOwnShimWritesAFile(t *testing.T) {
-	s := startOwn(t, dump.FileEnd)
+	s := startOwn(t, stackdump.FileEnd)
 	for range 3 { // each time a new file
 		r, err := Take(t.Context(), "/proc", s, Auto, limit)
 		if err != nil {
@@ -90,8 +90,8 @@ func TestOwnShimWritesAFile(t *testing.T) {
 }
 
 func TestOwnShimFileWithoutEnd(t *testing.T) {
-	_, err := Take(t.Context(), "/proc", startOwn(t, "cut"), File, limit)
-	if err == nil || !strings.Contains(err.Error(), dump.FileEnd) {
-		t.Errorf("got %v", err)
+	r, err := Take(t.Context(), "/proc", startOwn(t, "cut"), File, limit)
+	if err != nil || r.Dump.Complete || !strings.Contains(r.Dump.Why, stackdump.FileEnd) {
+		t.Errorf("got %+v, %v", r, err)
 	}
 }

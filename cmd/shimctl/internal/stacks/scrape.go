@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/dump"
+	"containerd-shim/stackdump"
 )
 
 // scrapeEvery is the pause between two searches of the shim's memory.
@@ -80,7 +80,7 @@ func dumpsIn(ctx context.Context, pid int) (map[uintptr][]byte, error) {
 				search(pid, part, a, found)
 			}
 			if a.start += uintptr(len(part)); a.start < a.end {
-				a.start -= uintptr(len(dump.BeginMark)) // one may lie across
+				a.start -= uintptr(len(stackdump.BeginMark)) // one may lie across
 			}
 		}
 	}
@@ -89,8 +89,8 @@ func dumpsIn(ctx context.Context, pid int) (map[uintptr][]byte, error) {
 
 // search finds the dumps that begin in b, which is the beginning of the area.
 func search(pid int, b []byte, a area, found map[uintptr][]byte) {
-	for at := 0; ; at += len(dump.BeginMark) {
-		i := bytes.Index(b[at:], []byte(dump.BeginMark))
+	for at := 0; ; at += len(stackdump.BeginMark) {
+		i := bytes.Index(b[at:], []byte(stackdump.BeginMark))
 		if i < 0 {
 			return
 		}
@@ -112,12 +112,12 @@ func search(pid int, b []byte, a area, found map[uintptr][]byte) {
 // record is the text from the BEGIN to the END mark. A half-overwritten buffer
 // shows as a second BEGIN or as binary in between.
 func record(b []byte) []byte {
-	end := bytes.Index(b, []byte(dump.EndMark))
+	end := bytes.Index(b, []byte(stackdump.EndMark))
 	if end < 0 || end > maxDump {
 		return nil
 	}
-	text := b[:end+len(dump.EndMark)]
-	if bytes.Contains(text[1:], []byte(dump.BeginMark)) || bytes.IndexByte(text, 0) >= 0 || !bytes.Contains(text, []byte("goroutine ")) {
+	text := b[:end+len(stackdump.EndMark)]
+	if bytes.Contains(text[1:], []byte(stackdump.BeginMark)) || bytes.IndexByte(text, 0) >= 0 || !bytes.Contains(text, []byte("goroutine ")) {
 		return nil
 	}
 	return bytes.Clone(text)

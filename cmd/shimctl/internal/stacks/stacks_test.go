@@ -21,7 +21,7 @@ import (
 
 	"containerd-shim/cmd/shimctl/internal/scan"
 	"containerd-shim/cmd/shimctl/internal/shimtest"
-	"containerd-shim/dump"
+	"containerd-shim/stackdump"
 )
 
 func scanned(t testing.TB, pid int) *scan.Shim {
@@ -78,7 +78,7 @@ func TestWedgedShimIsExplained(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			report := dump.Explain(r.Dump)
+			report := stackdump.Explain(r.Dump)
 			if !r.Dump.Complete || len(report.Findings) == 0 || report.Findings[0].Reason != "ReaperDeadlock" {
 				t.Errorf("got %+v, complete %v", report.Findings, r.Dump.Complete)
 			}
@@ -264,7 +264,7 @@ func spin(d time.Duration) {
 	}
 }
 
-// released is true when no thread is traced or stopped.
+// released reports whether no thread is traced or stopped.
 func released(pid int) bool {
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
 	for _, f := range files {

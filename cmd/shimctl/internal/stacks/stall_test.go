@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"containerd-shim/cmd/shimctl/internal/shimtest"
-	"containerd-shim/dump"
+	"containerd-shim/stackdump"
 )
 
 // What a client of the shim feels while its stacks are taken: the slowest of
@@ -49,7 +49,7 @@ func TestStallBesideStrace(t *testing.T) {
 		}
 		shimtest.Until(t, limit, "strace to have it", func() bool {
 			b, _ := os.ReadFile(log)
-			return bytes.Contains(b, []byte(dump.EndMark))
+			return bytes.Contains(b, []byte(stackdump.EndMark))
 		})
 		_ = cmd.Process.Signal(os.Interrupt)
 		_ = cmd.Wait() // it ends by our signal

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/dump"
+	"containerd-shim/stackdump"
 )
 
 // Bounds of the tracer.
@@ -215,11 +215,11 @@ func (t *tracer) armed() {
 // releases and 8 in others.
 func (t *tracer) written(tid int) []byte {
 	addr, n, ok := writeArgs(tid)
-	if !ok || n < len(dump.BeginMark) || n > maxDump {
+	if !ok || n < len(stackdump.BeginMark) || n > maxDump {
 		return nil
 	}
 	head := make([]byte, min(n, lookAhead))
-	if !readMemory(t.pid, head, addr) || !bytes.Contains(head, []byte(dump.BeginMark)) {
+	if !readMemory(t.pid, head, addr) || !bytes.Contains(head, []byte(stackdump.BeginMark)) {
 		return nil
 	}
 	whole := make([]byte, n)

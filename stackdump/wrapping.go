@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package dump
+package stackdump
 
 import (
 	"strconv"
 	"strings"
 )
 
-// The marks that upstream's dumpStacks has put around a dump since v1.0.0, and
-// the last line of this project's own files.
+// The marks that upstream's dumpStacks has put around a dump since v1.0.0.
 const (
 	BeginMark = "=== BEGIN goroutine stack dump ==="
 	EndMark   = "=== END goroutine stack dump ==="
-	FileEnd   = "# end of dump"
 )
 
 const noEnd = "the end mark is missing: the text was cut short (strace cuts at -s)"
@@ -185,9 +183,13 @@ func unmarked(text string) (*Dump, string) {
 	}
 	if ownHeader(head, d.Header) {
 		d.Form = FormFile
-		if strings.HasSuffix(strings.TrimRight(text, "\n"), "\n"+FileEnd) {
+		text = strings.TrimRight(text, "\n")
+		switch last := text[strings.LastIndexByte(text, '\n')+1:]; {
+		case last == FileEnd:
 			d.Complete, d.Why = true, ""
-		} else {
+		case strings.HasPrefix(last, cutEnd):
+			d.Why = "the shim " + last[len("# "):]
+		default:
 			d.Why = "the last line is not " + strconv.Quote(FileEnd)
 		}
 	}

@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package shim
+package stackdump
 
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // deadPid returns the pid of a process that has ended.
 func deadPid(t *testing.T) int {
 	t.Helper()
-	pid := exited(t).Pid()
-	eventually(t, "the reaping", func() bool { return unix.Kill(pid, 0) == unix.ESRCH })
-	return pid
+	cmd := exec.Command("/bin/true")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process.Pid
 }
 
 // plant makes a file in dir that is as old as age and as large as size.
@@ -77,10 +78,7 @@ func TestDumpsOfDeadShims(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, dumpOf(dead, 9)), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	path, err := dumper(dir).Dump()
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := saved(t, writer(t, dir, ""))
 	names := files(t, dir)
 	for _, name := range append(kept, filepath.Base(path)) {
 		if !slices.Contains(names, name) {
@@ -119,9 +117,9 @@ func TestDumpsOfDeadShimsAreBounded(t *testing.T) {
 				wg.Add(1)
 				go func() {
 					defer wg.Done()
-					d := dumper(dir)
-					d.ID = fmt.Sprint(i)
-					if _, err := d.Dump(); err != nil {
+					w := writer(t, dir, "")
+					w.id = fmt.Sprint(i)
+					if _, err := w.Save(nil); err != nil {
 						t.Error(err)
 					}
 				}()

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dump reads goroutine dumps of containerd shims and says who waits
-// for whom.
+// Package stackdump writes goroutine dumps of this shim, reads those of every
+// containerd shim, and says who waits for whom.
 //
-// [Parse] takes a dump in any of the wrappings that operators have it in: this
-// project's own file, the raw or logrus-quoted record of upstream's SIGUSR1
-// handler, the output of strace -e write, a crash after SIGQUIT, a bare
-// runtime.Stack, each also cut short. [Explain] names the known deadlocks and
-// stalls in it.
+// A [Writer] makes this project's files: [FileName] is their name, a header of
+// "key: value" lines, an empty line and the goroutines are in them, and [FileEnd]
+// is their last line.
 //
-// The package is pure: it reads no file, asks no process, and never panics on
-// any input (FuzzParse).
-package dump
+// [Parse] takes a dump in any of the wrappings that operators have it in: such a
+// file, the raw or logrus-quoted record of upstream's SIGUSR1 handler, the
+// output of strace -e write, a crash after SIGQUIT, a bare runtime.Stack, each
+// also cut short. [Explain] names the known deadlocks and stalls in it. Both are
+// pure: they read no file, ask no process, and never panic on any input
+// (FuzzParse).
+package stackdump
 
 import "time"
 

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stackdump
+
+import (
+	"cmp"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// keepDumps is how many dumps of one shim are kept in a directory.
+const keepDumps = 10
+
+// What is kept of the dumps of shims that have ended: an operator reads them
+// after the death, and /run is memory.
+const (
+	keepDeadFor   = 14 * 24 * time.Hour
+	keepDead      = 200
+	keepDeadBytes = 64 << 20
+)
+
+// prune removes the oldest dumps of this shim, and stale ones of others. Names
+// sort by time, so a clock that was set back would make the newest one the
+// oldest: it is kept by name.
+func (w *Writer) prune(dir, newest string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	prefix := FilePrefix(w.namespace, w.id, os.Getpid())
+	var mine []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) && e.Name() != newest {
+			mine = append(mine, e.Name())
+		}
+	}
+	err = removeStale(dir, entries, time.Now())
+	slices.Sort(mine)
+	for len(mine) >= keepDumps {
+		err = errors.Join(err, remove(dir, mine[0]))
+		mine = mine[1:]
+	}
+	return err
+}
+
+// remove removes a file. Somebody else may have done it.
+func remove(dir, name string) error {
+	if err := os.Remove(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// staleDump is a dump whose shim has ended.
+type staleDump struct {
+	name string
+	size int64
+	at   time.Time
+}
+
+// removeStale removes dumps of shims that have ended: those that are old, and
+// the oldest of too many. Each dump that is written does so; where none is
+// written none can pile up.
+//
+// A shim is taken to live while any process has its pid, so nothing of a
+// living shim's is ever removed, nor is the file that one is writing; a process
+// that has the pid of an ended one only keeps its dumps for longer. Other files
+// are left alone. Several shims may do this at once.
+func removeStale(dir string, entries []os.DirEntry, now time.Time) error {
+	var stale []staleDump
+	for _, e := range entries {
+		pid, ok := filePid(e.Name())
+		if !ok || !e.Type().IsRegular() || unix.Kill(pid, 0) != unix.ESRCH {
+			continue
+		}
+		st, err := e.Info()
+		if err != nil {
+			continue // another shim was faster
+		}
+		stale = append(stale, staleDump{e.Name(), st.Size(), st.ModTime()})
+	}
+	slices.SortFunc(stale, func(a, b staleDump) int {
+		return cmp.Or(b.at.Compare(a.at), cmp.Compare(b.name, a.name)) // the newest first
+	})
+	var bytes int64
+	var failed error
+	for i, d := range stale {
+		bytes += d.size
+		half := d.name[0] == '.' // its shim died while it wrote
+		if !half && i < keepDead && bytes <= keepDeadBytes && now.Sub(d.at) <= keepDeadFor {
+			continue
+		}
+		bytes -= d.size
+		failed = errors.Join(failed, remove(dir, d.name))
+	}
+	return failed
+}

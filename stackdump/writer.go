@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stackdump
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxDump bounds one dump; it is some ten thousand goroutines.
+const maxDump = 64 << 20
+
+// Writer writes the stacks of all goroutines of its process into files. It takes
+// no lock and does not log, so it works when nothing else does. It is not safe
+// for concurrent use: one goroutine dumps.
+type Writer struct {
+	dir, spare             string
+	namespace, id, version string
+	limit                  int
+	n                      int // of the last dump
+	reserve                int // a descriptor to give up where there is none left; -1 without
+}
+
+// NewWriter returns a Writer of dumps in dir, which is made if need be, and where
+// dir cannot be written in spare, which must exist; an empty spare is none. The
+// files are named after namespace and id; version is told in them. The Writer
+// keeps one descriptor open for the process's life.
+func NewWriter(dir, spare, namespace, id, version string) *Writer {
+	w := &Writer{dir: dir, spare: spare, namespace: namespace, id: id, version: version, limit: maxDump, reserve: -1}
+	w.holdReserve()
+	return w
+}
+
+// Take returns a dump: a header of "key: value" lines, an empty line, the stacks
+// of all goroutines, and a last line that says whether they are all there.
+func (w *Writer) Take() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "program: containerd-shim %s (%s)\npid: %d\nnamespace: %s\nid: %s\ntime: %s\ngoroutines: %d\n\n",
+		w.version, runtime.Version(), os.Getpid(), w.namespace, w.id, time.Now().UTC().Format(time.RFC3339Nano), runtime.NumGoroutine())
+	text, whole := stacks(w.limit)
+	b.Write(text)
+	if whole {
+		b.WriteString("\n" + FileEnd + "\n")
+	} else {
+		fmt.Fprintf(&b, "\n%s%d bytes\n", cutEnd, len(text))
+	}
+	return b.Bytes()
+}
+
+// stacks returns the stacks of all goroutines, and whether they fit into limit.
+func stacks(limit int) (text []byte, whole bool) {
+	for size := min(256<<10, limit); ; size = min(2*size, limit) {
+		buf := make([]byte, size)
+		n := runtime.Stack(buf, true)
+		if n < size || size == limit {
+			return buf[:n], n < size
+		}
+	}
+}
+
+// Save writes a dump into one file and returns its path. The file appears
+// complete or not at all, with mode 0600. An error with a path says what else
+// went wrong: the first directory did not take it, or what is to be removed is
+// still there. Without a path no directory took it.
+func (w *Writer) Save(text []byte) (path string, err error) {
+	defer w.holdReserve()
+	w.n++
+	name := FileName(w.namespace, w.id, os.Getpid(), time.Now(), w.n)
+	for _, dir := range []string{w.dir, w.spare} {
+		if dir == "" {
+			continue
+		}
+		p, e := w.saveIn(dir, name, text)
+		if p == "" && (errors.Is(e, unix.EMFILE) || errors.Is(e, unix.ENFILE)) && w.dropReserve() {
+			p, e = w.saveIn(dir, name, text)
+		}
+		if e != nil {
+			err = errors.Join(err, fmt.Errorf("stack dump: %w", e))
+		}
+		if p != "" {
+			return p, err
+		}
+	}
+	return "", err
+}
+
+func (w *Writer) saveIn(dir, name string, text []byte) (string, error) {
+	if dir == w.dir {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return "", err
+		}
+	}
+	path := filepath.Join(dir, name)
+	if err := writeAside(path, text); err != nil {
+		return "", err
+	}
+	return path, w.prune(dir, name)
+}
+
+// holdReserve opens the descriptor that Save gives up where the process, or the
+// host, has none left. Another goroutine may be faster then: there is still the log.
+func (w *Writer) holdReserve() {
+	if w.reserve >= 0 {
+		return
+	}
+	fd, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		fd = -1 // tried again with the next dump
+	}
+	w.reserve = fd
+}
+
+// dropReserve reports whether there was one.
+func (w *Writer) dropReserve() bool {
+	if w.reserve < 0 {
+		return false
+	}
+	_ = unix.Close(w.reserve)
+	w.reserve = -1
+	return true
+}
+
+// writeAside writes data to a new hidden file beside path and renames it.
+func writeAside(path string, data []byte) (err error) {
+	aside := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
+	f, err := os.OpenFile(aside, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(aside) // what a full disk has left of it
+		}
+	}()
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(aside, path)
+}
