@@ -155,8 +155,8 @@ github.com/containerd/go-runc.(*Runc).Exec(0x1)
 containerd-shim/proc.detach.func1(0x1)
 `, "RuncHoldsProcess"},
 		"B08 this project's labels": {`goroutine 9 [select, 12 minutes labels:{"id": "e1", "rpc": "Start"}]:
-containerd-shim/reaper.(*Monitor).Wait(0x1)
-github.com/containerd/go-runc.(*Runc).Exec(0x1)
+containerd-shim/reaper.(*Monitor).Run(0x1)
+containerd-shim/proc.(*runcRuntime).Exec(0x1)
 containerd-shim/proc.(*Exec).Start(0x1)
 `, "RuncRunning"},
 	}

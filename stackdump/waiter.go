@@ -161,12 +161,16 @@ func (w *Waiter) lock() (BlockedOn, bool) {
 	return "", false
 }
 
-// runc is the runc command that the goroutine runs or waits for.
+// runc is the runc command that the goroutine runs or waits for: go-runc's method
+// in upstream's shims, the runtime's in ours.
 func (w *Waiter) runc() string {
 	for _, f := range w.Frames {
-		if _, name, ok := strings.Cut(f.Func, "go-runc.(*Runc)."); ok && name != "" && name[0] >= 'A' && name[0] <= 'Z' {
-			name, _, _ = strings.Cut(name, ".")
-			return "runc " + strings.ToLower(name)
+		for _, owner := range []string{"go-runc.(*Runc).", "containerd-shim/proc.(*runcRuntime)."} {
+			_, name, ok := strings.Cut(f.Func, owner)
+			if ok && name != "" && name[0] >= 'A' && name[0] <= 'Z' {
+				name, _, _ = strings.Cut(name, ".")
+				return "runc " + strings.ToLower(name)
+			}
 		}
 	}
 	return ""
