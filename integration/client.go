@@ -58,8 +58,19 @@ func (c Client) CreateTask(r *task.CreateTaskRequest) (*task.CreateTaskResponse,
 	return call[task.CreateTaskResponse](c, "Create", r)
 }
 
-// Start is the RPC Start.
+// Start is the RPC Start, and then State, which every containerd asks for once
+// it has published the start. Its answer is not waited for.
 func (c Client) Start(id string) (*task.StartResponse, error) {
+	resp, err := c.StartOnly(id)
+	if err == nil {
+		go func() { _, _ = c.State(id) }() // the shim may be gone by then
+	}
+	return resp, err
+}
+
+// StartOnly is the RPC Start of a daemon that stalls before it publishes the
+// start.
+func (c Client) StartOnly(id string) (*task.StartResponse, error) {
 	return call[task.StartResponse](c, "Start", &task.StartRequest{ID: id})
 }
 

@@ -22,7 +22,7 @@ func TestCloseIOWhileTheStreamsAreOpened(t *testing.T) {
 	f.process = []string{"count"}
 	p := newTestExec(t, init, "e1", Stdio{Stdin: in, Stdout: proctest.LoggerURI("gate", gate)})
 	started := make(chan error, 1)
-	go func() { started <- p.Start(t.Context(), p.hooks(t)) }()
+	go func() { started <- p.Start(t.Context()) }()
 	g := openFifo(t, gate, os.O_WRONLY) // the logger is there
 	p.CloseStdin()
 	_ = g.Close() // and ready now
@@ -37,7 +37,7 @@ func TestCloseIOWhileTheStreamsAreOpened(t *testing.T) {
 	if s := p.awaitStopped(t); s.Exit.Status != 42 {
 		t.Errorf("the process read %d bytes, want 42", s.Exit.Status)
 	}
-	if _, err := p.Delete(t.Context(), func() {}); err != nil {
+	if err := p.Delete(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

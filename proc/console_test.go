@@ -26,7 +26,7 @@ func TestResizeBeforeStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.process = []string{"onwinch"}
-	if err := p.Start(t.Context(), p.hooks(t)); err != nil {
+	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if s := f.spec.ConsoleSize; s == nil || s.Width != 123 || s.Height != 45 {
@@ -57,7 +57,7 @@ func TestEndOfStdinHangsUp(t *testing.T) {
 	in, out := fifo(t), fifo(t)
 	f.process = []string{"cat"}
 	p := newTestExec(t, init, "e1", Stdio{Stdin: in, Stdout: out, Terminal: true})
-	if err := p.Start(t.Context(), p.hooks(t)); err != nil {
+	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	c, w := attach(t, out), openFifo(t, in, os.O_WRONLY)
@@ -75,7 +75,7 @@ func TestEndOfStdinHangsUp(t *testing.T) {
 	if got := c.All(t); strings.Count(got, "hello\r\n") != 2 {
 		t.Errorf("got %q", got)
 	}
-	if _, err := p.Delete(t.Context(), func() {}); err != nil {
+	if err := p.Delete(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -89,7 +89,7 @@ func TestConsoleNeverComes(t *testing.T) {
 	p := newTestExec(t, init, "e1", Stdio{Stdin: fifo(t), Stdout: fifo(t), Terminal: true})
 	f.noConsole = true
 	start := time.Now()
-	if err := p.Start(t.Context(), StartHooks{Failed: func() {}}); !errdefs.IsInternal(err) || !strings.Contains(err.Error(), "sent no console") {
+	if err := p.Start(t.Context()); !errdefs.IsInternal(err) || !strings.Contains(err.Error(), "sent no console") {
 		t.Errorf("got %v", err)
 	}
 	if !dead(f.lastPid()) {

@@ -11,22 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Delete removes the container and what Create made, and returns its last
-// facts, with which deleted is called as soon as it has, whether or not
-// anybody still waits for the answer. A container that was created but never
-// started is killed by it.
-func (p *Init) Delete(ctx context.Context, deleted func(Snapshot)) (Snapshot, error) {
-	err := p.perform(ctx, func(ctx context.Context) error {
-		if err := p.ask(WantDelete); err != nil {
-			return err
-		}
-		err := p.remove(ctx, false)
-		if err == nil {
-			deleted(p.Snapshot())
-		}
+// Delete removes the container and what Create made. A container that was
+// created but never started is killed by it.
+func (p *Init) Delete(ctx context.Context) error {
+	if err := p.ask(WantDelete); err != nil {
 		return err
-	})
-	return p.Snapshot(), err
+	}
+	return p.remove(ctx, false)
 }
 
 // Destroy kills the container, whatever its phase and whatever else runs, and
@@ -63,7 +54,7 @@ func (p *Init) remove(ctx context.Context, force bool) error {
 	if io != nil {
 		io.ProcessDeleted()
 	}
-	p.endLife() // of a checkpoint that was never restored
+	p.endAttempt() // of a checkpoint that was never restored
 	return p.apply(DidDelete)
 }
 
@@ -71,7 +62,7 @@ func (p *Init) remove(ctx context.Context, force bool) error {
 // and whose exit somebody else records.
 func (p *Init) awaitExit() {
 	p.mu.Lock()
-	child, life := p.child, p.life
+	child, a := p.child, p.attempt
 	p.mu.Unlock()
 	if child == nil {
 		return
@@ -79,18 +70,18 @@ func (p *Init) awaitExit() {
 	timer := time.NewTimer(exitWait)
 	defer timer.Stop()
 	select {
-	case <-life.done:
+	case <-a.done:
 		return
 	default:
 	}
 	_ = child.Signal(unix.SIGKILL) // its container is gone; it may be, too
 	select {
-	case <-life.done:
+	case <-a.done:
 	case <-timer.C:
 	}
 }
 
-// SharesPids tells whether processes of the container may outlive its init.
+// SharesPids reports whether processes of the container may outlive its init.
 func (p *Init) SharesPids() bool { return p.sharedPids }
 
 // KillRest kills every process that is left in the container after its init

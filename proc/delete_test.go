@@ -25,14 +25,14 @@ func TestRestore(t *testing.T) {
 	f := &fakeRuntime{process: []string{"exit", "7"}, after: map[string]func(context.Context) error{"restore": verb}}
 	p := created(t, f, InitConfig{Checkpoint: "/image", Stdio: Stdio{Stdout: out}})
 	c := attach(t, out)
-	if f.called("create") || !p.Restored() || !errdefs.IsFailedPrecondition(p.CheckExec()) {
+	if f.called("create") || !errdefs.IsFailedPrecondition(p.CheckExec()) {
 		t.Error("a checkpoint is not to be created, nor exec'd in")
 	}
 	if err := p.Kill(t.Context(), 9, false); !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("kill before the restore: %v", err)
 	}
 	started := make(chan error, 1)
-	go func() { started <- p.Start(t.Context(), func(c *reaper.Child) { follow(t, &p.process, c) }) }()
+	go func() { started <- p.Start(t.Context()) }()
 	within(t, patience, "restore", entered)
 	reaped := proctest.Reaper.Reaped()
 	poll.Until(100*time.Millisecond, func() bool { return proctest.Reaper.Reaped() > reaped }) // it may be dead already
@@ -46,7 +46,7 @@ func TestRestore(t *testing.T) {
 	if !poll.Until(patience, func() bool { return p.Snapshot().Phase == Stopped }) {
 		t.Errorf("phase %v", p.Snapshot().Phase)
 	}
-	if _, err := p.Delete(t.Context(), func(Snapshot) {}); err != nil {
+	if err := p.Delete(t.Context()); err != nil {
 		t.Error(err)
 	}
 	c.All(t)
@@ -59,7 +59,7 @@ func TestRestoreThatFails(t *testing.T) {
 	census(t)
 	f := &fakeRuntime{process: []string{"sleep"}, after: map[string]func(context.Context) error{"restore": failing(errRuntime)}}
 	p := created(t, f, InitConfig{Checkpoint: "/image", Stdio: Stdio{Stdin: fifo(t), Stdout: fifo(t)}})
-	if err := p.Start(t.Context(), nil); !errors.Is(err, errRuntime) {
+	if err := p.Start(t.Context()); !errors.Is(err, errRuntime) {
 		t.Errorf("got %v", err)
 	}
 	if !dead(f.lastPid()) {
@@ -68,7 +68,7 @@ func TestRestoreThatFails(t *testing.T) {
 	if s := p.awaitStopped(t); s.Phase != Stopped || s.Exit.Status != reaper.UnknownStatus {
 		t.Errorf("got %+v", s)
 	}
-	if _, err := p.Delete(t.Context(), func(Snapshot) {}); err != nil {
+	if err := p.Delete(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -83,7 +83,7 @@ func TestDeleteOfAnUnrestoredCheckpoint(t *testing.T) {
 				Checkpoint: "/image", Stdio: Stdio{Stdin: fifo(t), Stdout: fifo(t), Terminal: terminal},
 			})
 			start := time.Now()
-			if _, err := p.Delete(t.Context(), func(Snapshot) {}); err != nil {
+			if err := p.Delete(t.Context()); err != nil {
 				t.Error(err)
 			}
 			if d := time.Since(start); d > shortLimits().Drain/2 {
@@ -105,36 +105,12 @@ func TestDeleteOfACreatedContainer(t *testing.T) {
 		return unix.Kill(f.lastPid(), unix.SIGKILL)
 	}}
 	p := created(t, f, InitConfig{})
-	snap, err := p.Delete(t.Context(), func(Snapshot) {})
+	err := p.Delete(t.Context())
+	snap := p.Snapshot()
 	if err != nil || snap.Exit.Status != 137 || snap.Exit.At.IsZero() || snap.Phase != Deleted {
 		t.Errorf("got %+v, %v", snap, err)
 	}
 	if e, err := p.Wait(t.Context()); err != nil || e != snap.Exit {
 		t.Errorf("Wait %+v, %v, Delete %+v", e, err, snap.Exit)
-	}
-}
-
-// B14, B15: a caller that gives up does not stop the delete.
-func TestDeleteGoesOnWithoutItsCaller(t *testing.T) {
-	census(t)
-	verb, entered, release := held(t)
-	f := &fakeRuntime{process: []string{"exit", "3"}, after: map[string]func(context.Context) error{"delete": verb}}
-	p := created(t, f, InitConfig{})
-	p.awaitStopped(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	told := make(chan Snapshot, 1)
-	result := make(chan error, 1)
-	go func() {
-		_, err := p.Delete(ctx, func(s Snapshot) { told <- s })
-		result <- err
-	}()
-	within(t, patience, "delete", entered)
-	cancel()
-	if err := <-result; !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	release()
-	if s := <-told; s.Exit.Status != 3 {
-		t.Errorf("told %+v", s)
 	}
 }

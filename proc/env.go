@@ -3,7 +3,6 @@
 package proc
 
 import (
-	"context"
 	"time"
 
 	"containerd-shim/proc/stdio"
@@ -13,8 +12,6 @@ import (
 // Env is what the processes of one shim share. It does not change once the
 // first process exists.
 type Env struct {
-	// Context ends when the shim does. Verbs run under it.
-	Context context.Context
 	// Namespace is containerd's namespace, for loggers.
 	Namespace string
 	// Bundle is the shim's working directory, which containerd makes the

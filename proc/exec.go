@@ -36,49 +36,31 @@ func NewExec(init *Init, id string, names Stdio, rawSpec []byte) (*Exec, error) 
 	return &Exec{process: newProcess(init.env, id, names), init: init, spec: spec}, nil
 }
 
-// StartHooks let the owner of an exec follow its start, also when the caller
-// of Start has gone away meanwhile.
-type StartHooks struct {
-	// Started is called when the process runs, or has run. It may refuse it,
-	// because the container died meanwhile: the process is then killed and
-	// the start fails.
-	Started func(*reaper.Child) error
-	// Failed is called if there is no process in the end, also when the start
-	// was never tried.
-	Failed func()
+// AdmitStart waits until one more exec of the container may be started, at
+// most until ctx ends. The caller calls started when the start has ended.
+func (p *Exec) AdmitStart(ctx context.Context) (started func(), err error) {
+	started, err = p.init.starts.enter(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("wait for other starts: %w", err)
+	}
+	return started, nil
 }
 
 // Start runs the process. A start that fails leaves nothing behind and may be
-// tried again.
-func (p *Exec) Start(ctx context.Context, hooks StartHooks) error {
-	if err := p.enter(ctx); err != nil {
-		hooks.Failed()
+// tried again; Wait has then returned an exit with an unknown status.
+func (p *Exec) Start(ctx context.Context) error {
+	if err := p.ask(WantStart); err != nil {
 		return err
 	}
-	started, err := p.init.starts.enter(ctx)
-	if err != nil {
-		p.gate.leave()
-		hooks.Failed()
-		return fmt.Errorf("wait for other starts: %w", err)
-	}
-	return detach(ctx, p.env.Context, func(ctx context.Context) error {
-		defer p.gate.leave()
-		defer started()
-		err := p.ask(WantStart)
-		if err == nil {
-			p.renewLife()
-			if err = p.start(ctx, hooks.Started); err != nil {
-				p.endLife()
-			}
-		}
-		if err != nil {
-			hooks.Failed()
-		}
+	p.newAttempt()
+	if err := p.start(ctx); err != nil {
+		p.endAttempt()
 		return err
-	})
+	}
+	return nil
 }
 
-func (p *Exec) start(ctx context.Context, started func(*reaper.Child) error) error {
+func (p *Exec) start(ctx context.Context) error {
 	io, err := stdio.Open(p.ioConfig())
 	if err != nil {
 		return err
@@ -88,12 +70,6 @@ func (p *Exec) start(ctx context.Context, started func(*reaper.Child) error) err
 	if err = io.HoldInput(); err == nil {
 		child, err = p.launch(ctx, io)
 	}
-	if err == nil {
-		err = p.commit(child, started)
-	}
-	if err == nil {
-		io.Started()
-	}
 	if err != nil {
 		if child != nil {
 			killAndWait(child)
@@ -101,24 +77,11 @@ func (p *Exec) start(ctx context.Context, started func(*reaper.Child) error) err
 		p.dropIO()
 		io.Abort()
 		_ = clearPidFile(p.pidFile()) // the next start tries again
-	}
-	return err
-}
-
-// commit makes the process visible as running, unless started refuses it.
-func (p *Exec) commit(child *reaper.Child, started func(*reaper.Child) error) error {
-	if err := started(child); err != nil {
 		return err
 	}
+	io.Started()
 	p.adopt(child)
 	return p.apply(DidStart)
-}
-
-// dropIO forgets the streams of a failed start: the next one opens new ones.
-func (p *Exec) dropIO() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.io = nil
 }
 
 func (p *Exec) ioConfig() stdio.Config {
@@ -138,7 +101,7 @@ func (p *Exec) launch(ctx context.Context, io *stdio.Streams) (*reaper.Child, er
 		spec.ConsoleSize = &specs.Box{Width: uint(size.Width), Height: uint(size.Height)}
 	}
 	call := ExecCall{IO: io, PidFile: p.pidFile(), Console: io.ConsoleSocket()}
-	return launch(ctx, p.env.Reaper, io, call.PidFile, func(ctx context.Context) error {
+	return launch(ctx, p.env.Reaper, io, call.PidFile, p, func(ctx context.Context) error {
 		return p.init.runtime.Exec(ctx, p.init.id, spec, call)
 	})
 }
@@ -148,7 +111,9 @@ func (p *Exec) pidFile() string {
 }
 
 // Kill signals the process, and no other: not the one that may have its pid
-// after it. It runs nothing and waits for nothing.
+// after it. It runs nothing and waits for nothing. Its errors are
+// InvalidArgument for a signal that does not exist, FailedPrecondition before
+// there is a process, and NotFound when it has ended.
 func (p *Exec) Kill(sig uint32) error {
 	if err := p.ask(WantKill); err != nil {
 		return err
@@ -178,29 +143,22 @@ func (p *Exec) Resize(width, height uint32) error {
 	return p.process.Resize(width, height)
 }
 
-// Delete forgets the process and returns its last facts; deleted is called as
-// soon as it has. Its output goes on being copied as long as there is any.
-func (p *Exec) Delete(ctx context.Context, deleted func()) (Snapshot, error) {
-	err := p.perform(ctx, func(context.Context) error {
-		if err := p.ask(WantDelete); err != nil {
-			return err
-		}
-		p.mu.Lock()
-		io := p.io
-		p.mu.Unlock()
-		if io != nil {
-			io.AwaitOutput(p.env.Streams.Drain)
-			io.ProcessDeleted()
-		}
-		if err := clearPidFile(p.pidFile()); err != nil {
-			p.warn(err, "pid file of a deleted exec")
-		}
-		p.endLife() // of one that was never started
-		err := p.apply(DidDelete)
-		if err == nil {
-			deleted()
-		}
+// Delete forgets the process. Its output goes on being copied as long as there
+// is any.
+func (p *Exec) Delete(context.Context) error {
+	if err := p.ask(WantDelete); err != nil {
 		return err
-	})
-	return p.Snapshot(), err
+	}
+	p.mu.Lock()
+	io := p.io
+	p.mu.Unlock()
+	if io != nil {
+		io.AwaitOutput(p.env.Streams.Drain)
+		io.ProcessDeleted()
+	}
+	if err := clearPidFile(p.pidFile()); err != nil {
+		p.warn(err, "pid file of a deleted exec")
+	}
+	p.endAttempt() // of one that was never started
+	return p.apply(DidDelete)
 }

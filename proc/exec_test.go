@@ -5,7 +5,6 @@ package proc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,7 +27,7 @@ func TestExecLife(t *testing.T) {
 	if err := p.Kill(9); !errdefs.IsFailedPrecondition(err) { // B34
 		t.Errorf("kill before the start: %v", err)
 	}
-	if err := p.Start(t.Context(), p.hooks(t)); err != nil {
+	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	c := attach(t, out)
@@ -40,7 +39,7 @@ func TestExecLife(t *testing.T) {
 	if s := p.Snapshot(); s.Phase != Running || s.Pid != f.lastPid() {
 		t.Errorf("started: %+v", s)
 	}
-	if _, err := p.Delete(t.Context(), nil); !errdefs.IsFailedPrecondition(err) {
+	if err := p.Delete(t.Context()); !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("delete of a running exec: %v", err)
 	}
 	p.CloseStdin()
@@ -56,9 +55,8 @@ func TestExecLife(t *testing.T) {
 	if got := c.All(t); got != "hello\n" {
 		t.Errorf("output %q", got)
 	}
-	told := false
-	if s, err := p.Delete(t.Context(), func() { told = true }); err != nil || !told || s.Phase != Deleted {
-		t.Errorf("delete: %+v, %v, told %v", s, err, told)
+	if err := p.Delete(t.Context()); err != nil || p.Snapshot().Phase != Deleted {
+		t.Errorf("delete: %v, %v", err, p.Snapshot().Phase)
 	}
 	if _, err := os.Stat(p.pidFile()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("pid file: %v", err)
@@ -75,10 +73,9 @@ func TestExecStartAgain(t *testing.T) {
 	p := newTestExec(t, init, "e1", Stdio{Stdout: out})
 	f.after = map[string]func(context.Context) error{"exec": failing(errRuntime)}
 	for range 3 {
-		failed := 0
-		err := p.Start(t.Context(), StartHooks{Failed: func() { failed++ }})
-		if !errors.Is(err, errRuntime) || failed != 1 || p.Snapshot().Phase != Created {
-			t.Fatalf("got %v, told %d times, %v", err, failed, p.Snapshot().Phase)
+		err := p.Start(t.Context())
+		if !errors.Is(err, errRuntime) || p.Snapshot().Phase != Created {
+			t.Fatalf("got %v, %v", err, p.Snapshot().Phase)
 		}
 		if !dead(f.lastPid()) {
 			t.Error("the process is alive")
@@ -89,7 +86,7 @@ func TestExecStartAgain(t *testing.T) {
 	}
 	f.after = nil
 	f.process = []string{"exit", "5"}
-	if err := p.Start(t.Context(), p.hooks(t)); err != nil {
+	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	c := attach(t, out)
@@ -110,7 +107,7 @@ func TestExecWithABadPidFile(t *testing.T) {
 			init := running(t, f, InitConfig{})
 			f.pidFile = pidFile
 			p := newTestExec(t, init, "e1", Stdio{})
-			if err := p.Start(t.Context(), StartHooks{Failed: func() {}}); !errdefs.IsInternal(err) {
+			if err := p.Start(t.Context()); !errdefs.IsInternal(err) {
 				t.Errorf("got %v", err)
 			}
 			if !dead(f.lastPid()) {
@@ -137,7 +134,7 @@ func TestExecExitsDuringStart(t *testing.T) {
 		return nil
 	}}
 	p := newTestExec(t, init, "e1", Stdio{})
-	if err := p.Start(t.Context(), p.hooks(t)); err != nil {
+	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	p.awaitStopped(t)
@@ -146,24 +143,7 @@ func TestExecExitsDuringStart(t *testing.T) {
 	}
 }
 
-// B21: an owner that refuses the process gets it killed.
-func TestExecRefusedByItsOwner(t *testing.T) {
-	census(t)
-	f := &fakeRuntime{process: []string{"sleep"}}
-	init := running(t, f, InitConfig{})
-	p := newTestExec(t, init, "e1", Stdio{Stdout: fifo(t)})
-	refusal := fmt.Errorf("dying: %w", errdefs.ErrFailedPrecondition)
-	failed := false
-	err := p.Start(t.Context(), StartHooks{
-		Started: func(*reaper.Child) error { return refusal }, Failed: func() { failed = true },
-	})
-	if !errors.Is(err, refusal) || !failed || !dead(f.lastPid()) {
-		t.Errorf("got %v, told %v", err, failed)
-	}
-}
-
-// B22: a client that gives up does not stop the start; B08: an exec that hangs
-// in its start delays no other and no State.
+// B08: an exec that hangs in its start delays no other and no State.
 func TestHungExecStart(t *testing.T) {
 	census(t)
 	verb, entered, release := held(t)
@@ -171,9 +151,8 @@ func TestHungExecStart(t *testing.T) {
 	init := running(t, f, InitConfig{})
 	f.after = map[string]func(context.Context) error{"exec": verb}
 	p := newTestExec(t, init, "e1", Stdio{})
-	ctx, cancel := context.WithCancel(t.Context())
 	started := make(chan error, 1)
-	go func() { started <- p.Start(ctx, p.hooks(t)) }()
+	go func() { started <- p.Start(t.Context()) }()
 	within(t, patience, "exec", entered)
 	if s := p.Snapshot(); s.Phase != Created {
 		t.Errorf("phase %v", s.Phase)
@@ -184,19 +163,9 @@ func TestHungExecStart(t *testing.T) {
 	if err := init.Pause(t.Context()); err != nil {
 		t.Errorf("pause of the container: %v", err)
 	}
-	short, cancelShort := context.WithCancel(t.Context())
-	cancelShort()
-	failed := false
-	if err := p.Start(short, StartHooks{Failed: func() { failed = true }}); !errors.Is(err, context.Canceled) || !failed {
-		t.Errorf("a second start: %v, told %v", err, failed)
-	}
-	cancel()
-	if err := <-started; !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
 	release()
-	if !poll.Until(patience, func() bool { return p.Snapshot().Phase == Running }) {
-		t.Errorf("the start did not go on: %v", p.Snapshot().Phase)
+	if err := <-started; err != nil || p.Snapshot().Phase != Running {
+		t.Errorf("got %v, %v", err, p.Snapshot().Phase)
 	}
 }
 
@@ -205,13 +174,13 @@ func TestDeleteOfAnExecNeverStarted(t *testing.T) {
 	census(t)
 	f := &fakeRuntime{process: []string{"sleep"}}
 	p := newTestExec(t, running(t, f, InitConfig{}), "e1", Stdio{})
-	if _, err := p.Delete(t.Context(), func() {}); err != nil {
+	if err := p.Delete(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if e, err := p.Wait(t.Context()); err != nil || e.Status != reaper.UnknownStatus {
 		t.Errorf("Wait: %+v, %v", e, err)
 	}
-	if err := p.Start(t.Context(), StartHooks{Failed: func() {}}); !errdefs.IsFailedPrecondition(err) {
+	if err := p.Start(t.Context()); !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("start after delete: %v", err)
 	}
 }

@@ -63,7 +63,7 @@ func (p *Init) Bundle() string { return p.config.Bundle }
 
 // Create makes the container, with its process waiting in Created, or leaves
 // nothing behind. For a checkpoint it only prepares: the process comes with
-// Start. It runs to its end: ctx should be the shim's, see Env.Detach.
+// Start. ctx bounds the runtime's work; at its end the runtime is killed.
 func (p *Init) Create(ctx context.Context) error {
 	if err := p.rootfs.mount(); err != nil {
 		return err
@@ -77,20 +77,29 @@ func (p *Init) Create(ctx context.Context) error {
 		io.Abort()
 		return errors.Join(err, p.rootfs.detach())
 	}
+	p.setIO(io)
 	if p.config.Checkpoint != "" {
-		p.setIO(io)
 		return nil
 	}
+	if err := p.makeProcess(ctx, io, p.create); err != nil {
+		return errors.Join(err, p.rootfs.detach())
+	}
+	return nil
+}
+
+// makeProcess has the runtime make the container with its process, or leaves
+// nothing of either behind.
+func (p *Init) makeProcess(ctx context.Context, io *stdio.Streams, run func(context.Context, CreateCall) error) error {
 	existed := p.runtime.Exists(p.id)
-	child, err := p.launch(ctx, io, p.create)
+	child, err := p.launch(ctx, io, run)
 	if err != nil {
+		p.dropIO()
 		io.Abort()
-		err = errors.Join(err, p.undoCreate(ctx, child, existed), p.rootfs.detach())
-		p.endLife()
+		err = errors.Join(err, p.undoCreate(ctx, child, existed))
+		p.endAttempt()
 		return err
 	}
 	io.Started()
-	p.setIO(io)
 	p.adopt(child)
 	return nil
 }
@@ -119,8 +128,7 @@ func (p *Init) restore(ctx context.Context, call CreateCall) error {
 	})
 }
 
-// launch makes the runtime start the process and claims it. A child that comes
-// with an error is alive and nobody's.
+// launch makes the runtime start the process; see the function of that name.
 func (p *Init) launch(ctx context.Context, io *stdio.Streams, run func(context.Context, CreateCall) error) (*reaper.Child, error) {
 	call := CreateCall{
 		IO:           io,
@@ -129,12 +137,16 @@ func (p *Init) launch(ctx context.Context, io *stdio.Streams, run func(context.C
 		NoNewKeyring: p.config.NoNewKeyring,
 		Console:      io.ConsoleSocket(),
 	}
-	return launch(ctx, p.env.Reaper, io, call.PidFile, func(ctx context.Context) error { return run(ctx, call) })
+	return launch(ctx, p.env.Reaper, io, call.PidFile, p, func(ctx context.Context) error { return run(ctx, call) })
 }
 
-// launch runs start with a reaper's ticket open, reads the pid that it left
-// and claims the process; with a terminal it waits for the console.
-func launch(ctx context.Context, r *reaper.Reaper, io *stdio.Streams, pidFile string, start func(context.Context) error) (*reaper.Child, error) {
+// launch runs start with a reaper's ticket open, waits for the console if there
+// is a terminal, and claims the process whose pid start has left in pidFile.
+// The process is owner's only when nothing can fail any more: an exit that
+// subscribers are told with an owner is that of a process that was started. If
+// both child and error are returned, the child may be alive, and the caller
+// must kill it.
+func launch(ctx context.Context, r *reaper.Reaper, io *stdio.Streams, pidFile string, owner any, start func(context.Context) error) (*reaper.Child, error) {
 	if err := clearPidFile(pidFile); err != nil {
 		return nil, err
 	}
@@ -147,20 +159,23 @@ func launch(ctx context.Context, r *reaper.Reaper, io *stdio.Streams, pidFile st
 	}
 	pid, since, err := readPidFile(pidFile)
 	if err != nil {
-		return findStray(ticket, io), errorOr(startErr, err)
-	}
-	child, err := ticket.Claim(pid, since)
-	if err != nil {
-		return findStray(ticket, io), errorOr(startErr, internalf("the runtime's pid file: %w", err))
+		return findStray(ticket, io), firstError(startErr, err)
 	}
 	if startErr == nil {
 		startErr = io.AwaitConsole(ctx)
 	}
+	if startErr != nil {
+		owner = nil
+	}
+	child, err := ticket.Claim(pid, since, owner)
+	if err != nil {
+		return findStray(ticket, io), firstError(startErr, internalf("the runtime's pid file: %w", err))
+	}
 	return child, startErr
 }
 
-// errorOr returns the first error that there is.
-func errorOr(errs ...error) error {
+// firstError returns the first of errs that is not nil, or nil.
+func firstError(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
 			return err
@@ -194,45 +209,34 @@ func killAndWait(c *reaper.Child) {
 	}
 }
 
-// Start runs the container's process. onRestore is called with the child of a
-// restored container, whose process comes only now.
-func (p *Init) Start(ctx context.Context, onRestore func(*reaper.Child)) error {
-	return p.perform(ctx, func(ctx context.Context) error {
-		if err := p.ask(WantStart); err != nil {
-			return err
-		}
-		if p.config.Checkpoint != "" {
-			if err := p.startRestored(ctx, onRestore); err != nil {
-				return err
-			}
-		} else if err := p.runtime.Start(ctx, p.id); err != nil {
+// Start runs the container's process, or restores it from its checkpoint. A
+// restore that fails leaves no process and no container of the runtime's; what
+// is left is Delete's, see Absent.
+func (p *Init) Start(ctx context.Context) error {
+	if err := p.ask(WantStart); err != nil {
+		return err
+	}
+	if p.config.Checkpoint == "" {
+		if err := p.runtime.Start(ctx, p.id); err != nil {
 			return err
 		}
 		return p.apply(DidStart)
-	})
-}
-
-func (p *Init) startRestored(ctx context.Context, onRestore func(*reaper.Child)) error {
+	}
 	p.mu.Lock()
 	io := p.io
 	p.mu.Unlock()
-	existed := p.runtime.Exists(p.id)
-	child, err := p.launch(ctx, io, p.restore)
-	if err != nil {
-		io.Abort()
-		err = errors.Join(err, p.undoCreate(ctx, child, existed))
-		_ = p.apply(DidExit) // a fact; a container that was not restored cannot be started again
-		p.endLife()
-		return err
+	if err := p.makeProcess(ctx, io, p.restore); err != nil {
+		return errors.Join(err, p.apply(DidExit)) // it cannot be started again
 	}
-	io.Started()
-	p.adopt(child)
-	onRestore(child)
-	return nil
+	return p.apply(DidStart)
 }
 
-// Kill signals the container: init, or with all every process in it. It does
-// not wait for the gate: whatever hangs, a container can be killed.
+// Kill signals the container: init, or with all every process in it. It waits
+// for no verb: whatever hangs, a container can be killed. Its errors are
+// InvalidArgument for a signal that does not exist, FailedPrecondition before
+// there is a process, NotFound when it has ended, and DeadlineExceeded if the
+// runtime does not answer within KillTimeout and the process cannot be
+// signalled either.
 func (p *Init) Kill(ctx context.Context, sig uint32, all bool) error {
 	if err := p.ask(WantKill); err != nil {
 		return err
@@ -245,23 +249,21 @@ func (p *Init) Kill(ctx context.Context, sig uint32, all bool) error {
 	if child == nil {
 		return errNotStarted()
 	}
-	return detach(ctx, p.env.Context, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, KillTimeout)
-		defer cancel()
-		err := p.runtime.Kill(ctx, p.id, int(signal), all)
-		if err != nil && (signal == unix.SIGKILL || neverRan(err) || errors.Is(err, context.DeadlineExceeded)) {
-			// The runtime hangs, fails, or is not there any more; the process
-			// is the shim's child all the same.
-			if child.Signal(signal) == nil {
-				return nil
-			}
-			return killError(err)
-		}
-		if err == nil && all && signal != unix.SIGKILL && p.runtime.IgnoresKillAll(ctx) {
-			err = p.signalOthers(ctx, signal)
+	ctx, cancel := context.WithTimeout(ctx, KillTimeout)
+	defer cancel()
+	err = p.runtime.Kill(ctx, p.id, int(signal), all)
+	if err != nil && (signal == unix.SIGKILL || neverRan(err) || errors.Is(err, context.DeadlineExceeded)) {
+		// The runtime hangs, fails, or is not there any more; the process is
+		// the shim's child all the same.
+		if child.Signal(signal) == nil {
+			return nil
 		}
 		return killError(err)
-	})
+	}
+	if err == nil && all && signal != unix.SIGKILL && p.runtime.IgnoresKillAll(ctx) {
+		err = p.signalOthers(ctx, signal)
+	}
+	return killError(err)
 }
 
 // checkSignal refuses what kill(2) would refuse.
@@ -290,40 +292,32 @@ func (p *Init) signalOthers(ctx context.Context, sig unix.Signal) error {
 	return nil
 }
 
-// Pids lists the container's processes.
-func (p *Init) Pids(ctx context.Context) (pids []int, err error) {
-	err = detach(ctx, p.env.Context, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, KillTimeout)
-		defer cancel()
-		found, err := p.runtime.Ps(ctx, p.id)
-		if err == nil {
-			pids = found
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err // pids may still be written
-	}
-	return pids, nil
+// Pids lists the container's processes, as the runtime sees them.
+func (p *Init) Pids(ctx context.Context) ([]int, error) {
+	ctx, cancel := context.WithTimeout(ctx, KillTimeout)
+	defer cancel()
+	return p.runtime.Ps(ctx, p.id)
 }
 
 // Update changes the container's resources.
 func (p *Init) Update(ctx context.Context, r *specs.LinuxResources) error {
-	return p.perform(ctx, func(ctx context.Context) error {
-		if err := p.ask(WantUpdate); err != nil {
-			return err
-		}
-		return p.runtime.Update(ctx, p.id, r)
-	})
+	if err := p.ask(WantUpdate); err != nil {
+		return err
+	}
+	return p.runtime.Update(ctx, p.id, r)
 }
 
-// Restored tells whether the container comes from a checkpoint and has no
-// process yet.
-func (p *Init) Restored() bool { return p.config.Checkpoint != "" && p.Child() == nil }
+// Absent reports whether a restore has failed: there is no process, and there
+// will be none, but Delete has streams and mounts to clean up.
+func (p *Init) Absent() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.phase == Stopped && p.child == nil
+}
 
-// CheckExec says whether an exec may be added now.
+// CheckExec returns nil if an exec may be added now.
 func (p *Init) CheckExec() error {
-	if p.Restored() {
+	if p.config.Checkpoint != "" && p.Child() == nil { // not restored yet
 		return fmt.Errorf("cannot exec in a created state: %w", errdefs.ErrFailedPrecondition)
 	}
 	return p.ask(WantExec)

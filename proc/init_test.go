@@ -49,13 +49,13 @@ func TestInitLife(t *testing.T) {
 			t.Fatalf("%s: %v", s.name, p.Snapshot().Phase)
 		}
 	}
-	var told Snapshot
-	snap, err := p.Delete(t.Context(), func(s Snapshot) { told = s })
-	if err != nil || snap != told || snap.Phase != Deleted || snap.Exit.Status != 128+int(unix.SIGTERM) || snap.Pid != f.lastPid() {
-		t.Errorf("deleted: %+v, told %+v, %v", snap, told, err)
+	err := p.Delete(t.Context())
+	snap := p.Snapshot()
+	if err != nil || snap.Phase != Deleted || snap.Exit.Status != 128+int(unix.SIGTERM) || snap.Pid != f.lastPid() {
+		t.Errorf("deleted: %+v, %v", snap, err)
 	}
 	c.All(t)
-	if _, err := p.Delete(t.Context(), nil); !errdefs.IsNotFound(err) {
+	if err := p.Delete(t.Context()); !errdefs.IsNotFound(err) {
 		t.Errorf("second Delete: %v", err)
 	}
 	if f.called("resume") && !f.called("delete false") {
@@ -86,7 +86,7 @@ func TestCreateThatFailsLate(t *testing.T) {
 			tt.f.process = []string{"sleep"}
 			p := newTestInit(t, tt.f, InitConfig{Stdio: Stdio{Stdin: in, Stdout: out, Terminal: tt.terminal}})
 			tt.f.exists = false
-			err := p.Create(p.env.Context)
+			err := p.Create(t.Context())
 			if err == nil || !strings.Contains(err.Error(), tt.want) || !errdefs.IsInternal(err) {
 				t.Errorf("got %v, want Internal and %q", err, tt.want)
 			}
@@ -115,7 +115,7 @@ func TestCreateOverAnExistingContainer(t *testing.T) {
 			f.process = []string{"sleep"}
 		}
 		p := newTestInit(t, f, InitConfig{})
-		if err := p.Create(p.env.Context); !errors.Is(err, errRuntime) {
+		if err := p.Create(t.Context()); !errors.Is(err, errRuntime) {
 			t.Errorf("got %v", err)
 		}
 		if f.called("delete true") || f.called("delete false") {
@@ -133,16 +133,16 @@ func TestInitStartAgain(t *testing.T) {
 	census(t)
 	f := &fakeRuntime{process: []string{"sleep"}, after: map[string]func(context.Context) error{"start": failing(errRuntime)}}
 	p := created(t, f, InitConfig{})
-	if err := p.Start(t.Context(), nil); !errors.Is(err, errRuntime) || p.Snapshot().Phase != Created {
+	if err := p.Start(t.Context()); !errors.Is(err, errRuntime) || p.Snapshot().Phase != Created {
 		t.Fatalf("got %v, %v", err, p.Snapshot().Phase)
 	}
 	f.mu.Lock()
 	f.after = nil
 	f.mu.Unlock()
-	if err := p.Start(t.Context(), nil); err != nil || p.Snapshot().Phase != Running {
+	if err := p.Start(t.Context()); err != nil || p.Snapshot().Phase != Running {
 		t.Fatalf("got %v, %v", err, p.Snapshot().Phase)
 	}
-	if err := p.Start(t.Context(), nil); !errdefs.IsFailedPrecondition(err) {
+	if err := p.Start(t.Context()); !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("start of a running container: %v", err)
 	}
 }
@@ -154,7 +154,7 @@ func TestInitExitsDuringStart(t *testing.T) {
 	f := &fakeRuntime{process: []string{"sleep"}, after: map[string]func(context.Context) error{"start": verb}}
 	p := created(t, f, InitConfig{})
 	started := make(chan error, 1)
-	go func() { started <- p.Start(t.Context(), nil) }()
+	go func() { started <- p.Start(t.Context()) }()
 	within(t, patience, "start", entered)
 	if err := p.Kill(t.Context(), uint32(unix.SIGKILL), false); err != nil {
 		t.Fatal(err)
@@ -170,15 +170,21 @@ func TestInitExitsDuringStart(t *testing.T) {
 }
 
 // B08: a verb that hangs delays neither State nor Kill, and the next verb only
-// as long as its caller waits. B22: a client that gives up stops nothing.
+// as long as its caller waits.
 func TestHungVerb(t *testing.T) {
 	census(t)
 	verb, entered, release := held(t)
 	f := &fakeRuntime{process: []string{"sleep"}, after: map[string]func(context.Context) error{"pause": verb}}
 	p := running(t, f, InitConfig{})
-	ctx, cancel := context.WithCancel(t.Context())
 	paused := make(chan error, 1)
-	go func() { paused <- p.Pause(ctx) }()
+	go func() {
+		if err := p.Lock(t.Context()); err != nil {
+			paused <- err
+			return
+		}
+		defer p.Unlock()
+		paused <- p.Pause(t.Context())
+	}()
 	within(t, patience, "pause", entered)
 
 	answered := make(chan struct{})
@@ -189,8 +195,8 @@ func TestHungVerb(t *testing.T) {
 		}
 		short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
-		if err := p.Update(short, nil); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("update behind a hung pause: %v", err)
+		if err := p.Lock(short); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a verb behind a hung pause: %v", err)
 		}
 		if _, err := p.Pids(t.Context()); err != nil {
 			t.Errorf("pids: %v", err)
@@ -200,14 +206,9 @@ func TestHungVerb(t *testing.T) {
 		}
 	}()
 	within(t, patience, "requests beside a hung pause", answered)
-
-	cancel()
-	if err := <-paused; !errors.Is(err, context.Canceled) {
-		t.Errorf("pause whose client has gone: %v", err)
-	}
 	release()
-	if !poll.Until(patience, func() bool { return p.Snapshot().Phase == Paused }) {
-		t.Errorf("the pause did not go on: %v", p.Snapshot().Phase)
+	if err := <-paused; err != nil || p.Snapshot().Phase != Paused {
+		t.Errorf("pause: %v, %v", err, p.Snapshot().Phase)
 	}
 }
 
@@ -250,7 +251,7 @@ func TestKillOfInit(t *testing.T) {
 		t.Errorf("kill all: %v", err)
 	}
 	within(t, patience, "death of the other process", other.Done())
-	if e := other.Exit(); e.Status != 128+int(unix.SIGTERM) {
+	if e := other.Wait(); e.Status != 128+int(unix.SIGTERM) {
 		t.Errorf("the other process got %d", e.Status)
 	}
 	p.awaitStopped(t)

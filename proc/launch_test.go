@@ -64,7 +64,7 @@ echo '{"level":"error","msg":"said"}' >&2; exit 1`)
 			for _, r := range []Runtime{good, bad} {
 				r.(*runcRuntime).Dir = dir
 			}
-			if err := errorOr(good.Kill(t.Context(), "c1", 9, false), good.Delete(t.Context(), "c1", false)); err != nil {
+			if err := firstError(good.Kill(t.Context(), "c1", 9, false), good.Delete(t.Context(), "c1", false)); err != nil {
 				t.Errorf("%s: %v", path, err)
 			}
 			if err := bad.Kill(t.Context(), "c1", 9, false); err == nil ||
@@ -138,7 +138,7 @@ func TestStartThatNeverForkedHasNoStray(t *testing.T) {
 	if err := p.Create(t.Context()); !neverRan(err) {
 		t.Errorf("got %v", err)
 	}
-	child, err := ticket.Claim(f.lastPid(), time.Time{})
+	child, err := ticket.Claim(f.lastPid(), time.Time{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func TestHalfAPidFileIsRemoved(t *testing.T) {
 		if err := os.WriteFile(temporary(e.pidFile()), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := e.Start(t.Context(), e.hooks(t)); err != nil {
+		if err := e.Start(t.Context()); err != nil {
 			t.Errorf("%s: %v", id, err)
 		}
 	}
@@ -186,14 +186,14 @@ func TestHalfAPidFileIsRemoved(t *testing.T) {
 		}
 	}
 	e := newTestExec(t, init, "e2", Stdio{})
-	if err := e.Start(t.Context(), e.hooks(t)); err == nil {
+	if err := e.Start(t.Context()); err == nil {
 		t.Error("a start without a pid file succeeded")
 	}
 	if _, err := os.Lstat(temporary(e.pidFile())); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("left: %v", err)
 	}
 	f.pidFile = whole
-	if err := e.Start(t.Context(), e.hooks(t)); err != nil {
+	if err := e.Start(t.Context()); err != nil {
 		t.Errorf("the same exec again: %v", err)
 	}
 }

@@ -16,7 +16,7 @@ func TestLoggerOfAFailedCreate(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "log")
 	f := &fakeRuntime{after: map[string]func(context.Context) error{"create": failing(errRuntime)}}
 	p := newTestInit(t, f, InitConfig{Stdio: Stdio{Stdout: proctest.LoggerURI("copy", file)}})
-	if err := p.Create(p.env.Context); err == nil {
+	if err := p.Create(t.Context()); err == nil {
 		t.Error("Create succeeded")
 	}
 }
@@ -27,10 +27,10 @@ func TestLoggerOfAFailedRestoreIsStoppedOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "log")
 	f := &fakeRuntime{after: map[string]func(context.Context) error{"restore": failing(errRuntime)}}
 	p := created(t, f, InitConfig{Checkpoint: "/image", Stdio: Stdio{Stdout: proctest.LoggerURI("copy", file)}})
-	if err := p.Start(t.Context(), nil); err == nil {
+	if err := p.Start(t.Context()); err == nil {
 		t.Error("Start succeeded")
 	}
-	if _, err := p.Delete(t.Context(), func(Snapshot) {}); err != nil {
+	if err := p.Delete(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

@@ -11,7 +11,9 @@ import (
 	"containerd-shim/reaper"
 )
 
-func TestMain(m *testing.M) { proctest.Main(m) }
+func TestMain(m *testing.M) {
+	proctest.Main(m, func(e reaper.Exit) { e.Owner.(interface{ RecordExit(reaper.Exit) Phase }).RecordExit(e) })
+}
 
 // patience bounds what must happen soon.
 const patience = proctest.Patience

@@ -17,37 +17,33 @@ import (
 // Pause freezes the container. Its phase is Pausing while the runtime works. It
 // succeeds if the container is paused in the end.
 func (p *Init) Pause(ctx context.Context) error {
-	return p.perform(ctx, func(ctx context.Context) error {
-		if err := p.applyOrLook(ctx, WantPause); err != nil {
-			return err
-		}
-		err := p.runtime.Pause(ctx, p.id)
-		if err == nil {
-			return p.apply(DidPause)
-		}
-		_ = p.apply(DidNotPause) // a fact
-		if p.look(ctx) == Paused {
-			return nil
-		}
+	if err := p.applyOrLook(ctx, WantPause); err != nil {
 		return err
-	})
+	}
+	err := p.runtime.Pause(ctx, p.id)
+	if err == nil {
+		return p.apply(DidPause)
+	}
+	_ = p.apply(DidNotPause) // a fact
+	if p.look(ctx) == Paused {
+		return nil
+	}
+	return err
 }
 
 // Resume thaws it, and succeeds if it runs in the end.
 func (p *Init) Resume(ctx context.Context) error {
-	return p.perform(ctx, func(ctx context.Context) error {
-		if err := p.applyOrLook(ctx, WantResume); err != nil {
-			return err
-		}
-		err := p.runtime.Resume(ctx, p.id)
-		if err == nil {
-			return p.apply(DidResume)
-		}
-		if p.look(ctx) == Running {
-			return nil
-		}
+	if err := p.applyOrLook(ctx, WantResume); err != nil {
 		return err
-	})
+	}
+	err := p.runtime.Resume(ctx, p.id)
+	if err == nil {
+		return p.apply(DidResume)
+	}
+	if p.look(ctx) == Running {
+		return nil
+	}
+	return err
 }
 
 // applyOrLook is apply, but what the phase does not allow is tried once more
@@ -84,25 +80,23 @@ func (p *Init) look(ctx context.Context) Phase {
 
 // Checkpoint writes a CRIU image of the container.
 func (p *Init) Checkpoint(ctx context.Context, o CheckpointOptions) error {
-	return p.perform(ctx, func(ctx context.Context) error {
-		if err := p.ask(WantCheckpoint); err != nil {
-			return err
-		}
-		if o.WorkPath == "" {
-			o.WorkPath = filepath.Join(p.env.WorkDir, "criu-work")
-			defer func() { _ = os.RemoveAll(o.WorkPath) }() // CRIU's scratch; the next one makes it anew
-		}
-		err := p.runtime.Checkpoint(ctx, p.id, o)
-		if err == nil {
-			return nil
-		}
-		log := filepath.Join(p.config.Bundle, "criu-dump.log")
-		if copyErr := copyFile(log, filepath.Join(o.WorkPath, "dump.log")); copyErr != nil {
-			return err // CRIU never started
-		}
-		first, _, _ := strings.Cut(err.Error(), "\n")
-		return errclass.With(err, fmt.Errorf("%s path= %s", first, log))
-	})
+	if err := p.ask(WantCheckpoint); err != nil {
+		return err
+	}
+	if o.WorkPath == "" {
+		o.WorkPath = filepath.Join(p.env.WorkDir, "criu-work")
+		defer func() { _ = os.RemoveAll(o.WorkPath) }() // CRIU's scratch; the next one makes it anew
+	}
+	err := p.runtime.Checkpoint(ctx, p.id, o)
+	if err == nil {
+		return nil
+	}
+	log := filepath.Join(p.config.Bundle, "criu-dump.log")
+	if copyErr := copyFile(log, filepath.Join(o.WorkPath, "dump.log")); copyErr != nil {
+		return err // CRIU never started
+	}
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	return errclass.With(err, fmt.Errorf("%s path= %s", first, log))
 }
 
 func copyFile(to, from string) error {

@@ -18,7 +18,8 @@ import (
 // Stdio names a process's streams.
 type Stdio = stdio.Names
 
-// Exit is the end of a process as clients see it.
+// Exit is the end of a process as clients see it; the zero Exit is that of a
+// living one.
 type Exit struct {
 	Status int       // 0-255; reaper.UnknownStatus if it is not known
 	At     time.Time // zero for a process that never ran
@@ -33,15 +34,15 @@ type Snapshot struct {
 	Exit  Exit
 }
 
-// promise is the exit of one life of a process. An exec whose start failed may
-// be started again and then has a second life.
-type promise struct {
+// attempt is one try to have a process, and its exit. An exec whose start has
+// failed may be started again, which is its next attempt.
+type attempt struct {
 	// done is closed once, after exit was written; under process.mu.
 	done chan struct{}
 	exit Exit
 }
 
-func newPromise() *promise { return &promise{done: make(chan struct{})} }
+func newAttempt() *attempt { return &attempt{done: make(chan struct{})} }
 
 // process is what init and exec have in common. Fields above mu do not change
 // after construction.
@@ -49,7 +50,7 @@ type process struct {
 	env   *Env
 	id    string
 	names Stdio
-	gate  gate
+	verbs verbLock
 
 	mu sync.Mutex
 	// +checklocks:mu
@@ -59,7 +60,7 @@ type process struct {
 	// +checklocks:mu
 	pid int
 	// +checklocks:mu
-	life *promise
+	attempt *attempt
 	// +checklocks:mu
 	io *stdio.Streams // nil before the streams are open
 	// +checklocks:mu
@@ -69,7 +70,7 @@ type process struct {
 }
 
 func newProcess(env *Env, id string, names Stdio) process {
-	return process{env: env, id: id, names: names, gate: newGate(), life: newPromise()}
+	return process{env: env, id: id, names: names, verbs: newVerbLock(), attempt: newAttempt()}
 }
 
 // ID returns the container id for init, the exec id for an exec.
@@ -79,35 +80,35 @@ func (p *process) ID() string { return p.id }
 func (p *process) Snapshot() Snapshot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Snapshot{ID: p.id, Pid: p.pid, Phase: p.phase, Stdio: p.names, Exit: p.life.exit}
+	return Snapshot{ID: p.id, Pid: p.pid, Phase: p.phase, Stdio: p.names, Exit: p.attempt.exit}
 }
 
 // Wait returns the exit, waiting for it until ctx ends.
 func (p *process) Wait(ctx context.Context) (Exit, error) {
 	p.mu.Lock()
-	life := p.life
+	a := p.attempt
 	p.mu.Unlock()
 	select {
-	case <-life.done:
-		return life.exit, nil
+	case <-a.done:
+		return a.exit, nil
 	default:
 	}
 	select {
-	case <-life.done:
-		return life.exit, nil
+	case <-a.done:
+		return a.exit, nil
 	case <-ctx.Done():
 		return Exit{}, ctx.Err()
 	}
 }
 
-// Child returns the promise of the running or exited process, nil before start.
+// Child returns the running or exited process, nil before the start.
 func (p *process) Child() *reaper.Child {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.child
 }
 
-// ask says whether the table allows ev now, without changing anything.
+// ask returns nil if the table allows ev now. It changes nothing.
 func (p *process) ask(ev Event) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,8 +142,13 @@ func (p *process) adopt(c *reaper.Child) {
 	p.pid = c.Pid()
 }
 
-// RecordExit makes the child's exit visible to State and Wait, and stops the
-// input. The first exit of a life wins. It returns the phase until then.
+// CheckStart returns nil if the process may be started now.
+func (p *process) CheckStart() error { return p.ask(WantStart) }
+
+// RecordExit makes the exit visible to Snapshot and Wait, and stops the input.
+// Whoever receives exits from the Reaper calls it on their owner, once; the
+// first exit of an attempt counts. It returns the phase until then, and waits
+// for nothing.
 func (p *process) RecordExit(e reaper.Exit) Phase {
 	was, io := p.recordExit(e)
 	if io != nil {
@@ -157,40 +163,40 @@ func (p *process) recordExit(e reaper.Exit) (was Phase, io *stdio.Streams) {
 	was = p.phase
 	_ = p.applyLocked(DidExit) // a fact is legal in every phase
 	p.pid = e.Pid
-	p.endLifeLocked(Exit{Status: e.Status, At: e.At})
+	p.endAttemptLocked(Exit{Status: e.Status, At: e.At})
 	return was, p.io
 }
 
-// endLifeLocked fulfils the promise, once; the caller holds p.mu.
+// endAttemptLocked writes the exit, once; the caller holds p.mu.
 // +checklocks:p.mu
-func (p *process) endLifeLocked(e Exit) {
+func (p *process) endAttemptLocked(e Exit) {
 	select {
-	case <-p.life.done:
+	case <-p.attempt.done:
 	default:
-		p.life.exit = e
-		close(p.life.done)
+		p.attempt.exit = e
+		close(p.attempt.done)
 	}
 }
 
-// endLife ends a life that had no process, with an unknown status.
-func (p *process) endLife() {
+// endAttempt ends an attempt that had no process, with an unknown status.
+func (p *process) endAttempt() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.endLifeLocked(Exit{Status: reaper.UnknownStatus})
+	p.endAttemptLocked(Exit{Status: reaper.UnknownStatus})
 }
 
-// renewLife gives a process whose start failed a new promise for its next one.
-func (p *process) renewLife() {
+// newAttempt gives a process whose last attempt has ended its next one.
+func (p *process) newAttempt() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
-	case <-p.life.done:
-		p.life = newPromise()
+	case <-p.attempt.done:
+		p.attempt = newAttempt()
 	default:
 	}
 }
 
-// setIO publishes the opened streams and applies what was asked before.
+// setIO makes the opened streams the process's and applies what was asked before.
 func (p *process) setIO(io *stdio.Streams) {
 	p.mu.Lock()
 	p.io = io
@@ -202,6 +208,13 @@ func (p *process) setIO(io *stdio.Streams) {
 	if size != nil {
 		_ = io.Resize(*size) // the console may not be there yet; receive repeats it
 	}
+}
+
+// dropIO forgets the streams of a failed start: the next one opens new ones.
+func (p *process) dropIO() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.io = nil
 }
 
 // CloseStdin gives up the shim's hold on the input FIFO: the process sees the
@@ -240,44 +253,19 @@ func (p *process) Resize(width, height uint32) error {
 	return io.Resize(size)
 }
 
-// perform runs fn, a verb, behind the gate. fn gets the shim's context: a
-// caller that goes away does not take a half-done runc with it. ctx bounds only
-// how long the caller waits.
-func (p *process) perform(ctx context.Context, fn func(context.Context) error) error {
-	if err := p.enter(ctx); err != nil {
-		return err
-	}
-	return detach(ctx, p.env.Context, func(ctx context.Context) error {
-		defer p.gate.leave()
-		return fn(ctx)
-	})
-}
-
-// enter takes the gate; a caller that stops waiting has not taken it.
-func (p *process) enter(ctx context.Context) error {
-	if err := p.gate.enter(ctx); err != nil {
+// Lock waits until no verb of the process is at work, at most until ctx ends.
+// Start, Delete, Pause, Resume, Update and Checkpoint are called with the
+// process locked; all other methods need no lock. Unlock must follow a nil
+// error.
+func (p *process) Lock(ctx context.Context) error {
+	if err := p.verbs.lock(ctx); err != nil {
 		return fmt.Errorf("wait for another operation on process %s: %w", p.id, err)
 	}
 	return nil
 }
 
-// detach runs fn in a goroutine with the context run and waits for it until
-// caller ends. The goroutine inherits the caller's profiling labels.
-func detach(caller, run context.Context, fn func(context.Context) error) error {
-	result := make(chan error, 1) // sent to once; nobody may be left to receive
-	go func() { result <- guard.Call("operation", func() error { return fn(run) }) }()
-	select {
-	case err := <-result:
-		return err
-	case <-caller.Done():
-		return fmt.Errorf("gave up waiting, the operation goes on: %w", caller.Err())
-	}
-}
-
-// Detach runs fn under the shim's context; see perform.
-func (e *Env) Detach(ctx context.Context, fn func(context.Context) error) error {
-	return detach(ctx, e.Context, fn)
-}
+// Unlock lets the next verb through.
+func (p *process) Unlock() { p.verbs.unlock() }
 
 // errNotStarted is the answer to a Kill of an exec that has no process.
 func errNotStarted() error {

@@ -20,7 +20,7 @@ func bound(t *testing.T) ([]mount.Mount, string) {
 	t.Helper()
 	layer := t.TempDir()
 	file := filepath.Join(layer, "data")
-	if err := errorOr(os.Mkdir(filepath.Join(layer, "below"), 0o700), os.WriteFile(file, nil, 0o600)); err != nil {
+	if err := firstError(os.Mkdir(filepath.Join(layer, "below"), 0o700), os.WriteFile(file, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	return []mount.Mount{{Type: "bind", Source: layer, Options: []string{"bind"}}}, file
@@ -86,7 +86,7 @@ func TestRootfsIsUnmountedByItsRealPath(t *testing.T) {
 				t.Fatal(err)
 			}
 			mountTmpfs(t, filepath.Join(b, "rootfs", "below"))
-			if err := errorOr(r.unmount(), r.unmount()); err != nil {
+			if err := firstError(r.unmount(), r.unmount()); err != nil {
 				t.Error(err)
 			}
 			if err := os.RemoveAll(b); err != nil {
@@ -115,7 +115,7 @@ func TestRootfsIsResolvedWhenItIsMounted(t *testing.T) {
 	b := link(t, dir, bundleIn(t, filepath.Join(dir, "b")))
 	mounts, _ := bound(t)
 	r := newRootfs(b, mounts)
-	if err := errorOr(r.mount(), os.Remove(b), os.Symlink(t.TempDir(), b), r.unmount()); err != nil {
+	if err := firstError(r.mount(), os.Remove(b), os.Symlink(t.TempDir(), b), r.unmount()); err != nil {
 		t.Error(err)
 	}
 }
@@ -189,7 +189,7 @@ func TestFailedCreateTakesItsRootfsAway(t *testing.T) {
 // F1: but Delete does not succeed with it.
 func TestRootfsOfOthers(t *testing.T) {
 	r := newRootfs(t.TempDir(), nil)
-	if err := errorOr(r.mount(), r.unmount()); err != nil {
+	if err := firstError(r.mount(), r.unmount()); err != nil {
 		t.Errorf("without a rootfs: %v", err)
 	}
 	if err := os.Mkdir(r.path, 0o700); err != nil {

@@ -16,7 +16,6 @@ import (
 	"containerd-shim/internal/poll"
 	"containerd-shim/proc/internal/proctest"
 	"containerd-shim/proc/stdio"
-	"containerd-shim/reaper"
 
 	runc "github.com/containerd/go-runc"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -215,33 +214,33 @@ func held(t *testing.T) (verb func(context.Context) error, entered <-chan struct
 func newTestInit(t *testing.T, f *fakeRuntime, c InitConfig) *Init {
 	t.Helper()
 	f.t = t
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
 	c.ID, c.Bundle = "c1", t.TempDir()
-	return NewInit(&Env{
-		Context: ctx, Namespace: "ns", Bundle: c.Bundle, WorkDir: t.TempDir(),
+	p := NewInit(&Env{
+		Namespace: "ns", Bundle: c.Bundle, WorkDir: t.TempDir(),
 		Reaper: proctest.Reaper, Monitor: proctest.Monitor, Streams: shortLimits(),
 		NewRuntime: func(string) Runtime { return f },
 	}, c)
+	endAtLast(t, &p.process)
+	return p
 }
 
-// created creates the container and follows its exit, as the supervisor does.
+// created creates the container.
 func created(t *testing.T, f *fakeRuntime, c InitConfig) *Init {
 	t.Helper()
 	p := newTestInit(t, f, c)
-	if err := p.Create(p.env.Context); err != nil {
+	if err := p.Create(t.Context()); err != nil {
 		t.Fatal(err)
-	}
-	if child := p.Child(); child != nil {
-		follow(t, &p.process, child)
 	}
 	return p
 }
 
-// follow records the exit, which the test brings about at its end at the latest.
-func follow(t *testing.T, p *process, child *reaper.Child) {
-	go func() { p.RecordExit(child.Exit()) }()
+// endAtLast ends the process and its streams at the end of the test.
+func endAtLast(t *testing.T, p *process) {
 	t.Cleanup(func() {
+		child := p.Child()
+		if child == nil {
+			return
+		}
 		killAndWait(child)
 		if p.Snapshot().Phase != Deleted {
 			p.awaitStopped(t)
@@ -269,18 +268,10 @@ func (p *process) awaitStopped(t *testing.T) Snapshot {
 func running(t *testing.T, f *fakeRuntime, c InitConfig) *Init {
 	t.Helper()
 	p := created(t, f, c)
-	if err := p.Start(t.Context(), nil); err != nil {
+	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return p
-}
-
-// hooks follow the exec as the supervisor does.
-func (p *Exec) hooks(t *testing.T) StartHooks {
-	return StartHooks{
-		Started: func(c *reaper.Child) error { follow(t, &p.process, c); return nil },
-		Failed:  func() {},
-	}
 }
 
 func newTestExec(t *testing.T, init *Init, id string, s Stdio) *Exec {
@@ -289,6 +280,7 @@ func newTestExec(t *testing.T, init *Init, id string, s Stdio) *Exec {
 	if err != nil {
 		t.Fatal(err)
 	}
+	endAtLast(t, &p.process)
 	return p
 }
 

@@ -250,7 +250,7 @@ func TestExitIsImmutable(t *testing.T) {
 		if i == 0 {
 			first = p.Snapshot().Exit
 		}
-		p.endLife()
+		p.endAttempt()
 		if got := p.Snapshot(); got.Exit != first || got.Exit.Status != 7 || got.Phase != Stopped {
 			t.Fatalf("after exit number %d: %+v, want status 7", i, got)
 		}

@@ -24,7 +24,7 @@ func findStray(ticket *reaper.Ticket, io *stdio.Streams) *reaper.Child {
 			if !io.Owns(pid) {
 				continue
 			}
-			if child, err := ticket.Claim(pid, time.Time{}); err == nil {
+			if child, err := ticket.Claim(pid, time.Time{}, nil); err == nil {
 				return child
 			}
 		}

@@ -11,7 +11,8 @@ import (
 
 // Child is the promise of one process's exit.
 type Child struct {
-	pid int
+	pid   int
+	owner any // see Exit.Owner
 	// done is closed once, by complete, after exit was written.
 	done chan struct{}
 
@@ -19,8 +20,8 @@ type Child struct {
 	exit Exit // guarded by mu until done is closed; read only from then on
 }
 
-func newChild(pid int) *Child {
-	return &Child{pid: pid, done: make(chan struct{})}
+func newChild(pid int, owner any) *Child {
+	return &Child{pid: pid, owner: owner, done: make(chan struct{})}
 }
 
 // Pid returns the process id, also after the exit.
@@ -29,8 +30,8 @@ func (c *Child) Pid() int { return c.pid }
 // Done is closed when the exit is known.
 func (c *Child) Done() <-chan struct{} { return c.done }
 
-// Exit waits for the exit and returns it.
-func (c *Child) Exit() Exit {
+// Wait waits for the exit and returns it.
+func (c *Child) Wait() Exit {
 	<-c.done
 	return c.exit
 }

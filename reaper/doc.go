@@ -12,7 +12,7 @@
 //
 //	Begin ──► start a process ──► learn its pid ──► Claim(pid) ──► Child
 //	  │                                                              │
-//	  └── from here on an exit that nobody claimed is kept           └── Done, Exit, Signal
+//	  └── from here on an exit that nobody claimed is kept           └── Done, Wait, Signal
 //
 // A process may die at any point after its fork, long before its pid is known
 // (runc exec of "true" is the normal case). An exit seen while a Ticket is open

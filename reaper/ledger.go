@@ -7,15 +7,10 @@ import "time"
 // ledger keeps the exits that nobody has claimed yet, by pid. The zero value
 // is empty and ready for use. It has no lock of its own.
 type ledger struct {
-	byPid map[int][]keptExit
+	byPid map[int][]Exit
 	// order lists what was added, oldest first; entries that were taken stay
 	// in it until they are the oldest.
 	order []keptKey
-}
-
-type keptExit struct {
-	seq  uint64
-	exit Exit
 }
 
 type keptKey struct {
@@ -23,12 +18,12 @@ type keptKey struct {
 	pid int
 }
 
-func (l *ledger) add(seq uint64, e Exit) {
+func (l *ledger) add(e Exit) {
 	if l.byPid == nil {
-		l.byPid = make(map[int][]keptExit)
+		l.byPid = make(map[int][]Exit)
 	}
-	l.byPid[e.Pid] = append(l.byPid[e.Pid], keptExit{seq, e})
-	l.order = append(l.order, keptKey{seq, e.Pid})
+	l.byPid[e.Pid] = append(l.byPid[e.Pid], e)
+	l.order = append(l.order, keptKey{e.Seq, e.Pid})
 }
 
 // take removes and returns the exit of pid that belongs to a process which was
@@ -38,14 +33,14 @@ func (l *ledger) add(seq uint64, e Exit) {
 func (l *ledger) take(pid int, from uint64, since time.Time) (Exit, bool) {
 	entries := l.byPid[pid]
 	for i, k := range entries {
-		if k.seq < from || k.exit.At.Before(since) {
+		if k.Seq < from || k.At.Before(since) {
 			continue
 		}
 		if since.IsZero() && i != len(entries)-1 {
 			continue
 		}
 		l.remove(pid, i)
-		return k.exit, true
+		return k, true
 	}
 	return Exit{}, false
 }
@@ -65,7 +60,7 @@ func (l *ledger) dropBefore(seq uint64) {
 	for n < len(l.order) && l.order[n].seq < seq {
 		k := l.order[n]
 		for i, e := range l.byPid[k.pid] {
-			if e.seq == k.seq {
+			if e.Seq == k.seq {
 				l.remove(k.pid, i)
 				break
 			}

@@ -19,10 +19,10 @@ func TestLedgerTakesTheExitOfTheRightOwner(t *testing.T) {
 	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
 	fill := func() *ledger {
 		l := &ledger{}
-		l.add(10, Exit{Pid: 5, Status: 1, At: at(100)}) // an earlier stranger
-		l.add(20, Exit{Pid: 5, Status: 2, At: at(200)}) // ours
-		l.add(30, Exit{Pid: 5, Status: 3, At: at(300)}) // a later stranger
-		l.add(40, Exit{Pid: 6, Status: 4, At: at(400)})
+		l.add(Exit{Seq: 10, Pid: 5, Status: 1, At: at(100)}) // an earlier stranger
+		l.add(Exit{Seq: 20, Pid: 5, Status: 2, At: at(200)}) // ours
+		l.add(Exit{Seq: 30, Pid: 5, Status: 3, At: at(300)}) // a later stranger
+		l.add(Exit{Seq: 40, Pid: 6, Status: 4, At: at(400)})
 		return l
 	}
 	for _, tc := range []struct {
@@ -61,7 +61,7 @@ func TestLedgerTakesTheExitOfTheRightOwner(t *testing.T) {
 func TestLedgerDropsByAge(t *testing.T) {
 	l := &ledger{}
 	for i := 1; i <= 100; i++ {
-		l.add(uint64(i), Exit{Pid: i % 7, Status: i})
+		l.add(Exit{Seq: uint64(i), Pid: i % 7, Status: i})
 	}
 	l.dropBefore(51)
 	if l.len() != 50 {
@@ -93,20 +93,20 @@ func TestRecycledPidIsToldApart(t *testing.T) {
 
 	second, gate := forkWithPid(t, pid, "12")
 	died := time.Now()
-	c, err := ticket.Claim(pid, born)
+	c, err := ticket.Claim(pid, born, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if e := waitExit(t, c); e.Status != 11 {
 		t.Errorf("claim of the dead: status %d, want 11", e.Status)
 	}
-	c, err = ticket.Claim(second, died)
+	c, err = ticket.Claim(second, died, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	select {
 	case <-c.Done():
-		t.Fatalf("the living got an exit: %+v", c.Exit())
+		t.Fatalf("the living got an exit: %+v", c.Wait())
 	default:
 	}
 	_ = gate.Close()

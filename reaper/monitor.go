@@ -126,7 +126,7 @@ func (m *Monitor) Run(ctx context.Context, c Command) (output []byte, status int
 	}
 	select {
 	case <-child.Done():
-		return output, child.Exit().Status, nil
+		return output, child.Wait().Status, nil
 	case <-ctx.Done():
 	}
 	_ = child.Signal(unix.SIGKILL) // fails only if it is dead
@@ -134,7 +134,7 @@ func (m *Monitor) Run(ctx context.Context, c Command) (output []byte, status int
 	defer timer.Stop()
 	select {
 	case <-child.Done():
-		return output, child.Exit().Status, nil
+		return output, child.Wait().Status, nil
 	case <-timer.C:
 		return output, UnknownStatus, ErrUnkillable
 	}
@@ -267,7 +267,7 @@ func (m *Monitor) start(ctx context.Context, c Command) (*Child, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "fork/exec", Path: path, Err: err}
 	}
-	return t.Claim(pid, time.Time{}) // cannot fail: a fork's pid is a child, and unclaimed
+	return t.Claim(pid, time.Time{}, nil) // cannot fail: a fork's pid is a child, and unclaimed
 }
 
 // look is one attempt to find and read a program.

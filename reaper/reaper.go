@@ -86,6 +86,14 @@ func (r *Reaper) loop() {
 	}
 }
 
+// tellLocked queues e for every subscriber; the caller holds r.mu.
+// +checklocks:r.mu
+func (r *Reaper) tellLocked(e Exit) {
+	for s := range r.subs {
+		s.push(e)
+	}
+}
+
 // reapOne hands over and reaps one dead child; false means that none is left.
 func (r *Reaper) reapOne() bool {
 	exit, ok, _ := peek(unix.P_ALL, 0)
@@ -95,15 +103,15 @@ func (r *Reaper) reapOne() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seq++
+	exit.Seq = r.seq
 	if c, ok := r.claims[exit.Pid]; ok {
 		delete(r.claims, exit.Pid)
+		exit.Owner = c.owner
 		c.complete(exit)
 	} else if r.open.Len() > 0 {
-		r.kept.add(r.seq, exit)
+		r.kept.add(exit)
 	}
-	for s := range r.subs {
-		s.push(exit)
-	}
+	r.tellLocked(exit)
 	// Handing over and reaping are one step for Claim, which must not take
 	// the zombie of an exit that it also finds in the ledger for a new child.
 	for {

@@ -27,7 +27,7 @@ func startClaimed(t *testing.T, cmd *exec.Cmd) *Child {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	c, err := ticket.Claim(cmd.Process.Pid, time.Time{})
+	c, err := ticket.Claim(cmd.Process.Pid, time.Time{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func waitExit(t *testing.T, c *Child) Exit {
 	case <-time.After(20 * time.Second):
 		t.Fatalf("no exit of pid %d", c.Pid())
 	}
-	return c.Exit()
+	return c.Wait()
 }
 
 // reapedAfter waits until the reaper has reaped n children more than from.
@@ -64,7 +64,7 @@ func TestExitStatusIsCodeOrSignal(t *testing.T) {
 		before := time.Now()
 		c := startClaimed(t, roleCmd(tc.role, tc.arg))
 		e := waitExit(t, c)
-		if e.Status != tc.want || e.Pid != c.Pid() || e.Unknown {
+		if e.Status != tc.want || e.Pid != c.Pid() {
 			t.Errorf("%s %s: got %+v, want status %d of pid %d", tc.role, tc.arg, e, tc.want, c.Pid())
 		}
 		if e.At.Before(before) || e.At.After(time.Now()) {
@@ -83,7 +83,7 @@ func TestExitBeforeClaimIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	reapedAfter(t, from, 1)
-	c, err := ticket.Claim(cmd.Process.Pid, time.Time{})
+	c, err := ticket.Claim(cmd.Process.Pid, time.Time{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,10 +97,10 @@ func TestExitBeforeClaimIsKept(t *testing.T) {
 
 func TestClaimRefusesStrangersAndSecondOwners(t *testing.T) {
 	ticket := testReaper.Begin()
-	if _, err := ticket.Claim(1, time.Now()); !errors.Is(err, ErrNotChild) {
+	if _, err := ticket.Claim(1, time.Now(), nil); !errors.Is(err, ErrNotChild) {
 		t.Errorf("claim of pid 1: got %v, want %v", err, ErrNotChild)
 	}
-	if _, err := ticket.Claim(-1, time.Time{}); !errors.Is(err, ErrNotChild) {
+	if _, err := ticket.Claim(-1, time.Time{}, nil); !errors.Is(err, ErrNotChild) {
 		t.Errorf("claim of pid -1: got %v, want %v", err, ErrNotChild)
 	}
 	cmd := roleCmd("wait", "0")
@@ -109,14 +109,14 @@ func TestClaimRefusesStrangersAndSecondOwners(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := startClaimed(t, cmd)
-	if _, err := ticket.Claim(c.Pid(), time.Time{}); !errors.Is(err, ErrClaimed) {
+	if _, err := ticket.Claim(c.Pid(), time.Time{}, nil); !errors.Is(err, ErrClaimed) {
 		t.Errorf("second claim: got %v, want %v", err, ErrClaimed)
 	}
 	_ = gate.Close()
 	waitExit(t, c)
 	ticket.Close()
 	ticket.Close() // must be harmless
-	if _, err := ticket.Claim(c.Pid(), time.Time{}); err == nil {
+	if _, err := ticket.Claim(c.Pid(), time.Time{}, nil); err == nil {
 		t.Error("claim with a closed ticket succeeded")
 	}
 }
@@ -233,12 +233,12 @@ func TestConcurrentStartsGetTheirOwnExit(t *testing.T) {
 					pid := cmd.Process.Pid
 					poll.Until(10*time.Second, func() bool { return unix.Kill(pid, 0) != nil })
 				}
-				c, err := ticket.Claim(cmd.Process.Pid, time.Time{})
+				c, err := ticket.Claim(cmd.Process.Pid, time.Time{}, nil)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				if e := c.Exit(); e.Status != want {
+				if e := c.Wait(); e.Status != want {
 					t.Errorf("worker %d round %d: status %d, want %d", w, i, e.Status, want)
 				}
 				ticket.Close()
@@ -280,7 +280,7 @@ func TestSignalSparesTheNextOwnerOfThePid(t *testing.T) {
 	cmd := roleCmd("wait", "0")
 	cmd.Stdin = r
 	next := startClaimed(t, cmd)
-	ended := newChild(next.Pid())
+	ended := newChild(next.Pid(), nil)
 	ended.complete(Exit{Pid: next.Pid()})
 	if err := ended.Signal(unix.SIGKILL); !errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("signal: %v, want %v", err, os.ErrProcessDone)
@@ -338,11 +338,11 @@ func ExampleReaper() {
 		fmt.Println(err)
 		return
 	}
-	child, err := ticket.Claim(cmd.Process.Pid, time.Time{})
+	child, err := ticket.Claim(cmd.Process.Pid, time.Time{}, nil)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(child.Exit().Status)
+	fmt.Println(child.Wait().Status)
 	// Output: 3
 }

@@ -14,14 +14,17 @@ const UnknownStatus = 255
 
 // Exit says how and when one process ended.
 type Exit struct {
+	// Seq numbers the deaths that the Reaper has seen, in their order.
+	Seq uint64
 	Pid int
 	// Status is the exit code, or 128 + the number of the fatal signal.
 	Status int
-	// Unknown is set when Status is UnknownStatus for want of the true one.
-	Unknown bool
 	// At is when the reaper saw the process dead, within microseconds of
 	// SIGCHLD being handled.
 	At time.Time
+	// Owner is what was given to Claim; nil for a process that nobody has
+	// claimed, or that was claimed without an owner.
+	Owner any
 }
 
 // siginfoChild is the layout of siginfo_t that waitid(2) fills in

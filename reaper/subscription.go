@@ -8,8 +8,9 @@ import (
 )
 
 // Subscription receives every exit that the Reaper sees from Subscribe on, in
-// the order in which they were seen. Its queue grows as needed: a subscriber
-// that stops reading costs memory, never another subscriber's time.
+// the order of death, and once more, with its Owner, one that is claimed only
+// afterwards. Its queue grows as needed: a subscriber that stops reading costs
+// memory, never another subscriber's time.
 type Subscription struct {
 	r *Reaper
 	// ready holds one token while queue is not empty; sent to without waiting,
@@ -34,7 +35,7 @@ func (r *Reaper) Subscribe() *Subscription {
 // or ctx's error.
 func (s *Subscription) Next(ctx context.Context) (Exit, error) {
 	for {
-		if e, ok := s.pop(); ok {
+		if e, ok := s.Pop(); ok {
 			return e, nil
 		}
 		select {
@@ -45,6 +46,10 @@ func (s *Subscription) Next(ctx context.Context) (Exit, error) {
 	}
 }
 
+// Ready receives a value when Pop may have something to return. It is never
+// closed, and has one receiver at a time.
+func (s *Subscription) Ready() <-chan struct{} { return s.ready }
+
 // Close ends the subscription; exits still queued are dropped.
 func (s *Subscription) Close() {
 	s.r.mu.Lock()
@@ -52,7 +57,8 @@ func (s *Subscription) Close() {
 	delete(s.r.subs, s)
 }
 
-func (s *Subscription) pop() (Exit, bool) {
+// Pop returns the oldest exit not yet returned, if there is one.
+func (s *Subscription) Pop() (Exit, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.queue) == 0 {

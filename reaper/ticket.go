@@ -12,13 +12,14 @@ import (
 )
 
 // ErrNotChild is returned by Claim for a pid that is no child of this process
-// and of which no exit was seen: waiting for it would be for ever.
+// and of which no exit was seen: waiting for it would never end.
 var ErrNotChild = errors.New("not a child of this process")
 
 // ErrClaimed is returned by Claim for a pid that already has an owner.
 var ErrClaimed = errors.New("already claimed")
 
-// Ticket holds the door open for one process that is about to be started.
+// Ticket makes the Reaper keep unclaimed exits while one process is being
+// started.
 type Ticket struct {
 	r   *Reaper
 	seq uint64
@@ -60,9 +61,10 @@ func (t *Ticket) Close() {
 // the process was surely alive, such as the time of the pid file that its
 // starter wrote; it tells the process apart from earlier and later owners of
 // the same pid. It may be zero for a child that this process forked itself.
+// owner comes back in the Exit that subscribers are told; it may be nil.
 //
 // Errors: ErrNotChild, ErrClaimed, or a closed ticket.
-func (t *Ticket) Claim(pid int, since time.Time) (*Child, error) {
+func (t *Ticket) Claim(pid int, since time.Time, owner any) (*Child, error) {
 	r := t.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -78,32 +80,42 @@ func (t *Ticket) Claim(pid int, since time.Time) (*Child, error) {
 	_, dead, alive := peek(unix.P_PID, pid)
 	present := dead || alive
 	if since.IsZero() && present && !owned {
-		return t.claimLocked(pid), nil
+		return t.claimLocked(pid, owner), nil
 	}
 	if e, ok := r.kept.take(pid, t.seq, since); ok {
-		c := newChild(pid)
-		c.complete(e)
-		return c, nil
+		return t.deadLocked(e, owner), nil
 	}
 	if owned {
 		return nil, fmt.Errorf("claim pid %d: %w", pid, ErrClaimed)
 	}
 	if present {
-		return t.claimLocked(pid), nil
+		return t.claimLocked(pid, owner), nil
 	}
 	// The clock may have been set back since the pid file was written.
 	if e, ok := r.kept.take(pid, t.seq, time.Time{}); ok {
-		c := newChild(pid)
-		c.complete(e)
-		return c, nil
+		return t.deadLocked(e, owner), nil
 	}
 	return nil, fmt.Errorf("claim pid %d: %w", pid, ErrNotChild)
 }
 
 // claimLocked registers pid's owner; the caller holds t.r.mu.
 // +checklocks:t.r.mu
-func (t *Ticket) claimLocked(pid int) *Child {
-	c := newChild(pid)
+func (t *Ticket) claimLocked(pid int, owner any) *Child {
+	c := newChild(pid, owner)
 	t.r.claims[pid] = c
+	return c
+}
+
+// deadLocked returns the Child of a process that died before it was claimed,
+// and tells the subscribers of its exit, which they know, that it has an
+// owner; the caller holds t.r.mu.
+// +checklocks:t.r.mu
+func (t *Ticket) deadLocked(e Exit, owner any) *Child {
+	e.Owner = owner
+	c := newChild(e.Pid, owner)
+	c.complete(e)
+	if owner != nil {
+		t.r.tellLocked(e)
+	}
 	return c
 }

@@ -40,9 +40,9 @@ func TestDumpWhileEveryLockIsHeld(t *testing.T) {
 		eventually(t, "lock of "+path, m.TryLock) // whoever has it has it for a few instructions
 		locked = append(locked, m)
 	}
-	// The supervisor, the outbox, a tenant, two processes, the reaper, children,
+	// The supervisor, the exits, the outbox, two processes, the reaper, children,
 	// the logger, and what belongs to contexts.
-	for _, part := range []string{"Supervisor.mu", "Outbox.mu", "tenant.mu", "Init.process.mu", "Exec.process.mu", "Reaper.mu", "Child.mu", "Logger.mu"} {
+	for _, part := range []string{"Supervisor.mu", "Outbox.mu", "exits.mu", "Init.process.mu", "Exec.process.mu", "Reaper.mu", "Child.mu", "Logger.mu"} {
 		if !slices.ContainsFunc(slices.Collect(maps.Values(held)), func(path string) bool { return strings.HasSuffix(path, part) || strings.Contains(path, part+".") }) {
 			t.Errorf("%s is not among the %d mutexes found", part, len(held))
 		}

@@ -3,140 +3,209 @@
 package shim
 
 import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
 	"time"
 
 	"containerd-shim/guard"
-	"containerd-shim/proc"
 	"containerd-shim/reaper"
-
-	"github.com/containerd/containerd/api/events"
-	"github.com/containerd/containerd/api/types"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// lastExecWait bounds how long the container's exit is held back for execs
-// that are on their way or dying.
-const lastExecWait = 10 * time.Second
-
-// The watchers run on after a panic in one of their steps: the next steps are
-// what others wait for, and an exit must not be lost.
-
-// watchExec records and publishes the exit of one exec.
-func (s *Supervisor) watchExec(p *proc.Exec, t *tenant, child *reaper.Child) {
-	e := child.Exit()
-	due := make(chan struct{})
-	defer s.settle(t)
-	defer close(due)
-	guard.Do("record an exit", func() { p.RecordExit(e) })
-	guard.Do("order the exits", func() { s.awaitEarlier(child, e) })
-	s.outbox.PutHeld(s.exitEvent(p.ID(), e), due)
-	s.placed(child)
-	guard.Do("wait for the reply", func() { s.awaitReply(p.ID()) })
+// Limits are how long an exit waits for what should come before it. They are
+// the only time-outs between a death and its event.
+type Limits struct {
+	// Reply bounds the wait for what a runtime that hangs may never let come:
+	// the end of the start of a process that is dead already, and, for the
+	// container's own exit, the ends of its execs. After as long the verbs that
+	// are still at work on a dead container are ended.
+	Reply time.Duration
+	// Asked bounds the wait, after the reply to Start, for the State by which
+	// the daemon shows that it has published the start; see start.
+	Asked time.Duration
 }
 
-// watchInit records and publishes the exit of the container's first process,
-// after whatever else was in the container.
-func (s *Supervisor) watchInit(p *proc.Init, child *reaper.Child) {
-	e := child.Exit()
-	defer close(s.exitQueued)
-	var was proc.Phase
-	guard.Do("record the exit", func() { was = p.RecordExit(e) })
-	others := s.lastDays()
-	guard.Do("kill what is left", func() {
-		if p.SharesPids() {
-			for _, t := range others {
-				t.kill()
+// DefaultLimits are those of a shim in service. A daemon that is stopped or
+// starved between our reply and its event must find the exit unsent when it
+// goes on: dockerd would show the container as running for ever.
+var DefaultLimits = Limits{Reply: 2 * time.Second, Asked: 15 * time.Second}
+
+// exits takes the exits of the container's processes from the reaper, in the
+// order of death, has them recorded, and puts each into the outbox when what
+// should come before it has come. One goroutine, in run, does all of that; the
+// others only note facts.
+type exits struct {
+	limits Limits
+	// record makes an exit visible to State and Wait.
+	record func(owner, reaper.Exit)
+	// send puts one into the outbox.
+	send func(id string, e reaper.Exit)
+	// over is closed when the container's own exit was sent.
+	over chan struct{}
+	// wake holds a token when something may be due; capacity 1.
+	wake chan struct{}
+
+	mu sync.Mutex
+	// +checklocks:mu
+	starts map[string]*start // the latest one of each process id
+	// +checklocks:mu
+	held []heldExit // the execs', in the order of death
+	// +checklocks:mu
+	last *heldExit // the container's own
+	// +checklocks:mu
+	closing bool // no exec may be started any more
+	// +checklocks:mu
+	cleared bool // what was left in the dead container was killed
+}
+
+// owner is a process as the reaper knows it: a *proc.Init or *proc.Exec.
+type owner interface{ ID() string }
+
+// source is a reaper's Subscription.
+type source interface {
+	Pop() (reaper.Exit, bool)
+	Ready() <-chan struct{}
+}
+
+func newExits(l Limits, record func(owner, reaper.Exit), send func(string, reaper.Exit)) *exits {
+	return &exits{
+		limits: l, record: record, send: send,
+		over: make(chan struct{}), wake: make(chan struct{}, 1), starts: make(map[string]*start),
+	}
+}
+
+// heldExit is an exit that is recorded but not sent yet.
+type heldExit struct {
+	reaper.Exit
+	id    string
+	taken time.Time
+	start *start // nil if the start is not known any more
+}
+
+// due returns when the exit need not wait for its start any more; the zero
+// time means now.
+func (h heldExit) due(l Limits) time.Time {
+	switch {
+	case h.start == nil || h.start.stage >= settled:
+		return time.Time{}
+	case h.start.stage == replied:
+		return h.start.repliedAt.Add(l.Asked)
+	}
+	return h.taken.Add(l.Reply)
+}
+
+// run takes and sends exits until ctx ends.
+func (x *exits) run(ctx context.Context, s source) {
+	for {
+		for e, ok := s.Pop(); ok; e, ok = s.Pop() {
+			if o, ok := e.Owner.(owner); ok {
+				x.take(o, e)
 			}
 		}
-		p.KillRest(s.env.Context, was == proc.Paused || was == proc.Pausing)
-	})
-	deadline := time.Now().Add(lastExecWait)
-	for _, t := range others {
-		waitFor(t.settled, time.Until(deadline))
-	}
-	guard.Do("wait for the reply", func() { s.awaitReply(p.ID()) })
-	// Last, though it died first: by time it would pass, in a queue that the
-	// daemon does not empty, the exits of the execs that died with it.
-	s.outbox.PutLast(s.exitEvent(p.ID(), e))
-}
-
-// placeWait bounds how long one watcher waits for another to run.
-const placeWait = time.Second
-
-// watch notes that child's exit will be placed. It is called before the
-// child's watcher is started.
-func (s *Supervisor) watch(child *reaper.Child) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.unplaced[child] = make(chan struct{})
-}
-
-// awaitEarlier returns when the exits of all that died before child are placed,
-// so that the scheduler, which runs the watchers in any order, does not change
-// the order of deaths.
-func (s *Supervisor) awaitEarlier(child *reaper.Child, e reaper.Exit) {
-	for _, placed := range s.diedBefore(child, e.At) {
-		waitFor(placed, placeWait)
-	}
-}
-
-// placed tells those that wait for it that child's exit is in the outbox.
-func (s *Supervisor) placed(child *reaper.Child) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	close(s.unplaced[child])
-	delete(s.unplaced, child)
-}
-
-func (s *Supervisor) diedBefore(child *reaper.Child, at time.Time) (placed []<-chan struct{}) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for other, c := range s.unplaced {
-		select {
-		case <-other.Done():
-			if other != child && other.Exit().At.Before(at) {
-				placed = append(placed, c)
-			}
-		default:
+		due, last, next := x.release(time.Now())
+		for _, h := range due {
+			x.send(h.id, h.Exit)
+		}
+		if last {
+			close(x.over)
+		}
+		if !x.sleep(ctx, s, next) {
+			return
 		}
 	}
-	return placed
 }
 
-// waitFor waits until c is closed, at most d.
-func waitFor(c <-chan struct{}, d time.Duration) {
+// sleep waits until there may be something to do, at most until next if that is
+// not zero. It reports whether ctx goes on.
+func (x *exits) sleep(ctx context.Context, s source, next time.Time) bool {
+	var timeout <-chan time.Time
+	if !next.IsZero() {
+		timer := time.NewTimer(time.Until(next))
+		defer timer.Stop()
+		timeout = timer.C
+	}
 	select {
-	case <-c:
-		return
+	case <-s.Ready():
+	case <-x.wake:
+	case <-timeout:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// nudge makes run look again.
+func (x *exits) nudge() {
+	select {
+	case x.wake <- struct{}{}:
 	default:
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-c:
-	case <-timer.C:
-	}
 }
 
-// exitEvent returns one TaskExit. id is the exec's, or the container's own.
-func (s *Supervisor) exitEvent(id string, e reaper.Exit) *types.Envelope {
-	at := timestamppb.New(e.At)
-	value, err := proto.Marshal(&events.TaskExit{
-		ContainerID: s.containerID(),
-		ID:          id,
-		Pid:         uint32(e.Pid),
-		ExitStatus:  uint32(e.Status),
-		ExitedAt:    at,
+// take has one exit recorded and holds it.
+func (x *exits) take(o owner, e reaper.Exit) {
+	guard.Do("record an exit", func() { x.record(o, e) })
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	h := heldExit{Exit: e, id: o.ID(), taken: time.Now()}
+	if st := x.starts[h.id]; st != nil && st.owner == o {
+		st.dead, h.start = true, st
+	}
+	if h.start != nil && h.start.own {
+		x.last = &h
+		return
+	}
+	x.held = append(x.held, h)
+	slices.SortStableFunc(x.held, func(a, b heldExit) int { return cmp.Compare(a.Seq, b.Seq) })
+}
+
+// release takes out the exits that are due at now, in the order in which they
+// are to be sent. last reports whether the container's own is among them; next
+// is when more will be due, zero if that is no matter of time.
+func (x *exits) release(now time.Time) (due []heldExit, last bool, next time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	later := func(t time.Time) bool {
+		if !t.After(now) {
+			return false
+		}
+		if next.IsZero() || t.Before(next) {
+			next = t
+		}
+		return true
+	}
+	// The container's own exit waits for those of its execs, but not for long:
+	// then what is there goes before it.
+	hurry := x.last != nil && !later(x.last.taken.Add(x.limits.Reply))
+	x.held = slices.DeleteFunc(x.held, func(h heldExit) bool {
+		if h.start != nil && h.start.stage == refused {
+			return true
+		}
+		if !hurry && later(h.due(x.limits)) {
+			return false
+		}
+		due = append(due, h)
+		return true
 	})
-	if err != nil {
-		panic(err) // every string in it came in as valid UTF-8
+	if len(x.held) == 0 {
+		x.held = nil // give a burst's memory back
 	}
-	return &types.Envelope{
-		Timestamp: at,
-		Namespace: s.env.Namespace,
-		Topic:     "/tasks/exit",
-		Event:     &anypb.Any{TypeUrl: "containerd.events.TaskExit", Value: value},
+	if x.last == nil || !hurry && !x.aloneLocked() || later(x.last.due(x.limits)) {
+		return due, false, next
 	}
+	due, x.last = append(due, *x.last), nil
+	return due, true, next
+}
+
+// aloneLocked reports whether the container's own exit is the last one that
+// will come.
+// +checklocks:x.mu
+func (x *exits) aloneLocked() bool {
+	for _, st := range x.starts {
+		if !st.own && !st.dead && st.stage != refused {
+			return false
+		}
+	}
+	return x.cleared && len(x.held) == 0
 }

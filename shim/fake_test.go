@@ -30,6 +30,7 @@ type fakeRuntime struct {
 	mu     sync.Mutex
 	verbs  map[string]func(id string) error // guarded by mu; run first, without mu
 	calls  map[string]int                   // guarded by mu
+	hangs  map[string]chan<- struct{}       // guarded by mu
 	exists bool                             // guarded by mu
 	init   *fakeProcess                     // guarded by mu
 	execs  []*fakeProcess                   // guarded by mu
@@ -44,7 +45,7 @@ type fakeProcess struct {
 func newFakeRuntime(t *testing.T) *fakeRuntime {
 	f := &fakeRuntime{
 		initArgs: []string{"wait", "0"},
-		verbs:    make(map[string]func(string) error), calls: make(map[string]int),
+		verbs:    make(map[string]func(string) error), calls: make(map[string]int), hangs: make(map[string]chan<- struct{}),
 	}
 	t.Cleanup(func() {
 		f.mu.Lock()
@@ -177,11 +178,13 @@ func (f *fakeRuntime) Exists(string) bool {
 	return f.exists
 }
 
-func (f *fakeRuntime) Start(_ context.Context, id string) error  { return f.enter("start", id) }
+func (f *fakeRuntime) Start(ctx context.Context, id string) error {
+	return errors.Join(f.enter("start", id), f.hung(ctx, "start"))
+}
 func (f *fakeRuntime) Pause(_ context.Context, id string) error  { return f.enter("pause", id) }
 func (f *fakeRuntime) Resume(_ context.Context, id string) error { return f.enter("resume", id) }
-func (f *fakeRuntime) Update(_ context.Context, id string, _ *specs.LinuxResources) error {
-	return f.enter("update", id)
+func (f *fakeRuntime) Update(ctx context.Context, id string, _ *specs.LinuxResources) error {
+	return errors.Join(f.enter("update", id), f.hung(ctx, "update"))
 }
 func (f *fakeRuntime) Checkpoint(_ context.Context, id string, _ proc.CheckpointOptions) error {
 	return f.enter("checkpoint", id)
@@ -206,6 +209,28 @@ func (f *fakeRuntime) end(t *testing.T, which func() *fakeProcess) {
 	}
 }
 
+// hang makes the next call of a verb wait for its end by the shim; at is
+// closed when it has come.
+func (f *fakeRuntime) hang(verb string, at chan<- struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hangs[verb] = at
+}
+
+// hung waits until ctx ends if the verb is to hang.
+func (f *fakeRuntime) hung(ctx context.Context, verb string) error {
+	f.mu.Lock()
+	at := f.hangs[verb]
+	delete(f.hangs, verb)
+	f.mu.Unlock()
+	if at == nil {
+		return nil
+	}
+	close(at)
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
 // exited returns a child of the test that has ended.
 func exited(t *testing.T) *reaper.Child {
 	t.Helper()
@@ -215,7 +240,7 @@ func exited(t *testing.T) *reaper.Child {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	child, err := ticket.Claim(cmd.Process.Pid, time.Time{})
+	child, err := ticket.Claim(cmd.Process.Pid, time.Time{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,16 +3,17 @@
 package shim
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	"containerd-shim/internal/poll"
-	"containerd-shim/proc"
-
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"github.com/containerd/ttrpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -48,7 +49,7 @@ func TestInitExitComesLastWhileTheDaemonIsAway(t *testing.T) {
 		r.execRun(fmt.Sprintf("e%d", i), "wait", "0")
 	}
 	r.must(r.kill(containerID, 9))
-	receive(t, "the container's exit", r.sup.exitQueued)
+	receive(t, "the container's exit", r.sup.exits.over)
 	r.daemon.refuseBy(nil)
 	got := r.published(5)
 	if got[0] != "first" || got[4] != containerID {
@@ -77,9 +78,7 @@ func TestExecLandsWhileInitDies(t *testing.T) {
 	receive(t, "the exec's runtime", atRuntime)
 	r.must(r.kill(containerID, 9))
 	eventually(t, "no more execs", func() bool {
-		r.sup.mu.Lock()
-		defer r.sup.mu.Unlock()
-		return r.sup.dying
+		return r.sup.exits.isClosing()
 	})
 	close(release)
 	err := receive(t, "answer to Start", started)
@@ -129,7 +128,7 @@ func TestManyExecsWhileInitIsKilled(t *testing.T) {
 	receive(t, "a quarter of the execs", half)
 	r.must(r.kill(containerID, 9))
 	wg.Wait()
-	receive(t, "the container's exit", r.sup.exitQueued)
+	receive(t, "the container's exit", r.sup.exits.over)
 	got := r.published(len(started) + 1)
 	if got[len(got)-1] != containerID {
 		t.Errorf("the last of %d exits is %s", len(got), got[len(got)-1])
@@ -145,67 +144,204 @@ func TestManyExecsWhileInitIsKilled(t *testing.T) {
 	}
 }
 
-// TestExitIsHeldForTheReply: containerd publishes the start after our reply,
-// and asks for the State then; the exit must not overtake it. State and Wait
-// know it at once.
-func TestExitIsHeldForTheReply(t *testing.T) {
+// TestExitIsHeldForTheStart is F20: containerd publishes the start after our
+// reply, and asks for the State then, on the same connection; the exit must not
+// overtake it. State and Wait know it at once. What another client asks, or the
+// same of something else, proves nothing.
+func TestExitIsHeldForTheStart(t *testing.T) {
 	r := newRig(t, false)
 	r.run()
 	r.must(r.exec("e", "exit", "7"))
-	began := time.Now()
 	_, err := r.client.Start(r.ctx(), &api.StartRequest{ID: "e"})
 	r.must(err)
+	began := time.Now()
 	if got := r.wait("e").ExitStatus; got != 7 {
 		t.Errorf("status %d, want 7", got)
 	}
-	early := func() bool { return len(r.daemon.ids()) != 0 && time.Since(began) < noticeWait }
-	if poll.Until(noticeWait/2-time.Since(began), early) {
-		t.Fatalf("exit published %v after Start began, nobody has asked for the State", time.Since(began))
+	other := r.connect()
+	if _, err := other.State(r.ctx(), &api.StateRequest{ID: "e"}); err != nil {
+		t.Error(err)
+	}
+	_, _ = r.client.ResizePty(r.ctx(), &api.ResizePtyRequest{ID: "e"}) // of a stopped one: refused
+	r.state(containerID)
+	// The exits of others pass meanwhile.
+	r.execRun("f", "exit", "0")
+	if got := r.published(1); got[0] != "f" {
+		t.Fatalf("exit of %s published %v after the reply, nobody has asked for its State", got[0], time.Since(began))
 	}
 	r.state("e")
-	r.published(1)
+	if got := r.published(2); got[1] != "e" || time.Since(began) > r.limits.Asked {
+		t.Errorf("exits of %q after %v", got, time.Since(began))
+	}
 }
 
-// TestExitIsNotHeldForever: a daemon that never asks gets the exit as well.
+// TestExitIsNotHeldForever: a daemon that never asks, or that is gone, gets the
+// exit as well.
 func TestExitIsNotHeldForever(t *testing.T) {
+	for name, gone := range map[string]bool{"never asked": false, "gone": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, false)
+			r.run()
+			conn, err := net.Dial("unix", r.socket)
+			r.must(err)
+			client := ttrpc.NewClient(conn)
+			defer client.Close()
+			r.must(r.exec("e", "exit", "7"))
+			_, err = api.NewShimClient(client).Start(r.ctx(), &api.StartRequest{ID: "e"})
+			r.must(err)
+			began := time.Now()
+			if gone {
+				_ = client.Close() // only that
+			}
+			if got := r.published(1); got[0] != "e" {
+				t.Errorf("exit of %s", got[0])
+			}
+			if d := time.Since(began); gone == (d > r.limits.Asked/2) {
+				t.Errorf("published after %v", d)
+			}
+		})
+	}
+}
+
+// TestExitOfAStartThatHangs is F9: init dies while "runc start" hangs in a hook.
+// Its exit comes when the runtime has had its time, the runtime is ended, and
+// Delete works.
+func TestExitOfAStartThatHangs(t *testing.T) {
+	r := newRig(t, false)
+	r.create()
+	at := make(chan struct{})
+	r.runtime.hang("start", at)
+	started := make(chan error, 1)
+	go func() {
+		_, err := r.client.Start(r.ctx(), &api.StartRequest{ID: containerID})
+		started <- err
+	}()
+	receive(t, "start", at)
+	began := time.Now()
+	r.runtime.endInit(t)
+	r.wait(containerID)
+	r.published(1)
+	if d := time.Since(began); d > 2*r.limits.Reply {
+		t.Errorf("published after %v", d)
+	}
+	if _, err := r.delete(); err != nil {
+		t.Error(err)
+	}
+	if d := time.Since(began); d > 3*r.limits.Reply {
+		t.Errorf("deleted after %v", d)
+	}
+	if err := receive(t, "answer to Start", started); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("Start: %v", err)
+	}
+}
+
+// TestDeleteEndsAHungVerb is F10: an update that hangs does not keep a dead
+// container.
+func TestDeleteEndsAHungVerb(t *testing.T) {
 	r := newRig(t, false)
 	r.run()
-	r.must(r.exec("e", "exit", "7"))
-	_, err := r.client.Start(r.ctx(), &api.StartRequest{ID: "e"})
-	r.must(err)
-	if got := r.published(1); got[0] != "e" {
-		t.Errorf("exit of %s", got[0])
+	at := make(chan struct{})
+	r.runtime.hang("update", at)
+	updated := make(chan error, 1)
+	go func() {
+		_, err := r.client.Update(r.ctx(), &api.UpdateTaskRequest{Resources: resources})
+		updated <- err
+	}()
+	receive(t, "update", at)
+	r.runtime.endInit(t)
+	r.wait(containerID)
+	began := time.Now()
+	if _, err := r.delete(); err != nil {
+		t.Error(err)
 	}
-	r.sup.mu.Lock()
-	defer r.sup.mu.Unlock()
-	if _, kept := r.sup.replies["e"]; kept {
-		t.Error("the reply is remembered after the exit")
+	if d := time.Since(began); d > 2*r.limits.Reply {
+		t.Errorf("deleted after %v", d)
+	}
+	if err := receive(t, "answer to Update", updated); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("Update: %v", err)
 	}
 }
 
-// TestEarlierExitIsPlacedFirst is B02: the scheduler runs the watchers in any
-// order, and the one of a later death waits for that of an earlier one.
-func TestEarlierExitIsPlacedFirst(t *testing.T) {
-	s := NewSupervisor(&proc.Env{}, NewOutbox(&daemon{}))
-	first, second := exited(t), exited(t)
-	s.watch(second)
-	s.watch(first)
-	passed := make(chan struct{})
+// TestKillDuringTheStart is F2: the signal is not forgotten because the process
+// is not there yet.
+func TestKillDuringTheStart(t *testing.T) {
+	r := newRig(t, false)
+	r.run()
+	at, release := make(chan struct{}), make(chan struct{})
+	r.runtime.on("exec", func(string) error { close(at); <-release; return nil })
+	r.must(r.exec("e", "wait", "0"))
+	started := make(chan error, 1)
 	go func() {
-		defer close(passed)
-		s.awaitEarlier(second, second.Exit())
+		_, err := r.client.Start(r.ctx(), &api.StartRequest{ID: "e"})
+		started <- err
 	}()
-	if !never(passed, 50*time.Millisecond) {
-		t.Error("the later exit did not wait for the earlier one")
+	receive(t, "the exec's runtime", at)
+	short, cancel := context.WithTimeout(r.ctx(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := r.client.Kill(short, &api.KillRequest{ID: "e", Signal: 9}); !gaveUp(err) {
+		t.Errorf("Kill with a short deadline: %v", err)
 	}
-	s.awaitEarlier(first, first.Exit()) // waits for nobody
-	s.placed(first)
-	receive(t, "the later exit", passed)
-	s.placed(second)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.unplaced) != 0 {
-		t.Errorf("%d exits are remembered", len(s.unplaced))
+	killed := make(chan error, 1)
+	go func() { killed <- r.kill("e", 9) }()
+	select {
+	case err := <-killed:
+		t.Errorf("Kill before there is a process: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(release)
+	r.must(receive(t, "answer to Start", started))
+	r.must(receive(t, "answer to Kill", killed))
+	if got := r.wait("e").ExitStatus; got != 137 {
+		t.Errorf("status %d, want 137", got)
+	}
+	if _, err := r.client.DeleteProcess(r.ctx(), &api.DeleteProcessRequest{ID: "e"}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRestoreThatFails is F19: as after a failed Create nothing is there, and
+// Delete cleans up.
+func TestRestoreThatFails(t *testing.T) {
+	r := newRig(t, false)
+	r.runtime.on("create", func(string) error { return errors.New("no image") }) // restore, too
+	request := r.createRequest()
+	request.Checkpoint = "/image"
+	_, err := r.client.Create(r.ctx(), request)
+	r.must(err)
+	if _, err := r.client.Start(r.ctx(), &api.StartRequest{ID: containerID}); status.Code(err) != codes.Internal {
+		t.Errorf("Start: %v", err)
+	}
+	r.expect("after a failed restore", unknownIDs(containerID)[:4])
+	r.expect("after a failed restore", []wantCode{
+		{"Kill", doKill(containerID, 9), codes.NotFound, "does not exist"},
+		{"Exec", doExec("e"), codes.FailedPrecondition, ""},
+		{"Delete", doDelete, codes.OK, ""},
+		{"Delete again", doDelete, codes.OK, ""},
+	})
+}
+
+// TestIdIsUsedAgainWhileItsExitWaits: the exit of a deleted exec is not that of
+// the next one with its id.
+func TestIdIsUsedAgainWhileItsExitWaits(t *testing.T) {
+	r := newRig(t, false)
+	r.run()
+	pids := make(map[uint32]bool)
+	for range 3 {
+		r.must(r.exec("e", "exit", "3"))
+		resp, err := r.client.Start(r.ctx(), &api.StartRequest{ID: "e"})
+		r.must(err)
+		pids[resp.Pid] = true
+		r.wait("e")
+		if _, err := r.client.DeleteProcess(r.ctx(), &api.DeleteProcessRequest{ID: "e"}); err != nil {
+			t.Error(err)
+		}
+	}
+	r.published(3)
+	for _, e := range r.daemon.taken() {
+		if !pids[e.Pid] {
+			t.Errorf("one more exit of pid %d", e.Pid)
+		}
+		delete(pids, e.Pid)
 	}
 }
 

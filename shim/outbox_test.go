@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"containerd-shim/shim/publish"
+
 	"github.com/containerd/containerd/api/types"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
@@ -19,6 +21,7 @@ import (
 type script struct {
 	attempts []string
 	taken    []string
+	last     time.Time // of the latest taken
 	take     func(attempt int, topic string) error
 }
 
@@ -29,7 +32,7 @@ func (s *script) Publish(_ context.Context, e *types.Envelope) error {
 			return err
 		}
 	}
-	s.taken = append(s.taken, e.Topic)
+	s.taken, s.last = append(s.taken, e.Topic), time.Now()
 	return nil
 }
 
@@ -43,42 +46,58 @@ func inBubble(t *testing.T, s *script, fn func(o *Outbox)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		o := NewOutbox(s)
-		go o.Run(ctx)
+		ended := make(chan struct{})
+		go func() { defer close(ended); o.Run(ctx) }()
 		fn(o)
 		cancel()
-		<-o.ended
+		<-ended
 	})
 }
 
-var errRefused = errors.New("refused")
+var (
+	errRefused = errors.New("refused")
+	errAway    = fmt.Errorf("connect: %w", publish.ErrAway)
+)
 
-// TestOutboxRetriesUntilTaken is B04: an exit is not dropped because the daemon
-// was away, here for an hour, and comes once.
-func TestOutboxRetriesUntilTaken(t *testing.T) {
-	start := time.Time{}
-	s := &script{take: func(int, string) error {
+// forAnHour returns take for a daemon that answers with err for an hour.
+func forAnHour(err error) func(int, string) error {
+	var start time.Time
+	return func(n int, _ string) error {
+		if n == 1 {
+			start = time.Now()
+		}
 		if time.Since(start) < time.Hour {
-			return errRefused
+			return err
 		}
 		return nil
-	}}
-	inBubble(t, s, func(o *Outbox) {
-		start = time.Now()
-		for i := range 3 {
-			o.Put(at(int64(i), fmt.Sprint(i)))
-		}
-		if err := o.Flushed(context.Background()); err != nil {
-			t.Error(err)
-		}
-		if late := time.Since(start) - time.Hour; late > retryMost {
-			t.Errorf("sent %v after the daemon came back, want at most %v", late, retryMost)
-		}
-	})
-	if want := []string{"0", "1", "2"}; !slices.Equal(s.taken, want) {
-		t.Errorf("taken %q, want %q", s.taken, want)
 	}
-	if most := int(time.Hour/retryMost) + 20; len(s.attempts) > most {
-		t.Errorf("%d attempts in an hour, want at most %d", len(s.attempts), most)
+}
+
+// TestOutboxRetriesUntilTaken is B04: an exit is not dropped because the daemon
+// was away, or refused it, for an hour, and comes once, soon after.
+func TestOutboxRetriesUntilTaken(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		late time.Duration
+	}{{errRefused, retryMost}, {errAway, retryAway}} {
+		s := &script{take: forAnHour(c.err)}
+		inBubble(t, s, func(o *Outbox) {
+			start := time.Now()
+			for i := range 3 {
+				o.Put(at(int64(i), fmt.Sprint(i)))
+			}
+			time.Sleep(2 * time.Hour) // fake time
+			synctest.Wait()
+			if late := s.last.Sub(start) - time.Hour; late > c.late {
+				t.Errorf("%v: sent %v after the daemon came back, want at most %v", c.err, late, c.late)
+			}
+		})
+		if want := []string{"0", "1", "2"}; !slices.Equal(s.taken, want) {
+			t.Errorf("%v: taken %q, want %q", c.err, s.taken, want)
+		}
+		if most := int(time.Hour/c.late) + 20; len(s.attempts) > most {
+			t.Errorf("%v: %d attempts in an hour, want at most %d", c.err, len(s.attempts), most)
+		}
 	}
 }
 
@@ -92,39 +111,19 @@ func TestOutboxPauseStartsAnew(t *testing.T) {
 	}}
 	inBubble(t, s, func(o *Outbox) {
 		o.Put(at(1, "a"))
-		_ = o.Flushed(context.Background())
+		o.Flush(context.Background())
 		start := time.Now()
 		o.Put(at(2, "b"))
-		_ = o.Flushed(context.Background())
+		o.Flush(context.Background())
 		if d := time.Since(start); d > retryFirst {
 			t.Errorf("second event took %v, want %v", d, retryFirst)
 		}
 	})
 }
 
-// TestOutboxOrder: by time of death, but never before what may be on its way.
+// TestOutboxOrder: as they were put, and what was taken is not sent again,
+// whatever follows it.
 func TestOutboxOrder(t *testing.T) {
-	s := &script{take: func(n int, _ string) error {
-		if n == 1 {
-			return errRefused
-		}
-		return nil
-	}}
-	inBubble(t, s, func(o *Outbox) {
-		o.Put(at(50, "first"))
-		synctest.Wait() // it is on its way
-		for _, e := range []*types.Envelope{at(30, "c"), at(10, "a"), at(40, "e"), at(20, "b"), at(30, "d")} {
-			o.Put(e)
-		}
-		_ = o.Flushed(context.Background())
-	})
-	if want := []string{"first", "a", "b", "c", "d", "e"}; !slices.Equal(s.taken, want) {
-		t.Errorf("taken %q, want %q", s.taken, want)
-	}
-}
-
-// TestOutboxNeverTwice: what was taken is not sent again, whatever follows it.
-func TestOutboxNeverTwice(t *testing.T) {
 	s := &script{take: func(n int, _ string) error {
 		if n%3 != 0 {
 			return errRefused
@@ -136,13 +135,7 @@ func TestOutboxNeverTwice(t *testing.T) {
 		for i := range n {
 			o.Put(at(int64(i), fmt.Sprint(i)))
 		}
-		if got := o.Len(); got == 0 || got > n {
-			t.Errorf("Len = %d", got)
-		}
-		_ = o.Flushed(context.Background())
-		if got := o.Len(); got != 0 {
-			t.Errorf("Len after Flushed = %d", got)
-		}
+		o.Flush(context.Background())
 	})
 	for i, topic := range s.taken {
 		if topic != fmt.Sprint(i) {
@@ -154,13 +147,61 @@ func TestOutboxNeverTwice(t *testing.T) {
 	}
 }
 
+// TestFlushWaitsForADaemonThatIsThere is F21: Delete holds its answer back for a
+// daemon that takes events, or may be back, and not for one that is away.
+func TestFlushWaitsForADaemonThatIsThere(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		back     bool // when Flush is called
+		err      error
+		held     time.Duration
+		attempts int
+	}{
+		{"away", false, errAway, 0, 1},
+		{"away, and back", true, errAway, 0, 1},
+		{"refuses", false, errRefused, time.Minute, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			back := false
+			s := &script{take: func(int, string) error {
+				if back {
+					return nil
+				}
+				return c.err
+			}}
+			inBubble(t, s, func(o *Outbox) {
+				o.Put(at(1, "a"))
+				time.Sleep(10 * time.Second)
+				time.Sleep(retryMost / 3) // in the middle of a pause
+				synctest.Wait()
+				back = c.back
+				attempts, start := len(s.attempts), time.Now()
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				defer cancel()
+				o.Flush(ctx)
+				if d := time.Since(start); d != c.held {
+					t.Errorf("held for %v, want %v", d, c.held)
+				}
+				synctest.Wait()
+				if got := len(s.attempts) - attempts; got < c.attempts {
+					t.Errorf("%d attempts meanwhile, want %d", got, c.attempts)
+				}
+				if c.back && len(s.taken) != 1 {
+					t.Error("not taken")
+				}
+			})
+		})
+	}
+}
+
 // TestOutboxPutNeverWaits is B05: nothing depends on the publisher.
 func TestOutboxPutNeverWaits(t *testing.T) {
 	release := make(chan struct{})
 	s := &script{take: func(int, string) error { <-release; return nil }}
 	o := NewOutbox(s)
 	ctx, cancel := context.WithCancel(t.Context())
-	go o.Run(ctx)
+	ended := make(chan struct{})
+	go func() { defer close(ended); o.Run(ctx) }()
 	put := make(chan struct{})
 	go func() {
 		defer close(put)
@@ -171,42 +212,15 @@ func TestOutboxPutNeverWaits(t *testing.T) {
 	receive(t, "10,000 events put while the publisher hangs", put)
 	short, end := context.WithTimeout(ctx, 10*time.Millisecond)
 	defer end()
-	if err := o.Flushed(short); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Flushed with a full queue: %v", err)
+	o.Flush(short)
+	if short.Err() == nil {
+		t.Error("flushed while the publisher hangs")
 	}
 	close(release)
-	if err := o.Flushed(ctx); err != nil {
-		t.Error(err)
+	o.Flush(ctx)
+	if len(s.taken) != 10000 {
+		t.Errorf("%d taken", len(s.taken))
 	}
 	cancel()
-	receive(t, "end of the outbox", o.ended)
-}
-
-func TestOutboxEmptyIsFlushed(t *testing.T) {
-	if err := NewOutbox(&script{}).Flushed(t.Context()); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestOutboxHeldKeepsItsPlace is B02: an exit that waits for the daemon to
-// notice a start is not passed by the exits after it, and does not keep back
-// one before it that comes late.
-func TestOutboxHeldKeepsItsPlace(t *testing.T) {
-	s := &script{}
-	inBubble(t, s, func(o *Outbox) {
-		due := make(chan struct{})
-		o.PutHeld(at(2, "young"), due)
-		synctest.Wait()
-		o.Put(at(3, "later"))
-		o.Put(at(1, "earlier"))
-		synctest.Wait()
-		if want := []string{"earlier"}; !slices.Equal(s.taken, want) {
-			t.Errorf("while one is held: got %v, want %v", s.taken, want)
-		}
-		close(due)
-		synctest.Wait()
-		if want := []string{"earlier", "young", "later"}; !slices.Equal(s.taken, want) {
-			t.Errorf("at the end: got %v, want %v", s.taken, want)
-		}
-	})
+	receive(t, "end of the outbox", ended)
 }

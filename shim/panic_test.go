@@ -5,8 +5,6 @@ package shim
 import (
 	"sync/atomic"
 	"testing"
-
-	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 )
 
 // TestPanicWhileTheRestIsKilled: the container's watcher runs on, its exit is
@@ -22,28 +20,6 @@ func TestPanicWhileTheRestIsKilled(t *testing.T) {
 	}
 	if resp, err := r.delete(); err != nil || resp.ExitStatus != 0 {
 		t.Errorf("Delete: %v, %v", resp, err)
-	}
-}
-
-// TestPanicInAnExecsWatcher: the exit is published, and the container's, which
-// waits for the execs', is not held back.
-func TestPanicInAnExecsWatcher(t *testing.T) {
-	r := newRig(t, false)
-	r.run()
-	r.must(r.exec("e", "wait", "7"))
-	_, err := r.client.Start(r.ctx(), &api.StartRequest{ID: "e"})
-	r.must(err)
-	r.sup.mu.Lock()
-	r.sup.replies["e"] = nil // awaitReply dies of it
-	r.sup.mu.Unlock()
-	r.runtime.endExec(t)
-	if got := r.wait("e").ExitStatus; got != 7 {
-		t.Errorf("status %d, want 7", got)
-	}
-	r.published(1)
-	r.runtime.endInit(t)
-	if got := r.published(2); got[0] != "e" || got[1] != containerID {
-		t.Errorf("exits of %v", got)
 	}
 }
 

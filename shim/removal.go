@@ -28,26 +28,35 @@ func (s *Supervisor) Delete(ctx context.Context) (proc.Snapshot, error) {
 	}
 	if init.Snapshot().Phase == proc.Stopped && init.Child() != nil {
 		select {
-		case <-s.exitQueued: // bounded by lastExecWait and replyWait
+		case <-s.exits.over: // bounded, see Limits
 		case <-ctx.Done():
 			return proc.Snapshot{}, fmt.Errorf("wait for the container's last processes: %w", ctx.Err())
 		}
 	}
-	snap, err := init.Delete(ctx, func(snap proc.Snapshot) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.deleted = &snap
+	err := perform(ctx, s.ctx, init, func(ctx context.Context) error {
+		if err := init.Delete(ctx); err != nil {
+			return err
+		}
+		s.setDeleted(init.Snapshot())
+		return nil
 	})
 	s.mu.Lock()
 	deleted = s.deleted
 	s.mu.Unlock()
-	if deleted != nil { // by us, or by another call that was before us at the gate
-		snap, err = *deleted, nil
+	if deleted == nil {
+		return init.Snapshot(), err
 	}
-	if err == nil && init.Child() != nil {
+	// It was deleted, by this call or by one that was before it.
+	if init.Child() != nil {
 		s.flush(ctx)
 	}
-	return snap, err
+	return *deleted, nil
+}
+
+func (s *Supervisor) setDeleted(snap proc.Snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deleted = &snap
 }
 
 // flush gives the daemon the container's exit before it may kill the shim.
@@ -55,8 +64,8 @@ func (s *Supervisor) flush(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, flushWait)
 	defer cancel()
 	select {
-	case <-s.exitQueued:
-		_ = s.outbox.Flushed(ctx) // a daemon that takes no events still gets its answer
+	case <-s.exits.over:
+		s.outbox.Flush(ctx) // a daemon that takes no events still gets its answer
 	case <-ctx.Done():
 	}
 }
@@ -64,7 +73,7 @@ func (s *Supervisor) flush(ctx context.Context) {
 // Shutdown kills and removes the container, if there is one, and gives the
 // daemon what it has not taken yet, within ctx.
 func (s *Supervisor) Shutdown(ctx context.Context) error {
-	s.lastDays()
+	s.exits.close()
 	s.mu.Lock()
 	creating := s.creating
 	s.mu.Unlock()
@@ -79,7 +88,7 @@ func (s *Supervisor) Shutdown(ctx context.Context) error {
 	if err != nil {
 		return nil // there is nothing to end
 	}
-	err = s.env.Detach(ctx, init.Destroy)
+	err = detach(ctx, s.ctx, init.Destroy)
 	if init.Child() != nil {
 		s.flush(ctx)
 	}

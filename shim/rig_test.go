@@ -84,14 +84,19 @@ type rig struct {
 	client  api.ShimService
 	bundle  string
 	socket  string
+	limits  Limits
 }
+
+// testLimits are short enough to be waited for, and long enough to be told
+// from what happens at once.
+var testLimits = Limits{Reply: time.Second, Asked: 3 * time.Second}
 
 const containerID = "c1"
 
 // newRig starts one. With hostPids the container has no pid namespace.
 func newRig(t *testing.T, hostPids bool) *rig {
 	t.Helper()
-	r := &rig{T: t, runtime: newFakeRuntime(t), daemon: &daemon{}, bundle: t.TempDir()}
+	r := &rig{T: t, runtime: newFakeRuntime(t), daemon: &daemon{}, bundle: t.TempDir(), limits: testLimits}
 	config := specs.Spec{Linux: &specs.Linux{}}
 	if !hostPids {
 		config.Linux.Namespaces = []specs.LinuxNamespace{{Type: specs.PIDNamespace}}
@@ -105,13 +110,16 @@ func newRig(t *testing.T, hostPids bool) *rig {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	outbox := NewOutbox(r.daemon)
-	go outbox.Run(ctx)
-	r.sup = NewSupervisor(&proc.Env{
-		Context: ctx, Namespace: "test", Bundle: r.bundle, WorkDir: r.bundle,
+	r.sup = NewSupervisor(ctx, &proc.Env{
+		Namespace: "test", Bundle: r.bundle, WorkDir: r.bundle,
 		Reaper: testReaper, Monitor: reaper.NewMonitor(testReaper, reaper.DefaultLimits()), Streams: stdio.DefaultLimits(),
 		NewRuntime: func(string) proc.Runtime { return r.runtime },
-	}, outbox)
-	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(Handshaker()), ttrpc.WithUnaryServerInterceptor(Interceptor))
+	}, outbox, r.limits)
+	exits := testReaper.Subscribe()
+	ended := make(chan struct{}, 2)
+	go func() { outbox.Run(ctx); ended <- struct{}{} }()
+	go func() { r.sup.Run(exits); exits.Close(); ended <- struct{}{} }()
+	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(Handshaker(r.sup)), ttrpc.WithUnaryServerInterceptor(Interceptor))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +140,7 @@ func newRig(t *testing.T, hostPids bool) *rig {
 			go func() { killed <- init.Destroy(ctx) }()
 			receive(t, "end of the container", killed)
 			if init.Child() != nil {
-				receive(t, "exit of the container", r.sup.exitQueued)
+				receive(t, "exit of the container", r.sup.exits.over)
 			}
 		}
 		r.runtime.mu.Lock()
@@ -141,14 +149,13 @@ func newRig(t *testing.T, hostPids bool) *rig {
 		}
 		r.runtime.mu.Unlock()
 		eventually(t, "the end of all execs", func() bool {
-			r.sup.mu.Lock()
-			defer r.sup.mu.Unlock()
-			return len(r.sup.tenants) == 0
+			return len(r.sup.exits.close()) == 0
 		})
 		cancel()
 		_ = server.Close() // closes the listener, too
 		receive(t, "end of the server", served)
-		receive(t, "end of the outbox", outbox.ended)
+		receive(t, "end of the outbox or of the exits", ended)
+		receive(t, "end of the other", ended)
 	})
 	return r
 }

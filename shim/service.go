@@ -134,32 +134,16 @@ func (s *Service) CloseIO(_ context.Context, r *api.CloseIORequest) (*emptypb.Em
 
 // State answers from memory.
 func (s *Service) State(_ context.Context, r *api.StateRequest) (*api.StateResponse, error) {
-	s.sup.notice(r.ID)
-	p, err := s.sup.find(r.ID)
+	snap, bundle, err := s.sup.State(r.ID)
 	if err != nil {
 		return nil, err
 	}
-	init, err := s.sup.container()
-	if err != nil {
-		return nil, errNoProcess(r.ID) // deleted between the two
-	}
-	snap := p.Snapshot()
 	return &api.StateResponse{
-		ID: snap.ID, Bundle: init.Bundle(), Pid: uint32(snap.Pid),
-		Status: wireStatus(effectivePhase(snap.Phase, init.Snapshot().Phase)),
-		Stdin:  snap.Stdio.Stdin, Stdout: snap.Stdio.Stdout, Stderr: snap.Stdio.Stderr,
+		ID: snap.ID, Bundle: bundle, Pid: uint32(snap.Pid), Status: wireStatus(snap.Phase),
+		Stdin: snap.Stdio.Stdin, Stdout: snap.Stdio.Stdout, Stderr: snap.Stdio.Stderr,
 		Terminal:   snap.Stdio.Terminal,
 		ExitStatus: uint32(snap.Exit.Status), ExitedAt: wireTime(snap.Exit.At),
 	}, nil
-}
-
-// effectivePhase is what a process is in when its container is in init's: a
-// paused container pauses its execs.
-func effectivePhase(own, init proc.Phase) proc.Phase {
-	if own < proc.Stopped && (init == proc.Pausing || init == proc.Paused) {
-		return init
-	}
-	return own
 }
 
 func wireStatus(p proc.Phase) task.Status {
@@ -180,49 +164,25 @@ func wireStatus(p proc.Phase) task.Status {
 
 // Pause freezes the container.
 func (s *Service) Pause(ctx context.Context, _ *emptypb.Empty) (*emptypb.Empty, error) {
-	init, err := s.sup.container()
-	if err != nil {
-		return nil, err
-	}
-	return empty, init.Pause(ctx)
+	return empty, s.sup.Pause(ctx)
 }
 
 // Resume thaws it.
 func (s *Service) Resume(ctx context.Context, _ *emptypb.Empty) (*emptypb.Empty, error) {
-	init, err := s.sup.container()
-	if err != nil {
-		return nil, err
-	}
-	return empty, init.Resume(ctx)
+	return empty, s.sup.Resume(ctx)
 }
 
 // Kill signals the container, which an empty id means too, or an exec.
 func (s *Service) Kill(ctx context.Context, r *api.KillRequest) (*emptypb.Empty, error) {
-	init, err := s.sup.container()
-	if err != nil {
-		return nil, err
-	}
-	if r.ID == "" || r.ID == init.ID() {
-		return empty, init.Kill(ctx, r.Signal, r.All)
-	}
-	p, err := s.sup.exec(r.ID)
-	if err != nil {
-		return nil, err
-	}
-	return empty, p.Kill(r.Signal)
+	return empty, s.sup.Kill(ctx, r.ID, r.Signal, r.All)
 }
 
 // ListPids lists the container's processes, and says which are execs.
 func (s *Service) ListPids(ctx context.Context, _ *api.ListPidsRequest) (*api.ListPidsResponse, error) {
-	init, err := s.sup.container()
+	pids, names, err := s.sup.Pids(ctx)
 	if err != nil {
 		return nil, err
 	}
-	pids, err := init.Pids(ctx)
-	if err != nil {
-		return nil, err
-	}
-	names := s.sup.pidNames()
 	resp := &api.ListPidsResponse{}
 	for _, pid := range pids {
 		info := &task.ProcessInfo{Pid: uint32(pid)}
@@ -238,15 +198,11 @@ func (s *Service) ListPids(ctx context.Context, _ *api.ListPidsRequest) (*api.Li
 
 // Checkpoint writes an image of the container.
 func (s *Service) Checkpoint(ctx context.Context, r *api.CheckpointTaskRequest) (*emptypb.Empty, error) {
-	init, err := s.sup.container()
-	if err != nil {
-		return nil, err
-	}
 	var o runctypes.CheckpointOptions
 	if err := decodeOptions(r.Options, &o); err != nil {
 		return nil, err
 	}
-	return empty, init.Checkpoint(ctx, proc.CheckpointOptions{
+	return empty, s.sup.Checkpoint(ctx, proc.CheckpointOptions{
 		Path: r.Path, WorkPath: o.WorkPath, Exit: o.Exit, OpenTCP: o.OpenTcp,
 		ExternalUnixSockets: o.ExternalUnixSockets, Terminal: o.Terminal,
 		FileLocks: o.FileLocks, EmptyNamespaces: o.EmptyNamespaces,
@@ -260,15 +216,11 @@ func (s *Service) ShimInfo(context.Context, *emptypb.Empty) (*api.ShimInfoRespon
 
 // Update changes the container's resources, given in JSON.
 func (s *Service) Update(ctx context.Context, r *api.UpdateTaskRequest) (*emptypb.Empty, error) {
-	init, err := s.sup.container()
-	if err != nil {
-		return nil, err
-	}
 	var res specs.LinuxResources
 	if err := json.Unmarshal(r.Resources.GetValue(), &res); err != nil {
 		return nil, fmt.Errorf("resources: %w: %w", err, errdefs.ErrInvalidArgument)
 	}
-	return empty, init.Update(ctx, &res)
+	return empty, s.sup.Update(ctx, &res)
 }
 
 // Wait answers when the process has exited.

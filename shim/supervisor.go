@@ -6,20 +6,27 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"containerd-shim/guard"
 	"containerd-shim/proc"
 	"containerd-shim/reaper"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 )
 
 // Supervisor knows the container of this shim and its execs.
 type Supervisor struct {
 	env    *proc.Env
 	outbox *Outbox
-	// exitQueued is closed when the container's exit is in the outbox.
-	exitQueued chan struct{}
+	exits  *exits
+	// ctx ends with the shim.
+	ctx context.Context
+	// alive ends a moment after the container's death, and with it the verbs
+	// that must not outlast it.
+	alive    context.Context
+	endAlive context.CancelCauseFunc
 
 	mu sync.Mutex
 	// +checklocks:mu
@@ -32,32 +39,72 @@ type Supervisor struct {
 	deleted *proc.Snapshot // the answer to Delete, once it succeeded
 	// +checklocks:mu
 	execs map[string]*proc.Exec
-	// +checklocks:mu
-	tenants map[*tenant]struct{} // execs that have begun and not ended
-	// +checklocks:mu
-	replies map[string]*reply // by process id, see reply
-	// +checklocks:mu
-	unplaced map[*reaper.Child]chan struct{} // see awaitEarlier
-	// +checklocks:mu
-	dying bool // init has exited, or the shim shall
 }
 
 // NewSupervisor returns the supervisor of a container that Create has yet to
-// make. Exits go to outbox.
-func NewSupervisor(env *proc.Env, outbox *Outbox) *Supervisor {
-	return &Supervisor{
-		env: env, outbox: outbox, exitQueued: make(chan struct{}),
-		execs: make(map[string]*proc.Exec), tenants: make(map[*tenant]struct{}),
-		replies: make(map[string]*reply), unplaced: make(map[*reaper.Child]chan struct{}),
-	}
+// make. Verbs run under ctx, which ends with the shim; exits go to outbox while
+// Run runs.
+func NewSupervisor(ctx context.Context, env *proc.Env, outbox *Outbox, l Limits) *Supervisor {
+	s := &Supervisor{env: env, outbox: outbox, ctx: ctx, execs: make(map[string]*proc.Exec)}
+	s.alive, s.endAlive = context.WithCancelCause(ctx)
+	s.exits = newExits(l, s.record, func(id string, e reaper.Exit) { outbox.Put(s.exitEvent(id, e)) })
+	return s
 }
+
+// Run takes exits from the reaper until the shim ends. It must run before
+// Create is called.
+func (s *Supervisor) Run(exits *reaper.Subscription) { s.exits.run(s.ctx, exits) }
 
 // process is what Init and Exec have in common.
 type process interface {
+	ID() string
+	Lock(ctx context.Context) error
+	Unlock()
+	CheckStart() error
 	Snapshot() proc.Snapshot
 	Wait(ctx context.Context) (proc.Exit, error)
+	Child() *reaper.Child
 	Resize(width, height uint32) error
 	CloseStdin()
+}
+
+// record makes an exit visible. It runs in the goroutine that takes exits.
+func (s *Supervisor) record(o owner, e reaper.Exit) {
+	switch p := o.(type) {
+	case *proc.Exec:
+		p.RecordExit(e)
+	case *proc.Init:
+		was := p.RecordExit(e)
+		living := s.exits.close()
+		time.AfterFunc(s.exits.limits.Reply, func() { s.endAlive(errContainerDied()) })
+		guard.Go("kill what is left", func() {
+			defer s.exits.clear()
+			s.killRest(p, living, was == proc.Paused || was == proc.Pausing)
+		})
+	}
+}
+
+// killRest kills what is left in the container whose first process was p.
+func (s *Supervisor) killRest(p *proc.Init, living []owner, wasPaused bool) {
+	if p.SharesPids() {
+		for _, o := range living {
+			if e, ok := o.(*proc.Exec); ok {
+				_ = e.Kill(uint32(unix.SIGKILL)) // it may be dead, or not there yet: see start
+			}
+		}
+	}
+	p.KillRest(s.ctx, wasPaused)
+}
+
+// killLate kills an exec that arrived in a dead container.
+func (s *Supervisor) killLate(p process) {
+	if child := p.Child(); child != nil {
+		_ = child.Signal(unix.SIGKILL) // it may be dead
+	}
+}
+
+func errContainerDied() error {
+	return fmt.Errorf("ended, for the container has died: %w", errdefs.ErrFailedPrecondition)
 }
 
 // errNoContainer is the answer to whatever needs a container before there is
@@ -101,7 +148,7 @@ func (s *Supervisor) exec(id string) (*proc.Exec, error) {
 func (s *Supervisor) find(id string) (process, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.init != nil && s.deleted == nil && id == s.id {
+	if s.init != nil && s.deleted == nil && id == s.id && !s.init.Absent() {
 		return s.init, nil
 	}
 	if p, ok := s.execs[id]; ok {
@@ -110,11 +157,35 @@ func (s *Supervisor) find(id string) (process, error) {
 	return nil, errNoProcess(id)
 }
 
+// State returns what is known of a process, from memory. That of the container
+// can be had after Delete, too: the daemon whose Delete was not answered in
+// time must find the shim, to ask again.
+func (s *Supervisor) State(id string) (snap proc.Snapshot, bundle string, err error) {
+	s.mu.Lock()
+	init := s.init
+	if s.deleted != nil && id == s.id {
+		snap = *s.deleted
+		s.mu.Unlock()
+		return snap, init.Bundle(), nil
+	}
+	s.mu.Unlock()
+	p, err := s.find(id)
+	if err != nil {
+		return snap, "", err
+	}
+	snap = p.Snapshot()
+	// A paused container pauses its execs.
+	if of := init.Snapshot().Phase; snap.Phase < proc.Stopped && (of == proc.Pausing || of == proc.Paused) {
+		snap.Phase = of
+	}
+	return snap, init.Bundle(), nil
+}
+
 // Create makes the container. What it made stays if the caller goes away
 // meanwhile; the caller may then find and delete it.
 func (s *Supervisor) Create(ctx context.Context, c proc.InitConfig) (int, error) {
 	s.mu.Lock()
-	if s.init != nil || s.creating != nil || s.dying {
+	if s.init != nil || s.creating != nil || s.exits.isClosing() {
 		id := s.id
 		s.mu.Unlock()
 		return 0, fmt.Errorf("container %s: this shim has one already: %w", id, errdefs.ErrAlreadyExists)
@@ -123,57 +194,28 @@ func (s *Supervisor) Create(ctx context.Context, c proc.InitConfig) (int, error)
 	s.creating, s.id = created, c.ID
 	s.mu.Unlock()
 
-	defer s.beginReply(c.ID).done()
 	p := proc.NewInit(s.env, c)
-	err := s.env.Detach(ctx, func(ctx context.Context) error {
-		err := p.Create(ctx)
-		s.mu.Lock()
-		s.creating = nil
-		if err == nil {
-			s.init = p
-		}
-		s.mu.Unlock()
-		close(created)
-		if child := p.Child(); err == nil && child != nil {
-			guard.Go("watch the container", func() { s.watchInit(p, child) })
-		}
+	st := s.exits.begin(p, true)
+	err := detach(ctx, s.ctx, func(ctx context.Context) error {
+		defer close(created)
+		err := guard.Call("create", func() error { return p.Create(ctx) })
+		s.exits.ended(st, err == nil)
+		s.created(p, err)
 		return err
 	})
 	if err != nil {
+		s.exits.settle(st)
 		return 0, err
 	}
 	return p.Snapshot().Pid, nil
 }
 
-// Start runs the container's process or an exec, and returns its pid.
-func (s *Supervisor) Start(ctx context.Context, id string) (int, error) {
-	p, err := s.find(id)
-	if err != nil {
-		return 0, err
-	}
-	defer s.beginReply(id).done()
-	switch p := p.(type) {
-	case *proc.Init:
-		err = p.Start(ctx, func(c *reaper.Child) { guard.Go("watch the container", func() { s.watchInit(p, c) }) })
-	case *proc.Exec:
-		err = s.startExec(ctx, p)
-	}
-	return p.Snapshot().Pid, err
-}
-
-// pidNames maps the pids of the living processes that the shim started to
-// their ids.
-func (s *Supervisor) pidNames() map[int]string {
+// created ends the Create that is under way; p is the container if err is nil.
+func (s *Supervisor) created(p *proc.Init, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	names := make(map[int]string, 1+len(s.execs))
-	for id, p := range s.execs {
-		if snap := p.Snapshot(); snap.Pid != 0 && snap.Phase < proc.Stopped {
-			names[snap.Pid] = id
-		}
+	s.creating = nil
+	if err == nil {
+		s.init = p
 	}
-	if s.init != nil {
-		names[s.init.Snapshot().Pid] = s.id
-	}
-	return names
 }

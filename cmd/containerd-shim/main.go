@@ -90,8 +90,9 @@ func run(o options) error {
 
 	r := reaper.New()
 	monitor := reaper.NewMonitor(r, reaper.DefaultLimits(), "GODEBUG", "NOTIFY_SOCKET")
+	ctx := context.Background() // until the process ends
 	env := &proc.Env{
-		Context: context.Background(), Namespace: o.namespace, Bundle: bundle, WorkDir: o.workdir,
+		Namespace: o.namespace, Bundle: bundle, WorkDir: o.workdir,
 		Reaper: r, Monitor: monitor, Streams: stdio.DefaultLimits(),
 		NewRuntime: proc.NewRunc(proc.RuntimeConfig{
 			Root:          filepath.Join(o.runtimeRoot, o.namespace),
@@ -105,13 +106,14 @@ func run(o options) error {
 	outbox := shim.NewOutbox(publish.New(publish.Config{
 		Address: o.address, Binary: o.containerdBinary, Bundle: bundle, Monitor: monitor,
 	}))
-	go outbox.Run(env.Context)
+	go outbox.Run(ctx)
 	if o.debug {
-		guard.Go("log what was reaped", func() { logReaped(env.Context, r) })
+		guard.Go("log what was reaped", func() { logReaped(ctx, r) })
 	}
-	sup := shim.NewSupervisor(env, outbox)
+	sup := shim.NewSupervisor(ctx, env, outbox, shim.DefaultLimits)
+	go sup.Run(r.Subscribe())
 	server, err := ttrpc.NewServer(
-		ttrpc.WithServerHandshaker(shim.Handshaker()),
+		ttrpc.WithServerHandshaker(shim.Handshaker(sup)),
 		ttrpc.WithUnaryServerInterceptor(intercept),
 	)
 	if err != nil {
@@ -119,7 +121,7 @@ func run(o options) error {
 	}
 	api.RegisterShimService(server, shim.NewService(sup))
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(env.Context, shim.Listener(listener)) }()
+	go func() { failed <- server.Serve(ctx, shim.Listener(listener)) }()
 	logrus.WithFields(logrus.Fields{"version": version, "namespace": o.namespace, "bundle": bundle}).Debug("serving")
 	select {
 	case err := <-failed:

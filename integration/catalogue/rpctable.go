@@ -51,7 +51,7 @@ var rpcStates = []rpcState{
 		_, err := b.Delete()
 		c.Must(err, "Delete")
 	}, []rpc{
-		ofInit(unknown, "State", stateOf), ofInit(gone, "Start", start), ofInit(append(gone, codes.OK), "Delete", del),
+		ofInit(append(unknown, codes.OK), "State", stateOf), ofInit(gone, "Start", start), ofInit(append(gone, codes.OK), "Delete", del),
 		ofInit(gone, "Kill", kill9), ofInit(gone, "Pause", pause), ofInit(gone, "Resume", resume), ofInit(gone, "Exec", execNew),
 		ofInit(gone, "Update", update), ofInit(gone, "Checkpoint", checkpoint), ofInit(gone, "ListPids", list),
 		ofInit(unknown, "ResizePty", resize), ofInit(unknown, "CloseIO", closeIO), ofInit(again, "Wait", waitFor),

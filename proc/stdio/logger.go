@@ -146,7 +146,7 @@ func (l *logger) awaitReady(ready *os.File) error {
 	defer timer.Stop()
 	select {
 	case <-l.child.Done():
-		if e := l.child.Exit(); e.Status != 0 {
+		if e := l.child.Wait(); e.Status != 0 {
 			return errclass.Internalf("exited with status %d before it was ready", e.Status)
 		}
 	case <-timer.C: // it closed the pipe and lives: ready

@@ -9,7 +9,7 @@ import (
 	"containerd-shim/proc/internal/proctest"
 )
 
-func TestMain(m *testing.M) { proctest.Main(m) }
+func TestMain(m *testing.M) { proctest.Main(m, nil) }
 
 // patience bounds what must happen soon.
 const patience = proctest.Patience

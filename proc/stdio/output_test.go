@@ -103,12 +103,12 @@ func TestFullDiskLosesNothing(t *testing.T) {
 		}
 		select {
 		case <-child.Done():
-			t.Errorf("terminal %v: the process ended: %+v", terminal, child.Exit())
+			t.Errorf("terminal %v: the process ended: %+v", terminal, child.Wait())
 		case <-time.After(10 * short().Room): // no condition: nothing is to happen
 		}
 		resize("1m")
 		p.end(t, child)
-		if e := child.Exit(); e.Status != 0 {
+		if e := child.Wait(); e.Status != 0 {
 			t.Errorf("terminal %v: status %d", terminal, e.Status)
 		}
 		within(t, patience, "end of the output", p.drained)
@@ -186,7 +186,7 @@ func TestStdinThatIsAFile(t *testing.T) {
 		census(t)
 		p, child := play(t, Config{Names: Names{Stdin: name}}, "count")
 		within(t, patience, "exit", child.Done())
-		if got := child.Exit().Status; got != want {
+		if got := child.Wait().Status; got != want {
 			t.Errorf("%s: the process read %d bytes, want %d", name, got, want)
 		}
 		p.CloseInput()

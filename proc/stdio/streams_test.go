@@ -251,7 +251,7 @@ func TestReaderGoesAwayAndComesBack(t *testing.T) {
 	}
 	select {
 	case <-child.Done():
-		t.Fatalf("the process died of it: %+v", child.Exit())
+		t.Fatalf("the process died of it: %+v", child.Wait())
 	default:
 	}
 	_ = w.Close()

@@ -4,12 +4,16 @@ package publish
 
 import (
 	"context"
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"containerd-shim/internal/poll"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -72,23 +76,99 @@ func TestBinaryFails(t *testing.T) {
 	}
 }
 
-// TestBinaryHangs is B05: it is killed at its bound, which grows.
+// B05: a binary that hangs is killed.
 func TestBinaryHangs(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "containerd")
 	script(t, path, "exec sleep 1000")
-	b := newCommand(path, monitor)
-	b.timeout = 100 * time.Millisecond
-	start := time.Now()
-	err := b.publish(context.Background(), "/nowhere/c.sock", event())
-	if err == nil || !strings.Contains(err.Error(), "no end within 100ms") || time.Since(start) > 5*time.Second {
-		t.Errorf("after %v: %v", time.Since(start), err)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	err := New(Config{Address: "/nowhere/c.sock", Binary: path, Monitor: monitor}).Publish(ctx, event())
+	if err == nil || time.Since(began) > 5*time.Second {
+		t.Errorf("after %v: %v", time.Since(began), err)
 	}
-	if b.timeout != 200*time.Millisecond {
-		t.Errorf("next bound %v", b.timeout)
+}
+
+// F6: without a daemon, no process is forked for every retry.
+func TestBinaryIsRunRarelyWithoutADaemon(t *testing.T) {
+	for name, c := range map[string]struct {
+		socket bool
+		most   int
+	}{
+		"no socket":                        {false, 1},
+		"a socket on which nobody listens": {true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			address := filepath.Join(dir, "d.sock")
+			if c.socket {
+				l, err := net.Listen("unix", address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				l.(*net.UnixListener).SetUnlinkOnClose(false)
+				_ = l.Close() // its file stays, as that of a daemon that was killed
+			}
+			path := filepath.Join(dir, "containerd")
+			script(t, path, "exit 1")
+			p := New(Config{Address: address, Binary: path, Monitor: monitor})
+			for range 20 {
+				if err := p.Publish(t.Context(), event()); !errors.Is(err, ErrAway) {
+					t.Fatalf("Publish: %v", err)
+				}
+			}
+			if got := ran(t, dir); len(got) != c.most {
+				t.Errorf("run %d times, want %d", len(got), c.most)
+			}
+			s := &taker{}
+			_ = os.Remove(address) // a daemon that comes back does so
+			serveGRPC(t, address, s)
+			if err := p.Publish(t.Context(), event()); err != nil || s.n.Load() != 1 {
+				t.Errorf("with a daemon: %v, taken %d", err, s.n.Load())
+			}
+		})
 	}
+}
+
+// A binary that works is used for every event.
+func TestBinaryThatWorksIsRunAgain(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "containerd")
 	script(t, path, "exit 0")
-	if err := b.publish(context.Background(), "/nowhere/c.sock", event()); err != nil || b.timeout != binaryFirst {
-		t.Errorf("%v, next bound %v", err, b.timeout)
+	p := New(Config{Address: "/nowhere/c.sock", Binary: path, Monitor: monitor})
+	for range 3 {
+		if err := p.Publish(t.Context(), event()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := ran(t, dir); len(got) != 3 {
+		t.Errorf("run %d times, want 3", len(got))
+	}
+}
+
+// F21: a binary that was begun without a daemon is given up when one is there.
+func TestBinaryIsGivenUpForASocket(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "containerd")
+	script(t, path, "exec sleep 1000")
+	address := filepath.Join(dir, "d.sock")
+	p := New(Config{Address: address, Binary: path, Monitor: monitor})
+	result := make(chan error, 1)
+	go func() { result <- p.Publish(t.Context(), event()) }()
+	if !poll.Until(5*time.Second, func() bool { return len(ran(t, dir)) > 0 }) {
+		t.Fatal("the binary was not run")
+	}
+	s := &taker{}
+	serveGRPC(t, address, s)
+	began := time.Now()
+	if err := <-result; !errors.Is(err, ErrAway) {
+		t.Errorf("Publish: %v", err)
+	}
+	if err := p.Publish(t.Context(), event()); err != nil || s.n.Load() != 1 {
+		t.Errorf("with a daemon: %v, taken %d", err, s.n.Load())
+	}
+	if d := time.Since(began); d > time.Second {
+		t.Errorf("took %v", d)
 	}
 }

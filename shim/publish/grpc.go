@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
-	"time"
 
 	events "github.com/containerd/containerd/api/services/ttrpc/events/v1"
 	"github.com/containerd/containerd/api/types"
@@ -58,11 +56,11 @@ func viaGRPC(ctx context.Context, address string, e *types.Envelope) error {
 	if err != nil {
 		return err
 	}
-	conn, err := dial(ctx, address)
+	conn, release, err := dial(ctx, address)
 	if err != nil {
 		return err
 	}
-	defer conn.Close() // the answer is in, or never will be
+	defer release() // the answer is in, or never will be
 	call := grpcCall{conn: conn}
 	if err := call.send(message); err != nil {
 		return fmt.Errorf("grpc forward to %s: %w", address, err)
@@ -107,7 +105,6 @@ func requestHeaders() []byte {
 	for _, f := range [][2]string{
 		{":method", "POST"}, {":scheme", "http"}, {":path", forwardPath}, {":authority", "localhost"},
 		{"content-type", "application/grpc"}, {"te", "trailers"}, {"user-agent", "containerd-shim"},
-		{"grpc-timeout", strconv.Itoa(int(callTimeout/time.Second)) + "S"},
 	} {
 		_ = enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}) // sliceWriter does not fail
 	}

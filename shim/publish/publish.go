@@ -2,7 +2,7 @@
 
 // Package publish hands events to containerd: over the daemon's ttrpc socket,
 // which exists since 1.3.0, over its gRPC socket, which every version has, or,
-// when neither can be reached, by "containerd publish".
+// where neither will do, by "containerd publish".
 //
 // A daemon's package may be upgraded under a living shim, and with it the
 // names of the daemon's binary and sockets (Docker 18.06 to 18.09 renamed
@@ -24,9 +24,24 @@ import (
 	"github.com/containerd/containerd/api/types"
 )
 
-// callTimeout bounds one attempt over a socket. A daemon that accepts a
-// connection and then says nothing is tried again, by the caller.
-const callTimeout = 5 * time.Second
+// ErrAway says that no daemon is there: nobody listens on any of its sockets.
+var ErrAway = errors.New("no daemon listens")
+
+const (
+	// lookAgain is how often the sockets are looked at while something else is
+	// waited for.
+	lookAgain = 100 * time.Millisecond
+	// answerTimeout bounds the first attempt that a daemon has accepted: the call
+	// may be stuck in a daemon that is well otherwise. The second one is waited
+	// for as long as the daemon lives, for a daemon that stalls finds every
+	// attempt when it goes on.
+	answerTimeout = 10 * time.Second
+	// binaryTimeout bounds one run of "containerd publish".
+	binaryTimeout = 10 * time.Second
+	// binaryPause is how long the binary is left alone after it has failed
+	// where no socket was found.
+	binaryPause = time.Minute
+)
 
 // Config says where the daemon is.
 type Config struct {
@@ -39,87 +54,181 @@ type Config struct {
 	Monitor *reaper.Monitor
 }
 
-// Publisher tries the ways to the daemon in order, the best first.
+// Publisher tries the ways to the daemon in order, the best first. It is not
+// safe for concurrent use.
 type Publisher struct {
-	c      Config
-	binary *command
+	c Config
+	// failed is when the binary last failed without a daemon; zero if it never
+	// has, or has not since it, or a socket, last worked.
+	failed time.Time
+	// unanswered is the event whose first attempt was given up.
+	unanswered *types.Envelope
+	// answerTimeout is the constant of that name, but for tests.
+	answerTimeout time.Duration
 }
 
 // New returns a Publisher.
-func New(c Config) *Publisher {
-	return &Publisher{c: c, binary: newCommand(c.Binary, c.Monitor)}
+func New(c Config) *Publisher { return &Publisher{c: c, answerTimeout: answerTimeout} }
+
+// Publish returns nil once the daemon has taken e, and an error that wraps
+// ErrAway if nobody listens. An attempt that a daemon has accepted cannot be
+// taken back, so an event is sent a second time at the most while a daemon does
+// not answer: whatever the stall, it gets one copy too many.
+//
+// "containerd publish" connects to the same sockets, so it is run only for a
+// daemon that listens but does not know the call, and now and then where there
+// is no socket at all.
+func (p *Publisher) Publish(ctx context.Context, e *types.Envelope) error {
+	answer := p.viaSockets(ctx, e)
+	switch {
+	case answer.err == nil:
+		p.failed = time.Time{}
+		return nil
+	case answer.unsupported != "":
+		if err := p.run(ctx, answer.unsupported, e); err != nil {
+			return errors.Join(answer.err, err)
+		}
+		return nil
+	case answer.there:
+		return answer.err
+	case answer.refused || !p.failed.IsZero() && time.Since(p.failed) < binaryPause:
+		return fmt.Errorf("%w: %w", ErrAway, answer.err)
+	}
+	return p.blindly(ctx, e, answer.err)
 }
 
-// Publish returns nil once the daemon has taken e. No process is started while
-// one of the daemon's sockets answers.
-func (p *Publisher) Publish(ctx context.Context, e *types.Envelope) error {
+// answer is what the sockets had to say.
+type answer struct {
+	err         error
+	there       bool   // a daemon listens, and has not taken it
+	refused     bool   // a file is there, and nobody who answers
+	unsupported string // the address of a daemon that does not know the call
+}
+
+func (p *Publisher) viaSockets(ctx context.Context, e *types.Envelope) (a answer) {
 	var errs []error
 	for _, address := range p.addresses() {
 		for _, forward := range []func(context.Context, string, *types.Envelope) error{viaTTRPC, viaGRPC} {
 			err := p.try(ctx, address, e, forward)
 			if err == nil {
-				return nil
+				return answer{}
 			}
 			errs = append(errs, err)
-			if !unreachable(err) && !errors.Is(err, errUnsupported) {
+			switch {
+			case errors.Is(err, errUnsupported):
+				a.unsupported = address
+			case errors.Is(err, fs.ErrNotExist):
+			case refused(err):
+				a.refused = true
+			default:
 				// It is there and busy, or refuses: another way to the same
-				// daemon, and a process more for it, would not help.
-				return errors.Join(errs...)
+				// daemon would not help.
+				return answer{err: errors.Join(errs...), there: true}
 			}
 		}
 	}
-	address := p.c.Address
-	if alive := p.existing(); alive != "" {
-		address = alive
-	}
-	if err := p.binary.publish(ctx, address, e); err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	return nil
+	a.err = errors.Join(errs...)
+	return a
 }
 
+// try makes one attempt.
 func (p *Publisher) try(ctx context.Context, address string, e *types.Envelope, forward func(context.Context, string, *types.Envelope) error) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	if e == p.unanswered {
+		return forward(ctx, address, e)
+	}
+	bounded, cancel := context.WithTimeout(ctx, p.answerTimeout)
 	defer cancel()
-	return forward(ctx, address, e)
+	err := forward(bounded, address, e)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		p.unanswered = e
+		return fmt.Errorf("%s: no answer within %v: %w", address, p.answerTimeout, bounded.Err())
+	}
+	return err
+}
+
+// blindly runs the binary without having found a socket, until a socket
+// accepts. why is why none of them will do.
+func (p *Publisher) blindly(ctx context.Context, e *types.Envelope, why error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		tick := time.NewTicker(lookAgain)
+		defer tick.Stop()
+		for !p.listening() {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+		cancel()
+	}()
+	err := p.run(ctx, p.c.Address, e)
+	if err == nil {
+		p.failed = time.Time{}
+		return nil
+	}
+	p.failed = time.Now()
+	return fmt.Errorf("%w: %w", ErrAway, errors.Join(why, err))
+}
+
+// listening reports whether a daemon accepts connections.
+func (p *Publisher) listening() bool {
+	for _, address := range p.addresses() {
+		for _, path := range []string{ttrpcAddress(address), address} {
+			if c, err := net.Dial("unix", path); err == nil {
+				_ = c.Close() // nothing was written
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // errUnsupported is a daemon that does not know the method.
 var errUnsupported = errors.New("not supported by the daemon")
 
-// unreachable tells whether nobody listens. EPROTOTYPE is a socket of another
+// refused reports whether nobody answers. EPROTOTYPE is a socket of another
 // type (connect(2)).
-func unreachable(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) ||
-		errors.Is(err, syscall.ENOTSOCK) || errors.Is(err, syscall.EPROTOTYPE) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTDIR)
+func refused(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, errHungUp) || errors.Is(err, syscall.ENOTSOCK) ||
+		errors.Is(err, syscall.EPROTOTYPE) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// dial connects to a unix socket. A socket file that nobody serves answers at
-// once; a daemon that is stopped lets connect wait when its backlog is full.
-func dial(ctx context.Context, path string) (net.Conn, error) {
+// errHungUp is a daemon that closes the connection without an answer: it does
+// not like the peer's user or group, or it is ending.
+var errHungUp = errors.New("the daemon hung up")
+
+// dial connects to a unix socket. The connection is closed when ctx ends, or
+// when another socket is at path: then another daemon serves it, and this one
+// has no clients any more. The caller calls release, which closes it as well.
+func dial(ctx context.Context, path string) (c net.Conn, release func(), err error) {
 	if path == "" {
-		return nil, fmt.Errorf("no address: %w", fs.ErrNotExist)
+		return nil, nil, fmt.Errorf("no address: %w", fs.ErrNotExist)
+	}
+	before, err := os.Stat(path)
+	if err != nil {
+		return nil, nil, err
 	}
 	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", path)
-	if err != nil {
-		return nil, err
+	if c, err = d.DialContext(ctx, "unix", path); err != nil {
+		return nil, nil, err
 	}
-	if t, ok := ctx.Deadline(); ok {
-		if err := c.SetDeadline(t); err != nil {
-			_ = c.Close() // nothing was written
-			return nil, err
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer c.Close() // whoever reads from it gets an error
+		tick := time.NewTicker(lookAgain)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			if now, err := os.Stat(path); err == nil && !os.SameFile(before, now) {
+				return
+			}
 		}
-	}
-	return c, nil
-}
-
-// existing returns the first address that has a file.
-func (p *Publisher) existing() string {
-	for _, a := range p.addresses() {
-		if _, err := os.Stat(a); err == nil {
-			return a
-		}
-	}
-	return ""
+	}()
+	return c, cancel, nil
 }

@@ -5,6 +5,7 @@ package publish
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -149,24 +150,80 @@ func TestTTRPCThatHangsUp(t *testing.T) {
 	}
 }
 
-// TestDaemonThatHangs is tried again by the caller, and soon enough.
-func TestDaemonThatHangs(t *testing.T) {
+// F7: a daemon that accepts and says nothing is asked twice at the most, however
+// long it takes, and no process is started for it.
+func TestDaemonThatStalls(t *testing.T) {
 	dir := t.TempDir()
 	address := filepath.Join(dir, "d.sock")
-	held := make(chan struct{})
-	listen(t, address, func(net.Conn) { <-held })
+	accepted := make(chan struct{}, 10)
+	listen(t, address, func(c net.Conn) {
+		accepted <- struct{}{}
+		_, _ = io.Copy(io.Discard, c) // until the shim gives up
+	})
 	script(t, filepath.Join(dir, "containerd"), "exit 0")
-	err := publish(t, Config{Address: address, Binary: filepath.Join(dir, "containerd")})
-	close(held)
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("Publish: %v", err)
+	p := New(Config{Address: address, Binary: filepath.Join(dir, "containerd"), Monitor: monitor})
+	p.answerTimeout = lookAgain
+	e := event()
+	if err := p.Publish(t.Context(), e); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrAway) {
+		t.Errorf("first attempt: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*p.answerTimeout)
+	defer cancel()
+	if err := p.Publish(ctx, e); err == nil || ctx.Err() == nil {
+		t.Errorf("second attempt: %v, context: %v", err, ctx.Err())
+	}
+	if n := len(accepted); n != 2 {
+		t.Errorf("asked %d times", n)
 	}
 	if lines := ran(t, dir); lines != nil {
 		t.Errorf("a process was started for a daemon that is there: %q", lines)
 	}
 }
 
-// TestNoDaemonBehindTheFile: what is no stream socket is nobody's.
+// A daemon that stalls is left for the one that has taken its socket's place.
+func TestDaemonThatStallsIsReplaced(t *testing.T) {
+	address := filepath.Join(t.TempDir(), "d.sock")
+	accepted := make(chan struct{}, 1)
+	listen(t, address, func(c net.Conn) {
+		accepted <- struct{}{}
+		_, _ = io.Copy(io.Discard, c)
+	})
+	p := New(Config{Address: address, Monitor: monitor})
+	result := make(chan error, 1)
+	go func() { result <- p.Publish(t.Context(), event()) }()
+	<-accepted
+	if err := os.Remove(address); err != nil {
+		t.Fatal(err)
+	}
+	s := &taker{}
+	serveGRPC(t, address, s)
+	if err := <-result; err == nil || errors.Is(err, ErrAway) {
+		t.Errorf("Publish: %v", err)
+	}
+	if err := p.Publish(t.Context(), event()); err != nil || s.n.Load() != 1 {
+		t.Errorf("with the new daemon: %v, taken %d", err, s.n.Load())
+	}
+}
+
+// A daemon that is killed while an answer is awaited is away, and no process
+// is started for it.
+func TestDaemonThatDies(t *testing.T) {
+	dir := t.TempDir()
+	address := filepath.Join(dir, "d.sock")
+	for _, path := range []string{address + ".ttrpc", address} {
+		listen(t, path, func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) })
+	}
+	script(t, filepath.Join(dir, "containerd"), "exit 0")
+	if err := publish(t, Config{Address: address, Binary: filepath.Join(dir, "containerd")}); err == nil {
+		t.Error("taken by nobody")
+	}
+	if lines := ran(t, dir); lines != nil {
+		t.Errorf("a process was started: %q", lines)
+	}
+}
+
+// TestNoDaemonBehindTheFile: what is no stream socket is nobody's, and not the
+// binary's either.
 func TestNoDaemonBehindTheFile(t *testing.T) {
 	for name, make := range map[string]func(path string) error{
 		"file":      func(p string) error { return os.WriteFile(p, nil, 0o600) },
@@ -193,8 +250,8 @@ func TestNoDaemonBehindTheFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		script(t, filepath.Join(dir, "containerd"), "exit 0")
-		if err := publish(t, Config{Address: address, Binary: filepath.Join(dir, "containerd")}); err != nil {
-			t.Errorf("%s: %v", name, err)
+		if err := publish(t, Config{Address: address, Binary: filepath.Join(dir, "containerd")}); !errors.Is(err, ErrAway) || ran(t, dir) != nil {
+			t.Errorf("%s: %v, ran %q", name, err, ran(t, dir))
 		}
 	}
 }

@@ -16,10 +16,11 @@ import (
 
 // viaTTRPC forwards e over ADDRESS.ttrpc.
 func viaTTRPC(ctx context.Context, address string, e *types.Envelope) error {
-	conn, err := dial(ctx, ttrpcAddress(address))
+	conn, release, err := dial(ctx, ttrpcAddress(address))
 	if err != nil {
 		return err
 	}
+	defer release()
 	client := ttrpc.NewClient(conn)
 	defer client.Close() // the answer is in
 	_, err = events.NewEventsClient(client).Forward(ctx, &events.ForwardRequest{Envelope: e})
@@ -27,10 +28,11 @@ func viaTTRPC(ctx context.Context, address string, e *types.Envelope) error {
 		return nil
 	}
 	err = fmt.Errorf("ttrpc forward to %s: %w", address, err)
-	// A daemon that does not like the peer's user or group closes the
-	// connection without a word; its gRPC socket may let us in.
-	if c := status.Code(err); c == codes.Unimplemented || c == codes.NotFound || errors.Is(err, ttrpc.ErrClosed) {
+	switch c := status.Code(err); {
+	case c == codes.Unimplemented || c == codes.NotFound:
 		return fmt.Errorf("%w: %w", err, errUnsupported)
+	case errors.Is(err, ttrpc.ErrClosed):
+		return fmt.Errorf("%w: %w", err, errHungUp) // its gRPC socket may let us in
 	}
 	return err
 }

@@ -5,6 +5,7 @@
 package proctest
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"os"
@@ -37,8 +38,9 @@ var (
 // Patience bounds what must happen soon.
 const Patience = 10 * time.Second
 
-// Main is a TestMain. It does not return.
-func Main(m *testing.M) {
+// Main is a TestMain. It does not return. Every exit that has an owner is given
+// to record, as the supervisor does; record may be nil.
+func Main(m *testing.M, record func(reaper.Exit)) {
 	dir, err := os.MkdirTemp("", "proc")
 	if err != nil {
 		fail(err)
@@ -60,7 +62,21 @@ func Main(m *testing.M) {
 	if r, w, err := os.Pipe(); err == nil { // the poller's own descriptors come now
 		_, _ = r.Close(), w.Close() // only for that
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	recorded := make(chan struct{})
+	go func() {
+		defer close(recorded)
+		sub := Reaper.Subscribe()
+		defer sub.Close()
+		for e, err := sub.Next(ctx); err == nil; e, err = sub.Next(ctx) {
+			if record != nil && e.Owner != nil {
+				record(e)
+			}
+		}
+	}()
 	code := m.Run()
+	cancel()
+	<-recorded
 	Reaper.Close()
 	if err := goleak.Find(goleak.IgnoreAnyFunction("os/signal.loop")); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -251,7 +267,7 @@ func Start(t *testing.T, files []*os.File, role ...string) *reaper.Child {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	child, err := ticket.Claim(cmd.Process.Pid, time.Time{})
+	child, err := ticket.Claim(cmd.Process.Pid, time.Time{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -34,7 +35,16 @@ func (s *sink) Write(b []byte) (int, error) {
 	}
 	return s.Buffer.Write(b)
 }
+func (s *sink) Close() error { return nil }
+
 func (s *sink) Read(b []byte) (int, error) { return s.Buffer.Read(b) }
+
+// witness notes what a connection tells.
+type witness struct{ told []string }
+
+func (w *witness) answered(_ *conn, method, id string) { w.told = append(w.told, method+" "+id+" ok") }
+func (w *witness) asked(_ *conn, id string)            { w.told = append(w.told, "State "+id) }
+func (w *witness) disconnected(*conn)                  { w.told = append(w.told, "closed") }
 
 func frame(typ byte, id uint32, payload []byte) []byte {
 	h := make([]byte, headerSize, headerSize+len(payload))
@@ -87,7 +97,7 @@ func TestFramesSplitAnywhere(t *testing.T) {
 	in, want := frameCases(t)
 	for cut := range len(in) + 1 {
 		var s sink
-		c := &statusConn{Conn: &s}
+		c := newConn(&s, &witness{})
 		for _, part := range [][]byte{in[:cut], in[cut:]} {
 			if n, err := c.Write(part); n != len(part) || err != nil {
 				t.Fatalf("cut at %d: write of %d bytes: %d, %v", cut, len(part), n, err)
@@ -99,7 +109,7 @@ func TestFramesSplitAnywhere(t *testing.T) {
 	}
 	for _, size := range []int{1, 2, 3, 7, 11} {
 		var s sink
-		c := &statusConn{Conn: &s}
+		c := newConn(&s, &witness{})
 		for rest := in; len(rest) > 0; {
 			n := min(size, len(rest))
 			if _, err := c.Write(rest[:n]); err != nil {
@@ -117,7 +127,7 @@ func TestFrameAtTheLimitIsNotEnlarged(t *testing.T) {
 	payload := make([]byte, maxPayload-1)
 	payload[0] = 0x12
 	var s sink
-	if _, err := (&statusConn{Conn: &s}).Write(frame(typeResponse, 1, payload)); err != nil {
+	if _, err := newConn(&s, &witness{}).Write(frame(typeResponse, 1, payload)); err != nil {
 		t.Fatal(err)
 	}
 	if got := binary.BigEndian.Uint32(s.Bytes()); got != maxPayload-1 {
@@ -127,7 +137,7 @@ func TestFrameAtTheLimitIsNotEnlarged(t *testing.T) {
 
 func TestFrameWriteErrorIsReturned(t *testing.T) {
 	broken := errors.New("broken")
-	n, err := (&statusConn{Conn: &sink{err: broken}}).Write(frame(typeResponse, 1, []byte{0x12, 0}))
+	n, err := newConn(&sink{err: broken}, &witness{}).Write(frame(typeResponse, 1, []byte{0x12, 0}))
 	if n != 0 || !errors.Is(err, broken) {
 		t.Fatalf("got %d, %v", n, err)
 	}
@@ -235,19 +245,95 @@ func TestHandshakeRefusesOthers(t *testing.T) {
 		}
 		ticket := testReaper.Begin()
 		r.must(peer.Start())
-		child, err := ticket.Claim(peer.Process.Pid, time.Time{})
+		child, err := ticket.Claim(peer.Process.Pid, time.Time{}, nil)
 		ticket.Close()
 		r.must(err)
 		r.must(l.(*net.UnixListener).SetDeadline(time.Now().Add(soon)))
 		conn, err := l.Accept()
 		r.must(err)
-		_, _, err = Handshaker().Handshake(t.Context(), conn)
+		_, _, err = Handshaker(r.sup).Handshake(t.Context(), conn)
 		if refused := err != nil; refused != other {
 			t.Errorf("peer of another user: %v, handshake: %v", other, err)
 		}
 		r.must(conn.Close())
-		if e := child.Exit(); e.Status != 0 {
+		if e := child.Wait(); e.Status != 0 {
 			t.Errorf("peer: status %d", e.Status)
 		}
 	}
+}
+
+// TestConnTellsWhatPasses: only OK replies count, wherever reads and writes cut
+// the stream, and whatever else passes.
+func TestConnTellsWhatPasses(t *testing.T) {
+	request := func(stream uint32, method, id string) []byte {
+		payload := marshal(t, &api.StartRequest{ID: id})
+		return frame(typeRequest, stream, marshal(t, &ttrpc.Request{Service: "s", Method: method, Payload: payload}))
+	}
+	var in, out []byte
+	for _, f := range [][]byte{
+		request(1, "Start", "a"), request(3, "Start", "b"), request(5, "State", "a"), request(7, "Kill", "a"),
+		frame(3, 9, []byte("data")), frame(typeRequest, 11, []byte{0xff}),
+		request(13, "Create", "c"), request(15, "State", ""),
+	} {
+		in = append(in, f...)
+	}
+	failed := marshal(t, &ttrpc.Response{Status: status.New(codes.NotFound, "gone").Proto()})
+	for _, f := range [][]byte{
+		frame(typeResponse, 3, failed), frame(typeResponse, 7, nil),
+		frame(typeResponse, 1, marshal(t, &ttrpc.Response{Payload: []byte("x")})), frame(typeResponse, 13, nil),
+	} {
+		out = append(out, f...)
+	}
+	want := []string{"State a", "State ", "Start a ok", "Create c ok", "closed"}
+	for _, size := range []int{1, 2, 3, 7, 11, 1000} {
+		var s sink
+		s.Buffer.Write(in)
+		w := &witness{}
+		c := newConn(&s, w)
+		for b := make([]byte, size); ; {
+			if _, err := c.Read(b); err != nil {
+				break
+			}
+		}
+		for rest := out; len(rest) > 0; {
+			n := min(size, len(rest))
+			if _, err := c.Write(rest[:n]); err != nil {
+				t.Fatal(err)
+			}
+			rest = rest[n:]
+		}
+		_ = c.Close() // it has no connection
+		if !slices.Equal(w.told, want) {
+			t.Errorf("pieces of %d: told %q, want %q", size, w.told, want)
+		}
+		c.mu.Lock()
+		if len(c.calls) != 0 {
+			t.Errorf("pieces of %d: %d calls are remembered", size, len(c.calls))
+		}
+		c.mu.Unlock()
+	}
+}
+
+// FuzzConnRead: whatever a client sends reaches the server as it is.
+func FuzzConnRead(f *testing.F) {
+	f.Add(frame(typeRequest, 1, []byte("\x0a\x01s\x12\x05Start\x1a\x03\x0a\x01a")), 3)
+	f.Add(frame(typeRequest, 1, nil), 1)
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, 1, 0, 9}, 2)
+	f.Fuzz(func(t *testing.T, data []byte, size int) {
+		var s sink
+		s.Buffer.Write(data)
+		c := newConn(&s, &witness{})
+		var got []byte
+		b := make([]byte, 1+max(0, size%64))
+		for {
+			n, err := c.Read(b)
+			got = append(got, b[:n]...)
+			if err != nil {
+				break
+			}
+		}
+		if !bytes.Equal(got, data) {
+			t.Errorf("read %q of %q", got, data)
+		}
+	})
 }

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"containerd-shim/reaper"
+)
+
+// named is a process of which only the id matters.
+type named string
+
+func (n named) ID() string { return string(n) }
+
+const theInit = named("init")
+
+// deaths is a source of exits.
+type deaths struct {
+	mu    sync.Mutex
+	queue []reaper.Exit // guarded by mu
+	ready chan struct{}
+}
+
+func (d *deaths) Ready() <-chan struct{} { return d.ready }
+func (d *deaths) Pop() (reaper.Exit, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.queue) == 0 {
+		return reaper.Exit{}, false
+	}
+	e := d.queue[0]
+	d.queue = d.queue[1:]
+	return e, true
+}
+
+// life is a container in fake time: its exits, and what was sent when.
+type life struct {
+	*exits
+	deaths deaths
+	conn   *conn // the daemon's
+	began  time.Time
+	seq    uint64
+	sent   []string
+}
+
+// die is the death of a process.
+func (l *life) die(n named) {
+	l.seq++
+	l.dieAs(n, l.seq)
+}
+
+// dieAs is a death that is known only now.
+func (l *life) dieAs(n named, seq uint64) {
+	l.deaths.mu.Lock()
+	l.deaths.queue = append(l.deaths.queue, reaper.Exit{Seq: seq, Owner: n})
+	l.deaths.mu.Unlock()
+	l.deaths.ready <- struct{}{}
+	synctest.Wait()
+}
+
+// run starts a process, up to and with the daemon's State if asked.
+func (l *life) run(n named, asked bool) *start {
+	st := l.begin(n, n == theInit)
+	l.ended(st, true)
+	l.answered(l.conn, "Start", n.ID())
+	if asked {
+		l.exits.asked(l.conn, n.ID())
+	}
+	return st
+}
+
+// TestExitsAreSentInTime: what an exit waits for, and for how long. Each exit
+// that was sent is written as ID@TIME.
+func TestExitsAreSentInTime(t *testing.T) {
+	l := DefaultLimits
+	for _, c := range []struct {
+		name string
+		fn   func(l *life)
+		want []string
+	}{
+		{"long after its start", func(l *life) { l.run("e", true); l.die("e") }, []string{"e@0s"}},
+		{"of a start that nobody knows", func(l *life) { l.die("e") }, []string{"e@0s"}},
+		{"asked later", func(l *life) {
+			l.run("e", false)
+			l.die("e")
+			time.Sleep(time.Second)
+			l.asked(l.conn, "e")
+		}, []string{"e@1s"}},
+		{"never asked", func(l *life) { l.run("e", false); l.die("e") }, []string{fmt.Sprint("e@", l.Asked)}},
+		{"asked by another", func(l *life) { l.run("e", false); l.die("e"); l.asked(&conn{}, "e") }, []string{fmt.Sprint("e@", l.Asked)}},
+		{"another one's State", func(l *life) { l.run("e", false); l.die("e"); l.asked(l.conn, "f") }, []string{fmt.Sprint("e@", l.Asked)}},
+		{"asked before the reply", func(l *life) {
+			c := &conn{}
+			l.ended(l.begin(named("e"), false), true)
+			l.die("e")
+			l.asked(c, "e")
+			l.answered(c, "Start", "e")
+		}, []string{fmt.Sprint("e@", l.Asked)}},
+		{"the daemon goes away", func(l *life) {
+			l.run("e", false)
+			l.die("e")
+			time.Sleep(time.Second)
+			l.disconnected(&conn{})
+			synctest.Wait()
+			l.disconnected(l.conn)
+		}, []string{"e@1s"}},
+		{"no reply comes", func(l *life) { l.ended(l.begin(named("e"), false), true); l.die("e") }, []string{fmt.Sprint("e@", l.Reply)}},
+		{"the caller got an error", func(l *life) {
+			st := l.begin(named("e"), false)
+			l.ended(st, true)
+			l.die("e")
+			l.settle(st)
+		}, []string{"e@0s"}},
+		{"of a start that failed", func(l *life) { l.ended(l.begin(named("e"), false), false); l.die("e") }, nil},
+		{"deleted", func(l *life) { l.run("e", false); l.die("e"); l.forget(named("e")) }, []string{"e@0s"}},
+		{"others pass", func(l *life) {
+			l.run("e", false)
+			l.run("f", true)
+			l.die("e")
+			l.die("f")
+		}, []string{"f@0s", fmt.Sprint("e@", l.Asked)}},
+		{"in the order of death", func(l *life) {
+			for _, id := range []named{"a", "b", "c"} {
+				l.run(id, false)
+			}
+			l.dieAs("c", 3)
+			l.dieAs("a", 1)
+			l.dieAs("b", 2)
+			time.Sleep(time.Second)
+			l.mu.Lock()
+			for _, st := range l.starts {
+				st.stage = settled
+			}
+			l.mu.Unlock()
+			l.nudge()
+		}, []string{"a@1s", "b@1s", "c@1s"}},
+		{"init alone", func(l *life) { l.run(theInit, true); l.die(theInit); l.clear() }, []string{"init@0s"}},
+		{"init, what is left is not killed", func(l *life) { l.run(theInit, true); l.die(theInit) }, []string{fmt.Sprint("init@", l.Reply)}},
+		{"init after its execs", func(l *life) {
+			l.run(theInit, true)
+			l.run("e", true)
+			l.die(theInit)
+			l.clear()
+			time.Sleep(time.Second)
+			l.die("e")
+		}, []string{"e@1s", "init@1s"}},
+		{"init after a held one", func(l *life) {
+			l.run(theInit, true)
+			l.run("e", false)
+			l.die("e")
+			l.die(theInit)
+			l.clear()
+		}, []string{fmt.Sprint("e@", l.Reply), fmt.Sprint("init@", l.Reply)}},
+		{"init before an exec that does not die", func(l *life) {
+			l.run(theInit, true)
+			l.run("e", true)
+			l.die(theInit)
+			l.clear()
+		}, []string{fmt.Sprint("init@", l.Reply)}},
+		{"init, a start on its way is refused", func(l *life) {
+			l.run(theInit, true)
+			st := l.begin(named("e"), false)
+			l.die(theInit)
+			l.close()
+			l.clear()
+			time.Sleep(time.Second)
+			if l.ended(st, true) || l.begin(named("f"), false) != nil {
+				l.sent = append(l.sent, "an exec lives")
+			}
+			l.die("e")
+		}, []string{"init@1s"}},
+		{"init's own start hangs", func(l *life) { l.begin(theInit, true); l.die(theInit); l.clear() }, []string{fmt.Sprint("init@", l.Reply)}},
+		{"init's own start fails", func(l *life) { l.ended(l.begin(theInit, true), false); l.die(theInit); l.clear() }, []string{"init@0s"}},
+		{"init is not asked for", func(l *life) { l.run(theInit, false); l.die(theInit); l.clear() }, []string{fmt.Sprint("init@", l.Asked)}},
+		{"init created only", func(l *life) {
+			l.ended(l.begin(theInit, true), true)
+			l.answered(&conn{}, "Create", "init")
+			l.die(theInit)
+			l.clear()
+		}, []string{"init@0s"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := &life{began: time.Now(), conn: &conn{}, deaths: deaths{ready: make(chan struct{}, 1)}}
+				l.exits = newExits(DefaultLimits, func(owner, reaper.Exit) { panic("must not cost an exit") }, func(id string, _ reaper.Exit) {
+					l.sent = append(l.sent, fmt.Sprint(id, "@", time.Since(l.began)))
+				})
+				ctx, cancel := context.WithCancel(t.Context())
+				go l.exits.run(ctx, &l.deaths)
+				c.fn(l)
+				time.Sleep(time.Hour)
+				cancel()
+				synctest.Wait()
+				if !slices.Equal(l.sent, c.want) {
+					t.Errorf("sent %q, want %q", l.sent, c.want)
+				}
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				if len(l.held) != 0 || l.last != nil {
+					t.Errorf("still held: %v, %v", l.held, l.last)
+				}
+			})
+		})
+	}
+}

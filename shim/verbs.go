@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"context"
+	"fmt"
+
+	"containerd-shim/guard"
+	"containerd-shim/proc"
+
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// A verb runs in a goroutine of its own, under a context of the shim's: a
+// client that goes away must not leave half a container behind. The caller's
+// context bounds only how long the caller waits. These are the only places
+// where the two part.
+
+// detach runs fn with the context run and waits for it until caller ends.
+// Goroutines that fn starts inherit the caller's profiling labels.
+func detach(caller, run context.Context, fn func(context.Context) error) error {
+	result := make(chan error, 1) // sent to once; nobody may be left to receive
+	go func() { result <- guard.Call("operation", func() error { return fn(run) }) }()
+	select {
+	case err := <-result:
+		return err
+	case <-caller.Done():
+		return fmt.Errorf("gave up waiting, the operation goes on: %w", caller.Err())
+	}
+}
+
+// perform runs fn, a verb of p, when those before it have ended. A caller that
+// gives up before that has changed nothing.
+func perform(caller, run context.Context, p process, fn func(context.Context) error) error {
+	if err := p.Lock(caller); err != nil {
+		return err
+	}
+	return detach(caller, run, func(ctx context.Context) error {
+		defer p.Unlock()
+		return fn(ctx)
+	})
+}
+
+// onContainer runs a verb of the container's that ends with it.
+func (s *Supervisor) onContainer(ctx context.Context, verb func(*proc.Init, context.Context) error) error {
+	init, err := s.container()
+	if err != nil {
+		return err
+	}
+	return perform(ctx, s.alive, init, func(ctx context.Context) error { return verb(init, ctx) })
+}
+
+// Pause freezes the container.
+func (s *Supervisor) Pause(ctx context.Context) error {
+	return s.onContainer(ctx, (*proc.Init).Pause)
+}
+
+// Resume thaws it.
+func (s *Supervisor) Resume(ctx context.Context) error {
+	return s.onContainer(ctx, (*proc.Init).Resume)
+}
+
+// Update changes its resources.
+func (s *Supervisor) Update(ctx context.Context, r *specs.LinuxResources) error {
+	return s.onContainer(ctx, func(p *proc.Init, ctx context.Context) error { return p.Update(ctx, r) })
+}
+
+// Checkpoint writes an image of it. The container's death, which may be the
+// last step of a checkpoint, does not end it.
+func (s *Supervisor) Checkpoint(ctx context.Context, o proc.CheckpointOptions) error {
+	init, err := s.container()
+	if err != nil {
+		return err
+	}
+	return perform(ctx, s.ctx, init, func(ctx context.Context) error { return init.Checkpoint(ctx, o) })
+}
+
+// Kill signals the container, which an empty id means too, or an exec. While
+// the runtime is starting the process, Kill waits for it: a client that heard
+// of no process would take it for dead.
+func (s *Supervisor) Kill(ctx context.Context, id string, sig uint32, all bool) error {
+	init, err := s.container()
+	if err != nil {
+		return err
+	}
+	if id == "" || id == init.ID() {
+		if init.Absent() {
+			return errNoProcess(init.ID())
+		}
+		if init.Child() == nil {
+			if err := s.awaitStart(ctx, init); err != nil {
+				return err
+			}
+		}
+		return detach(ctx, s.ctx, func(ctx context.Context) error { return init.Kill(ctx, sig, all) })
+	}
+	p, err := s.exec(id)
+	if err != nil {
+		return err
+	}
+	if err := s.awaitStart(ctx, p); err != nil {
+		return err
+	}
+	return p.Kill(sig)
+}
+
+// awaitStart waits for the start of p, if one is underway.
+func (s *Supervisor) awaitStart(ctx context.Context, p process) error {
+	returned := s.exits.starting(p)
+	if returned == nil {
+		return nil
+	}
+	select {
+	case <-returned:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the start of process %s: %w", p.ID(), ctx.Err())
+	}
+}
+
+// Pids lists the container's processes, with the ids of those that the shim
+// has started.
+func (s *Supervisor) Pids(ctx context.Context) (pids []int, names map[int]string, err error) {
+	init, err := s.container()
+	if err != nil {
+		return nil, nil, err
+	}
+	found := make(chan []int, 1) // the caller may be gone
+	err = detach(ctx, s.ctx, func(ctx context.Context) error {
+		pids, err := init.Pids(ctx)
+		found <- pids
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return <-found, s.pidNames(), nil
+}
+
+// pidNames maps the pids of the living processes that the shim started to
+// their ids.
+func (s *Supervisor) pidNames() map[int]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := make(map[int]string, 1+len(s.execs))
+	for id, p := range s.execs {
+		if snap := p.Snapshot(); snap.Pid != 0 && snap.Phase < proc.Stopped {
+			names[snap.Pid] = id
+		}
+	}
+	if s.init != nil {
+		names[s.init.Snapshot().Pid] = s.id
+	}
+	return names
+}
+
+// Start runs the container's process or an exec, and returns its pid.
+func (s *Supervisor) Start(ctx context.Context, id string) (int, error) {
+	p, err := s.find(id)
+	if err != nil {
+		return 0, err
+	}
+	switch p := p.(type) {
+	case *proc.Init:
+		err = s.start(ctx, p, true, p.Start)
+	case *proc.Exec:
+		err = s.startExec(ctx, p)
+	}
+	return p.Snapshot().Pid, err
+}
+
+func (s *Supervisor) startExec(ctx context.Context, p *proc.Exec) error {
+	started, err := p.AdmitStart(ctx)
+	if err != nil {
+		return err
+	}
+	return s.start(ctx, p, false, func(ctx context.Context) error {
+		defer started()
+		return p.Start(ctx)
+	})
+}
+
+// start runs the verb that makes p's process; own says that it is the
+// container's.
+func (s *Supervisor) start(ctx context.Context, p process, own bool, verb func(context.Context) error) error {
+	if err := p.Lock(ctx); err != nil {
+		return err
+	}
+	if err := p.CheckStart(); err != nil { // nothing is begun
+		p.Unlock()
+		return err
+	}
+	st := s.exits.begin(p, own)
+	if st == nil {
+		p.Unlock()
+		return errContainerDead()
+	}
+	err := detach(ctx, s.alive, func(ctx context.Context) error {
+		defer p.Unlock()
+		err := guard.Call("start", func() error { return verb(ctx) })
+		if lives := s.exits.ended(st, err == nil); err == nil && !lives {
+			s.killLate(p)
+			err = errContainerDead()
+		}
+		return err
+	})
+	if err != nil {
+		s.exits.settle(st)
+	}
+	return err
+}
+
+func errContainerDead() error {
+	return fmt.Errorf("cannot exec in a stopped state: %w", errdefs.ErrFailedPrecondition)
+}
+
+// Exec adds a process that Start will start.
+func (s *Supervisor) Exec(id string, stdio proc.Stdio, spec []byte) error {
+	init, err := s.container()
+	if err != nil {
+		return err
+	}
+	if err := init.CheckExec(); err != nil {
+		return err
+	}
+	p, err := proc.NewExec(init, id, stdio, spec)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, taken := s.execs[id]; taken || id == s.id {
+		return fmt.Errorf("id %s: %w", id, errdefs.ErrAlreadyExists)
+	}
+	s.execs[id] = p
+	return nil
+}
+
+// DeleteExec forgets an exec and returns its final state. A start of it that is
+// underway comes first.
+func (s *Supervisor) DeleteExec(ctx context.Context, id string) (proc.Snapshot, error) {
+	if id == s.containerID() {
+		return proc.Snapshot{}, fmt.Errorf("cannot delete init process with DeleteProcess: %w", errdefs.ErrInvalidArgument)
+	}
+	p, err := s.exec(id)
+	if err != nil {
+		return proc.Snapshot{}, err
+	}
+	err = perform(ctx, s.ctx, p, func(ctx context.Context) error {
+		if err := p.Delete(ctx); err != nil {
+			return err
+		}
+		s.exits.forget(p)
+		s.forgetExec(id)
+		return nil
+	})
+	return p.Snapshot(), err
+}
+
+func (s *Supervisor) forgetExec(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.execs, id)
+}
