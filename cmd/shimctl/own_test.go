@@ -11,6 +11,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"containerd-shim/cmd/shimctl/internal/shimtest"
+	"containerd-shim/stackdump"
 )
 
 // ownBinary is the shim of this tree, or SHIM_UNDER_TEST.
@@ -27,6 +33,18 @@ func ownBinary(t *testing.T) string {
 }
 
 func TestOwnHealthyShimHasNoFinding(t *testing.T) { healthy(t, ownBinary(t)) }
+
+// The names by which a dump shows that verbs of one process wait for each other.
+func TestOwnVerbsWaitForEachOther(t *testing.T) {
+	shim := started(t, ownBinary(t))
+	release := shim.Hold(t, "pause", shim.Pause)
+	defer release()
+	go func() { _, _ = shim.API.Resume(t.Context(), &emptypb.Empty{}) }() // ends with the shim
+	shimtest.Until(t, 10*time.Second, "Resume to be seen behind Pause", func() bool {
+		r := stackdump.Explain(taken(t, shim))
+		return len(r.Findings) == 0 && len(r.Ongoing) == 1 && r.Ongoing[0].Reason == "RuncHoldsProcess" && r.Requests["Resume"] == 1
+	})
+}
 
 // What wedges upstream's shims (B01) must not make ours even suspect, its
 // stacks come out of its file, and repair keeps its hands off it.

@@ -107,7 +107,8 @@ func (s *subject) launch(guest string) error {
 		"-containerd-binary", guest, "-runtime-root", s.path("runc"))
 	s.cmd.Dir = s.path("bundle")
 	s.cmd.Env = append(os.Environ(), "GOMAXPROCS=2", "FLOOD_EVENTS="+s.path("events"),
-		"FLOOD_RUNC="+s.runc, "FLOOD_GATE="+s.path("gate"))
+		"FLOOD_RUNC="+s.runc, "FLOOD_GATE="+s.path("gate"),
+		"TMPDIR="+s.path("work"), "XDG_RUNTIME_DIR=") // a killed shim leaves temporary files
 	s.cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	s.cmd.ExtraFiles = []*os.File{socket}
 	if s.stderr != "" {

@@ -38,6 +38,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
 	defer log.Close()
 	daemon := exec.Command("containerd", "--config", config)
 	daemon.Stdout, daemon.Stderr = log, log
+	daemon.Env = append(os.Environ(), "TMPDIR="+dir, "XDG_RUNTIME_DIR=") // its shims leave temporary files
 	daemon.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	must(t, daemon.Start())
 	s := &Shim{Namespace: "default", ID: "c" + filepath.Base(filepath.Dir(dir)), Daemon: address, beside: dir, exited: make(chan struct{})}

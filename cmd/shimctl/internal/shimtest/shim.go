@@ -73,7 +73,8 @@ func Start(t testing.TB, binary string, args ...string) *Shim {
 	cmd.Dir = s.Bundle
 	cmd.ExtraFiles = []*os.File{fd3}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Env = append(os.Environ(), "CONTAINERD_SHIM_STACK_DIR="+filepath.Join(dir, "stacks"))
+	// Killed shims leave temporary files.
+	cmd.Env = append(os.Environ(), "CONTAINERD_SHIM_STACK_DIR="+filepath.Join(dir, "stacks"), "TMPDIR="+dir, "XDG_RUNTIME_DIR=")
 	must(t, cmd.Start())
 	s.PID = cmd.Process.Pid
 	go func() { _ = cmd.Wait(); close(s.exited) }()
