@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"containerd-shim/cmd/shimctl/internal/shimtest"
@@ -44,6 +45,23 @@ func TestOwnVerbsWaitForEachOther(t *testing.T) {
 		r := stackdump.Explain(taken(t, shim))
 		return len(r.Findings) == 0 && len(r.Ongoing) == 1 && r.Ongoing[0].Reason == "RuncHoldsProcess" && r.Requests["Resume"] == 1
 	})
+}
+
+// Where this shim can write no file, its stacks come as another's do.
+func TestOwnStacksWithNowhereToWrite(t *testing.T) {
+	shim := started(t, ownBinary(t), "-stack-dir", "/proc/nowhere")
+	if err := unix.Mount("tmpfs", shim.Work, "tmpfs", unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(shim.Work, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	status, o, e := capture(t, "stacks", "-timeout", "2s", "-summary", strconv.Itoa(shim.PID))
+	if status != exitOK || !strings.Contains(o, "complete") {
+		t.Errorf("status %d\n%s%s", status, o, e)
+	}
 }
 
 // What wedges upstream's shims (B01) must not make ours even suspect, its
