@@ -17,7 +17,7 @@ func TestCloseIOWhileTheStreamsAreOpened(t *testing.T) {
 	census(t)
 	f := &fakeRuntime{process: []string{"sleep"}}
 	init := running(t, f, InitConfig{})
-	init.env.Streams.LoggerReady = patience
+	init.env.Streams.Ready = patience
 	in, gate := fifo(t), fifo(t)
 	f.process = []string{"count"}
 	p := newTestExec(t, init, "e1", Stdio{Stdin: in, Stdout: proctest.LoggerURI("gate", gate)})

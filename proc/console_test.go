@@ -95,7 +95,7 @@ func TestConsoleNeverComes(t *testing.T) {
 	if !dead(f.lastPid()) {
 		t.Error("the process is alive")
 	}
-	if d := time.Since(start); d > shortLimits().Console+time.Second {
+	if d := time.Since(start); d > shortLimits().Ready+time.Second {
 		t.Errorf("took %v", d)
 	}
 }

@@ -113,19 +113,14 @@ func (c *console) receive() (*os.File, error) {
 	if err != nil {
 		return nil, errclass.Internalf("receive console: %w", err)
 	}
-	// The console package's file is a blocking one; its descriptor is taken over.
-	fd, err := unix.FcntlInt(cons.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	master, err := pollable(cons.Fd(), "console")
 	_ = cons.Close() // the duplicate lives
 	if err != nil {
 		return nil, errclass.Internalf("receive console: %w", err)
 	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		_ = unix.Close(fd)
-		return nil, errclass.Internalf("receive console: %w", err)
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.master = os.NewFile(uintptr(fd), "console")
+	c.master = master
 	if c.size != nil {
 		_ = setWinsize(c.master, *c.size) // a terminal always has a size
 	}
@@ -148,13 +143,13 @@ func (s *Streams) AwaitConsole(ctx context.Context) error {
 	if c == nil {
 		return nil
 	}
-	timer := time.NewTimer(s.limits.Console)
+	timer := time.NewTimer(s.limits.Ready)
 	defer timer.Stop()
 	select {
 	case <-c.arrived:
 		return c.err
 	case <-timer.C:
-		return errclass.Internalf("the runtime sent no console within %v", s.limits.Console)
+		return errclass.Internalf("the runtime sent no console within %v", s.limits.Ready)
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the console: %w", ctx.Err())
 	}
@@ -193,17 +188,10 @@ func (s *Streams) Resize(size Size) error {
 	return nil
 }
 
-func setWinsize(master *os.File, size Size) error {
-	rc, err := master.SyscallConn()
-	if err != nil {
-		return err
-	}
-	cerr := rc.Control(func(fd uintptr) {
-		err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: size.Height, Col: size.Width})
+func setWinsize(master *os.File, size Size) (err error) {
+	control(master, func(fd int) {
+		err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: size.Height, Col: size.Width})
 	})
-	if cerr != nil {
-		return cerr
-	}
 	return err
 }
 

@@ -186,7 +186,7 @@ func (i *input) run(dst *os.File, terminal bool) bool {
 		if terminal && len(p.pending) == 0 {
 			step = func() (int, error) { return p.fill(page) }
 		} else if terminal {
-			wait = time.Now().Add(i.limits.HangUp)
+			wait = time.Now().Add(i.limits.Stubborn)
 		}
 		if i.until(p, wait) {
 			return false
@@ -215,8 +215,6 @@ func (i *input) awaitClient(p *pump) {
 
 // clientGone reports whether the FIFO has had a writer and has none any more.
 func (i *input) clientGone() (gone bool) {
-	if rc, err := i.r.SyscallConn(); err == nil {
-		_ = rc.Control(func(fd uintptr) { gone = pollNow(int(fd), unix.POLLIN)&unix.POLLHUP != 0 }) // fails only if closed
-	}
+	control(i.r, func(fd int) { gone = pollNow(fd, unix.POLLIN)&unix.POLLHUP != 0 })
 	return gone
 }

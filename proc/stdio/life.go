@@ -116,7 +116,7 @@ func (s *Streams) lastMoved() (last time.Time) {
 func (s *Streams) ProcessDeleted() {
 	s.ProcessExited()
 	s.order(orders{released: true, deleted: time.Now()})
-	s.stopLogger(s.limits.LoggerEnd)
+	s.stopLogger(s.limits.Linger)
 }
 
 // Abort undoes Open: the process will never be. Nothing more reaches the client.

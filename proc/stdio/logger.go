@@ -47,27 +47,26 @@ func startLogger(t target, c Config, childEnds bool) (_ *logger, err error) {
 		}
 	}()
 	for _, w := range []**os.File{&l.stdout, &l.stderr} {
-		shim, child, err := pipe(true) // the logger reads
+		shims := writeEnd
+		if childEnds {
+			shims = noEnd
+		}
+		r, end, err := pipe(shims)
 		if err != nil {
 			return nil, errclass.Internalf("open logger: %w", err)
 		}
-		if childEnds {
-			if err := setBlocking(shim); err != nil {
-				return nil, errclass.Internalf("open logger: %w", err)
-			}
-			chown(shim, c)
-		}
-		*w = shim
-		files = append(files, child)
+		*w = end
+		chown(end, c)
+		files = append(files, r)
 	}
-	ready, readyChild, err := pipe(false)
+	ready, readyChild, err := pipe(readEnd)
 	if err != nil {
 		return nil, errclass.Internalf("open logger: %w", err)
 	}
 	defer ready.Close()
 	files = append(files, readyChild)
 
-	start, cancel := context.WithTimeout(context.Background(), c.Limits.LoggerReady)
+	start, cancel := context.WithTimeout(context.Background(), c.Limits.Ready)
 	defer cancel()
 	l.child, err = c.Monitor.Start(start, reaper.Command{
 		Args:  append([]string{t.path}, t.args...),
@@ -102,7 +101,7 @@ func (l *logger) outlive(reads []*os.File) {
 		case <-l.stopped:
 		default:
 			logrus.WithField("logger", l.path).Warn("the logger has ended; output is dropped")
-			if p, err := pollable(f); err == nil {
+			if p, err := pollable(f.Fd(), f.Name()); err == nil {
 				_ = f.Close() // p is a duplicate
 				reads[i] = p
 				go func() { _, _ = io.Copy(io.Discard, p) }() // until it is closed
@@ -115,23 +114,10 @@ func (l *logger) outlive(reads []*os.File) {
 	}
 }
 
-// pollable returns a duplicate of f that costs no thread while it is waited for.
-func pollable(f *os.File) (*os.File, error) {
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		_ = unix.Close(fd)
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), f.Name()), nil
-}
-
 // awaitReady waits for a byte, or the end, on the ready pipe. A logger that
 // ends with an error instead is not ready.
 func (l *logger) awaitReady(ready *os.File) error {
-	if err := ready.SetReadDeadline(time.Now().Add(l.limits.LoggerReady)); err != nil {
+	if err := ready.SetReadDeadline(time.Now().Add(l.limits.Ready)); err != nil {
 		return errclass.Internalf("%w", err)
 	}
 	var b [1]byte
@@ -140,7 +126,7 @@ func (l *logger) awaitReady(ready *os.File) error {
 	case err == nil:
 		return nil
 	case err != io.EOF:
-		return errclass.Internalf("not ready within %v", l.limits.LoggerReady)
+		return errclass.Internalf("not ready within %v", l.limits.Ready)
 	}
 	timer := time.NewTimer(100 * time.Millisecond)
 	defer timer.Stop()
@@ -177,7 +163,7 @@ func (l *logger) end(grace time.Duration) {
 	for _, step := range []struct {
 		wait time.Duration
 		then unix.Signal
-	}{{grace, unix.SIGTERM}, {l.limits.LoggerTerm, unix.SIGKILL}} {
+	}{{grace, unix.SIGTERM}, {l.limits.Stubborn, unix.SIGKILL}} {
 		timer := time.NewTimer(step.wait)
 		select {
 		case <-l.child.Done():
@@ -187,17 +173,4 @@ func (l *logger) end(grace time.Duration) {
 			_ = l.child.Signal(step.then) // fails only if it has ended
 		}
 	}
-}
-
-// setBlocking makes a pipe end what a process expects of its stdio.
-func setBlocking(f *os.File) error {
-	rc, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	cerr := rc.Control(func(fd uintptr) { err = unix.SetNonblock(int(fd), false) })
-	if cerr != nil {
-		return cerr
-	}
-	return err
 }

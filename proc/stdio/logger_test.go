@@ -53,7 +53,7 @@ func TestLoggerThatIsNotReady(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.want) || !errdefs.IsInternal(err) && !errdefs.IsInvalidArgument(err) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
-			if d := time.Since(start); d > short().LoggerReady+2*time.Second {
+			if d := time.Since(start); d > short().Ready+2*time.Second {
 				t.Errorf("took %v", d)
 			}
 		})

@@ -26,8 +26,7 @@ var (
 // short are limits in the order of the real ones, which are for people and daemons.
 func short() Limits {
 	l := DefaultLimits()
-	l.Drain, l.DrainFlowing, l.HangUp, l.Room = 200*time.Millisecond, 800*time.Millisecond, 100*time.Millisecond, 10*time.Millisecond
-	l.Linger, l.InputGrace, l.Console = time.Second, time.Second, time.Second
-	l.LoggerReady, l.LoggerEnd, l.LoggerTerm = 500*time.Millisecond, 500*time.Millisecond, 200*time.Millisecond
+	l.Drain, l.DrainFlowing, l.Stubborn = 200*time.Millisecond, 800*time.Millisecond, 200*time.Millisecond
+	l.Linger, l.InputGrace, l.Ready = time.Second, time.Second, time.Second
 	return l
 }

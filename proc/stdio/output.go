@@ -31,7 +31,8 @@ type output struct {
 	sink   *sink
 	limits Limits
 	state  outputState
-	stuck  bool // writing to a file fails, and was complained of
+	// retry is when a write to a file that fails is tried again; 0 if none does.
+	retry time.Duration
 	// closeSource closes the process's end.
 	closeSource func()
 	// drained is called once, when all that came is with the client, or is
@@ -157,7 +158,7 @@ func (o *output) move(step func() (int, error), done outputEvent) outputEvent {
 		n, err := step()
 		if n > 0 {
 			o.moved.Store(time.Now().UnixNano())
-			o.stuck = false
+			o.retry = 0
 		}
 		switch {
 		case err == nil:
@@ -174,10 +175,10 @@ func (o *output) move(step func() (int, error), done outputEvent) outputEvent {
 			case !due(deadline):
 			case !o.blocked:
 				return end
-			case !o.sink.kept():
-				return over
-			default:
+			case o.sink.kind == isFIFO:
 				o.sink.closeKeepalive() // whoever reads is waited for
+			default:
+				return over
 			}
 		case o.sink.kind != isFile:
 			return over // its reader is gone for good
@@ -194,15 +195,17 @@ func (o *output) move(step func() (int, error), done outputEvent) outputEvent {
 // write is to be tried again.
 func (o *output) awaitRoom(err error) bool {
 	o.blocked = true
-	if !o.stuck {
+	if o.retry == 0 {
 		logrus.WithError(err).WithField("path", o.sink.path).Warn("output waits until it can be written")
-		o.stuck = true
+		o.retry = o.limits.PollSoon
 	}
 	ord, deadline := o.look()
-	if !ord.aborted && !due(deadline) {
-		o.pause(o.limits.Room, deadline)
+	if ord.aborted || due(deadline) {
+		return false
 	}
-	return !ord.aborted && !due(deadline)
+	o.pause(o.retry, deadline)
+	o.retry = min(2*o.retry, o.limits.PollLate)
+	return true
 }
 
 // awaitReader ends the output after its last byte was written. The bytes are in
@@ -211,7 +214,7 @@ func (o *output) awaitRoom(err error) bool {
 // end.
 func (o *output) awaitReader() outputEvent {
 	o.sink.closeKeepalive()
-	for wait := o.limits.ReaderSoon; ; wait = min(2*wait, o.limits.ReaderPoll) {
+	for wait := o.limits.PollSoon; ; wait = min(2*wait, o.limits.PollLate) {
 		ord, deadline := o.look()
 		if ord.aborted || due(deadline) || o.sink.kind != isFIFO || o.sink.hasReader() || o.sink.abandoned() {
 			return over

@@ -68,7 +68,7 @@ func TestHangUpWhileNobodyReads(t *testing.T) {
 
 // full reports whether the FIFO takes no more.
 func (s *sink) full() (full bool) {
-	s.control(func(fd int) { full = pollNow(fd, unix.POLLOUT)&unix.POLLOUT == 0 })
+	control(s.w, func(fd int) { full = pollNow(fd, unix.POLLOUT)&unix.POLLOUT == 0 })
 	return full
 }
 
@@ -104,7 +104,7 @@ func TestFullDiskLosesNothing(t *testing.T) {
 		select {
 		case <-child.Done():
 			t.Errorf("terminal %v: the process ended: %+v", terminal, child.Wait())
-		case <-time.After(10 * short().Room): // no condition: nothing is to happen
+		case <-time.After(100 * time.Millisecond): // no condition: nothing is to happen
 		}
 		resize("1m")
 		p.end(t, child)
@@ -313,4 +313,28 @@ func TestPanicInAnOutput(t *testing.T) {
 	p.end(t, child)
 	within(t, patience, "end of the output", p.drained)
 	c.All(t)
+}
+
+// An output that is a terminal device, and so waits though it is no FIFO, is
+// given up after Delete as well, and does not spin until then.
+func TestDeviceThatTakesNoMore(t *testing.T) {
+	census(t)
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	n := 0
+	control(master, func(fd int) {
+		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+		n, _ = unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, child := play(t, Config{Names: Names{Stdout: fmt.Sprintf("/dev/pts/%d", n)}}, "out", "65536", "0")
+	within(t, patience, "exit", child.Done()) // the rest is in the pipe
+	p.end(t, child)
+	// What it has taken of a write shows only when that is interrupted.
+	within(t, 3*short().Linger, "end of the output", p.drained)
 }

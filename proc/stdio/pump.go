@@ -218,16 +218,12 @@ func (p *pump) read(limit int, take func([]byte)) (n int, err error) {
 // drain adds to pending what is in src now, until limit is passed, without
 // waiting.
 func (p *pump) drain(limit int) {
-	src, err := p.src.SyscallConn()
-	if err != nil {
-		return
-	}
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
 	for read := 0; read < limit; {
 		n := 0
 		// Ends at EAGAIN, at the end and at EIO alike.
-		_ = src.Control(func(fd uintptr) { n, _ = readNow(int(fd), *buf) })
+		control(p.src, func(fd int) { n, _ = readNow(fd, *buf) })
 		if n <= 0 {
 			return
 		}
@@ -254,22 +250,49 @@ func pollNow(fd int, events int16) int16 {
 	}
 }
 
-// pipe returns the two ends of a pipe: shimEnd is non-blocking and known to
-// the poller, childEnd is as a child expects its stdio to be. os.Pipe would
-// make both non-blocking.
-func pipe(childReads bool) (shimEnd, childEnd *os.File, err error) {
+// Which end of a pipe is the shim's.
+const (
+	readEnd  = 0
+	writeEnd = 1
+	noEnd    = -1
+)
+
+// pipe returns the two ends of a pipe. The shim's is non-blocking and known to
+// the poller, the other as a child expects its stdio to be. os.Pipe would make
+// both non-blocking.
+func pipe(shims int) (r, w *os.File, err error) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
 		return nil, nil, os.NewSyscallError("pipe2", err)
 	}
-	shim, child := 0, 1
-	if childReads {
-		shim, child = 1, 0
+	if shims != noEnd {
+		err = unix.SetNonblock(fds[shims], true)
 	}
-	if err := unix.SetNonblock(fds[shim], true); err != nil {
-		_ = unix.Close(fds[0])
-		_ = unix.Close(fds[1])
+	r, w = os.NewFile(uintptr(fds[readEnd]), "pipe"), os.NewFile(uintptr(fds[writeEnd]), "pipe")
+	if err != nil {
+		_, _ = r.Close(), w.Close() // nothing was written
 		return nil, nil, os.NewSyscallError("fcntl", err)
 	}
-	return os.NewFile(uintptr(fds[shim]), "pipe"), os.NewFile(uintptr(fds[child]), "pipe"), nil
+	return r, w, nil
+}
+
+// pollable returns a duplicate of a blocking descriptor that costs no thread
+// while it is waited for.
+func pollable(fd uintptr, name string) (*os.File, error) {
+	dup, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	if err := unix.SetNonblock(dup, true); err != nil {
+		_ = unix.Close(dup)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(dup), name), nil
+}
+
+// control calls fn with the descriptor of f, unless f is closed.
+func control(f *os.File, fn func(fd int)) {
+	if rc, err := f.SyscallConn(); err == nil {
+		_ = rc.Control(func(fd uintptr) { fn(int(fd)) })
+	}
 }

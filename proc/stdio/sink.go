@@ -95,25 +95,19 @@ func (s *sink) closeKeepalive() {
 // closed: a pipe's write end polls POLLERR when there is no read end (pipe(7)).
 func (s *sink) hasReader() bool {
 	reader := false
-	s.control(func(fd int) { reader = pollNow(fd, 0)&unix.POLLERR == 0 })
+	control(s.w, func(fd int) { reader = pollNow(fd, 0)&unix.POLLERR == 0 })
 	return reader
 }
 
 // unread returns how many bytes wait in the FIFO.
 func (s *sink) unread() (n int) {
-	s.control(func(fd int) {
+	control(s.w, func(fd int) {
 		var err error
 		if n, err = unix.IoctlGetInt(fd, unix.TIOCINQ); err != nil {
 			n = 0
 		}
 	})
 	return n
-}
-
-func (s *sink) control(fn func(fd int)) {
-	if rc, err := s.w.SyscallConn(); err == nil {
-		_ = rc.Control(func(fd uintptr) { fn(int(fd)) }) // fails only if closed
-	}
 }
 
 // abandoned reports whether path no longer leads to this FIFO, so that no

@@ -113,7 +113,7 @@ func Open(c Config) (_ *Streams, err error) {
 // openPipes connects the three streams without a terminal.
 func (s *Streams) openPipes(c Config, t target) error {
 	if s.input != nil {
-		shim, child, err := pipe(true)
+		child, shim, err := pipe(writeEnd)
 		if err != nil {
 			return errclass.Internalf("open input: %w", err)
 		}
@@ -167,7 +167,7 @@ func (s *Streams) pipeOutput(c Config, path string, fd int) error {
 	if err != nil {
 		return err
 	}
-	shim, child, err := pipe(false)
+	shim, child, err := pipe(readEnd)
 	if err != nil {
 		to.close()
 		return errclass.Internalf("open output: %w", err)
