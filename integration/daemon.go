@@ -99,6 +99,9 @@ func (d *Daemon) OnlyBinary() {
 	}
 }
 
+// Sockets brings them back after OnlyBinary.
+func (d *Daemon) Sockets() error { return errors.Join(d.serveGRPC(), d.serveTTRPC()) }
+
 // Rename moves the binary to another name in its directory.
 func (d *Daemon) Rename(name string) {
 	to := filepath.Join(d.dir, name)

@@ -40,6 +40,69 @@ func init() {
 		Asserts:  "State, Wait and Start do not depend on the publisher",
 		Run:      publisherBackpressure,
 	})
+	register(Check{
+		ID: "F06", Name: "processes forked for a daemon that is away",
+		Incident: "found by measuring: one containerd publish for each retry, for ever",
+		Asserts:  "an event that waits for a daemon costs two processes in 8 s at the most, and arrives",
+		Run:      forksWithoutDaemon,
+	})
+	register(Check{
+		ID: "F07", Name: "daemon that stalls and goes on",
+		Incident: "found by measuring: a daemon that accepts and stalls for 25 s gets the same exit five times",
+		Asserts:  "whatever the stall, here 22 s, the daemon is given an event twice at the most, and takes it",
+		Limit:    90 * time.Second,
+		Run:      stalledDaemon,
+	})
+	register(Check{
+		ID: "F21", Name: "daemon that is back while its binary hangs",
+		Incident: "found by measuring: events come up to 33 s after the daemon",
+		Asserts:  "the exit arrives within a second of the daemon's return",
+		Run:      backBesideBinary,
+	})
+}
+
+func forksWithoutDaemon(c *integration.Case) {
+	const most, watched = 2, 8 * time.Second
+	b := c.Box(integration.Options{})
+	b.Up()
+	b.Daemon.OnlyBinary()
+	b.Daemon.Tell(integration.Refuse, -1)
+	b.MustExec("one", integration.IO{}, "exit:1")
+	_, err := b.Wait("one")
+	c.Must(err, "Wait")
+	elapse(watched)
+	if n := len(b.Daemon.Publishers()); n > most {
+		c.Errorf("%d processes in %v, want %d at the most", n, watched, most)
+	}
+	b.Daemon.Tell(integration.Accept, 0)
+	b.Daemon.Vanish()
+	c.Need(b.Daemon.Return(), "restart fake daemon")
+	b.AwaitExit(retryTime, "one")
+}
+
+func stalledDaemon(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	b.Daemon.Tell(integration.Hang, -1)
+	b.MustExec("one", integration.IO{}, "exit:1")
+	elapse(22 * time.Second)
+	if n := b.Daemon.Attempts(); n > 2 {
+		c.Errorf("%d attempts, want 2 at the most", n)
+	}
+	b.Daemon.Tell(integration.Accept, 0) // what has hung fails
+	b.AwaitExit(retryTime, "one")
+	once(c, b, "one")
+}
+
+func backBesideBinary(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	b.Daemon.OnlyBinary()
+	b.Daemon.Tell(integration.Hang, 1)
+	b.MustExec("one", integration.IO{}, "exit:1")
+	c.Await(10*time.Second, "the binary is run", func() bool { return len(b.Daemon.Publishers()) > 0 })
+	c.Need(b.Daemon.Sockets(), "bring the sockets back")
+	b.AwaitExit(time.Second, "one")
 }
 
 // once checks that each id has exactly one exit, in that order.

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"time"
+
+	task "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"golang.org/x/sys/unix"
+
+	"containerd-shim/integration"
+	"containerd-shim/integration/fakerunc"
+)
+
+func init() {
+	register(Check{
+		ID: "F02", Name: "Kill of an exec whose runc is at work",
+		Incident: "the Kill fails, the client takes the exec for gone, and it runs on",
+		Asserts:  "the signal reaches the process once it is there, and the exec can be deleted",
+		Run:      killDuringStart,
+	})
+	register(Check{
+		ID: "F09", Name: "init dies while runc start hangs",
+		Incident: "a hook hangs; the exit comes late or never, and the pod cannot be deleted",
+		Asserts:  "the exit is published and Delete answers within seconds",
+		Run:      exitDuringHungStart,
+	})
+	register(Check{
+		ID: "F10", Name: "Delete of a dead container behind a runc update that hangs",
+		Incident: "found by reading: the verb's lock is held for as long as runc hangs",
+		Asserts:  "Delete answers within seconds",
+		Run:      deleteBehindHungUpdate,
+	})
+	register(Check{
+		ID: "F15b", Name: "Delete whose answer nobody has heard",
+		Incident: "CRI gives up a Delete after 10 s; State says NotFound then, nobody asks again, shim and bundle leak",
+		Asserts:  "State says STOPPED, and Delete can be asked again for the same answer",
+		Run:      unheardDelete,
+	})
+	register(Check{
+		ID: "F19", Name: "restore that fails",
+		Incident: "found by reading: State says STOPPED, Kill says that the process was not created",
+		Asserts:  "as after a failed Create nothing is there, and Delete cleans up",
+		Run:      failedRestore,
+	})
+	register(Check{
+		ID: "F20", Name: "daemon that stalls after the reply to Start",
+		Incident: "the exit overtakes the start; docker shows the container as running for ever",
+		Asserts:  "no exit is published before the daemon has asked for the State, whatever others ask; other exits pass",
+		Run:      stalledAfterStart,
+	})
+}
+
+func killDuringStart(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "exec", Steps: []fakerunc.Step{
+		{Op: fakerunc.Gate, Name: "slow"}, {Op: fakerunc.Process, Name: "lives"},
+	}}}})
+	b.Up()
+	start := startAtGate(c, b, "e", "slow")
+	kill := integration.Async("Kill", func() error { return b.Within(30*time.Second).Kill("e", 9, false) })
+	// A Kill that is not to wait has its answer by then.
+	_ = integration.Await(time.Second, "an answer to Kill", kill.Done)
+	open(c, b.Fake.Gate("slow"))
+	c.Must(start.Await(10*time.Second), "Start")
+	c.Must(kill.Await(10*time.Second), "Kill")
+	b.Gone(5*time.Second, "the exec that was killed", b.Fake.Spawned()[0])
+	b.AwaitExit(10*time.Second, "e")
+	_, err := b.DeleteProcess("e")
+	c.Must(err, "DeleteProcess")
+}
+
+// bounded is within what an operator sees as an answer.
+const bounded = 5 * time.Second
+
+func exitDuringHungStart(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "start", Steps: []fakerunc.Step{{Op: fakerunc.Gate, Name: "hook"}}}}})
+	c.Must(b.Create(), "Create")
+	start := integration.Async("Start", func() error { _, err := b.Within(time.Minute).Start(b.ID); return err })
+	c.Await(5*time.Second, "runc start runs", func() bool { return b.Fake.Arrived("hook") > 0 })
+	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
+	b.AwaitExit(bounded, b.ID)
+	_, err := b.Within(bounded).Delete()
+	c.Must(err, "Delete")
+	_ = c.Prompt(start.Await(10 * time.Second)) // it has no container any more
+}
+
+func deleteBehindHungUpdate(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "update", Steps: []fakerunc.Step{{Op: fakerunc.Gate, Name: "hung"}}}}})
+	b.Up()
+	update := integration.Async("Update", func() error { return b.Within(time.Minute).Update(updateRequest()) })
+	c.Await(5*time.Second, "runc update runs", func() bool { return b.Fake.Arrived("hung") > 0 })
+	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
+	b.AwaitExit(10*time.Second, b.ID)
+	_, err := b.Within(bounded).Delete()
+	c.Must(err, "Delete")
+	_ = c.Prompt(update.Await(10 * time.Second)) // it has no container any more
+}
+
+func unheardDelete(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	c.Must(b.Kill(b.ID, 9, false), "Kill")
+	b.AwaitExit(10*time.Second, b.ID)
+	first, err := b.Delete()
+	c.Must(err, "Delete")
+	other := b.Dial(integration.Daemon17) // the daemon's next connection
+	state, err := other.State(b.ID)
+	c.Must(err, "State after a Delete that nobody heard")
+	if got := state.GetStatus().String(); got != "STOPPED" {
+		c.Errorf("State after a Delete that nobody heard: %s", got)
+	}
+	again, err := other.Delete()
+	c.Must(err, "the second Delete")
+	if again.GetExitStatus() != first.GetExitStatus() || again.GetPid() != first.GetPid() {
+		c.Errorf("the second Delete: %v, the first: %v", again, first)
+	}
+}
+
+func failedRestore(c *integration.Case) {
+	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "restore", Steps: []fakerunc.Step{
+		{Op: fakerunc.Log, Text: "criu failed"}, {Op: fakerunc.Exit, N: 1},
+	}}}})
+	req := b.CreateRequest(integration.IO{})
+	req.Checkpoint = b.Path("image")
+	_, err := b.CreateTask(req)
+	c.Must(err, "Create from a checkpoint")
+	if _, err := b.Client.Start(b.ID); c.Prompt(err) == nil {
+		c.Fatalf("Start succeeded though the restore failed")
+	}
+	_, err = b.State(b.ID)
+	wantCode(c, "State", err, notFound)
+	wantCode(c, "Kill", b.Kill(b.ID, 9, false), notFound)
+	_, err = b.Delete()
+	c.Must(err, "Delete")
+}
+
+func stalledAfterStart(c *integration.Case) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	c.Must(b.Exec("e", integration.IO{}, "exit:7"), "Exec")
+	_, err := b.StartOnly("e")
+	c.Must(err, "Start")
+	w, err := b.Wait("e")
+	c.Must(err, "Wait")
+	if w.GetExitStatus() != 7 {
+		c.Errorf("Wait: status %d, want 7", w.GetExitStatus())
+	}
+	other := b.Dial(integration.Daemon17)
+	_, err = other.State("e")
+	c.Must(err, "State, asked by another client")
+	_ = c.Prompt(b.ResizePty("e", 80, 25)) // of a process that has ended
+	b.MustExec("f", integration.IO{}, "exit:0")
+	b.AwaitExit(5*time.Second, "f")
+	c.Never(2*time.Second, "the exit is published before the start", func() bool { return len(b.Daemon.ExitsOf("e")) > 0 })
+	_, err = b.State("e")
+	c.Must(err, "State")
+	b.AwaitExit(time.Second, "e")
+}
+
+func updateRequest() *task.UpdateTaskRequest {
+	return &task.UpdateTaskRequest{Resources: noResources}
+}
