@@ -121,7 +121,7 @@ func TestEndedLeaderIsNoZombie(t *testing.T) {
 		b, err := exec.Command("ps", "-o", "stat=", "--ppid", strconv.Itoa(shim.PID)).Output()
 		return err == nil && strings.Contains(string(b), "Zl")
 	}
-	shimtest.Until(t, 5*time.Second, "a child in state Zl", leader)
+	shimtest.Until(t, 20*time.Second, "a child in state Zl", leader)
 	state := filepath.Join(t.TempDir(), "check.json")
 	for range 2 {
 		status, o, e := capture(t, "check", "-state", "always", "-state-file", state, strconv.Itoa(shim.PID))

@@ -7,6 +7,7 @@ package stacks
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,7 +44,7 @@ func TestStallBesideStrace(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		shimtest.Until(t, limit, "strace to attach", func() bool { return scanned(t, shim.PID).Tracer != 0 })
+		shimtest.Until(t, limit, "strace to have all threads", func() bool { return traced(shim.PID) })
 		if err := syscall.Kill(shim.PID, syscall.SIGUSR1); err != nil {
 			t.Error(err)
 		}
@@ -59,6 +60,18 @@ func TestStallBesideStrace(t *testing.T) {
 	if ours[rounds/2] > strace[rounds/2]+10*time.Millisecond {
 		t.Errorf("the shim stalls longer than under strace: %v, %v", ours[rounds/2], strace[rounds/2])
 	}
+}
+
+// traced reports whether every thread is: strace attaches to one after another,
+// and the one that writes may be the last.
+func traced(pid int) bool {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	for _, f := range files {
+		if b, err := os.ReadFile(f); err == nil && bytes.Contains(b, []byte("TracerPid:\t0\n")) {
+			return false
+		}
+	}
+	return len(files) > 0
 }
 
 // stalls runs do again and again and returns the slowest call of each time, in
