@@ -25,7 +25,7 @@ func TestResizeBeforeStart(t *testing.T) {
 	if err := p.Resize(123, 45); err != nil {
 		t.Fatal(err)
 	}
-	f.process = []string{"onwinch"}
+	f.process = []string{"onwinch", "80x25"}
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -151,6 +151,8 @@ func newRig(t *testing.T, hostPids bool) *rig {
 		eventually(t, "the end of all execs", func() bool {
 			return len(r.sup.exits.close()) == 0
 		})
+		// A refused one has no part in that; its exit must not come to the next test.
+		eventually(t, "the end of all children", func() bool { return noChildren() == nil })
 		cancel()
 		_ = server.Close() // closes the listener, too
 		receive(t, "end of the server", served)

@@ -80,24 +80,27 @@ func init() {
 			check(os.WriteFile(args[0], []byte(report), 0o600))
 		},
 		// winsize: of the terminal
-		"winsize": func([]string) {
-			ws, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
-			if err != nil {
-				fail(err)
-			}
-			fmt.Printf("%dx%d\n", ws.Col, ws.Row)
-		},
-		// onwinch: the terminal's size once it changes
-		"onwinch": func([]string) {
+		"winsize": func([]string) { fmt.Println(winsize()) },
+		// onwinch WxH: the terminal's size each time it changes, until it is this
+		"onwinch": func(args []string) {
 			c := make(chan os.Signal, 1)
 			signal.Notify(c, unix.SIGWINCH)
 			fmt.Println("ready")
-			<-c
-			roles["winsize"](nil)
+			for size := ""; size != args[0]; {
+				<-c
+				size = winsize()
+				fmt.Println(size)
+			}
 		},
 		"tty":    tty,
 		"logger": logger,
 	}
+}
+
+func winsize() string {
+	ws, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
+	check(err)
+	return fmt.Sprintf("%dx%d", ws.Col, ws.Row)
 }
 
 // tty SOCKET ROLE...: do what a runtime does for a terminal, then be the
