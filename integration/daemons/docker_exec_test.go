@@ -18,7 +18,8 @@ import (
 )
 
 // dockerd 20.10 answers 126 whenever an exec cannot be started, and the client
-// prints the reason that came from runc through the shim.
+// prints the reason that came from runc through the shim, once: what runc itself
+// writes is not the process's output (F23).
 func TestDockerExecExitCodes(t *testing.T) {
 	id := container(t, shared, nil, "sleep", "100000")
 	for _, c := range []struct {
@@ -36,8 +37,8 @@ func TestDockerExecExitCodes(t *testing.T) {
 		{[]string{"/etc/passwd"}, 126, "permission denied"},
 	} {
 		got := do(t, docker(t, append([]string{"exec", id}, c.argv...)...))
-		if all := got.stdout + got.stderr; got.code != c.code || !strings.Contains(all, c.text) {
-			t.Errorf("exec %q: got %v, want exit %d and %q", c.argv, got, c.code, c.text)
+		if all := got.stdout + got.stderr; got.code != c.code || c.text != "" && strings.Count(all, c.text) != 1 {
+			t.Errorf("exec %q: got %v, want exit %d and %q once", c.argv, got, c.code, c.text)
 		}
 	}
 }
