@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemons
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// stallOnStart is a runc after whose "start" the process in DIR/stop is stopped:
+// the shim's reply finds a containerd that does not read it.
+const stallOnStart = `#!/bin/sh
+/usr/sbin/runc "$@"
+status=$?
+case " $* " in
+*" start "*) [ -e %[1]s/stop ] && kill -STOP $(cat %[1]s/stop) ;;
+esac
+exit $status
+`
+
+// F20: containerd is stopped for two seconds between the shim's reply to Start
+// and its own start event, and the container ends meanwhile. dockerd must see
+// the end: one that overtakes the start leaves the container running for ever.
+func TestExitDoesNotOvertakeTheStartOfAStalledDaemon(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "runc"), fmt.Appendf(nil, stallOnStart, dir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	r := withDockerd(t)
+	pid := r.containerd.cmd.Process.Pid
+	stop := filepath.Join(dir, "stop")
+	for round := range 3 {
+		if err := os.WriteFile(stop, []byte(strconv.Itoa(pid)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		resumed := make(chan bool, 1)
+		go func() {
+			stopped := waitFor(commandLimit, func() bool { state, _, _ := stat(pid); return state == 'T' })
+			_ = os.Remove(stop) // it is there
+			<-time.After(2 * time.Second)
+			resumed <- syscall.Kill(pid, syscall.SIGCONT) == nil && stopped
+		}()
+		id := container(t, r, nil, "sh", "-c", "exit 3")
+		if !<-resumed {
+			t.Fatal("containerd was not stopped, or did not go on")
+		}
+		if got := ended(t, r, id); got != "3" {
+			t.Errorf("round %d: exit code %s, want 3", round, got)
+		}
+	}
+}
