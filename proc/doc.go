@@ -26,19 +26,20 @@
 // # Who waits for whom
 //
 // The facts of a process (phase, pid, exit, streams) are behind a mutex that
-// is held for a few assignments only. The verbs go one at a time through the
-// process's gate, which is not a mutex: waiting for it ends with the caller's
-// context. State, Wait, Kill, Resize and CloseIO do not pass the gate, so a
-// runtime that hangs delays only the next verb of the same process.
+// is held for a few assignments only. The verbs of a process go one at a time:
+// whoever calls one holds the process's verb lock (Lock), which is not a mutex:
+// waiting for it ends with a context. State, Wait, Kill, Resize and CloseIO need
+// no lock, so a runtime that hangs delays only the next verb of the same
+// process.
 //
-// A verb runs under the shim's context and to its own end. The caller's context
-// bounds how long the caller waits, nothing else: a client that goes away must
-// not leave half a container behind (see perform and detach).
+// A verb blocks until it is done. Its context bounds the runtime's work: at its
+// end the runtime is killed. So it must not be that of a client, which may go
+// away and leave half a container behind.
 //
 // # Lock order
 //
-//	gate ──► process.mu
-//	gate ──► stdio.Streams.mu
+//	verb lock ──► process.mu
+//	verb lock ──► stdio.Streams.mu
 //
 // A goroutine holds at most one of the two mutexes at a time. Under a mutex
 // nothing can wait: no channel operation, no read or write, no start of a
@@ -50,13 +51,13 @@
 //   - The streams are open, and copied, before the runtime is started.
 //   - A reaper's ticket is open from before the runtime is started until its
 //     process was claimed, so an exit is never earlier than its owner.
-//   - An exec's owner learns of the process (StartHooks.Started) before its
-//     phase is Running; the exit may be recorded before that, between the two,
-//     or after both, and the phase is Stopped in the end in each case.
+//   - The process is claimed, with its owner, when its start cannot fail any
+//     more; the reaper then tells the owner's exit. It may be recorded before
+//     the phase is Running, or after it; the phase is Stopped in the end.
 //   - RecordExit makes the exit visible to State and Wait before it returns;
 //     whoever publishes exits does so afterwards.
-//   - An exit is written once in a life. Only an exec whose start has failed
-//     gets another life, with its next start.
+//   - An exit is written once in an attempt. Only an exec whose start has failed
+//     has another attempt, with its next start.
 //   - Output outlives the process, and Delete: it is copied as long as there is
 //     any and its reader is there. A pipe that is only held open, by a process
 //     left behind, is given up (stdio/state.go).

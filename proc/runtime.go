@@ -42,9 +42,9 @@ type Runtime interface {
 	Update(ctx context.Context, id string, r *specs.LinuxResources) error
 	Checkpoint(ctx context.Context, id string, o CheckpointOptions) error
 	Restore(ctx context.Context, id, bundle string, o RestoreCall) error
-	// Exists tells whether the runtime keeps state of a container.
+	// Exists reports whether the runtime keeps state of a container.
 	Exists(id string) bool
-	// IgnoresKillAll tells whether "kill --all" reaches only init, as in runc
+	// IgnoresKillAll reports whether "kill --all" reaches only init, as in runc
 	// since 1.2 (opencontainers/runc #3825).
 	IgnoresKillAll(ctx context.Context) bool
 }

@@ -10,7 +10,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// sharesPidNamespace tells whether the container's processes may outlive its
+// sharesPidNamespace reports whether the container's processes may outlive its
 // init: without a pid namespace of its own the kernel does not end them. It is
 // so, for safety, when config.json cannot be read.
 func sharesPidNamespace(bundle string) bool {

@@ -28,7 +28,7 @@ type Limits struct {
 
 // DefaultLimits are those of a shim in service. A daemon that is stopped or
 // starved between our reply and its event must find the exit unsent when it
-// goes on: dockerd would show the container as running for ever.
+// goes on: dockerd would show the container as running and never stopped.
 var DefaultLimits = Limits{Reply: 2 * time.Second, Asked: 15 * time.Second}
 
 // exits takes the exits of the container's processes from the reaper, in the
