@@ -20,15 +20,14 @@ import (
 // a pass of it says something. The old text has to be in the file exactly once.
 var mutants = map[string]struct{ file, old, broken, says string }{
 	"B31b": {"cmd/containerd-shim/signals.go", "\t\t\t\t\tlog.Load().writeStacks(text)\n", "\t\t\t\t\t_ = text\n", "SIGUSR1 with nowhere to write"},
-	"B33c": {"proc/process.go", "\tsize, err := newWinsize(width, height)", "\tsize, err := newWinsize(height, width)", `want "45 123"`},
-	// go-runc drops the variable as well, so it has to be put back; runc itself then fails.
-	"B58": {"reaper/monitor.go", "cmd.Env = dropVars(cmd.Env, m.dropEnv)", `cmd.Env = append(cmd.Env, "NOTIFY_SOCKET=/x")`, "dial unixgram /x"},
-	"B60": {"shim/frames.go", "c, creds, err := h.sameUser.Handshake(ctx, c)", "creds, err := any(nil), error(nil)", "uid 65534 open"},
-	"B62": {"cmd/containerd-shim/log.go", "unix.Mkfifo(path, 0o700)", "unix.Mkfifo(path, 0o777)", "shim.stdout.log"},
+	"B33c": {"proc/stdio/console.go", "Row: size.Height, Col: size.Width}", "Row: size.Width, Col: size.Height}", `want "45 123"`},
+	"B58":  {"reaper/monitor.go", "env = dropVars(os.Environ(), m.dropEnv)", "env = os.Environ()", "dial unixgram"}, // runc itself then fails
+	"B60":  {"shim/conn.go", "c, creds, err := h.sameUser.Handshake(ctx, c)", "creds, err := any(nil), error(nil)", "uid 65534 open"},
+	"B62":  {"cmd/containerd-shim/log.go", "unix.Mkfifo(path, 0o700)", "unix.Mkfifo(path, 0o777)", "shim.stdout.log"},
 	"B64": {"reaper/forker.go", "for fn := range f.work {\n\t\tfn()\n\t}", "for fn := range f.work {\n\t\tshort(fn)\n\t}\n}\n\n" +
 		"// short forks on a thread that ends.\nfunc short(fn func()) {\n" +
 		"\tdone := make(chan struct{})\n\tgo func() { runtime.LockOSThread(); defer close(done); fn() }()\n\t<-done", ""},
-	"B64b": {"proc/runtime.go", "PdeathSignal:  unix.SIGKILL", "PdeathSignal:  unix.Signal(0)", "runc (pid"},
+	"B64b": {"proc/runtime.go", "c.Pdeathsig = unix.SIGKILL", "c.Pdeathsig = unix.Signal(0)", "runc (pid"},
 }
 
 func TestMutants(t *testing.T) {
