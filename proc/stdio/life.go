@@ -36,8 +36,7 @@ func (s *Streams) Started() { s.order(orders{released: true}) }
 // RuntimeOutput is called when the start has failed and the runtime has
 // returned. It returns the end of what was written instead of the process's
 // output, that on stderr if there is any, and lets nothing of it reach the
-// client. It is empty for a terminal, whose runtime does not write there, for a
-// logger, and for more than is held back.
+// client. It is empty for a logger, and for more than is held back.
 func (s *Streams) RuntimeOutput() string {
 	s.order(orders{aborted: true})
 	words := ""

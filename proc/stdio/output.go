@@ -162,50 +162,41 @@ func (o *output) move(step func() (int, error), done outputEvent) outputEvent {
 		}
 		switch {
 		case err == nil:
+			continue
 		case err == io.EOF:
 			return done
-		case timedOut(err):
-			ord, deadline := o.look()
-			switch {
-			case ord.aborted:
-				return over
-			case ord.hungUp && o.state == copying:
-				o.drain(hangUpLimit)
-				return end
-			case !due(deadline):
-			case !o.blocked:
-				return end
-			case o.sink.kind == isFIFO:
-				o.sink.closeKeepalive() // whoever reads is waited for
-			default:
-				return over
-			}
-		case o.sink.kind != isFile:
+		case !timedOut(err) && o.sink.kind != isFile:
 			return over // its reader is gone for good
-		default:
-			if !o.awaitRoom(err) {
-				return over
-			}
+		}
+		ord, deadline := o.look()
+		switch {
+		case ord.aborted:
+			return over
+		case ord.hungUp && o.state == copying:
+			o.drain(hangUpLimit)
+			return end
+		case due(deadline) && !o.blocked:
+			return end
+		case due(deadline) && o.sink.kind == isFIFO:
+			o.sink.closeKeepalive() // whoever reads is waited for
+		case due(deadline):
+			return over
+		case !timedOut(err):
+			o.awaitRoom(err, deadline)
 		}
 	}
 }
 
 // awaitRoom lets some time pass after a write to a file has failed with err. A
-// full disk, or quota, is a full pipe: the process waits. It reports whether the
-// write is to be tried again.
-func (o *output) awaitRoom(err error) bool {
-	o.blocked = true
+// full disk, or quota, is a full pipe: the process waits, until the write
+// succeeds.
+func (o *output) awaitRoom(err error, deadline time.Time) {
 	if o.retry == 0 {
 		logrus.WithError(err).WithField("path", o.sink.path).Warn("output waits until it can be written")
 		o.retry = o.limits.PollSoon
 	}
-	ord, deadline := o.look()
-	if ord.aborted || due(deadline) {
-		return false
-	}
 	o.pause(o.retry, deadline)
 	o.retry = min(2*o.retry, o.limits.PollLate)
-	return true
 }
 
 // awaitReader ends the output after its last byte was written. The bytes are in

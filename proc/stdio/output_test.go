@@ -122,6 +122,32 @@ func TestFullDiskLosesNothing(t *testing.T) {
 // line is what the role "out" writes.
 var line = strings.Repeat("0", 62) + "7\n"
 
+// F3, F8: not even a full disk holds up the hang-up.
+func TestHangUpWithAFullDisk(t *testing.T) {
+	census(t)
+	dir, resize := tmpfs(t, "64k")
+	path, in := filepath.Join(dir, "log"), fifo(t)
+	p := open(t, Config{Names: Names{Stdin: in, Stdout: "file://" + path, Terminal: true}})
+	w := openFifo(t, in, os.O_WRONLY)
+	child := p.play(t, "out", "10000000", "0")
+	if !poll.Until(patience, func() bool { st, err := os.Stat(path); return err == nil && st.Size() == 64<<10 }) {
+		t.Fatal("the disk is not full")
+	}
+	_ = w.Close() // the client goes
+	start := time.Now()
+	p.CloseInput()
+	within(t, patience, "hang-up", child.Done())
+	if d := time.Since(start); d > 2*time.Second {
+		t.Errorf("hung up after %v", d)
+	}
+	resize("1m")
+	p.end(t, child)
+	within(t, patience, "end of the output", p.drained)
+	if st, err := os.Stat(path); err != nil || st.Size() <= 64<<10 {
+		t.Errorf("%v, %v: what was read of the terminal is lost", st, err)
+	}
+}
+
 // F8: after Delete nobody waits for ever for a disk that stays full.
 func TestFullDiskAfterDelete(t *testing.T) {
 	census(t)
