@@ -31,6 +31,7 @@ type output struct {
 	sink   *sink
 	limits Limits
 	state  outputState
+	since  time.Time // when state was reached
 	// retry is when a write to a file that fails is tried again; 0 if none does.
 	retry time.Duration
 	// closeSource closes the process's end.
@@ -84,11 +85,12 @@ func (o *output) look() (ord orders, deadline time.Time) {
 
 func (o *output) facts(ord orders) facts {
 	f := facts{
-		state: o.state, deleted: ord.deleted, moved: time.Unix(0, o.moved.Load()),
+		state: o.state, since: o.since, deleted: ord.deleted, moved: time.Unix(0, o.moved.Load()),
 		blocked: o.blocked, kept: o.sink.kept(),
 	}
 	if o.state == waiting {
-		f.served = (o.sink.seen || o.total > 0) && o.sink.unread() == 0
+		f.unread = o.sink.unread() > 0
+		f.met = o.sink.seen || o.total > 0 && !f.unread
 	}
 	return f
 }
@@ -104,7 +106,9 @@ func (o *output) run() {
 // advance makes e happen.
 func (o *output) advance(e outputEvent) {
 	was := o.state
-	o.state = was.after(e)
+	if o.state = was.after(e); o.state != was {
+		o.since = time.Now()
+	}
 	if was == held && o.state != held {
 		close(o.decided)
 		o.interrupt(past) // for the orders that were not for hold

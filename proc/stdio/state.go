@@ -76,26 +76,32 @@ func (o orders) plus(p orders) orders {
 // facts are what the deadline of an output follows from.
 type facts struct {
 	state   outputState
+	since   time.Time // when the state was reached
 	deleted time.Time // see orders
 	moved   time.Time // when a byte was moved last
 	// blocked: there are bytes that the client's end does not take.
 	blocked bool
-	// kept: the shim itself holds the FIFO open for reading.
+	// kept: the shim itself keeps the client's end from breaking.
 	kept bool
-	// served: a reader was there, and nothing is left for it.
-	served bool
+	// unread: there is something in the FIFO.
+	unread bool
+	// met: a reader was there.
+	met bool
 }
 
 // deadline returns when the output is given up if nothing happens until then;
-// zero for never. Before Delete nothing is given up: a client that is not there
-// may be a daemon that is being restarted. After it, there is one deadline for
-// both ends: nothing has moved, and nobody has come, for so long.
+// zero for never. Before Delete nothing is given up but an end that nobody comes
+// for: a client that is not there may be a daemon that is being restarted. After
+// it there is one deadline for both ends: nothing has moved, and nobody has come,
+// for so long.
 func (f facts) deadline(linger time.Duration) time.Time {
 	switch {
+	case f.state == waiting && !f.unread && f.met && !f.deleted.IsZero():
+		return f.deleted
+	case f.state == waiting && !f.unread:
+		return f.since.Add(linger)
 	case f.deleted.IsZero():
 		return time.Time{}
-	case f.state == waiting && f.served:
-		return f.deleted
 	case f.state != waiting && f.blocked && !f.kept:
 		return time.Time{} // with its last reader the FIFO breaks, and that ends it
 	case f.moved.After(f.deleted):

@@ -37,17 +37,19 @@ func TestOutputDeadline(t *testing.T) {
 		facts
 		want time.Time
 	}{
-		"running, idle":             {facts{state: copying, moved: start}, never},
-		"running, blocked":          {facts{state: copying, moved: start, blocked: true, kept: true}, never},
-		"exited, nobody has come":   {facts{state: waiting, moved: start}, never},
-		"exited, all was read":      {facts{state: waiting, moved: start, served: true}, never},
-		"deleted, held open idle":   {facts{state: copying, moved: start, deleted: deleted, kept: true}, deleted.Add(linger)},
-		"deleted, still flowing":    {facts{state: copying, moved: deleted.Add(time.Second), deleted: deleted, kept: true}, deleted.Add(linger + time.Second)},
-		"deleted, nobody reads":     {facts{state: copying, moved: start, deleted: deleted, blocked: true, kept: true}, deleted.Add(linger)},
-		"deleted, a client is slow": {facts{state: copying, moved: start, deleted: deleted, blocked: true}, never},
-		"deleted, hung up, slow":    {facts{state: flushing, moved: start, deleted: deleted, blocked: true}, never},
-		"deleted, nobody has come":  {facts{state: waiting, moved: start, deleted: deleted}, deleted.Add(linger)},
-		"deleted, all was read":     {facts{state: waiting, moved: start, deleted: deleted, served: true}, deleted},
+		"running, idle":            {facts{state: copying, moved: start}, never},
+		"running, blocked":         {facts{state: copying, moved: start, blocked: true, kept: true}, never},
+		"ended, nobody has come":   {facts{state: waiting, since: start, moved: start, unread: true}, never},
+		"ended, nothing is left":   {facts{state: waiting, since: start, met: true}, start.Add(linger)},
+		"ended, nothing ever came": {facts{state: waiting, since: start}, start.Add(linger)},
+		"deleted, held open idle":  {facts{state: copying, moved: start, deleted: deleted, kept: true}, deleted.Add(linger)},
+		"deleted, still flowing":   {facts{state: copying, moved: deleted.Add(time.Second), deleted: deleted, kept: true}, deleted.Add(linger + time.Second)},
+		"deleted, nobody reads":    {facts{state: copying, moved: start, deleted: deleted, blocked: true, kept: true}, deleted.Add(linger)},
+		"deleted, client is slow":  {facts{state: copying, moved: start, deleted: deleted, blocked: true}, never},
+		"deleted, hung up, slow":   {facts{state: flushing, moved: start, deleted: deleted, blocked: true}, never},
+		"deleted, nobody has come": {facts{state: waiting, since: start, moved: start, deleted: deleted, unread: true}, deleted.Add(linger)},
+		"deleted, nothing is left": {facts{state: waiting, since: start, deleted: deleted, met: true}, deleted},
+		"deleted, nothing at all":  {facts{state: waiting, since: deleted, deleted: deleted}, deleted.Add(linger)},
 	} {
 		if got := tt.deadline(linger); !got.Equal(tt.want) {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)

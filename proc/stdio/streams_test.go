@@ -294,3 +294,42 @@ func TestReaderNeverComes(t *testing.T) {
 		})
 	}
 }
+
+// An exec whose client has died, and which nobody deletes, keeps no FIFO open
+// for its end alone; what is unread is kept until Delete.
+func TestEndThatNobodyComesFor(t *testing.T) {
+	for name, tt := range map[string]struct {
+		size  string
+		comes bool
+		kept  bool
+	}{
+		"nothing written, no client": {"0", false, false},
+		"all read, client gone":      {"64", true, false},
+		"unread":                     {"64", false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			census(t)
+			path := fifo(t)
+			p := open(t, Config{Names: Names{Stdout: path}})
+			r, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			child := p.play(t, "out", tt.size, "0")
+			if tt.comes {
+				if n, err := r.Read(make([]byte, 64)); n != 64 || err != nil {
+					t.Fatal(n, err)
+				}
+			}
+			_ = r.Close()
+			within(t, patience, "exit", child.Done())
+			p.ProcessExited()
+			within(t, patience, "end of the output", p.drained)
+			if poll.Until(2*short().Linger, isClosed(p.all()[0].sink.w)) == tt.kept {
+				t.Errorf("kept open: %v, want %v", !tt.kept, tt.kept)
+			}
+			p.ProcessDeleted()
+		})
+	}
+}
