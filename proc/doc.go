@@ -48,7 +48,8 @@
 //
 // # Order of events
 //
-//   - The streams are open, and copied, before the runtime is started.
+//   - The streams are open, and read, before the runtime is started. What is
+//     read reaches the client once the start has succeeded.
 //   - A reaper's ticket is open from before the runtime is started until its
 //     process was claimed, so an exit is never earlier than its owner.
 //   - The process is claimed, with its owner, when its start cannot fail any

@@ -364,3 +364,41 @@ func TestDeviceThatTakesNoMore(t *testing.T) {
 	// What it has taken of a write shows only when that is interrupted.
 	within(t, 3*short().Linger, "end of the output", p.drained)
 }
+
+// Orders interrupt whatever an output does, and no byte is lost or doubled by it.
+func TestOrdersLoseNothing(t *testing.T) {
+	const size = 4 << 20
+	for name, names := range map[string]Names{
+		"splice": {}, "terminal": {Terminal: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			census(t)
+			names.Stdout = fifo(t)
+			p := open(t, Config{Names: names})
+			c := attach(t, names.Stdout)
+			child := p.play(t, "out", fmt.Sprint(size), "0")
+			stop := make(chan struct{})
+			stopped := make(chan struct{})
+			go func() {
+				defer close(stopped)
+				for {
+					select {
+					case <-stop:
+						return
+					case <-time.After(50 * time.Microsecond):
+						p.order(orders{})
+					}
+				}
+			}()
+			within(t, 3*patience, "exit", child.Done())
+			p.ProcessExited()
+			within(t, patience, "end of the output", p.drained)
+			close(stop)
+			<-stopped
+			p.ProcessDeleted()
+			if got := strings.ReplaceAll(c.All(t), "\r", ""); got != strings.Repeat(line, size/len(line)) {
+				t.Errorf("%d bytes, want %d as they were written", len(got), size)
+			}
+		})
+	}
+}

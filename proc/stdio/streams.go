@@ -3,6 +3,23 @@
 // Package stdio is the streams of one process: the client's FIFOs, files or
 // logger at one end, the process's pipes or terminal at the other, and what
 // copies between them.
+//
+// # Life
+//
+//	Open ──► HoldInput ──► (the runtime starts the process) ──► AwaitConsole ──► RuntimeReturned
+//	     ──► Started ──► ProcessExited ──► AwaitOutput ──► ProcessDeleted
+//	     ──► RuntimeOutput ──► Abort, if the start has failed
+//
+// CloseInput and Resize may come at any time. Whatever comes is an order to the
+// goroutines of the streams, of which each has one; nothing waits for them but
+// AwaitOutput, within its limits, and RuntimeOutput.
+//
+// # State
+//
+// All that an output is, is its state (see outputState), its orders, the two
+// descriptors between which it copies, the FIFO's keepalive, whether a reader was
+// met, and the bytes that were read and not written; an input, its descriptors,
+// its keepalive, what came first of HoldInput and CloseInput, and such bytes.
 package stdio
 
 import (
