@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"containerd-shim/integration/testinit"
 )
 
@@ -97,6 +99,21 @@ func (s *Stream) Opened() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.file != nil
+}
+
+// Unread is how many bytes wait in the FIFO, once the client's end is open.
+func (s *Stream) Unread() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file == nil {
+		return 0
+	}
+	rc, err := s.file.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = rc.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }) // fails only if closed
+	return n
 }
 
 // Text is what has been read.

@@ -58,11 +58,22 @@ func hangUpUnread(c *integration.Case) {
 	in, out := b.Stream("in").Write(""), b.Stream("out").OpenOnly()
 	defer out.Close()
 	b.MustExec("e", integration.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "print:1000000", "cat")
-	c.Await(5*time.Second, "both ends are open", func() bool { return in.Opened() && out.Opened() })
-	elapse(500 * time.Millisecond) // the output fills
+	c.Await(5*time.Second, "stdin is open", in.Opened)
+	fills(c, out)
 	in.Close()
 	c.Must(b.CloseIO("e"), "CloseIO")
 	b.AwaitExit(2*time.Second, "e")
+}
+
+// fills waits until a stream that nobody reads takes no more.
+func fills(c *integration.Case, s *integration.Stream) {
+	last, since := 0, time.Now()
+	c.Await(10*time.Second, "the output is full", func() bool {
+		if n := s.Unread(); n != last {
+			last, since = n, time.Now()
+		}
+		return last > 0 && time.Since(since) > 500*time.Millisecond
+	})
 }
 
 func fullDisk(c *integration.Case) {
@@ -115,8 +126,7 @@ func deleteUnread(c *integration.Case) {
 	c.Must(err, "Create")
 	_, err = b.Client.Start(b.ID)
 	c.Must(err, "Start")
-	c.Await(5*time.Second, "stdout is open", out.Opened)
-	elapse(500 * time.Millisecond) // the output fills
+	fills(c, out)
 	c.Must(b.Kill(b.ID, uint32(unix.SIGKILL), false), "Kill")
 	b.AwaitExit(5*time.Second, b.ID)
 	_, err = b.Within(4 * time.Second).Delete()
