@@ -36,8 +36,7 @@ func NewExec(init *Init, id string, names Stdio, rawSpec []byte) (*Exec, error) 
 	return &Exec{process: newProcess(init.env, id, names), init: init, spec: spec}, nil
 }
 
-// AdmitStart waits until one more exec of the container may be started, at
-// most until ctx ends. The caller calls started when the start has ended.
+// AdmitStart waits until one more exec of the container may be started.
 func (p *Exec) AdmitStart(ctx context.Context) (started func(), err error) {
 	started, err = p.init.starts.enter(ctx)
 	if err != nil {

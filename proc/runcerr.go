@@ -68,7 +68,7 @@ type failure struct {
 	output        []byte   // what the call wrote, so far as it was not the process's
 	status        int
 	err           error // of reaper.Monitor.Run
-	ctxErr        error // of the call's context
+	ctxErr        error // the cause of the end of the call's context
 	took          time.Duration
 }
 
@@ -89,8 +89,11 @@ func explain(f failure) error {
 		}
 		e.class = context.DeadlineExceeded
 		return e
-	case f.ctxErr != nil:
+	case errors.Is(f.ctxErr, context.Canceled):
 		e.Message, e.class = "killed, for the shim is shutting down", errdefs.ErrUnavailable
+		return e
+	case f.ctxErr != nil: // whoever ended it says why
+		e.Message, e.class = "killed: "+f.ctxErr.Error(), f.ctxErr
 		return e
 	case f.err != nil: // not started
 		e.Message = f.err.Error()

@@ -172,7 +172,7 @@ func (r *runcRuntime) call(ctx context.Context, limit time.Duration, c reaper.Co
 	}
 	return nil, explain(failure{
 		verb: verb, command: r.command, log: log, output: out, status: status,
-		err: err, ctxErr: ctx.Err(), took: time.Since(start),
+		err: err, ctxErr: context.Cause(ctx), took: time.Since(start),
 	})
 }
 

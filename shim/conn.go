@@ -7,9 +7,11 @@ import (
 	"encoding/binary"
 	"net"
 	"sync"
+	"syscall"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -38,7 +40,7 @@ type handshaker struct {
 type watcher interface {
 	answered(c *conn, method, id string)
 	asked(c *conn, id string)
-	disconnected(c *conn)
+	disconnected(c *conn, unanswered []string)
 }
 
 func (h handshaker) Handshake(ctx context.Context, c net.Conn) (net.Conn, any, error) {
@@ -73,8 +75,10 @@ type conn struct {
 	net.Conn
 	watcher watcher
 
-	// request is what was read of a frame; the reader's.
+	// request is what was read of a frame; the reader's, as is skip: how many
+	// bytes are still to come of one that the server refuses for its size.
 	request []byte
+	skip    int
 
 	// head is the beginning of a frame to be written until it is long enough
 	// to tell whether a status must be added; the writer's, as are the others.
@@ -93,13 +97,44 @@ func newConn(c net.Conn, w watcher) *conn {
 
 // Close closes the connection. It may be called more than once.
 func (c *conn) Close() error {
-	c.watcher.disconnected(c)
+	c.watcher.disconnected(c, c.unanswered())
 	return c.Conn.Close()
+}
+
+// unanswered returns the ids of the processes whose starts are not answered.
+func (c *conn) unanswered() (ids []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, unanswered := range c.calls {
+		ids = append(ids, unanswered.id)
+	}
+	return ids
+}
+
+// unread reports whether the client has yet to read something that was written
+// (unix(7), SIOCOUTQ).
+func (c *conn) unread() bool {
+	sc, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	n := 0
+	_ = rc.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }) // fails only if closed
+	return err == nil && n > 0
 }
 
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	for p := b[:n]; len(p) > 0; {
+		if c.skip > 0 {
+			m := min(c.skip, len(p))
+			p, c.skip = p[m:], c.skip-m
+			continue
+		}
 		need := headerSize
 		if len(c.request) >= headerSize {
 			need += int(binary.BigEndian.Uint32(c.request))
@@ -109,11 +144,11 @@ func (c *conn) Read(b []byte) (int, error) {
 		if len(c.request) < headerSize {
 			continue
 		}
-		size := binary.BigEndian.Uint32(c.request)
-		if size > maxPayload {
-			break // the server refuses it, and reads no more
-		}
-		if len(c.request) == headerSize+int(size) {
+		size := int(binary.BigEndian.Uint32(c.request))
+		switch {
+		case size > maxPayload:
+			c.skip, c.request = size, c.request[:0]
+		case len(c.request) == headerSize+size:
 			c.read(c.request)
 			if c.request = c.request[:0]; cap(c.request) > keepRequest {
 				c.request = nil

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -44,7 +45,9 @@ type witness struct{ told []string }
 
 func (w *witness) answered(_ *conn, method, id string) { w.told = append(w.told, method+" "+id+" ok") }
 func (w *witness) asked(_ *conn, id string)            { w.told = append(w.told, "State "+id) }
-func (w *witness) disconnected(*conn)                  { w.told = append(w.told, "closed") }
+func (w *witness) disconnected(_ *conn, unanswered []string) {
+	w.told = append(w.told, fmt.Sprint("closed ", unanswered))
+}
 
 func frame(typ byte, id uint32, payload []byte) []byte {
 	h := make([]byte, headerSize, headerSize+len(payload))
@@ -273,18 +276,19 @@ func TestConnTellsWhatPasses(t *testing.T) {
 	for _, f := range [][]byte{
 		request(1, "Start", "a"), request(3, "Start", "b"), request(5, "State", "a"), request(7, "Kill", "a"),
 		frame(3, 9, []byte("data")), frame(typeRequest, 11, []byte{0xff}),
-		request(13, "Create", "c"), request(15, "State", ""),
+		frame(typeRequest, 13, make([]byte, maxPayload+1)), // the server refuses it, and goes on
+		request(15, "Create", "c"), request(17, "State", ""), request(19, "Start", "d"),
 	} {
 		in = append(in, f...)
 	}
 	failed := marshal(t, &ttrpc.Response{Status: status.New(codes.NotFound, "gone").Proto()})
 	for _, f := range [][]byte{
 		frame(typeResponse, 3, failed), frame(typeResponse, 7, nil),
-		frame(typeResponse, 1, marshal(t, &ttrpc.Response{Payload: []byte("x")})), frame(typeResponse, 13, nil),
+		frame(typeResponse, 1, marshal(t, &ttrpc.Response{Payload: []byte("x")})), frame(typeResponse, 15, nil),
 	} {
 		out = append(out, f...)
 	}
-	want := []string{"State a", "State ", "Start a ok", "Create c ok", "closed"}
+	want := []string{"State a", "State ", "Start a ok", "Create c ok", "closed [d]"}
 	for _, size := range []int{1, 2, 3, 7, 11, 1000} {
 		var s sink
 		s.Buffer.Write(in)
@@ -307,8 +311,8 @@ func TestConnTellsWhatPasses(t *testing.T) {
 			t.Errorf("pieces of %d: told %q, want %q", size, w.told, want)
 		}
 		c.mu.Lock()
-		if len(c.calls) != 0 {
-			t.Errorf("pieces of %d: %d calls are remembered", size, len(c.calls))
+		if len(c.calls) != 1 || cap(c.request) > keepRequest {
+			t.Errorf("pieces of %d: %d calls and %d bytes are kept", size, len(c.calls), cap(c.request))
 		}
 		c.mu.Unlock()
 	}

@@ -22,14 +22,18 @@ type Limits struct {
 	// are still at work on a dead container are ended.
 	Reply time.Duration
 	// Asked bounds the wait, after the reply to Start, for the State by which
-	// the daemon shows that it has published the start; see start.
+	// the daemon shows that it has published the start; see start. An exec of a
+	// container that has died does not wait any longer than Reply.
 	Asked time.Duration
+	// Doubt is the wait after a State that may be another's, and again as long
+	// as the daemon reads nothing.
+	Doubt time.Duration
 }
 
 // DefaultLimits are those of a shim in service. A daemon that is stopped or
 // starved between our reply and its event must find the exit unsent when it
 // goes on: dockerd would show the container as running and never stopped.
-var DefaultLimits = Limits{Reply: 2 * time.Second, Asked: 15 * time.Second}
+var DefaultLimits = Limits{Reply: 2 * time.Second, Asked: 15 * time.Second, Doubt: 100 * time.Millisecond}
 
 // exits takes the exits of the container's processes from the reaper, in the
 // order of death, has them recorded, and puts each into the outbox when what
@@ -53,6 +57,8 @@ type exits struct {
 	held []heldExit // the execs', in the order of death
 	// +checklocks:mu
 	last *heldExit // the container's own
+	// +checklocks:mu
+	told bool // it was sent
 	// +checklocks:mu
 	closing bool // no exec may be started any more
 	// +checklocks:mu
@@ -83,16 +89,24 @@ type heldExit struct {
 	start *start // nil if the start is not known any more
 }
 
-// due returns when the exit need not wait for its start any more; the zero
-// time means now.
-func (h heldExit) due(l Limits) time.Time {
+// due returns when the exit need not wait for its start any more, as far as can
+// be said at now; the zero time means at once.
+func (h heldExit) due(l Limits, now time.Time) time.Time {
+	st := h.start
 	switch {
-	case h.start == nil || h.start.stage >= settled:
+	case st == nil || st.stage >= settled:
 		return time.Time{}
-	case h.start.stage == replied:
-		return h.start.repliedAt.Add(l.Asked)
+	case st.stage == underway:
+		return h.taken.Add(l.Reply)
+	case st.stage == asked:
+		if !st.askedAt.Add(l.Doubt).After(now) && st.on.unread() {
+			st.askedAt = now
+		}
+		if doubted := st.askedAt.Add(l.Doubt); doubted.Before(st.repliedAt.Add(l.Asked)) {
+			return doubted
+		}
 	}
-	return h.taken.Add(l.Reply)
+	return st.repliedAt.Add(l.Asked)
 }
 
 // run takes and sends exits until ctx ends.
@@ -182,7 +196,7 @@ func (x *exits) release(now time.Time) (due []heldExit, last bool, next time.Tim
 		if h.start != nil && h.start.stage == refused {
 			return true
 		}
-		if !hurry && later(h.due(x.limits)) {
+		if !hurry && later(h.due(x.limits, now)) {
 			return false
 		}
 		due = append(due, h)
@@ -191,10 +205,10 @@ func (x *exits) release(now time.Time) (due []heldExit, last bool, next time.Tim
 	if len(x.held) == 0 {
 		x.held = nil // give a burst's memory back
 	}
-	if x.last == nil || !hurry && !x.aloneLocked() || later(x.last.due(x.limits)) {
+	if x.last == nil || !hurry && !x.aloneLocked() || later(x.last.due(x.limits, now)) {
 		return due, false, next
 	}
-	due, x.last = append(due, *x.last), nil
+	due, x.last, x.told = append(due, *x.last), nil, true
 	return due, true, next
 }
 

@@ -67,8 +67,8 @@ func (l *life) dieAs(n named, seq uint64) {
 
 // run starts a process, up to and with the daemon's State if asked.
 func (l *life) run(n named, asked bool) *start {
-	st := l.begin(n, n == theInit)
-	l.ended(st, true)
+	st := l.begin(n, n == theInit, nil)
+	l.ended(st, aliveProcess)
 	l.answered(l.conn, "Start", n.ID())
 	if asked {
 		l.exits.asked(l.conn, n.ID())
@@ -97,28 +97,40 @@ func TestExitsAreSentInTime(t *testing.T) {
 		{"asked by another", func(l *life) { l.run("e", false); l.die("e"); l.asked(&conn{}, "e") }, []string{fmt.Sprint("e@", l.Asked)}},
 		{"another one's State", func(l *life) { l.run("e", false); l.die("e"); l.asked(l.conn, "f") }, []string{fmt.Sprint("e@", l.Asked)}},
 		{"asked before the reply", func(l *life) {
-			c := &conn{}
-			l.ended(l.begin(named("e"), false), true)
+			l.ended(l.begin(named("e"), false, nil), aliveProcess)
 			l.die("e")
-			l.asked(c, "e")
-			l.answered(c, "Start", "e")
+			l.asked(l.conn, "e")
+			l.answered(l.conn, "Start", "e")
 		}, []string{fmt.Sprint("e@", l.Asked)}},
+		{"asked before and after the reply, as by a client that polls", func(l *life) {
+			l.ended(l.begin(named("e"), false, nil), aliveProcess)
+			l.asked(l.conn, "e")
+			l.die("e")
+			l.answered(l.conn, "Start", "e")
+			l.asked(l.conn, "e")
+			l.asked(l.conn, "e")
+		}, []string{fmt.Sprint("e@", l.Doubt)}},
+		{"the daemon goes away before the reply", func(l *life) {
+			l.ended(l.begin(named("e"), false, nil), aliveProcess)
+			l.die("e")
+			l.disconnected(l.conn, []string{"e"})
+		}, []string{"e@0s"}},
 		{"the daemon goes away", func(l *life) {
 			l.run("e", false)
 			l.die("e")
 			time.Sleep(time.Second)
-			l.disconnected(&conn{})
+			l.disconnected(&conn{}, nil)
 			synctest.Wait()
-			l.disconnected(l.conn)
+			l.disconnected(l.conn, nil)
 		}, []string{"e@1s"}},
-		{"no reply comes", func(l *life) { l.ended(l.begin(named("e"), false), true); l.die("e") }, []string{fmt.Sprint("e@", l.Reply)}},
+		{"no reply comes", func(l *life) { l.ended(l.begin(named("e"), false, nil), aliveProcess); l.die("e") }, []string{fmt.Sprint("e@", l.Reply)}},
 		{"the caller got an error", func(l *life) {
-			st := l.begin(named("e"), false)
-			l.ended(st, true)
+			st := l.begin(named("e"), false, nil)
+			l.ended(st, aliveProcess)
 			l.die("e")
 			l.settle(st)
 		}, []string{"e@0s"}},
-		{"of a start that failed", func(l *life) { l.ended(l.begin(named("e"), false), false); l.die("e") }, nil},
+		{"of a start that failed", func(l *life) { l.ended(l.begin(named("e"), false, nil), noProcess); l.die("e") }, nil},
 		{"deleted", func(l *life) { l.run("e", false); l.die("e"); l.forget(named("e")) }, []string{"e@0s"}},
 		{"others pass", func(l *life) {
 			l.run("e", false)
@@ -166,21 +178,48 @@ func TestExitsAreSentInTime(t *testing.T) {
 		}, []string{fmt.Sprint("init@", l.Reply)}},
 		{"init, a start on its way is refused", func(l *life) {
 			l.run(theInit, true)
-			st := l.begin(named("e"), false)
+			st := l.begin(named("e"), false, nil)
 			l.die(theInit)
 			l.close()
 			l.clear()
 			time.Sleep(time.Second)
-			if l.ended(st, true) || l.begin(named("f"), false) != nil {
+			if l.ended(st, aliveProcess) || l.begin(named("f"), false, nil) != nil {
 				l.sent = append(l.sent, "an exec lives")
 			}
 			l.die("e")
 		}, []string{"init@1s"}},
-		{"init's own start hangs", func(l *life) { l.begin(theInit, true); l.die(theInit); l.clear() }, []string{fmt.Sprint("init@", l.Reply)}},
-		{"init's own start fails", func(l *life) { l.ended(l.begin(theInit, true), false); l.die(theInit); l.clear() }, []string{"init@0s"}},
+		{"init, an exec has ended before it", func(l *life) {
+			l.run(theInit, true)
+			st := l.begin(named("e"), false, nil)
+			l.die("e")
+			l.die(theInit)
+			l.close()
+			l.clear()
+			time.Sleep(time.Second)
+			if !l.ended(st, deadProcess) {
+				l.sent = append(l.sent, "refused")
+			}
+			l.answered(l.conn, "Start", "e")
+			l.asked(l.conn, "e")
+		}, []string{"e@1s", "init@1s"}},
+		{"init, an exec has ended before it and comes too late", func(l *life) {
+			l.run(theInit, true)
+			st := l.begin(named("e"), false, nil)
+			l.die(theInit)
+			l.close()
+			l.clear()
+			time.Sleep(time.Minute)
+			if l.ended(st, deadProcess) {
+				l.sent = append(l.sent, "not refused")
+			}
+			l.die("e")
+		}, []string{fmt.Sprint("init@", l.Reply)}},
+		{"all are settled", func(l *life) { l.run(theInit, false); l.die(theInit); l.clear(); l.settleAll() }, []string{"init@0s"}},
+		{"init's own start hangs", func(l *life) { l.begin(theInit, true, nil); l.die(theInit); l.clear() }, []string{fmt.Sprint("init@", l.Reply)}},
+		{"init's own start fails", func(l *life) { l.ended(l.begin(theInit, true, nil), noProcess); l.die(theInit); l.clear() }, []string{"init@0s"}},
 		{"init is not asked for", func(l *life) { l.run(theInit, false); l.die(theInit); l.clear() }, []string{fmt.Sprint("init@", l.Asked)}},
 		{"init created only", func(l *life) {
-			l.ended(l.begin(theInit, true), true)
+			l.ended(l.begin(theInit, true, nil), aliveProcess)
 			l.answered(&conn{}, "Create", "init")
 			l.die(theInit)
 			l.clear()

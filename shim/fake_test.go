@@ -189,7 +189,10 @@ func (f *fakeRuntime) Update(ctx context.Context, id string, _ *specs.LinuxResou
 func (f *fakeRuntime) Checkpoint(_ context.Context, id string, _ proc.CheckpointOptions) error {
 	return f.enter("checkpoint", id)
 }
-func (f *fakeRuntime) Restore(_ context.Context, id, _ string, o proc.RestoreCall) error {
+func (f *fakeRuntime) Restore(ctx context.Context, id, _ string, o proc.RestoreCall) error {
+	if err := f.hung(ctx, "restore"); err != nil {
+		return err
+	}
 	return f.Create(context.Background(), id, "", o.CreateCall)
 }
 func (f *fakeRuntime) IgnoresKillAll(context.Context) bool { return false }
@@ -228,7 +231,7 @@ func (f *fakeRuntime) hung(ctx context.Context, verb string) error {
 	}
 	close(at)
 	<-ctx.Done()
-	return context.Cause(ctx)
+	return fmt.Errorf("killed: %w", context.Cause(ctx)) // as the real one, see proc.TestKilledForACause
 }
 
 // exited returns a child of the test that has ended.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -96,7 +97,7 @@ func TestExecLandsWhileInitDies(t *testing.T) {
 // TestManyExecsWhileInitIsKilled is B20's second generation: the exit comes,
 // last, and each exec that was started has one exit.
 func TestManyExecsWhileInitIsKilled(t *testing.T) {
-	r := newRig(t, true)
+	r := newLimitedRig(t, true, Limits{Reply: soon, Asked: soon}) // nothing is told for want of time
 	r.run()
 	const n = 500
 	var (
@@ -296,6 +297,91 @@ func TestKillDuringTheStart(t *testing.T) {
 	}
 	if _, err := r.client.DeleteProcess(r.ctx(), &api.DeleteProcessRequest{ID: "e"}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestKillWhileTheStartIsAdmitted is F2 for an exec whose runtime has not been
+// run yet, for others are before it; a start that is refused takes no place.
+func TestKillWhileTheStartIsAdmitted(t *testing.T) {
+	r := newRig(t, false)
+	r.run()
+	r.execRun("runs", "wait", "0")
+	release := make(chan struct{})
+	for range 100 {
+		if _, err := r.client.Start(r.ctx(), &api.StartRequest{ID: "runs"}); status.Code(err) != codes.FailedPrecondition {
+			t.Fatalf("second Start: %v", err)
+		}
+	}
+	began := time.Now()
+	r.execRun("prompt", "exit", "0")
+	if d := time.Since(began); d > 2*time.Second { // what a place is kept for
+		t.Errorf("a start after 100 refused ones took %v", d)
+	}
+	r.runtime.on("exec", func(string) error { <-release; return nil })
+	n := 12 * runtime.NumCPU() // more than are run at once
+	var all sync.WaitGroup
+	for i := range n {
+		id := fmt.Sprintf("e%d", i)
+		r.must(r.exec(id, "wait", "0"))
+		all.Go(func() {
+			if _, err := r.client.Start(r.ctx(), &api.StartRequest{ID: id}); err != nil {
+				t.Errorf("Start: %v", err)
+			}
+		})
+		eventually(t, "the start of "+id, func() bool {
+			p, err := r.sup.exec(id)
+			return err == nil && r.sup.exits.starting(p) != nil
+		})
+		all.Go(func() {
+			if err := r.kill(id, 9); err != nil {
+				t.Errorf("Kill: %v", err)
+			}
+		})
+	}
+	close(release)
+	all.Wait()
+	for i := range n {
+		if got := r.wait(fmt.Sprintf("e%d", i)).ExitStatus; got != 137 {
+			t.Errorf("status %d, want 137", got)
+		}
+	}
+}
+
+// TestKillEndsARestore: what hangs before there is a process can be killed.
+func TestKillEndsARestore(t *testing.T) {
+	r := newRig(t, false)
+	at := make(chan struct{})
+	r.runtime.hang("restore", at)
+	request := r.createRequest()
+	request.Checkpoint = "/image"
+	_, err := r.client.Create(r.ctx(), request)
+	r.must(err)
+	started := make(chan error, 1)
+	go func() {
+		_, err := r.client.Start(r.ctx(), &api.StartRequest{ID: containerID})
+		started <- err
+	}()
+	receive(t, "restore", at)
+	if err := r.kill(containerID, 9); status.Code(err) != codes.NotFound {
+		t.Errorf("Kill: %v", err)
+	}
+	if err := receive(t, "answer to Start", started); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("Start: %v", err)
+	}
+	if _, err := r.delete(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestShutdownTellsTheExit: nobody is waited for who would ask.
+func TestShutdownTellsTheExit(t *testing.T) {
+	r := newRig(t, false)
+	r.create()
+	_, err := r.client.Start(r.ctx(), &api.StartRequest{ID: containerID})
+	r.must(err)
+	r.must(r.sup.Shutdown(r.ctx()))
+	if got := r.daemon.ids(); !slices.Equal(got, []string{containerID}) {
+		t.Errorf("exits %q after Shutdown", got)
 	}
 }
 

@@ -22,8 +22,8 @@ type Publisher interface {
 }
 
 const (
-	// retryAway is the pause before a daemon that is away is looked for again:
-	// a connect(2) that is refused at once.
+	// retryAway is the pause before a daemon that cannot be reached is looked for
+	// again, by a connect(2) that fails at once.
 	retryAway = 100 * time.Millisecond
 	// retryFirst and retryMost bound the pause before an event that a daemon
 	// has refused is sent again; it doubles.
@@ -155,9 +155,8 @@ func (o *Outbox) Run(ctx context.Context) {
 		if failed++; failed == 1 {
 			logrus.WithError(err).Warn("the daemon does not take an event; it is kept and sent again")
 		}
-		away := errors.Is(err, publish.ErrAway)
-		o.setAway(away)
-		if away {
+		o.setAway(errors.Is(err, publish.ErrAway))
+		if errors.Is(err, publish.ErrNoConnection) {
 			pause = retryFirst
 			if !o.wait(ctx, retryAway) {
 				return

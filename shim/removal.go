@@ -27,6 +27,9 @@ func (s *Supervisor) Delete(ctx context.Context) (proc.Snapshot, error) {
 		return proc.Snapshot{}, errNoContainer()
 	}
 	if init.Snapshot().Phase == proc.Stopped && init.Child() != nil {
+		if st := s.exits.starting(init); st != nil {
+			s.exits.settle(st)
+		}
 		select {
 		case <-s.exits.over: // bounded, see Limits
 		case <-ctx.Done():
@@ -59,15 +62,20 @@ func (s *Supervisor) setDeleted(snap proc.Snapshot) {
 	s.deleted = &snap
 }
 
-// flush gives the daemon the container's exit before it may kill the shim.
+// flush gives the daemon the container's exit before the shim ends: once the
+// container is dead, its exit is sent within a bound, see Limits.
 func (s *Supervisor) flush(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, flushWait)
-	defer cancel()
+	s.exits.settleAll()
+	limit := time.NewTimer(s.exits.limits.Reply + flushWait) // of a process that does not die
+	defer limit.Stop()
 	select {
 	case <-s.exits.over:
-		s.outbox.Flush(ctx) // a daemon that takes no events still gets its answer
+	case <-limit.C:
 	case <-ctx.Done():
 	}
+	ctx, cancel := context.WithTimeout(ctx, flushWait)
+	defer cancel()
+	s.outbox.Flush(ctx) // a daemon that takes no events still gets its answer
 }
 
 // Shutdown kills and removes the container, if there is one, and gives the

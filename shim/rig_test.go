@@ -96,7 +96,12 @@ const containerID = "c1"
 // newRig starts one. With hostPids the container has no pid namespace.
 func newRig(t *testing.T, hostPids bool) *rig {
 	t.Helper()
-	r := &rig{T: t, runtime: newFakeRuntime(t), daemon: &daemon{}, bundle: t.TempDir(), limits: testLimits}
+	return newLimitedRig(t, hostPids, testLimits)
+}
+
+func newLimitedRig(t *testing.T, hostPids bool, limits Limits) *rig {
+	t.Helper()
+	r := &rig{T: t, runtime: newFakeRuntime(t), daemon: &daemon{}, bundle: t.TempDir(), limits: limits}
 	config := specs.Spec{Linux: &specs.Linux{}}
 	if !hostPids {
 		config.Linux.Namespaces = []specs.LinuxNamespace{{Type: specs.PIDNamespace}}

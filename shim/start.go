@@ -2,7 +2,11 @@
 
 package shim
 
-import "time"
+import (
+	"context"
+	"slices"
+	"time"
+)
 
 // stage is how far a start has come, as far as an exit waits for it.
 type stage int
@@ -10,6 +14,7 @@ type stage int
 const (
 	underway stage = iota // the runtime is at work, or the reply is not written yet
 	replied               // the reply is written; the daemon publishes the start
+	asked                 // a State came, which may be another's
 	settled               // nothing is waited for any more
 	refused               // there is no process, or it may not live: its exit is not told
 )
@@ -22,51 +27,81 @@ const (
 // that overtakes the start is lost on dockerd: it looks an exit's pid up where
 // it stores it after Start, and only the start event, which waits for that,
 // keeps the exit event behind it in order (moby daemon/monitor.go). So an exit
-// waits for that State. Another client's proves nothing.
+// waits for that State.
+//
+// On the same connection come the States that clients of the daemon ask for.
+// Where one was seen before the reply, somebody polls, and where the daemon has
+// not read all that was written to it, it may stand still: the State then only
+// begins the wait of Limits.Doubt.
 type start struct {
 	owner     owner
 	own       bool // the container's own process
 	stage     stage
 	repliedAt time.Time
-	on        *conn // that of the reply
-	dead      bool  // the process's exit was taken
-	// returned is closed when the runtime has returned.
-	returned chan struct{}
+	askedAt   time.Time
+	on        *conn         // that of the reply
+	polled    bool          // a State of the process was asked for before the reply
+	dead      bool          // the process's exit was taken
+	returned  chan struct{} // closed when the runtime has returned
+	// kill ends the runtime's work, for the container's own process while it
+	// is not there yet.
+	kill context.CancelCauseFunc
 }
 
 // begin notes that o is being started; own says that it is the container's own
-// process. It returns nil if no exec may be started any more.
-func (x *exits) begin(o owner, own bool) *start {
+// process, and kill ends the start. It returns nil if no exec may be started any
+// more.
+func (x *exits) begin(o owner, own bool, kill context.CancelCauseFunc) *start {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.closing && !own {
 		return nil
 	}
-	st := &start{owner: o, own: own, returned: make(chan struct{})}
+	st := &start{owner: o, own: own, returned: make(chan struct{}), kill: kill}
 	x.starts[o.ID()] = st
 	return st
 }
 
-// ended notes that the runtime has returned; started says whether there is a
-// process now. It reports whether that process may live: an exec may not if the
-// container has died meanwhile.
-func (x *exits) ended(st *start, started bool) bool {
+// ended notes that the runtime has returned, and what it has left. It reports
+// whether the start has succeeded: not that of an exec that lives in a container
+// that has died meanwhile.
+func (x *exits) ended(st *start, left outcome) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	defer x.nudge()
 	close(st.returned)
 	switch {
-	case started && (st.own || !x.closing):
-		return true
-	case st.own: // its exit counts, whatever becomes of its start
+	case st.own && left == noProcess: // its exit counts, whatever becomes of its start
 		st.stage = max(st.stage, settled)
-	default:
-		st.stage = refused
+		return false
+	case st.own, left == aliveProcess && !x.closing, left == deadProcess && !x.told:
+		return true
 	}
+	st.stage = refused
 	return false
 }
 
-// settle ends the wait for the reply to a start: its caller gets an error.
+// outcome is what a start has left.
+type outcome int
+
+const (
+	noProcess outcome = iota
+	aliveProcess
+	deadProcess
+)
+
+// settleAll ends all waiting for the daemon.
+func (x *exits) settleAll() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, st := range x.starts {
+		st.stage = max(st.stage, settled)
+	}
+	x.nudge()
+}
+
+// settle ends the waiting for the daemon: the caller of the start gets an error,
+// or the process is to be deleted, by who has seen it start.
 func (x *exits) settle(st *start) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -74,8 +109,7 @@ func (x *exits) settle(st *start) {
 	x.nudge()
 }
 
-// forget drops what is known of the start of a process that was deleted; who
-// deletes it has seen it start.
+// forget drops what is known of the start of a process that was deleted.
 func (x *exits) forget(o owner) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -86,13 +120,12 @@ func (x *exits) forget(o owner) {
 	}
 }
 
-// starting returns what is closed when the start of o that is underway has
-// ended; nil if none is.
-func (x *exits) starting(o owner) <-chan struct{} {
+// starting returns the latest start of o, nil if there was none.
+func (x *exits) starting(o owner) *start {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if st := x.starts[o.ID()]; st != nil && st.owner == o {
-		return st.returned
+		return st
 	}
 	return nil
 }
@@ -151,19 +184,31 @@ func (x *exits) answered(c *conn, method, id string) {
 func (x *exits) asked(c *conn, id string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if st := x.starts[id]; st != nil && st.stage == replied && st.on == c {
+	st := x.starts[id]
+	switch {
+	case st == nil:
+		return
+	case st.stage == underway:
+		st.polled = true
+		return
+	case st.stage != replied || st.on != c:
+		return
+	case st.polled || c.unread():
+		st.stage, st.askedAt = asked, time.Now()
+	default:
 		st.stage = settled
-		x.nudge()
 	}
+	x.nudge()
 }
 
-// disconnected notes that nothing more will come on c.
-func (x *exits) disconnected(c *conn) {
+// disconnected notes that nothing more will come on c, and that the calls that
+// were to start these processes will not be answered.
+func (x *exits) disconnected(c *conn, unanswered []string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, st := range x.starts {
-		if st.stage == replied && st.on == c {
-			st.stage = settled
+	for id, st := range x.starts {
+		if st.on == c || slices.Contains(unanswered, id) {
+			st.stage = max(st.stage, settled)
 		}
 	}
 	x.nudge()

@@ -27,6 +27,9 @@ type Supervisor struct {
 	// that must not outlast it.
 	alive    context.Context
 	endAlive context.CancelCauseFunc
+	// lingering ends lingerTime after the death, and with it a checkpoint.
+	lingering    context.Context
+	endLingering context.CancelCauseFunc
 
 	mu sync.Mutex
 	// +checklocks:mu
@@ -41,12 +44,17 @@ type Supervisor struct {
 	execs map[string]*proc.Exec
 }
 
+// lingerTime is how long a checkpoint may take that has ended its container: all
+// that it has yet to do is clean up.
+const lingerTime = 30 * time.Second
+
 // NewSupervisor returns the supervisor of a container that Create has yet to
 // make. Verbs run under ctx, which ends with the shim; exits go to outbox while
 // Run runs.
 func NewSupervisor(ctx context.Context, env *proc.Env, outbox *Outbox, l Limits) *Supervisor {
 	s := &Supervisor{env: env, outbox: outbox, ctx: ctx, execs: make(map[string]*proc.Exec)}
 	s.alive, s.endAlive = context.WithCancelCause(ctx)
+	s.lingering, s.endLingering = context.WithCancelCause(ctx)
 	s.exits = newExits(l, s.record, func(id string, e reaper.Exit) { outbox.Put(s.exitEvent(id, e)) })
 	return s
 }
@@ -61,6 +69,8 @@ type process interface {
 	Lock(ctx context.Context) error
 	Unlock()
 	CheckStart() error
+	AdmitStart(ctx context.Context) (started func(), err error)
+	Start(ctx context.Context) error
 	Snapshot() proc.Snapshot
 	Wait(ctx context.Context) (proc.Exit, error)
 	Child() *reaper.Child
@@ -77,6 +87,7 @@ func (s *Supervisor) record(o owner, e reaper.Exit) {
 		was := p.RecordExit(e)
 		living := s.exits.close()
 		time.AfterFunc(s.exits.limits.Reply, func() { s.endAlive(errContainerDied()) })
+		time.AfterFunc(lingerTime, func() { s.endLingering(errContainerDied()) })
 		guard.Go("kill what is left", func() {
 			defer s.exits.clear()
 			s.killRest(p, living, was == proc.Paused || was == proc.Pausing)
@@ -104,7 +115,7 @@ func (s *Supervisor) killLate(p process) {
 }
 
 func errContainerDied() error {
-	return fmt.Errorf("ended, for the container has died: %w", errdefs.ErrFailedPrecondition)
+	return fmt.Errorf("the container has died: %w", errdefs.ErrFailedPrecondition)
 }
 
 // errNoContainer is the answer to whatever needs a container before there is
@@ -195,11 +206,13 @@ func (s *Supervisor) Create(ctx context.Context, c proc.InitConfig) (int, error)
 	s.mu.Unlock()
 
 	p := proc.NewInit(s.env, c)
-	st := s.exits.begin(p, true)
-	err := detach(ctx, s.ctx, func(ctx context.Context) error {
+	run, kill := context.WithCancelCause(s.ctx)
+	st := s.exits.begin(p, true, kill)
+	err := detach(ctx, run, func(ctx context.Context) error {
+		defer kill(nil)
 		defer close(created)
 		err := guard.Call("create", func() error { return p.Create(ctx) })
-		s.exits.ended(st, err == nil)
+		s.exits.ended(st, outcomeOf(p, err))
 		s.created(p, err)
 		return err
 	})

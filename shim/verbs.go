@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // A verb runs in a goroutine of its own, under a context of the shim's: a
@@ -67,14 +68,14 @@ func (s *Supervisor) Update(ctx context.Context, r *specs.LinuxResources) error 
 	return s.onContainer(ctx, func(p *proc.Init, ctx context.Context) error { return p.Update(ctx, r) })
 }
 
-// Checkpoint writes an image of it. The container's death, which may be the
-// last step of a checkpoint, does not end it.
+// Checkpoint writes an image of it. The container's death may be the last step
+// of a checkpoint, and what is left then is little.
 func (s *Supervisor) Checkpoint(ctx context.Context, o proc.CheckpointOptions) error {
 	init, err := s.container()
 	if err != nil {
 		return err
 	}
-	return perform(ctx, s.ctx, init, func(ctx context.Context) error { return init.Checkpoint(ctx, o) })
+	return perform(ctx, s.lingering, init, func(ctx context.Context) error { return init.Checkpoint(ctx, o) })
 }
 
 // Kill signals the container, which an empty id means too, or an exec. While
@@ -86,13 +87,13 @@ func (s *Supervisor) Kill(ctx context.Context, id string, sig uint32, all bool) 
 		return err
 	}
 	if id == "" || id == init.ID() {
-		if init.Absent() {
-			return errNoProcess(init.ID())
-		}
 		if init.Child() == nil {
-			if err := s.awaitStart(ctx, init); err != nil {
+			if err := s.awaitStart(ctx, init, sig == uint32(unix.SIGKILL)); err != nil {
 				return err
 			}
+		}
+		if init.Absent() {
+			return errNoProcess(init.ID())
 		}
 		return detach(ctx, s.ctx, func(ctx context.Context) error { return init.Kill(ctx, sig, all) })
 	}
@@ -100,20 +101,24 @@ func (s *Supervisor) Kill(ctx context.Context, id string, sig uint32, all bool) 
 	if err != nil {
 		return err
 	}
-	if err := s.awaitStart(ctx, p); err != nil {
+	if err := s.awaitStart(ctx, p, false); err != nil {
 		return err
 	}
 	return p.Kill(sig)
 }
 
-// awaitStart waits for the start of p, if one is underway.
-func (s *Supervisor) awaitStart(ctx context.Context, p process) error {
-	returned := s.exits.starting(p)
-	if returned == nil {
+// awaitStart waits for the start of p, if one is underway. With kill it ends
+// the start first: of a container there may be half an image to restore.
+func (s *Supervisor) awaitStart(ctx context.Context, p process, kill bool) error {
+	st := s.exits.starting(p)
+	if st == nil {
 		return nil
 	}
+	if kill {
+		st.kill(errKilled())
+	}
 	select {
-	case <-returned:
+	case <-st.returned:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the start of process %s: %w", p.ID(), ctx.Err())
@@ -162,29 +167,12 @@ func (s *Supervisor) Start(ctx context.Context, id string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	switch p := p.(type) {
-	case *proc.Init:
-		err = s.start(ctx, p, true, p.Start)
-	case *proc.Exec:
-		err = s.startExec(ctx, p)
-	}
+	err = s.start(ctx, p)
 	return p.Snapshot().Pid, err
 }
 
-func (s *Supervisor) startExec(ctx context.Context, p *proc.Exec) error {
-	started, err := p.AdmitStart(ctx)
-	if err != nil {
-		return err
-	}
-	return s.start(ctx, p, false, func(ctx context.Context) error {
-		defer started()
-		return p.Start(ctx)
-	})
-}
-
-// start runs the verb that makes p's process; own says that it is the
-// container's.
-func (s *Supervisor) start(ctx context.Context, p process, own bool, verb func(context.Context) error) error {
+// start runs the verb that makes p's process.
+func (s *Supervisor) start(ctx context.Context, p process) error {
 	if err := p.Lock(ctx); err != nil {
 		return err
 	}
@@ -192,24 +180,55 @@ func (s *Supervisor) start(ctx context.Context, p process, own bool, verb func(c
 		p.Unlock()
 		return err
 	}
-	st := s.exits.begin(p, own)
+	_, own := p.(*proc.Init)
+	run, kill := context.WithCancelCause(s.alive)
+	st := s.exits.begin(p, own, kill)
 	if st == nil {
 		p.Unlock()
+		kill(nil)
 		return errContainerDead()
 	}
-	err := detach(ctx, s.alive, func(ctx context.Context) error {
-		defer p.Unlock()
-		err := guard.Call("start", func() error { return verb(ctx) })
-		if lives := s.exits.ended(st, err == nil); err == nil && !lives {
-			s.killLate(p)
-			err = errContainerDead()
-		}
+	// From here on a Kill waits for the start.
+	admitted, err := p.AdmitStart(ctx)
+	if err != nil {
+		s.exits.ended(st, noProcess)
+		p.Unlock()
+		kill(nil)
 		return err
+	}
+	err = detach(ctx, run, func(ctx context.Context) error {
+		defer kill(nil)
+		defer p.Unlock()
+		defer admitted()
+		err := guard.Call("start", func() error { return p.Start(ctx) })
+		if s.exits.ended(st, outcomeOf(p, err)) || err != nil {
+			return err
+		}
+		s.killLate(p)
+		return errContainerDead()
 	})
 	if err != nil {
 		s.exits.settle(st)
 	}
 	return err
+}
+
+// outcomeOf returns what a start that has returned err has left.
+func outcomeOf(p process, err error) outcome {
+	child := p.Child()
+	if err != nil || child == nil { // nil for a checkpoint that was created
+		return noProcess
+	}
+	select {
+	case <-child.Done():
+		return deadProcess
+	default:
+		return aliveProcess
+	}
+}
+
+func errKilled() error {
+	return fmt.Errorf("killed by the client: %w", errdefs.ErrFailedPrecondition)
 }
 
 func errContainerDead() error {

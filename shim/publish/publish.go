@@ -25,17 +25,21 @@ import (
 )
 
 // ErrAway says that no daemon is there: nobody listens on any of its sockets.
-var ErrAway = errors.New("no daemon listens")
+// ErrNoConnection says that none could be reached, whether one is there or not.
+var (
+	ErrNoConnection = errors.New("no connection")
+	ErrAway         = fmt.Errorf("no daemon listens: %w", ErrNoConnection)
+)
 
 const (
 	// lookAgain is how often the sockets are looked at while something else is
 	// waited for.
 	lookAgain = 100 * time.Millisecond
 	// answerTimeout bounds the first attempt that a daemon has accepted: the call
-	// may be stuck in a daemon that is well otherwise. The second one is waited
-	// for as long as the daemon lives, for a daemon that stalls finds every
-	// attempt when it goes on.
+	// may be stuck in a daemon that is well otherwise. A daemon that stalls finds
+	// every attempt when it goes on, so later ones have much longer.
 	answerTimeout = 10 * time.Second
+	laterTimeout  = 10 * time.Minute
 	// binaryTimeout bounds one run of "containerd publish".
 	binaryTimeout = 10 * time.Second
 	// binaryPause is how long the binary is left alone after it has failed
@@ -63,17 +67,17 @@ type Publisher struct {
 	failed time.Time
 	// unanswered is the event whose first attempt was given up.
 	unanswered *types.Envelope
-	// answerTimeout is the constant of that name, but for tests.
-	answerTimeout time.Duration
+	// first and later are answerTimeout and laterTimeout, but for tests.
+	first, later time.Duration
 }
 
 // New returns a Publisher.
-func New(c Config) *Publisher { return &Publisher{c: c, answerTimeout: answerTimeout} }
+func New(c Config) *Publisher { return &Publisher{c: c, first: answerTimeout, later: laterTimeout} }
 
 // Publish returns nil once the daemon has taken e, and an error that wraps
 // ErrAway if nobody listens. An attempt that a daemon has accepted cannot be
-// taken back, so an event is sent a second time at the most while a daemon does
-// not answer: whatever the stall, it gets one copy too many.
+// taken back, so an event is sent only once more to a daemon that does not
+// answer within ten minutes: whatever the stall, it gets one copy too many.
 //
 // "containerd publish" connects to the same sockets, so it is run only for a
 // daemon that listens but does not know the call, and now and then where there
@@ -133,15 +137,16 @@ func (p *Publisher) viaSockets(ctx context.Context, e *types.Envelope) (a answer
 
 // try makes one attempt.
 func (p *Publisher) try(ctx context.Context, address string, e *types.Envelope, forward func(context.Context, string, *types.Envelope) error) error {
+	limit := p.first
 	if e == p.unanswered {
-		return forward(ctx, address, e)
+		limit = p.later
 	}
-	bounded, cancel := context.WithTimeout(ctx, p.answerTimeout)
+	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err := forward(bounded, address, e)
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
 		p.unanswered = e
-		return fmt.Errorf("%s: no answer within %v: %w", address, p.answerTimeout, bounded.Err())
+		return fmt.Errorf("%s: no answer within %v: %w", address, limit, bounded.Err())
 	}
 	return err
 }
@@ -212,7 +217,7 @@ func dial(ctx context.Context, path string) (c net.Conn, release func(), err err
 	}
 	var d net.Dialer
 	if c, err = d.DialContext(ctx, "unix", path); err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("%w: %w", ErrNoConnection, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {

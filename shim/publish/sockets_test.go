@@ -162,12 +162,12 @@ func TestDaemonThatStalls(t *testing.T) {
 	})
 	script(t, filepath.Join(dir, "containerd"), "exit 0")
 	p := New(Config{Address: address, Binary: filepath.Join(dir, "containerd"), Monitor: monitor})
-	p.answerTimeout = lookAgain
+	p.first = lookAgain
 	e := event()
 	if err := p.Publish(t.Context(), e); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrAway) {
 		t.Errorf("first attempt: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*p.answerTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*p.first)
 	defer cancel()
 	if err := p.Publish(ctx, e); err == nil || ctx.Err() == nil {
 		t.Errorf("second attempt: %v, context: %v", err, ctx.Err())
