@@ -165,9 +165,7 @@ func (c *console) close() {
 	master := c.master
 	c.master = nil
 	c.mu.Unlock()
-	if master != nil {
-		_ = master.Close() // nothing is buffered
-	}
+	_ = master.Close() // nothing is buffered; nil is harmless
 }
 
 // Resize sets the size now, or when the master comes.

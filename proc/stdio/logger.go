@@ -31,59 +31,47 @@ type logger struct {
 	stopped        chan struct{} // closed when stop is first called
 }
 
-// startLogger starts the logger and waits until it is ready. childEnds tells
-// that the process writes to it directly; else the shim does, for a terminal.
+// startLogger starts the logger and waits until it is ready. childEnds: the
+// process writes to it directly; else the shim does, for a terminal.
 func startLogger(t target, c Config, childEnds bool) (_ *logger, err error) {
-	var files []*os.File
-	defer func() {
-		for _, f := range files {
-			_ = f.Close() // the logger's ends
-		}
-	}()
 	l := &logger{path: t.path, limits: c.Limits, stopped: make(chan struct{})}
+	var r, w [3]*os.File // of stdout, stderr and the ready pipe
 	defer func() {
-		if err != nil {
-			l.closeEnds()
+		for i := range r {
+			_, _ = r[i].Close(), w[i].Close() // those that are not nil by then
 		}
 	}()
-	for _, w := range []**os.File{&l.stdout, &l.stderr} {
-		shims := writeEnd
-		if childEnds {
-			shims = noEnd
-		}
-		r, end, err := pipe(shims)
-		if err != nil {
+	shims := writeEnd
+	if childEnds {
+		shims = noEnd
+	}
+	for i, end := range []int{shims, shims, readEnd} {
+		if r[i], w[i], err = pipe(end); err != nil {
 			return nil, errclass.Internalf("open logger: %w", err)
 		}
-		*w = end
-		chown(end, c)
-		files = append(files, r)
 	}
-	ready, readyChild, err := pipe(readEnd)
-	if err != nil {
-		return nil, errclass.Internalf("open logger: %w", err)
-	}
-	defer ready.Close()
-	files = append(files, readyChild)
+	chown(w[0], c)
+	chown(w[1], c)
 
 	start, cancel := context.WithTimeout(context.Background(), c.Limits.Ready)
 	defer cancel()
 	l.child, err = c.Monitor.Start(start, reaper.Command{
 		Args:  append([]string{t.path}, t.args...),
 		Env:   []string{"CONTAINER_ID=" + c.Container, "CONTAINER_NAMESPACE=" + c.Namespace},
-		Files: append([]*os.File{nil, nil, nil}, files...),
+		Files: []*os.File{nil, nil, nil, r[0], r[1], w[2]},
 	})
 	if err != nil {
 		return nil, errclass.Pathf("start logger: %w", err)
 	}
-	_ = readyChild.Close() // so that the logger's is the last one
-	if err = l.awaitReady(ready); err != nil {
+	_ = w[2].Close() // so that the logger's is the last one
+	if err = l.awaitReady(r[2]); err != nil {
 		guard.Go("stop the logger", func() { l.stop(0) })
 		return nil, fmt.Errorf("logger %s: %w", t.path, err)
 	}
-	reads := files[:2:2]
+	l.stdout, l.stderr = w[0], w[1]
+	reads := []*os.File{r[0], r[1]}
 	guard.Go("outlive the logger", func() { l.outlive(reads) })
-	files = files[2:] // the others are outlive's to close
+	r[0], r[1], w[0], w[1] = nil, nil, nil, nil
 	return l, nil
 }
 
@@ -138,15 +126,6 @@ func (l *logger) awaitReady(ready *os.File) error {
 	case <-timer.C: // it closed the pipe and lives: ready
 	}
 	return nil
-}
-
-// closeEnds closes the write ends that the shim still holds.
-func (l *logger) closeEnds() {
-	for _, f := range []*os.File{l.stdout, l.stderr} {
-		if f != nil {
-			_ = f.Close() // nothing is buffered
-		}
-	}
 }
 
 // stop waits for the logger to end by itself within grace, then makes it. Only

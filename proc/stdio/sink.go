@@ -64,9 +64,7 @@ func openSink(path string) (*sink, error) {
 	}
 	s.seen = err == nil
 	if s.keepalive, err = unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err != nil {
-		if w != nil {
-			_ = w.Close()
-		}
+		_ = w.Close() // nil is harmless
 		return nil, errclass.Pathf("open output: %w", &fs.PathError{Op: "open", Path: path, Err: err})
 	}
 	if w == nil {

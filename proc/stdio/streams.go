@@ -121,10 +121,7 @@ func Open(c Config) (_ *Streams, err error) {
 	} else {
 		err = s.openPipes(c, target)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	return s, err
 }
 
 // openPipes connects the three streams without a terminal.
@@ -237,9 +234,7 @@ func (s *Streams) RuntimeReturned() {
 	null := s.null
 	s.null = nil
 	s.mu.Unlock()
-	if null != nil {
-		_ = null.Close() // nothing was written here
-	}
+	_ = null.Close() // nothing was written here; nil is harmless
 	if s.console != nil {
 		s.console.closeSocket()
 	}
@@ -287,8 +282,6 @@ func (s *Streams) CloseChildFiles() {
 	s.childFiles = [3]*os.File{}
 	s.mu.Unlock()
 	for _, f := range files {
-		if f != nil {
-			_ = f.Close() // nothing was written here
-		}
+		_ = f.Close() // nothing was written here; nil is harmless
 	}
 }
