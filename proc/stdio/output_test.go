@@ -53,8 +53,8 @@ func TestHangUpWhileNobodyReads(t *testing.T) {
 			start := time.Now()
 			p.CloseInput()
 			within(t, patience, "hang-up", child.Done())
-			if d := time.Since(start); d > time.Second {
-				t.Errorf("hung up after %v, want it within a second", d)
+			if d := time.Since(start); d > short().Stubborn+time.Second {
+				t.Errorf("hung up after %v, want it within %v", d, short().Stubborn)
 			}
 			p.ProcessExited()
 			held := p.all()[0].sink.unread()
@@ -64,6 +64,29 @@ func TestHangUpWhileNobodyReads(t *testing.T) {
 			p.ProcessDeleted()
 		})
 	}
+}
+
+// A hang-up that comes before the start has succeeded is not forgotten.
+func TestHangUpBeforeStarted(t *testing.T) {
+	census(t)
+	in, out := fifo(t), fifo(t)
+	p := open(t, Config{Names: Names{Stdin: in, Stdout: out, Terminal: true}})
+	c := attach(t, out)
+	_ = openFifo(t, in, os.O_WRONLY).Close() // the client comes, and goes
+	p.CloseInput()
+	child := proctest.Start(t, nil, "tty", p.console.socket.Path(), "sleep")
+	if err := p.AwaitConsole(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.RuntimeReturned()
+	o := p.all()[0]
+	if !poll.Until(patience, func() bool { o.mu.Lock(); defer o.mu.Unlock(); return o.orders.hungUp }) {
+		t.Fatal("the end of the input was not noticed")
+	}
+	p.Started()
+	within(t, patience, "hang-up", child.Done())
+	p.end(t, child)
+	c.All(t)
 }
 
 // full reports whether the FIFO takes no more.
