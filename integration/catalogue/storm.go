@@ -49,7 +49,10 @@ func orphans(n int) fakerunc.Rule {
 
 // brood runs that exec, and returns the orphans once they are the shim's.
 func brood(c *integration.Case, b *integration.Box, n int) []int {
-	pid := b.MustExec("brood", integration.IO{})
+	c.Must(b.Exec("brood", integration.IO{}), "Exec of brood")
+	resp, err := b.Within(time.Minute).Start("brood") // the runtime starts n processes, on a host that may be busy
+	c.Must(err, "Start of brood")
+	pid := int(resp.GetPid())
 	var pids []int
 	for _, p := range b.Fake.Spawned() {
 		if p != pid {
