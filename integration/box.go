@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	task "github.com/containerd/containerd/runtime/v1/shim/v1"
@@ -285,4 +286,25 @@ func (b *Box) RuncHas() bool {
 // Cgroup is a file of the container's cgroup in a version 1 hierarchy.
 func (b *Box) Cgroup(hierarchy, file string) string {
 	return filepath.Join("/sys/fs/cgroup", hierarchy, cgroupName(b.c.Dir), b.ID, file)
+}
+
+// LimitPids puts the shim, and what it starts from now on, into a cgroup that
+// has room for spare more threads and processes than there are. A negative
+// spare takes the limit away.
+func (b *Box) LimitPids(spare int) {
+	dir := filepath.Dir(b.Cgroup("pids", "")) + "-shim"
+	b.c.Need(os.MkdirAll(dir, 0o755), "make a pids cgroup (version 1)")
+	write := func(file, value string) {
+		b.c.Need(os.WriteFile(filepath.Join(dir, file), []byte(value), 0), "set "+file)
+	}
+	write("cgroup.procs", strconv.Itoa(b.Shim.Pid))
+	most := "max"
+	if spare >= 0 {
+		data, err := os.ReadFile(filepath.Join(dir, "pids.current"))
+		b.c.Need(err, "read pids.current")
+		n, err := strconv.Atoi(strings.TrimSpace(string(data)))
+		b.c.Need(err, "read pids.current")
+		most = strconv.Itoa(n + spare)
+	}
+	write("pids.max", most)
 }

@@ -13,7 +13,7 @@ const (
 	// startsPerCPU is how many exec starts run at once for each CPU. A start is
 	// the CPU time of a runc; more of them at once only cost memory, the shim's
 	// and runc's.
-	startsPerCPU = 8
+	startsPerCPU = 4
 	// youngStart is for how long a start counts. One that takes longer hangs or
 	// waits for something, and must hold up nobody else.
 	youngStart = 2 * time.Second

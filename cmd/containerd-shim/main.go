@@ -45,9 +45,6 @@ const shutdownTimeout = 30 * time.Second
 // slow disk. One that is killed half-way leaves the container frozen.
 const imageTimeout = 6 * time.Hour
 
-// The main goroutine keeps the main thread, so that shedThreads never ends it.
-func init() { runtime.LockOSThread() }
-
 func main() {
 	o, err := parseFlags(os.Args[1:], os.LookupEnv)
 	switch {
@@ -75,7 +72,7 @@ func run(o options) error {
 	var log atomic.Pointer[logFIFO] // set once it is open
 	handleDumps(stackdump.NewWriter(o.stackDir, o.workdir, o.namespace, filepath.Base(bundle), version), &log)
 	signals := handleSignals()
-	tuneMemory()
+	intercept := tuneRuntime()
 	if o.namespace == "" {
 		return errors.New("no namespace: -namespace must be given")
 	}

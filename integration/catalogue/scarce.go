@@ -4,9 +4,11 @@ package catalogue
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +38,15 @@ func init() {
 		Asserts:  "Kill works; Delete does once the binary is back",
 		Run:      noRuntime,
 	})
+	for id, spare := range map[string]int{"F16": 0, "F16b": 1, "F16c": 2} {
+		register(Check{
+			ID: id, Name: fmt.Sprintf("a limit of processes with room for %d more", spare),
+			Incident: "the shim dies (\"failed to create new OS thread\"), and its container is killed by the daemon",
+			Asserts:  "it lives, whatever is asked of it, and works once there is room",
+			Load:     Heavy,
+			Run:      func(c *integration.Case) { pidsLimit(c, spare) },
+		})
+	}
 	register(Check{
 		ID: "F17", Name: "TMPDIR is full",
 		Incident: "/tmp is full: every exec fails",
@@ -95,6 +106,39 @@ func noRuntime(c *integration.Case) {
 	d, err := b.Delete()
 	c.Must(err, "Delete")
 	sameExit(c, d, 137)
+}
+
+// pidsLimit asks for execs where no process can be made, one after another and
+// many at once. That they fail is right; the shim is to live.
+func pidsLimit(c *integration.Case, spare int) {
+	b := c.Box(integration.Options{})
+	b.Up()
+	b.MustExec("before", integration.IO{}, "exit:0")
+	b.AwaitExit(5*time.Second, "before")
+	b.LimitPids(spare)
+	exec := func(id string) {
+		if err := b.Exec(id, integration.IO{}, "exit:0"); err == nil {
+			_, _ = b.Client.Start(id)
+			_, _ = b.DeleteProcess(id)
+		}
+	}
+	for i := range 3 {
+		exec("one" + strconv.Itoa(i))
+	}
+	for round := range 3 {
+		var all sync.WaitGroup
+		for i := range 40 {
+			all.Go(func() { exec(fmt.Sprintf("all%d-%d", round, i)) })
+			all.Go(func() { _, _ = b.State(b.ID) })
+		}
+		all.Wait()
+	}
+	lives(c, b)
+	b.LimitPids(-1)
+	b.MustExec("after", integration.IO{}, "exit:0")
+	b.AwaitExit(5*time.Second, "after")
+	c.Must(b.Kill(b.ID, uint32(unix.SIGKILL), false), "Kill")
+	b.AwaitExit(5*time.Second, b.ID)
 }
 
 func fullTemp(c *integration.Case) {

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"containerd-shim/shim"
+
+	"github.com/containerd/ttrpc"
+)
+
+const (
+	// spareThreads is how many threads the shim has before it needs them. At a
+	// limit of processes (pids cgroup, RLIMIT_NPROC) the Go runtime cannot make
+	// one more and ends the program. It makes one when goroutines are ready to
+	// run and all threads are in system calls, and keeps each for good. Ten are
+	// enough for forty calls at once at a limit; each takes 16 KiB.
+	spareThreads = 10
+	// burst is after how many calls memory is given back. A collection costs
+	// 700 KB for good, more than the garbage of a few calls.
+	burst = 100
+	// quiet is for how long no call must have come until then.
+	quiet = 10 * time.Second
+)
+
+// tuneRuntime keeps one of many shims on a host small, and makes the threads
+// that it may need. The returned interceptor has to see every call.
+func tuneRuntime() ttrpc.UnaryServerInterceptor {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(2) // each has caches of its own
+	}
+	makeThreads(spareThreads)
+	calls := make(chan struct{}, burst) // a call does not wait for it to be counted
+	go giveBack(calls, quiet, debug.FreeOSMemory)
+	return func(ctx context.Context, u ttrpc.Unmarshaler, info *ttrpc.UnaryServerInfo, m ttrpc.Method) (any, error) {
+		defer func() {
+			select {
+			case calls <- struct{}{}:
+			default:
+			}
+		}()
+		return shim.Interceptor(ctx, u, info, m)
+	}
+}
+
+// giveBack calls free when burst calls have come since the last time, and then
+// none for quiet, until calls is closed. An idle shim does not wake up.
+func giveBack(calls <-chan struct{}, quiet time.Duration, free func()) {
+	for {
+		for range burst {
+			if _, ok := <-calls; !ok {
+				return
+			}
+		}
+		timer := time.NewTimer(quiet)
+		for settled := false; !settled; {
+			select {
+			case <-calls:
+				timer.Reset(quiet)
+			case <-timer.C:
+				settled = true
+			}
+		}
+		free()
+	}
+}
+
+// makeThreads makes n threads: as many goroutines that are locked to a thread
+// at the same time need as many.
+func makeThreads(n int) {
+	var locked, ended sync.WaitGroup
+	locked.Add(n)
+	for range n {
+		ended.Go(func() {
+			runtime.LockOSThread()
+			locked.Done()
+			locked.Wait()
+			runtime.UnlockOSThread() // or the thread would end with the goroutine
+		})
+	}
+	ended.Wait()
+}
