@@ -19,7 +19,8 @@ import (
 // Size is a terminal's size in characters.
 type Size struct{ Width, Height uint16 }
 
-// NewSize refuses what struct winsize, with its unsigned shorts, cannot hold.
+// NewSize returns a size. What struct winsize, with its unsigned shorts, cannot
+// hold is InvalidArgument.
 func NewSize(width, height uint32) (Size, error) {
 	const most = 1<<16 - 1
 	if width > most || height > most {
@@ -137,7 +138,9 @@ func (s *Streams) ConsoleSocket() runc.ConsoleSocket {
 }
 
 // AwaitConsole waits until the terminal's master has come, which the runtime
-// must have sent by the time it returns. Without a terminal it does nothing.
+// must have sent by the time it returns, for Limits.Ready at most; then, or if
+// what came is no terminal, the error is Internal. Without a terminal it does
+// nothing.
 func (s *Streams) AwaitConsole(ctx context.Context) error {
 	c := s.console
 	if c == nil {
@@ -168,7 +171,8 @@ func (c *console) close() {
 	_ = master.Close() // nothing is buffered; nil is harmless
 }
 
-// Resize sets the size now, or when the master comes.
+// Resize sets the size now, or when the master comes. Without a terminal it does
+// nothing.
 func (s *Streams) Resize(size Size) error {
 	if s.console == nil {
 		return nil

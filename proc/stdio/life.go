@@ -50,7 +50,8 @@ func (s *Streams) RuntimeOutput() string {
 }
 
 // HoldInput begins to copy the input. The client may come and go from then on
-// without ending it, unless CloseInput was before. It may be repeated.
+// without ending it, unless CloseInput was before. It may be repeated. Its error,
+// with a class as Open's, means that the FIFO could not be opened for writing.
 func (s *Streams) HoldInput() error {
 	if s.input == nil {
 		return nil

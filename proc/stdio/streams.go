@@ -92,7 +92,9 @@ type Config struct {
 // Open opens the streams and starts reading, before the process exists: what
 // cannot be opened fails here, with nothing to undo in the container, and a
 // runtime that writes more than a pipe holds is not stopped by it. It waits for
-// no client. The caller ends the streams by Abort, or by ProcessDeleted.
+// no client. The caller ends the streams by Abort, or by ProcessDeleted. Errors
+// are InvalidArgument for what the client has named wrongly, else
+// ResourceExhausted or Internal by the error number.
 //
 // Output is held back until Started: until then it may be the runtime's own.
 func Open(c Config) (_ *Streams, err error) {
@@ -226,8 +228,9 @@ func (s *Streams) openNull() (err error) {
 	return nil
 }
 
-// RuntimeReturned is called when the runtime has returned and its process is known,
-// or when there will be no start. It may be repeated.
+// RuntimeReturned closes what only a start needs: it is called when the runtime
+// has returned and its process is known, or when there will be no start. It may
+// be repeated.
 func (s *Streams) RuntimeReturned() {
 	s.CloseChildFiles() // of a start that failed
 	s.mu.Lock()
