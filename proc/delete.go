@@ -26,7 +26,7 @@ func (p *Init) Destroy(ctx context.Context) error {
 	if child := p.Child(); child != nil {
 		_ = child.Signal(unix.SIGKILL) // it may be dead
 		p.KillRest(ctx, p.Snapshot().Phase == Paused)
-		killAndWait(child)
+		p.env.killAndWait(child)
 	}
 	return p.remove(ctx, true)
 }
@@ -67,7 +67,7 @@ func (p *Init) awaitExit() {
 	if child == nil {
 		return
 	}
-	timer := time.NewTimer(exitWait)
+	timer := time.NewTimer(p.env.Limits.Exit)
 	defer timer.Stop()
 	select {
 	case <-a.done:
@@ -87,7 +87,7 @@ func (p *Init) SharesPids() bool { return p.sharedPids }
 // KillRest kills every process that is left in the container after its init
 // has died. A frozen one is thawed first, or nothing in it could die.
 func (p *Init) KillRest(ctx context.Context, wasPaused bool) {
-	ctx, cancel := context.WithTimeout(ctx, KillTimeout)
+	ctx, cancel := context.WithTimeout(ctx, p.env.Limits.Kill)
 	defer cancel()
 	if wasPaused {
 		if err := p.runtime.Resume(ctx, p.id); err != nil {

@@ -25,14 +25,19 @@ type Env struct {
 	// NewRuntime returns the runtime that the given command (a name or path,
 	// as in CreateTaskRequest.runtime) stands for.
 	NewRuntime func(command string) Runtime
-	// Streams are the limits of the processes' streams.
+	// Limits are those of the processes, Streams those of their streams.
+	Limits  Limits
 	Streams stdio.Limits
 }
 
-const (
-	// KillTimeout bounds "runc kill", "ps" and the "resume" of a dead
+// Limits are the times that a process waits for what should take none.
+type Limits struct {
+	// Kill bounds "runc kill", "ps" and "state", and the "resume" of a dead
 	// container: they wait for nothing but the kernel.
-	KillTimeout = 10 * time.Second
-	// exitWait bounds the wait for the exit of a process that was just killed.
-	exitWait = 10 * time.Second
-)
+	Kill time.Duration
+	// Exit bounds the wait for the exit of a process that was just killed.
+	Exit time.Duration
+}
+
+// DefaultLimits are those of a shim.
+func DefaultLimits() Limits { return Limits{Kill: 10 * time.Second, Exit: 10 * time.Second} }

@@ -71,7 +71,7 @@ func (p *Exec) start(ctx context.Context) error {
 	}
 	if err != nil {
 		if child != nil {
-			killAndWait(child)
+			p.env.killAndWait(child)
 		}
 		p.dropIO()
 		io.Abort()

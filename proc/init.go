@@ -159,7 +159,7 @@ func launch(ctx context.Context, r *reaper.Reaper, io *stdio.Streams, pidFile st
 	}
 	pid, since, err := readPidFile(pidFile)
 	if err != nil {
-		return findStray(ticket, io), firstError(startErr, err)
+		return failedLaunch(findStray(ticket, io), firstError(startErr, err))
 	}
 	if startErr == nil {
 		startErr = io.AwaitConsole(ctx)
@@ -169,9 +169,18 @@ func launch(ctx context.Context, r *reaper.Reaper, io *stdio.Streams, pidFile st
 	}
 	child, err := ticket.Claim(pid, since, owner)
 	if err != nil {
-		return findStray(ticket, io), firstError(startErr, internalf("the runtime's pid file: %w", err))
+		return failedLaunch(findStray(ticket, io), firstError(startErr, internalf("the runtime's pid file: %w", err)))
 	}
-	return child, startErr
+	return failedLaunch(child, startErr)
+}
+
+// failedLaunch adds to the error of a start, if there is one, that the process
+// runs, or has run, before it is killed.
+func failedLaunch(child *reaper.Child, err error) (*reaper.Child, error) {
+	if child != nil && err != nil {
+		err = fmt.Errorf("%w (its process %d had been started and was killed)", err, child.Pid())
+	}
+	return child, err
 }
 
 // firstError returns the first of errs that is not nil, or nil.
@@ -192,16 +201,16 @@ func (p *Init) undoCreate(ctx context.Context, child *reaper.Child, existed bool
 		err = p.runtime.Delete(ctx, p.id, true)
 	}
 	if child != nil { // started by this call, whatever was there before
-		killAndWait(child)
+		p.env.killAndWait(child)
 	}
 	return err
 }
 
 // killAndWait ends a process that is nobody's. It gives up on one that does
 // not die.
-func killAndWait(c *reaper.Child) {
+func (e *Env) killAndWait(c *reaper.Child) {
 	_ = c.Signal(unix.SIGKILL) // it may be dead already
-	timer := time.NewTimer(exitWait)
+	timer := time.NewTimer(e.Limits.Exit)
 	defer timer.Stop()
 	select {
 	case <-c.Done():
@@ -235,7 +244,7 @@ func (p *Init) Start(ctx context.Context) error {
 // for no verb: whatever hangs, a container can be killed. Its errors are
 // InvalidArgument for a signal that does not exist, FailedPrecondition before
 // there is a process, NotFound when it has ended, and DeadlineExceeded if the
-// runtime does not answer within KillTimeout and the process cannot be
+// runtime does not answer within Limits.Kill and the process cannot be
 // signalled either.
 func (p *Init) Kill(ctx context.Context, sig uint32, all bool) error {
 	if err := p.ask(WantKill); err != nil {
@@ -249,7 +258,7 @@ func (p *Init) Kill(ctx context.Context, sig uint32, all bool) error {
 	if child == nil {
 		return errNotStarted()
 	}
-	ctx, cancel := context.WithTimeout(ctx, KillTimeout)
+	ctx, cancel := context.WithTimeout(ctx, p.env.Limits.Kill)
 	defer cancel()
 	err = p.runtime.Kill(ctx, p.id, int(signal), all)
 	if err != nil && (signal == unix.SIGKILL || neverRan(err) || errors.Is(err, context.DeadlineExceeded)) {
@@ -294,7 +303,7 @@ func (p *Init) signalOthers(ctx context.Context, sig unix.Signal) error {
 
 // Pids lists the container's processes, as the runtime sees them.
 func (p *Init) Pids(ctx context.Context) ([]int, error) {
-	ctx, cancel := context.WithTimeout(ctx, KillTimeout)
+	ctx, cancel := context.WithTimeout(ctx, p.env.Limits.Kill)
 	defer cancel()
 	return p.runtime.Ps(ctx, p.id)
 }

@@ -64,7 +64,7 @@ func (p *Init) look(ctx context.Context) Phase {
 	if phase := p.Snapshot().Phase; phase < Running || phase > Paused {
 		return phase
 	}
-	ctx, cancel := context.WithTimeout(ctx, KillTimeout)
+	ctx, cancel := context.WithTimeout(ctx, p.env.Limits.Kill)
 	defer cancel()
 	status, err := p.runtime.Status(ctx, p.id)
 	switch {

@@ -217,7 +217,7 @@ func newTestInit(t *testing.T, f *fakeRuntime, c InitConfig) *Init {
 	c.ID, c.Bundle = "c1", t.TempDir()
 	p := NewInit(&Env{
 		Namespace: "ns", Bundle: c.Bundle, WorkDir: t.TempDir(),
-		Reaper: proctest.Reaper, Monitor: proctest.Monitor, Streams: shortLimits(),
+		Reaper: proctest.Reaper, Monitor: proctest.Monitor, Limits: DefaultLimits(), Streams: shortLimits(),
 		NewRuntime: func(string) Runtime { return f },
 	}, c)
 	endAtLast(t, &p.process)
@@ -241,7 +241,7 @@ func endAtLast(t *testing.T, p *process) {
 		if child == nil {
 			return
 		}
-		killAndWait(child)
+		p.env.killAndWait(child)
 		if p.Snapshot().Phase != Deleted {
 			p.awaitStopped(t)
 		}
@@ -284,7 +284,7 @@ func newTestExec(t *testing.T, init *Init, id string, s Stdio) *Exec {
 	return p
 }
 
-// dead tells whether no process has this pid.
+// dead reports whether no process has this pid.
 func dead(pid int) bool {
 	return poll.Until(2*time.Second, func() bool { return unix.Kill(pid, 0) == unix.ESRCH })
 }

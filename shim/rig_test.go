@@ -117,7 +117,8 @@ func newLimitedRig(t *testing.T, hostPids bool, limits Limits) *rig {
 	outbox := NewOutbox(r.daemon)
 	r.sup = NewSupervisor(ctx, &proc.Env{
 		Namespace: "test", Bundle: r.bundle, WorkDir: r.bundle,
-		Reaper: testReaper, Monitor: reaper.NewMonitor(testReaper, reaper.DefaultLimits()), Streams: stdio.DefaultLimits(),
+		Reaper: testReaper, Monitor: reaper.NewMonitor(testReaper, reaper.DefaultLimits()),
+		Limits: proc.DefaultLimits(), Streams: stdio.DefaultLimits(),
 		NewRuntime: func(string) proc.Runtime { return r.runtime },
 	}, outbox, r.limits)
 	exits := testReaper.Subscribe()

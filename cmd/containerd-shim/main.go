@@ -90,7 +90,7 @@ func run(o options) error {
 	ctx := context.Background() // until the process ends
 	env := &proc.Env{
 		Namespace: o.namespace, Bundle: bundle, WorkDir: o.workdir,
-		Reaper: r, Monitor: monitor, Streams: stdio.DefaultLimits(),
+		Reaper: r, Monitor: monitor, Limits: proc.DefaultLimits(), Streams: stdio.DefaultLimits(),
 		NewRuntime: proc.NewRunc(proc.RuntimeConfig{
 			Root:          filepath.Join(o.runtimeRoot, o.namespace),
 			Dir:           bundle,
