@@ -20,8 +20,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// Call calls fn and returns its error, or one that tells of its panic. what
-// says what fn does, for the log.
+// Call calls fn and returns its error. If fn panics, the panic is logged with
+// its stack, and the error, of class Internal, says so. what names what fn does.
 func Call(what string, fn func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -41,7 +41,7 @@ type panicked struct {
 func (p *panicked) Error() string { return fmt.Sprintf("%s: panic: %v", p.what, p.value) }
 func (p *panicked) Unwrap() error { return errdefs.ErrInternal }
 
-// Do calls fn; a panic of it is logged, and no more.
+// Do calls fn. If fn panics, the panic is logged and otherwise ignored.
 func Do(what string, fn func()) {
 	_ = Call(what, func() error { fn(); return nil }) // it was logged
 }

@@ -20,7 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// InitConfig is what a container is created from.
+// InitConfig is what a container is created from. Bundle and ID are required;
+// the zero value of everything else is a default.
 type InitConfig struct {
 	ID      string
 	Bundle  string
