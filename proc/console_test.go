@@ -80,6 +80,30 @@ func TestEndOfStdinHangsUp(t *testing.T) {
 	}
 }
 
+// A process that lets go of its terminal for a while, as systemd does for each
+// message, is not hung up.
+func TestTerminalThatNobodyHasOpenForAWhile(t *testing.T) {
+	census(t)
+	f := &fakeRuntime{process: []string{"sleep"}}
+	init := running(t, f, InitConfig{})
+	out := fifo(t)
+	f.process = []string{"reopen"}
+	p := newTestExec(t, init, "e1", Stdio{Stdout: out, Terminal: true})
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := attach(t, out)
+	if s := p.awaitStopped(t); s.Exit.Status != 5 {
+		t.Errorf("got %+v, want status 5", s.Exit)
+	}
+	if got := c.All(t); got != "before\r\nafter\r\n" {
+		t.Errorf("got %q", got)
+	}
+	if err := p.Delete(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // A runtime that returns without having sent a console fails the start in
 // bounded time.
 func TestConsoleNeverComes(t *testing.T) {

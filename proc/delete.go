@@ -32,7 +32,9 @@ func (p *Init) Destroy(ctx context.Context) error {
 }
 
 func (p *Init) remove(ctx context.Context, force bool) error {
-	err := p.runtime.Delete(ctx, p.id, force)
+	// Of a restore that has failed there may be more than the runtime deletes
+	// without force.
+	err := p.runtime.Delete(ctx, p.id, force || p.Absent())
 	if err == nil {
 		p.awaitExit()
 	}

@@ -5,7 +5,6 @@ package reaper
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -189,7 +188,7 @@ func filledPipe(data []byte) (*os.File, error) {
 	defer w.Close()
 	room, err := unix.FcntlInt(r.Fd(), unix.F_GETPIPE_SZ, 0)
 	if err == nil && room < len(data) { // nobody is there to read it
-		err = fmt.Errorf("%d bytes of input, more than the %d of a pipe", len(data), room)
+		room, err = unix.FcntlInt(r.Fd(), unix.F_SETPIPE_SZ, len(data)) // 1 MiB (pipe(7), pipe-max-size); EPERM beyond
 	}
 	if err == nil {
 		_, err = w.Write(data)
@@ -248,19 +247,22 @@ func (m *Monitor) start(ctx context.Context, c Command) (*Child, error) {
 		return nil, err
 	}
 	defer null.Close()
-	fds := make([]uintptr, max(3, len(c.Files)))
-	for i := range fds {
-		f := null
-		if i < len(c.Files) && c.Files[i] != nil {
-			f = c.Files[i]
-		}
-		fds[i] = f.Fd() // also makes it blocking, as a command expects
-	}
-	attr := &syscall.ProcAttr{Env: env, Files: fds, Sys: &syscall.SysProcAttr{Pdeathsig: c.Pdeathsig}}
+	attr := &syscall.ProcAttr{Env: env, Sys: &syscall.SysProcAttr{Pdeathsig: c.Pdeathsig}}
 	t := m.r.Begin()
 	defer t.Close()
 	var pid int
-	if e := m.r.forks.do(ctx, func() { pid, err = syscall.ForkExec(path, c.Args, attr) }); e != nil {
+	if e := m.r.forks.do(ctx, func() {
+		// Only now: a file that was closed meanwhile has no descriptor any more.
+		attr.Files = make([]uintptr, max(3, len(c.Files)))
+		for i := range attr.Files {
+			f := null
+			if i < len(c.Files) && c.Files[i] != nil {
+				f = c.Files[i]
+			}
+			attr.Files[i] = f.Fd() // also makes it blocking, as a command expects
+		}
+		pid, err = syscall.ForkExec(path, c.Args, attr)
+	}); e != nil {
 		return nil, e
 	}
 	runtime.KeepAlive(c.Files)

@@ -96,6 +96,7 @@ func (s *Streams) terminalSink(c Config, t target) (*sink, error) {
 // attach starts copying between the master and the client.
 func (s *Streams) attach(master *os.File, to *sink, l Limits) {
 	out := newOutput(master, false, to, l)
+	out.inUse = out.processLives
 	s.startOutput(out, s.console.close)
 	if s.input != nil {
 		guard.Go("copy input", func() {

@@ -67,9 +67,10 @@ func (s *Streams) CloseInput() {
 	}
 }
 
-// ProcessExited ends the input: there is nobody left to read it. It may be
-// repeated.
+// ProcessExited ends the input, for there is nobody left to read it, and a
+// terminal that nobody has open. It may be repeated.
 func (s *Streams) ProcessExited() {
+	s.order(orders{exited: true})
 	if s.input != nil {
 		s.input.exit()
 	}

@@ -83,6 +83,13 @@ func (o *output) look() (ord orders, deadline time.Time) {
 	return o.orders, deadline
 }
 
+// processLives reports whether the process may still write.
+func (o *output) processLives() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.orders.exited && !o.orders.aborted
+}
+
 func (o *output) facts(ord orders) facts {
 	f := facts{
 		state: o.state, since: o.since, deleted: ord.deleted, moved: time.Unix(0, o.moved.Load()),

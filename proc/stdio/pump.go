@@ -18,6 +18,8 @@ import (
 // wait. Between two pipes it uses splice(2) and holds no buffer at all.
 type pump struct {
 	src, dst *os.File
+	// inUse reports, for a terminal, whether the process may still be there.
+	inUse func() bool
 	// spliced is set if both ends are pipes or FIFOs.
 	spliced bool
 	// pending was read of src and not taken by dst yet.
@@ -183,8 +185,9 @@ func (p *pump) fill(limit int) (int, error) {
 }
 
 // read waits for bytes of src and gives at most limit of them to take. It
-// returns io.EOF at the end, which a terminal whose other side is closed tells
-// by EIO.
+// returns io.EOF at the end. A terminal tells by EIO that nobody has its other
+// side open, which a process that lives may change at any time: that is its end
+// only once inUse says so.
 func (p *pump) read(limit int, take func([]byte)) (n int, err error) {
 	src, err := p.src.SyscallConn()
 	if err != nil {
@@ -193,7 +196,7 @@ func (p *pump) read(limit int, take func([]byte)) (n int, err error) {
 	var buf *[]byte
 	rerr := src.Read(func(fd uintptr) bool {
 		buf = copyBuffers.Get().(*[]byte)
-		if n, err = readNow(int(fd), (*buf)[:min(limit, len(*buf))]); err == unix.EAGAIN {
+		if n, err = readNow(int(fd), (*buf)[:min(limit, len(*buf))]); err == unix.EAGAIN || err == unix.EIO && p.inUse != nil && p.inUse() {
 			copyBuffers.Put(buf)
 			buf = nil
 			return false

@@ -59,6 +59,7 @@ type orders struct {
 	released bool      // the start has succeeded
 	aborted  bool      // it has failed: nothing more reaches the client
 	hungUp   bool      // the process's end is to be closed, after what is in it was read
+	exited   bool      // the process has, and those that it leaves behind may have its streams
 	deleted  time.Time // when the process was deleted; zero before
 }
 
@@ -67,6 +68,7 @@ func (o orders) plus(p orders) orders {
 	o.released = o.released || p.released
 	o.aborted = o.aborted || p.aborted
 	o.hungUp = o.hungUp || p.hungUp
+	o.exited = o.exited || p.exited
 	if o.deleted.IsZero() {
 		o.deleted = p.deleted
 	}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -91,6 +92,26 @@ func init() {
 				size = winsize()
 				fmt.Println(size)
 			}
+		},
+		// reopen: let go of the terminal, and come back to it unless it hangs up
+		"reopen": func([]string) {
+			hup := make(chan os.Signal, 1)
+			signal.Notify(hup, unix.SIGHUP)
+			fmt.Println("before")
+			null, err := unix.Open(os.DevNull, unix.O_RDWR, 0)
+			check(err)
+			for fd := range 3 {
+				check(unix.Dup3(null, fd, 0))
+			}
+			select {
+			case <-hup:
+				os.Exit(9)
+			case <-time.After(300 * time.Millisecond):
+			}
+			tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0)
+			check(err)
+			fmt.Fprintln(tty, "after")
+			os.Exit(5)
 		},
 		"tty":    tty,
 		"logger": logger,
