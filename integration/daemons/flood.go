@@ -74,7 +74,15 @@ func (r *Rig) Flood(ctx context.Context, f Flood) (*Report, error) {
 // both. What goes wrong here is part of the report.
 func (r *Rig) conclude(ctx context.Context, shim *Shim, container string, events *Events, want map[string]uint32, report *Report) {
 	// That some are missing is for judgeExits to say.
-	_ = events.Wait(exitsLimit, func([]Event) bool { return len(events.Exits(container)) >= len(want) })
+	_ = events.Wait(exitsLimit, func([]Event) bool {
+		seen := 0 // also of execs that have failed: they do not count
+		for _, e := range events.Exits(container) {
+			if _, ok := want[e.ID]; ok {
+				seen++
+			}
+		}
+		return seen >= len(want)
+	})
 	if err := events.Fence(ctx); err != nil {
 		report.Broken = append(report.Broken, err.Error())
 	}

@@ -8,12 +8,14 @@ import (
 )
 
 const (
-	floodSize  = 400
-	floodLimit = 60 * time.Second
-	stormSize  = 1000
-	stormLimit = 90 * time.Second
+	floodSize = 400
+	stormSize = 1000
+	// A shim that hangs, hangs for good. The limits are for machines that take a
+	// third of a second of CPU time to start a client and a runc.
+	floodLimit = 4 * time.Minute
+	stormLimit = 6 * time.Minute
 	// roundLimit bounds one flood with all that is waited for behind it.
-	roundLimit = 4 * time.Minute
+	roundLimit = 8 * time.Minute
 )
 
 // judge fails the test for every problem of a report.
