@@ -265,9 +265,9 @@ func (p *Init) Kill(ctx context.Context, sig uint32, all bool) error {
 	ctx, cancel := context.WithTimeout(ctx, p.env.Limits.Kill)
 	defer cancel()
 	err = p.runtime.Kill(ctx, p.id, int(signal), all)
-	if err != nil && (signal == unix.SIGKILL || neverRan(err) || errdefs.IsNotFound(err) || errors.Is(err, context.DeadlineExceeded)) {
-		// The runtime hangs, fails, has lost the container, or is not there any
-		// more; the process is the shim's child all the same.
+	if err != nil && (signal == unix.SIGKILL || neverRan(err) || errors.Is(err, context.DeadlineExceeded)) {
+		// The runtime hangs, fails, or is not there any more; the process is
+		// the shim's child all the same.
 		if child.Signal(signal) == nil {
 			return nil
 		}
