@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(suite.Main(m)) }
 
-// lifecycle is what every shim does right, so it tells whether the harness
+// lifecycle is what every shim does right, so it shows whether the harness
 // works at all.
 func lifecycle(o integration.Options) func(*integration.Case) {
 	return func(c *integration.Case) {

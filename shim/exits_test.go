@@ -77,7 +77,7 @@ func (l *life) run(n named, asked bool) *start {
 }
 
 // TestExitsAreSentInTime: what an exit waits for, and for how long. Each exit
-// that was sent is written as ID@TIME.
+// that was sent is written as ID@TIME. Every Sleep is in synctest's fake time.
 func TestExitsAreSentInTime(t *testing.T) {
 	l := DefaultLimits
 	for _, c := range []struct {

@@ -9,7 +9,7 @@ import "time"
 // pause is how often a condition is looked at.
 const pause = time.Millisecond
 
-// Until looks at cond until it holds, and tells whether it did within limit.
+// Until looks at cond until it holds, and reports whether it did within limit.
 func Until(limit time.Duration, cond func() bool) bool {
 	tick := time.NewTicker(pause)
 	defer tick.Stop()

@@ -97,7 +97,7 @@ collect:
 	return r
 }
 
-// examine tells whether the shim hangs and whether a dump comes out.
+// examine notes in r whether the shim hangs and whether a dump comes out.
 func (s *subject) examine(r *row) {
 	r.hung = !answersWithin(probeTimeout, func() { _, _ = s.api.State(context.Background(), &shimapi.StateRequest{ID: s.id}) })
 	var ring string

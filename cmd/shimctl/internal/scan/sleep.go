@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Sleep tells what a process is held up by besides itself: disk is true when
-// one of its threads is in uninterruptible sleep, frozen when its cgroup is.
+// Sleep reports what holds a process up besides itself: disk, whether one of
+// its threads is in uninterruptible sleep; frozen, whether its cgroup is.
 // Since Linux 6.1 a task frozen by cgroup v1 shows as in disk sleep, too.
 func Sleep(root string, pid int) (disk, frozen bool) {
 	t := &tree{root: root}
