@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,10 +65,20 @@ func TestInitExitComesLastWhileTheDaemonIsAway(t *testing.T) {
 func TestExecLandsWhileInitDies(t *testing.T) {
 	r := newRig(t, true)
 	r.run()
-	atRuntime, release := make(chan struct{}), make(chan struct{})
+	atRuntime, release, killRest := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	r.runtime.on("exec-end", func(string) error {
 		close(atRuntime)
 		<-release
+		return nil
+	})
+	// The exec lives when its runtime returns: what kills the rest comes later.
+	letKill := sync.OnceFunc(func() { close(killRest) })
+	defer letKill()
+	var kills atomic.Int32
+	r.runtime.on("kill", func(string) error {
+		if kills.Add(1) > 1 {
+			<-killRest
+		}
 		return nil
 	})
 	r.must(r.exec("late", "wait", "0"))
@@ -83,6 +94,7 @@ func TestExecLandsWhileInitDies(t *testing.T) {
 	})
 	close(release)
 	err := receive(t, "answer to Start", started)
+	letKill()
 	if status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("Start of an exec in a dead container: %v", err)
 	}
