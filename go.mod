@@ -1,4 +1,4 @@
-module containerd-shim
+module containerd-shim.v1
 
 go 1.25.0
 

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"containerd-shim/integration/fakerunc"
+	"containerd-shim.v1/integration/fakerunc"
 )
 
 // Options describe a Box. The zero value is a container that sleeps, on real

@@ -11,7 +11,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"containerd-shim/integration/helper"
+	"containerd-shim.v1/integration/helper"
 )
 
 // Container describes a test container.

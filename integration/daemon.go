@@ -20,8 +20,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"containerd-shim/integration/helper"
-	"containerd-shim/integration/publish"
+	"containerd-shim.v1/integration/helper"
+	"containerd-shim.v1/integration/publish"
 )
 
 // Daemon is the part of containerd that takes events: a gRPC service on its

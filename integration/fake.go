@@ -10,8 +10,8 @@ import (
 	"strconv"
 	"strings"
 
-	"containerd-shim/integration/fakerunc"
-	"containerd-shim/integration/helper"
+	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/helper"
 )
 
 // Fake is the harness's end of the fake runtime: its script, its gates, and

@@ -13,9 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/fakerunc"
-	"containerd-shim/integration/suite"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/suite"
 )
 
 func TestMain(m *testing.M) { os.Exit(suite.Main(m)) }

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"syscall"
 
-	"containerd-shim/integration/helper"
+	"containerd-shim.v1/integration/helper"
 )
 
 // RunAs runs steps of the container's init on the host as another user, and

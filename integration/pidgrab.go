@@ -8,7 +8,7 @@ import (
 	"os/exec"
 	"strconv"
 
-	"containerd-shim/integration/helper"
+	"containerd-shim.v1/integration/helper"
 )
 
 // ProcessWithPid starts a sleeping process of the harness that has the given

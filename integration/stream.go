@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/integration/testinit"
+	"containerd-shim.v1/integration/testinit"
 )
 
 // Stream is the client's end of a stdio FIFO. Opening it blocks in the kernel

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"containerd-shim/proc/internal/proctest"
+	"containerd-shim.v1/proc/internal/proctest"
 )
 
 // B32: a CloseIO that comes while Start opens the streams, here held up by a

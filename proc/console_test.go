@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/internal/poll"
+	"containerd-shim.v1/internal/poll"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"containerd-shim/proc/stdio"
+	"containerd-shim.v1/proc/stdio"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/internal/poll"
-	"containerd-shim/proc/internal/proctest"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/proc/internal/proctest"
+	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"

@@ -5,8 +5,8 @@ package proc
 import (
 	"time"
 
-	"containerd-shim/proc/stdio"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/proc/stdio"
+	"containerd-shim.v1/reaper"
 )
 
 // Env is what the processes of one shim share. It does not change once the

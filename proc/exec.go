@@ -9,8 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"containerd-shim/proc/stdio"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/proc/stdio"
+	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"

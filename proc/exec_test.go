@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"containerd-shim/internal/poll"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"

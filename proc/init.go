@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"containerd-shim/proc/stdio"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/proc/stdio"
+	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/containerd/mount"
 	"github.com/containerd/errdefs"

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/proc/internal/proctest"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/proc/internal/proctest"
+	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"

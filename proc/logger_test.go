@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"containerd-shim/proc/internal/proctest"
+	"containerd-shim.v1/proc/internal/proctest"
 )
 
 // B55: a Create that fails ends its logger.

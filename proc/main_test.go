@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/proc/internal/proctest"
-	"containerd-shim/proc/stdio"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/proc/internal/proctest"
+	"containerd-shim.v1/proc/stdio"
+	"containerd-shim.v1/reaper"
 )
 
 func TestMain(m *testing.M) {

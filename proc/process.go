@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"containerd-shim/guard"
-	"containerd-shim/proc/stdio"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/guard"
+	"containerd-shim.v1/proc/stdio"
+	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/errdefs"
 )

@@ -18,8 +18,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"containerd-shim/proc/internal/errclass"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/proc/internal/errclass"
+	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/errdefs"
 )

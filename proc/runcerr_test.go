@@ -15,7 +15,7 @@ import (
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"containerd-shim/proc/internal/proctest"
+	"containerd-shim.v1/proc/internal/proctest"
 )
 
 // scripted returns a real Runtime whose binary is a shell script with body;

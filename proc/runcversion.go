@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"containerd-shim/reaper"
+	"containerd-shim.v1/reaper"
 )
 
 // IgnoresKillAll asks the runtime for its version once.

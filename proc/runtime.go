@@ -15,8 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"containerd-shim/proc/stdio"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/proc/stdio"
+	"containerd-shim.v1/reaper"
 
 	runc "github.com/containerd/go-runc"
 	specs "github.com/opencontainers/runtime-spec/specs-go"

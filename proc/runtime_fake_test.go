@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/internal/poll"
-	"containerd-shim/proc/internal/proctest"
-	"containerd-shim/proc/stdio"
+	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/proc/internal/proctest"
+	"containerd-shim.v1/proc/stdio"
 
 	runc "github.com/containerd/go-runc"
 	specs "github.com/opencontainers/runtime-spec/specs-go"

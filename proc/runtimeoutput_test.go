@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"containerd-shim/proc/internal/proctest"
-	"containerd-shim/proc/stdio"
+	"containerd-shim.v1/proc/internal/proctest"
+	"containerd-shim.v1/proc/stdio"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )

@@ -10,8 +10,8 @@ import (
 	"strconv"
 	"time"
 
-	"containerd-shim/proc/stdio"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/proc/stdio"
+	"containerd-shim.v1/reaper"
 )
 
 // findStray looks for a process that a runtime has started without telling its

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/internal/poll"
+	"containerd-shim.v1/internal/poll"
 
 	"golang.org/x/sys/unix"
 )

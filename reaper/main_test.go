@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/internal/poll"
+	"containerd-shim.v1/internal/poll"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"unsafe"
 
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/stackdump"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/sirupsen/logrus"

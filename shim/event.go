@@ -3,7 +3,7 @@
 package shim
 
 import (
-	"containerd-shim/reaper"
+	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/containerd/api/events"
 	"github.com/containerd/containerd/api/types"

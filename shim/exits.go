@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"containerd-shim/guard"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/guard"
+	"containerd-shim.v1/reaper"
 )
 
 // Limits are how long an exit waits for what should come before it. They are

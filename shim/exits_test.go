@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"containerd-shim/reaper"
+	"containerd-shim.v1/reaper"
 )
 
 // named is a process of which only the id matters.

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/proc"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/proc"
+	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"

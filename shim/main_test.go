@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/internal/poll"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/reaper"
 
 	"github.com/sirupsen/logrus"
 	"go.uber.org/goleak"
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 		fail(err)
 	}
 	childBinary = filepath.Join(dir, "child")
-	build := exec.Command("go", "build", "-o", childBinary, "containerd-shim/reaper/internal/child")
+	build := exec.Command("go", "build", "-o", childBinary, "containerd-shim.v1/reaper/internal/child")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		fail(err)

@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"containerd-shim/guard"
-	"containerd-shim/shim/publish"
+	"containerd-shim.v1/guard"
+	"containerd-shim.v1/shim/publish"
 
 	"github.com/containerd/containerd/api/types"
 	"github.com/sirupsen/logrus"

@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"containerd-shim/shim/publish"
+	"containerd-shim.v1/shim/publish"
 
 	"github.com/containerd/containerd/api/types"
 	"google.golang.org/protobuf/types/known/timestamppb"

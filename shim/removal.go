@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	"containerd-shim/proc"
+	"containerd-shim.v1/proc"
 )
 
 // flushWait bounds how long Delete waits for the daemon to take the

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/proc"
-	"containerd-shim/proc/stdio"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/proc"
+	"containerd-shim.v1/proc/stdio"
+	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/containerd/api/events"
 	"github.com/containerd/containerd/api/types"

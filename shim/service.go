@@ -9,7 +9,7 @@ import (
 	"os"
 	"time"
 
-	"containerd-shim/proc"
+	"containerd-shim.v1/proc"
 
 	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/mount"

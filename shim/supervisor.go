@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"containerd-shim/guard"
-	"containerd-shim/proc"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/guard"
+	"containerd-shim.v1/proc"
+	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"

@@ -6,8 +6,8 @@ import (
 	"context"
 	"fmt"
 
-	"containerd-shim/guard"
-	"containerd-shim/proc"
+	"containerd-shim.v1/guard"
+	"containerd-shim.v1/proc"
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"

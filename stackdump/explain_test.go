@@ -147,17 +147,17 @@ github.com/sirupsen/logrus.(*Logger).Out(0x1)
 github.com/containerd/containerd/runtime/v1/shim.(*Service).checkProcesses(0x1)
 `, "LogBlocked"},
 		"B08 this project's verb lock": {`goroutine 8 [select labels:{"id": "e1", "rpc": "Delete"}]:
-containerd-shim/proc.verbLock.lock(0x1)
-containerd-shim/shim.(*Service).DeleteProcess(0x1)
+containerd-shim.v1/proc.verbLock.lock(0x1)
+containerd-shim.v1/shim.(*Service).DeleteProcess(0x1)
 
 goroutine 9 [select labels:{"id": "e1", "rpc": "Start"}]:
 github.com/containerd/go-runc.(*Runc).Exec(0x1)
-containerd-shim/proc.detach.func1(0x1)
+containerd-shim.v1/proc.detach.func1(0x1)
 `, "RuncHoldsProcess"},
 		"B08 this project's labels": {`goroutine 9 [select, 12 minutes labels:{"id": "e1", "rpc": "Start"}]:
-containerd-shim/reaper.(*Monitor).Run(0x1)
-containerd-shim/proc.(*runcRuntime).Exec(0x1)
-containerd-shim/proc.(*Exec).Start(0x1)
+containerd-shim.v1/reaper.(*Monitor).Run(0x1)
+containerd-shim.v1/proc.(*runcRuntime).Exec(0x1)
+containerd-shim.v1/proc.(*Exec).Start(0x1)
 `, "RuncRunning"},
 	}
 	for name, tt := range tests {

@@ -114,7 +114,7 @@ func (w *Waiter) blockedOn() {
 		w.BlockedOn = BlockedOnPublish
 	case w.runc() != "":
 		w.BlockedOn, w.Verb = BlockedOnRunc, w.runc()
-	case w.on("containerd-shim/proc.gate.", "containerd-shim/proc.verbLock."):
+	case w.on("containerd-shim.v1/proc.gate.", "containerd-shim.v1/proc.verbLock."):
 		w.BlockedOn = BlockedOnVerbLock
 	case w.State == "chan send" && w.on(".(*Service).", ".(*service)."):
 		w.BlockedOn = BlockedOnEventQueue
@@ -165,7 +165,7 @@ func (w *Waiter) lock() (BlockedOn, bool) {
 // in upstream's shims, the runtime's in ours.
 func (w *Waiter) runc() string {
 	for _, f := range w.Frames {
-		for _, owner := range []string{"go-runc.(*Runc).", "containerd-shim/proc.(*runcRuntime)."} {
+		for _, owner := range []string{"go-runc.(*Runc).", "containerd-shim.v1/proc.(*runcRuntime)."} {
 			_, name, ok := strings.Cut(f.Func, owner)
 			if ok && name != "" && name[0] >= 'A' && name[0] <= 'Z' {
 				name, _, _ = strings.Cut(name, ".")

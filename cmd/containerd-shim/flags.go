@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/stackdump"
 )
 
 const usage = `usage: containerd-shim -namespace NS [flags]

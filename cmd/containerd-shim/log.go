@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/stackdump"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"

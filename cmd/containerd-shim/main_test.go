@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/internal/poll"
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/stackdump"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"

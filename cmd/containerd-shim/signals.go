@@ -7,8 +7,8 @@ import (
 	"os/signal"
 	"sync/atomic"
 
-	"containerd-shim/guard"
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/guard"
+	"containerd-shim.v1/stackdump"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"

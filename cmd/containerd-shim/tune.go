@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"containerd-shim/shim"
+	"containerd-shim.v1/shim"
 
 	"github.com/containerd/ttrpc"
 )

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 )
 
 // suspected checks twice, with proof, and wants no alarm and this reason.

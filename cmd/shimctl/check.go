@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/judge"
 )
 
 // checkFlags are what check was asked to do.

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/judge"
-	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/internal/poll"
+	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/internal/poll"
 )
 
 func testRound() *round {

@@ -12,9 +12,9 @@ import (
 
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
 
-	"containerd-shim/cmd/shimctl/internal/judge"
-	"containerd-shim/cmd/shimctl/internal/shimtest"
-	"containerd-shim/cmd/shimctl/internal/stacks"
+	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 )
 
 // under starts a containerd with a container of that shim.

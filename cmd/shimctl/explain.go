@@ -12,8 +12,8 @@ import (
 	"os"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/stacks"
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/cmd/shimctl/internal/stacks"
+	"containerd-shim.v1/stackdump"
 )
 
 // maxDumpFile bounds what explain reads: a dump of 20,000 goroutines is 14 MB.

@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/heal"
-	"containerd-shim/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/heal"
+	"containerd-shim.v1/cmd/shimctl/internal/judge"
 )
 
 // textfile is the name that the exported file has in node_exporter's directory.

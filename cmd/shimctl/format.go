@@ -11,9 +11,9 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/judge"
-	"containerd-shim/cmd/shimctl/internal/probe"
-	"containerd-shim/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/probe"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
 // formats print a round.

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"containerd-shim/cmd/shimctl/internal/judge"
-	"containerd-shim/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
 // fakeProc makes a /proc with one shim of these arguments, pid 7.

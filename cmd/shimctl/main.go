@@ -17,7 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/cmd/shimctl/internal/plain"
+	"containerd-shim.v1/cmd/shimctl/internal/plain"
 )
 
 var (

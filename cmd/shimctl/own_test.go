@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"containerd-shim/cmd/shimctl/internal/shimtest"
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/stackdump"
 )
 
 // ownBinary is the shim of this tree, or SHIM_UNDER_TEST.
@@ -27,7 +27,7 @@ func ownBinary(t *testing.T) string {
 		return path
 	}
 	path := filepath.Join(t.TempDir(), "containerd-shim")
-	if out, err := exec.Command("go", "build", "-o", path, "containerd-shim/cmd/containerd-shim").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", path, "containerd-shim.v1/cmd/containerd-shim").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	return path

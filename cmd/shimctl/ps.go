@@ -10,7 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
 var psVerb = verb{

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/plain"
-	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/plain"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 )
 
 func TestMain(m *testing.M) {

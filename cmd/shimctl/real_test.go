@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/cmd/shimctl/internal/shimtest"
-	"containerd-shim/cmd/shimctl/internal/stacks"
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/stacks"
+	"containerd-shim.v1/stackdump"
 )
 
 // started starts a shim, for which the tracer is shimctl as it is in use: the

@@ -11,12 +11,12 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/daemon"
-	"containerd-shim/cmd/shimctl/internal/evidence"
-	"containerd-shim/cmd/shimctl/internal/heal"
-	"containerd-shim/cmd/shimctl/internal/judge"
-	"containerd-shim/cmd/shimctl/internal/stacks"
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/cmd/shimctl/internal/daemon"
+	"containerd-shim.v1/cmd/shimctl/internal/evidence"
+	"containerd-shim.v1/cmd/shimctl/internal/heal"
+	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/stacks"
+	"containerd-shim.v1/stackdump"
 )
 
 // exitUnverified is repair's status for a kill that did not heal.

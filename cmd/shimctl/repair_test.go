@@ -14,8 +14,8 @@ import (
 	"syscall"
 	"testing"
 
-	"containerd-shim/cmd/shimctl/internal/heal"
-	"containerd-shim/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/heal"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 )
 
 // fakeDaemon does what containerd does when a shim is gone: it kills the

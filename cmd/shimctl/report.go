@@ -12,8 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/cmd/shimctl/internal/evidence"
-	"containerd-shim/cmd/shimctl/internal/stacks"
+	"containerd-shim.v1/cmd/shimctl/internal/evidence"
+	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 )
 
 var reportVerb = verb{

@@ -17,8 +17,8 @@ import (
 	"strings"
 	"testing"
 
-	"containerd-shim/cmd/shimctl/internal/evidence"
-	"containerd-shim/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/evidence"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 )
 
 func TestReportHoldsWhatItSaysAndNoSecret(t *testing.T) {

@@ -9,12 +9,12 @@ import (
 	"sync"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/daemon"
-	"containerd-shim/cmd/shimctl/internal/judge"
-	"containerd-shim/cmd/shimctl/internal/probe"
-	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/cmd/shimctl/internal/stacks"
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/cmd/shimctl/internal/daemon"
+	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/probe"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/stacks"
+	"containerd-shim.v1/stackdump"
 )
 
 // defaultStateFile keeps what a run of check has seen for the next one.

@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/cmd/shimctl/internal/stacks"
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/stacks"
+	"containerd-shim.v1/stackdump"
 )
 
 var stacksVerb = verb{

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"containerd-shim/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
 // shims scans the host.

@@ -5,7 +5,7 @@ package main
 import (
 	"os"
 
-	"containerd-shim/cmd/shimctl/internal/stacks"
+	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 )
 
 // verbs are the commands in the order of the help text.

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 )
 
 func TestCheckWedgedShim(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/integration"
+	"containerd-shim.v1/integration"
 )
 
 // binaries builds shimverify and the shim once, as packaging/build does: they
@@ -26,7 +26,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-X main.version=1.2.3 -X main.revision=abc",
-		"-o", dir, "containerd-shim/cmd/shimverify", "containerd-shim/cmd/containerd-shim")
+		"-o", dir, "containerd-shim.v1/cmd/shimverify", "containerd-shim.v1/cmd/containerd-shim")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return dir, fmt.Errorf("go build: %w: %s", err, out)

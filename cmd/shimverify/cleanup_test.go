@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/integration"
+	"containerd-shim.v1/integration"
 )
 
 // traces are what a run has on the host: its directory, its processes, its

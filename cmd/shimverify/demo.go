@@ -12,8 +12,8 @@ import (
 	"sync"
 	"time"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/catalogue"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/catalogue"
 )
 
 // demoLimit bounds each half of the demonstration.

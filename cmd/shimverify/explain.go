@@ -7,7 +7,7 @@ import (
 	"io"
 	"strings"
 
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/stackdump"
 )
 
 // explain prints who waits for whom in the stacks of a hung shim, and the

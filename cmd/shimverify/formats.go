@@ -8,7 +8,7 @@ import (
 	"os"
 	"strings"
 
-	"containerd-shim/integration"
+	"containerd-shim.v1/integration"
 )
 
 // record is one result in the JSON report.

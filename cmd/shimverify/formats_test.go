@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/catalogue"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/catalogue"
 )
 
 func sample() []outcome {

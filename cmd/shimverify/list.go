@@ -7,7 +7,7 @@ import (
 	"os"
 	"strings"
 
-	"containerd-shim/integration/catalogue"
+	"containerd-shim.v1/integration/catalogue"
 )
 
 func list(args []string) error {

@@ -15,8 +15,8 @@ import (
 	"runtime"
 	"syscall"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/helper"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/helper"
 )
 
 // The exit statuses.

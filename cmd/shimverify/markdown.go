@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/catalogue"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/catalogue"
 )
 
 // writeMarkdown writes the verdicts as a table for a document: a column for

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/catalogue"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/catalogue"
 )
 
 //go:embed page.html

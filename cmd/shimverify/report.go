@@ -12,8 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/catalogue"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/catalogue"
 )
 
 // ticker shows on a terminal what is being done; elsewhere it is silent.

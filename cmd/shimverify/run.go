@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strconv"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/catalogue"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/catalogue"
 )
 
 // repeated is a flag that may be given several times.

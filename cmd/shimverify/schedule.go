@@ -7,8 +7,8 @@ import (
 	"slices"
 	"sync"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/catalogue"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/catalogue"
 )
 
 // job is one check on one shim, once.

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim/integration"
+	"containerd-shim.v1/integration"
 )
 
 // Check is one known bug.

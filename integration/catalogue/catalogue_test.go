@@ -6,9 +6,9 @@ import (
 	"os"
 	"testing"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/catalogue"
-	"containerd-shim/integration/suite"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/catalogue"
+	"containerd-shim.v1/integration/suite"
 )
 
 func TestMain(m *testing.M) { os.Exit(suite.Main(m)) }

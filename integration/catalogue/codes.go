@@ -6,7 +6,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"containerd-shim/integration"
+	"containerd-shim.v1/integration"
 )
 
 // The classes of errors that daemons tell apart.

@@ -10,8 +10,8 @@ import (
 	task "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/fakerunc"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/fakerunc"
 )
 
 func init() {

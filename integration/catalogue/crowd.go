@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"containerd-shim/integration"
+	"containerd-shim.v1/integration"
 )
 
 // threadChurn starts execs from many goroutines of the shim at once, so that

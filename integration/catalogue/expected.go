@@ -7,7 +7,7 @@ import (
 	_ "embed" // for the table
 	"strings"
 
-	"containerd-shim/integration"
+	"containerd-shim.v1/integration"
 )
 
 // expectedText is a table: a line of releases, then for each check its id and
@@ -76,7 +76,7 @@ func Release(path string) string {
 		}
 	}
 	switch {
-	case info.Main.Path == "containerd-shim" && info.Path == "containerd-shim/cmd/containerd-shim":
+	case info.Main.Path == "containerd-shim.v1" && info.Path == "containerd-shim.v1/cmd/containerd-shim":
 		return Ours
 	case version == "" && info.Path == upstream+"/cmd/containerd-shim":
 		return "debian-1.6.20" // built outside of module mode: no version is recorded

@@ -10,8 +10,8 @@ import (
 	task "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/fakerunc"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/fakerunc"
 )
 
 // FloodSize is how many execs come at once: many health checks, or one loop of

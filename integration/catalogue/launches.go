@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/fakerunc"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/fakerunc"
 )
 
 func init() {

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/fakerunc"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/fakerunc"
 )
 
 // settle is how long a shim may take to give back descriptors: no shim has to

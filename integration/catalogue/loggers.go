@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/fakerunc"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/fakerunc"
 )
 
 // loggerBound is how long Create may wait for a logger, and Delete for its end.

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/catalogue"
-	"containerd-shim/integration/suite"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/catalogue"
+	"containerd-shim.v1/integration/suite"
 )
 
 // mutants are this project's shim with one thing broken, for checks that no

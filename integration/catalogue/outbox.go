@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/fakerunc"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/fakerunc"
 )
 
 // retryTime is how long an event may take once the daemon takes events again:

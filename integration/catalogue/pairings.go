@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/fakerunc"
-	"containerd-shim/integration/helper"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/helper"
 )
 
 func init() {

@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"time"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/fakerunc"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/fakerunc"
 )
 
 func init() {

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/fakerunc"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/fakerunc"
 )
 
 func init() {

@@ -7,7 +7,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
-	"containerd-shim/integration"
+	"containerd-shim.v1/integration"
 )
 
 // The states, and what every call answers in them.

@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/integration"
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/stackdump"
 )
 
 func init() {

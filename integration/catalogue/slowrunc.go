@@ -7,8 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/fakerunc"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/fakerunc"
 )
 
 // prompt is how long a call may take that does not have to wait for anything.

@@ -5,7 +5,7 @@ package catalogue
 import (
 	"google.golang.org/grpc/codes"
 
-	"containerd-shim/integration"
+	"containerd-shim.v1/integration"
 )
 
 func init() {

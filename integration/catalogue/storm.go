@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/integration"
-	"containerd-shim/integration/fakerunc"
+	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/fakerunc"
 )
 
 // stormSize is how many orphans die at once: several times the 32 slots of

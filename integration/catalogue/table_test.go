@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"containerd-shim/integration/catalogue"
+	"containerd-shim.v1/integration/catalogue"
 )
 
 // TestTable: every check says what it is for, and finds a bug of a known

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim/integration"
+	"containerd-shim.v1/integration"
 )
 
 func init() {

@@ -76,6 +76,11 @@ func (r *Rig) execDirect(ctx context.Context, container, stdout, stderr string, 
 		return nil, fmt.Errorf("start: %w", err)
 	}
 	d.pid = int(started.Pid)
+	// As containerd does once it has published the start: until then a shim may
+	// hold back the exit.
+	if _, err := d.State(ctx, &shimapi.StateRequest{ID: d.id}); err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
 	return d, nil
 }
 

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"syscall"
 
-	"containerd-shim/integration/publish"
+	"containerd-shim.v1/integration/publish"
 )
 
 // Main plays one call of the runtime and returns its exit status.

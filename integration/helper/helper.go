@@ -10,10 +10,10 @@ import (
 	"os"
 	"path/filepath"
 
-	"containerd-shim/integration/fakerunc"
-	"containerd-shim/integration/logger"
-	"containerd-shim/integration/publish"
-	"containerd-shim/integration/testinit"
+	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/logger"
+	"containerd-shim.v1/integration/publish"
+	"containerd-shim.v1/integration/testinit"
 )
 
 // The names under which an executable that calls Dispatch plays a part.

@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/integration"
+	"containerd-shim.v1/integration"
 )
 
 var (

@@ -1,5 +1,5 @@
 // The tools that make check runs, apart from the shim's own requirements.
-module containerd-shim/mk/tools
+module containerd-shim.v1/mk/tools
 
 go 1.25.0
 

@@ -48,7 +48,7 @@ func TestVersionsAgree(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, want := info.Path, "containerd-shim/cmd/"+filepath.Base(binary); got != want {
+		if got, want := info.Path, "containerd-shim.v1/cmd/"+filepath.Base(binary); got != want {
 			t.Errorf("%s: build info names %s, want %s", binary, got, want)
 		}
 		// Not what git says: a tarball must give the same bytes as a checkout.

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"containerd-shim/proc/internal/errclass"
+	"containerd-shim.v1/proc/internal/errclass"
 
 	"golang.org/x/sys/unix"
 )

@@ -6,7 +6,7 @@ import (
 	"os"
 	"testing"
 
-	"containerd-shim/internal/poll"
+	"containerd-shim.v1/internal/poll"
 )
 
 // ended is output whose process has ended before any client came, and for which

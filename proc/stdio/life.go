@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim/guard"
+	"containerd-shim.v1/guard"
 )
 
 // maxWords is how much of the end of the runtime's words RuntimeOutput returns.

@@ -10,9 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"containerd-shim/guard"
-	"containerd-shim/proc/internal/errclass"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/guard"
+	"containerd-shim.v1/proc/internal/errclass"
+	"containerd-shim.v1/reaper"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/internal/poll"
-	"containerd-shim/proc/internal/proctest"
+	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/proc/internal/proctest"
 
 	"github.com/containerd/errdefs"
 )

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/proc/internal/proctest"
+	"containerd-shim.v1/proc/internal/proctest"
 )
 
 func TestMain(m *testing.M) { proctest.Main(m, nil) }

@@ -26,9 +26,9 @@ import (
 	"os"
 	"sync"
 
-	"containerd-shim/guard"
-	"containerd-shim/proc/internal/errclass"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/guard"
+	"containerd-shim.v1/proc/internal/errclass"
+	"containerd-shim.v1/reaper"
 
 	runc "github.com/containerd/go-runc"
 	"golang.org/x/sys/unix"

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"containerd-shim/proc/internal/errclass"
+	"containerd-shim.v1/proc/internal/errclass"
 )
 
 // The schemes of a stdout name. A name without one is the path of a FIFO or of

@@ -13,7 +13,7 @@ import (
 	"slices"
 	"strings"
 
-	"containerd-shim/reaper"
+	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/containerd/api/types"
 	"google.golang.org/protobuf/proto"

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/internal/poll"
+	"containerd-shim.v1/internal/poll"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/reaper"
+	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/containerd/api/types"
 	"go.uber.org/goleak"

@@ -19,7 +19,7 @@ import (
 	"syscall"
 	"time"
 
-	"containerd-shim/reaper"
+	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/containerd/api/types"
 )

@@ -1,6 +1,6 @@
 // The shim packages of this release, unmodified, under the small main of main.go.
 // Only this nested module knows these versions; the product does not.
-module containerd-shim/integration/baselines/v1.1.2
+module containerd-shim.v1/integration/baselines/v1.1.2
 
 go 1.20
 

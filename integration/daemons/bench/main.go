@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"containerd-shim/integration/daemons"
+	"containerd-shim.v1/integration/daemons"
 )
 
 // Targets of the shim under test, in bytes of Anonymous in smaps_rollup.

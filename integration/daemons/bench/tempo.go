@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim/integration/daemons"
+	"containerd-shim.v1/integration/daemons"
 )
 
 const (

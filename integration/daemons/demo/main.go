@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"containerd-shim/integration/daemons"
+	"containerd-shim.v1/integration/daemons"
 )
 
 // limit bounds the whole demonstration.

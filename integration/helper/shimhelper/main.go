@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"os"
 
-	"containerd-shim/integration/helper"
+	"containerd-shim.v1/integration/helper"
 )
 
 func main() {

@@ -2,7 +2,7 @@
 
 // node-problem-detector, for the tests in cmd/shimctl and of the DaemonSet: a
 // module of its own, so that its dependencies stay out of the product's.
-module containerd-shim/packaging/monitoring/npd
+module containerd-shim.v1/packaging/monitoring/npd
 
 go 1.25.0
 

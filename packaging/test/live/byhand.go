@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"containerd-shim/integration/daemons"
+	"containerd-shim.v1/integration/daemons"
 )
 
 // local is where `make install` puts the shim.

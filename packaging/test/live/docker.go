@@ -14,7 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"containerd-shim/integration/daemons"
+	"containerd-shim.v1/integration/daemons"
 )
 
 const installed = "/usr/lib/containerd-shim/containerd-shim"

@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/internal/poll"
-	"containerd-shim/reaper"
+	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/reaper"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -46,7 +46,7 @@ func Main(m *testing.M, record func(reaper.Exit)) {
 		fail(err)
 	}
 	Child = filepath.Join(dir, "child")
-	build := exec.Command("go", "build", "-o", Child, "containerd-shim/proc/internal/child")
+	build := exec.Command("go", "build", "-o", Child, "containerd-shim.v1/proc/internal/child")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		fail(err)

@@ -23,10 +23,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/cmd/shimctl/internal/plain"
-	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/cmd/shimctl/internal/stacks"
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/cmd/shimctl/internal/plain"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/stacks"
+	"containerd-shim.v1/stackdump"
 )
 
 // File is one piece of evidence.

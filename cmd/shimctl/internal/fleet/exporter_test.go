@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 )
 
 // series are what node_exporter has to show of each export.

@@ -19,8 +19,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 )
 
 // inside is set in the environment of the run that is in the namespaces.

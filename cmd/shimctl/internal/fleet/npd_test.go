@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"containerd-shim/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 )
 
 // The released node-problem-detector (its path is in NPD) runs our plugin: no

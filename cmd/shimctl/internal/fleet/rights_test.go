@@ -16,7 +16,7 @@ import (
 	"strings"
 	"testing"
 
-	"containerd-shim/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 )
 
 // proof is in the exported file when the wedge was proven by a dump, which takes

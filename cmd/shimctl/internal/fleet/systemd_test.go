@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 )
 
 // The timer and its service under a real systemd, the first process of a

@@ -14,8 +14,8 @@ import (
 	"context"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/judge"
-	"containerd-shim/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
 // Daemon is what a repair needs of containerd.

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
 // ErrNotHealed is returned when the shim was killed and not everything that

@@ -12,8 +12,8 @@ import (
 	"strconv"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/judge"
-	"containerd-shim/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
 // OptOut is the annotation in a container's config.json that keeps repair

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/judge"
-	"containerd-shim/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
 func TestRefuse(t *testing.T) {

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/probe"
-	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/cmd/shimctl/internal/probe"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/stackdump"
 )
 
 var (

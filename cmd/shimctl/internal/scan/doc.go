@@ -74,7 +74,7 @@ type Build struct {
 }
 
 // Module is the main module of this project's shim.
-const Module = "containerd-shim"
+const Module = "containerd-shim.v1"
 
 // Name is NAMESPACE/ID.
 func (s *Shim) Name() string { return s.Namespace + "/" + s.ID }

@@ -35,9 +35,9 @@ var build = sync.OnceValue(func() error {
 		return err
 	}
 	for name, pkg := range map[string]string{
-		fakeRunc:  "containerd-shim/cmd/shimctl/internal/shimtest/testdata/fakerunc",
-		fakeShim:  "containerd-shim/cmd/shimctl/internal/shimtest/testdata/fakeshim",
-		"shimctl": "containerd-shim/cmd/shimctl",
+		fakeRunc:  "containerd-shim.v1/cmd/shimctl/internal/shimtest/testdata/fakerunc",
+		fakeShim:  "containerd-shim.v1/cmd/shimctl/internal/shimtest/testdata/fakeshim",
+		"shimctl": "containerd-shim.v1/cmd/shimctl",
 	} {
 		cmd := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(dir, name), pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")

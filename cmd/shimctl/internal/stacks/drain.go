@@ -16,8 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/stackdump"
 )
 
 // drain reads a shim's log FIFO for as long as nobody else does. A nil drain

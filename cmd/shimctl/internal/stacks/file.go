@@ -11,8 +11,8 @@ import (
 	"strconv"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/stackdump"
 )
 
 // poll is how often a thing is looked for that nothing announces.

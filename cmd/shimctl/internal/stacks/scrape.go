@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/stackdump"
 )
 
 // scrapeEvery is the pause between two searches of the shim's memory.

@@ -19,9 +19,9 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim/cmd/shimctl/internal/scan"
-	"containerd-shim/cmd/shimctl/internal/shimtest"
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/stackdump"
 )
 
 func scanned(t testing.TB, pid int) *scan.Shim {

@@ -19,8 +19,8 @@ import (
 
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"containerd-shim/cmd/shimctl/internal/shimtest"
-	"containerd-shim/stackdump"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/stackdump"
 )
 
 // What a client of the shim feels while its stacks are taken: the slowest of

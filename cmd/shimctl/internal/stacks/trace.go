@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
 // TracerArg is the first argument of the child process that traces.
