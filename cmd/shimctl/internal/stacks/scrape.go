@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"containerd-shim.v1/cmd/shimctl/internal/ptrace"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/stackdump"
 )
@@ -76,7 +77,7 @@ func dumpsIn(ctx context.Context, pid int) (map[uintptr][]byte, error) {
 				return nil, errNothing
 			}
 			part := b[:min(window, a.end-a.start)]
-			if readMemory(pid, part, a.start) { // else unmapped or freed meanwhile
+			if ptrace.Read(pid, part, a.start) { // else unmapped or freed meanwhile
 				search(pid, part, a, found)
 			}
 			if a.start += uintptr(len(part)); a.start < a.end {
@@ -99,7 +100,7 @@ func search(pid int, b []byte, a area, found map[uintptr][]byte) {
 		text := record(b[at:])
 		if text == nil && a.start+uintptr(len(b)) < a.end { // its end may be behind b
 			whole := make([]byte, min(maxDump, a.end-from))
-			if readMemory(pid, whole, from) {
+			if ptrace.Read(pid, whole, from) {
 				text = record(whole)
 			}
 		}

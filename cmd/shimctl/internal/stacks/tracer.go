@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"containerd-shim.v1/cmd/shimctl/internal/ptrace"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/stackdump"
 )
@@ -102,7 +103,7 @@ func (t *tracer) run() error {
 	arm := time.AfterFunc(armLimit, t.send)
 	defer arm.Stop()
 	for t.found == nil {
-		tid, status, err := wait()
+		tid, status, err := ptrace.Wait(0)
 		if err != nil {
 			return fmt.Errorf("wait for the traced threads: %w", err)
 		}
@@ -127,7 +128,7 @@ func (t *tracer) seizeAll() error {
 			if err != nil || t.threads[tid] != nil {
 				continue
 			}
-			err = seize(tid)
+			err = ptrace.Seize(tid, ptrace.Basic)
 			if err == unix.ESRCH || err == unix.EPERM && tid != t.pid {
 				continue // it has ended, or its creator's trace option got it first
 			}
@@ -136,7 +137,7 @@ func (t *tracer) seizeAll() error {
 			}
 			t.threads[tid] = &thread{}
 			again = true
-			_ = interrupt(tid) // ESRCH: it has ended
+			_ = ptrace.Interrupt(tid) // ESRCH: it has ended
 		}
 	}
 	t.stats.Threads = len(t.threads)
@@ -175,7 +176,7 @@ func (t *tracer) stop(tid int, status unix.WaitStatus) error {
 		th.inside = false
 		th.armed = true
 		if sig != unix.SIGTRAP { // a group stop: leave it stopped, as whoever sent it wants
-			_ = listen(tid)
+			_ = ptrace.Listen(tid)
 			return nil
 		}
 		t.armed()
@@ -189,7 +190,7 @@ func (t *tracer) stop(tid int, status unix.WaitStatus) error {
 		t.stats.Longest = max(t.stats.Longest, t.stats.Held)
 		return nil
 	}
-	err := toSyscall(tid, inject)
+	err := ptrace.ToSyscall(tid, inject)
 	t.stats.Longest = max(t.stats.Longest, time.Since(began))
 	if err != nil && err != unix.ESRCH {
 		return os.NewSyscallError("ptrace syscall", err)
@@ -219,11 +220,11 @@ func (t *tracer) written(tid int) []byte {
 		return nil
 	}
 	head := make([]byte, min(n, lookAhead))
-	if !readMemory(t.pid, head, addr) || !bytes.Contains(head, []byte(stackdump.BeginMark)) {
+	if !ptrace.Read(t.pid, head, addr) || !bytes.Contains(head, []byte(stackdump.BeginMark)) {
 		return nil
 	}
 	whole := make([]byte, n)
-	if !readMemory(t.pid, whole, addr) {
+	if !ptrace.Read(t.pid, whole, addr) {
 		return nil
 	}
 	return whole
@@ -237,12 +238,12 @@ func (t *tracer) detachAll(stopped int) {
 			t.stats.Unarmed++
 		}
 	}
-	_ = detach(stopped, 0)
+	_ = ptrace.Detach(stopped, 0)
 	t.threads[stopped].gone = true
 	left := 0
 	for tid, th := range t.threads {
 		if !th.gone {
-			if interrupt(tid) == nil {
+			if ptrace.Interrupt(tid) == nil {
 				left++
 			}
 		}
@@ -251,7 +252,7 @@ func (t *tracer) detachAll(stopped int) {
 	giveUp := time.AfterFunc(detachLimit, func() { t.report(); os.Exit(0) })
 	defer giveUp.Stop()
 	for left > 0 {
-		tid, status, err := wait()
+		tid, status, err := ptrace.Wait(0)
 		if err != nil {
 			return
 		}
@@ -264,7 +265,7 @@ func (t *tracer) detachAll(stopped int) {
 			if sig := status.StopSignal(); int(status)>>16 == 0 && sig != unix.SIGTRAP|0x80 {
 				inject = int(sig)
 			}
-			_ = detach(tid, inject)
+			_ = ptrace.Detach(tid, inject)
 			t.stats.Longest = max(t.stats.Longest, time.Since(began))
 		}
 		if th != nil {

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package gotext finds functions in the program of a running Go process by the
+// table that the runtime itself uses (pclntab). A stripped program has it, too.
+package gotext
+
+import (
+	"bytes"
+	"debug/elf"
+	"debug/gosym"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Table is the function table of a program, at the addresses of one process.
+type Table struct {
+	gosym *gosym.Table
+	bias  uint64 // where a position-independent program was put
+	file  *elf.File
+}
+
+// ErrNoTable is returned for a program without a readable function table.
+var ErrNoTable = errors.New("the program has no readable Go function table")
+
+// Open reads the table of the process's program through /proc/PID/exe, which
+// reaches the file also after it was replaced. Close releases it.
+func Open(pid int) (*Table, error) {
+	f, err := elf.Open(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+	if err != nil {
+		return nil, err
+	}
+	t, err := read(pid, f)
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// Close closes the file.
+func (t *Table) Close() error { return t.file.Close() }
+
+func read(pid int, f *elf.File) (*Table, error) {
+	bias, err := loadedAt(pid, f)
+	if err != nil {
+		return nil, err
+	}
+	section, text := f.Section(".gopclntab"), f.Section(".text")
+	if section == nil {
+		section = f.Section(".data.rel.ro.gopclntab")
+	}
+	if section == nil || text == nil {
+		return nil, ErrNoTable
+	}
+	data, err := section.Data()
+	if err != nil {
+		return nil, err
+	}
+	// With C code in front of it Go's own text does not begin with the section. The
+	// header says where it does, up to Go 1.25 and in programs at a fixed address.
+	start := text.Addr
+	if len(data) > 32 && f.Type == elf.ET_EXEC && f.ByteOrder == binary.LittleEndian {
+		if at := binary.LittleEndian.Uint64(data[24:]); at > text.Addr && at < text.Addr+text.Size {
+			start = at
+		}
+	}
+	table, err := gosym.NewTable(nil, gosym.NewLineTable(data, start))
+	if err != nil || len(table.Funcs) == 0 {
+		return nil, ErrNoTable
+	}
+	return &Table{table, bias, f}, nil
+}
+
+// Name is the full name of the function at whose beginning the address is, "" when
+// it is not the beginning of one.
+func (t *Table) Name(addr uint64) string {
+	f := t.gosym.PCToFunc(addr - t.bias)
+	if f == nil || f.Entry != addr-t.bias {
+		return ""
+	}
+	return f.Name
+}
+
+// Entry is the address of the function in the process, 0 when there is none.
+func (t *Table) Entry(name string) uint64 {
+	if f := t.gosym.LookupFunc(name); f != nil {
+		return f.Entry + t.bias
+	}
+	return 0
+}
+
+// startOfProgram is _rt0_amd64 of Go's runtime: it loads argc and argv and jumps
+// to runtime.rt0_go.
+var startOfProgram = []byte{0x48, 0x8b, 0x3c, 0x24, 0x48, 0x8d, 0x74, 0x24, 0x08, 0xe9}
+
+// StartCode is where the code of runtime.rt0_go is and how long it is. It runs once,
+// when a program starts, and is used by nobody afterwards. That the table
+// tells the truth is checked by the jump that leads there.
+func (t *Table) StartCode() (addr uint64, size int, err error) {
+	f, from := t.gosym.LookupFunc("runtime.rt0_go"), t.gosym.LookupFunc("_rt0_amd64")
+	if f == nil || from == nil {
+		return 0, 0, fmt.Errorf("%w: no runtime.rt0_go", ErrNoTable)
+	}
+	text := t.file.Section(".text")
+	b := make([]byte, len(startOfProgram)+4)
+	if _, err := text.ReadAt(b, int64(from.Entry-text.Addr)); err != nil {
+		return 0, 0, err
+	}
+	if !bytes.HasPrefix(b, startOfProgram) {
+		return 0, 0, errors.New("the program's start-up code is not what it should be")
+	}
+	jump := int64(int32(binary.LittleEndian.Uint32(b[len(startOfProgram):])))
+	if to := uint64(int64(from.Entry) + int64(len(b)) + jump); to != f.Entry {
+		return 0, 0, errors.New("the program's function table is not right")
+	}
+	return f.Entry + t.bias, int(f.End - f.Entry), nil
+}
+
+// loadedAt is what a position-independent program's addresses are moved by.
+func loadedAt(pid int, f *elf.File) (uint64, error) {
+	if f.Type == elf.ET_EXEC {
+		return 0, nil
+	}
+	first := uint64(0)
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_LOAD {
+			first = p.Vaddr - p.Off
+			break
+		}
+	}
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	exe, err := os.Readlink(filepath.Join(dir, "exe"))
+	if err != nil {
+		return 0, err
+	}
+	maps, err := os.ReadFile(filepath.Join(dir, "maps"))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(maps)) {
+		fields := strings.Fields(line) // range, rights, offset, device, inode, name
+		if len(fields) < 6 || strings.Join(fields[5:], " ") != exe {
+			continue
+		}
+		var low, off uint64
+		if _, err := fmt.Sscanf(fields[0]+" "+fields[2], "%x-%x %x", &low, new(uint64), &off); err != nil {
+			return 0, err
+		}
+		return low - off - first, nil
+	}
+	return 0, errors.New("the program is not among the process's mappings")
+}

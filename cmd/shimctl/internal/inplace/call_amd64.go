@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inplace
+
+import "golang.org/x/sys/unix"
+
+// Supported reports whether this machine's programs can be exchanged.
+const Supported = true
+
+// callOf reads the system call at whose entry a thread stands.
+func callOf(tid int) (Call, error) {
+	var r unix.PtraceRegs
+	if err := unix.PtraceGetRegs(tid, &r); err != nil {
+		return Call{}, err
+	}
+	return Call{tid, r.Orig_rax, [6]uint64{r.Rdi, r.Rsi, r.Rdx, r.R10, r.R8, r.R9}}, nil
+}
+
+func stackPointer(tid int) (uintptr, error) {
+	var r unix.PtraceRegs
+	err := unix.PtraceGetRegs(tid, &r)
+	return uintptr(r.Rsp), err
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inplace
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ExecError is returned by Exec when execve(2) has failed and the old program
+// is as it was.
+type ExecError struct {
+	Path  string
+	Errno unix.Errno
+}
+
+func (e *ExecError) Error() string { return "execve " + e.Path + ": " + e.Errno.Error() }
+
+func (e *ExecError) Unwrap() error { return e.Errno }
+
+// Forker is the thread that has to execute: the one with the living children that
+// alive names, for the kernel sends a parent death signal when the thread
+// that forked ends; the first thread where there are none.
+func (t *Tracee) Forker(alive []int) (int, error) {
+	forkers := map[int]bool{}
+	for tid := range t.threads {
+		b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(t.PID), "task", strconv.Itoa(tid), "children"))
+		if err != nil {
+			return 0, err
+		}
+		for _, pid := range strings.Fields(string(b)) {
+			for _, want := range alive {
+				if pid == strconv.Itoa(want) {
+					forkers[tid] = true
+				}
+			}
+		}
+	}
+	if len(forkers) > 1 {
+		return 0, fmt.Errorf("%w: more than one thread has living runtimes, which would end with it", ErrBusy)
+	}
+	for tid := range forkers {
+		if !t.canExec(tid) {
+			return 0, fmt.Errorf("%w: the thread with the living runtime is at work", ErrBusy)
+		}
+		return tid, nil
+	}
+	if t.canExec(t.PID) {
+		return t.PID, nil
+	}
+	for tid := range t.threads {
+		if t.canExec(tid) {
+			return tid, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: no thread waits in a system call", ErrBusy)
+}
+
+// belowUse is how much of a stack below a stack pointer is left alone.
+const belowUse = 16 << 10
+
+// stackBottom is the lowest address of the first thread's stack, and how many
+// bytes there are before anything that is in use.
+func (t *Tracee) stackBottom() (addr uintptr, room int, err error) {
+	low, high, err := mapping(t.PID, "[stack]")
+	if err != nil {
+		return 0, 0, err
+	}
+	end := high
+	for tid := range t.threads {
+		sp, err := stackPointer(tid)
+		if err != nil {
+			return 0, 0, err
+		}
+		if sp >= low && sp < end {
+			end = sp
+		}
+	}
+	if end < low+belowUse {
+		return 0, 0, errors.New("the stack has no room")
+	}
+	return low, int(end - low - belowUse), nil
+}
+
+// mapping finds the mapping that has the name in /proc/PID/maps.
+func mapping(pid int, name string) (low, high uintptr, err error) {
+	f, err := os.Open(filepath.Join("/proc", strconv.Itoa(pid), "maps"))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text()) // range, rights, offset, device, inode, name
+		if len(fields) < 6 || fields[5] != name {
+			continue
+		}
+		_, err := fmt.Sscanf(fields[0], "%x-%x", &low, &high)
+		return low, high, err
+	}
+	if err := lines.Err(); err != nil {
+		return 0, 0, err
+	}
+	return 0, 0, fmt.Errorf("process %d has no mapping %s", pid, name)
+}

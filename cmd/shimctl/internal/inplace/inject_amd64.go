@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inplace
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/cmd/shimctl/internal/ptrace"
+)
+
+// code runs the table at r12 and returns from a signal whose frame is at rsp.
+// It uses what the kernel may change in a system call (rax, rcx, r11) and
+// registers that the frame restores.
+var code = []byte{
+	0x49, 0x8b, 0x04, 0x24, // 0: mov rax, [r12]
+	0x48, 0x85, 0xc0, //       4: test rax, rax
+	0x78, 0x1c, //             7: js 37
+	0x49, 0x8b, 0x7c, 0x24, 8, //  9: mov rdi, [r12+8]
+	0x49, 0x8b, 0x74, 0x24, 16, // 14: mov rsi, [r12+16]
+	0x49, 0x8b, 0x54, 0x24, 24, // 19: mov rdx, [r12+24]
+	0x4d, 0x8b, 0x54, 0x24, 32, // 24: mov r10, [r12+32]
+	0x0f, 0x05, //             29: syscall
+	0x49, 0x83, 0xc4, 0x28, // 31: add r12, 40
+	0xeb, 0xdb, //             35: jmp 0
+	0xb8, 15, 0, 0, 0, //      37: mov eax, rt_sigreturn
+	0x0f, 0x05, //             42: syscall
+	0x0f, 0x0b, 0x0f, 0x0b, // 44: ud2, twice
+}
+
+// Errors of the kernel that only a tracer sees (linux/errno.h): how an
+// interrupted system call is to be restarted.
+const (
+	erestartSys      = -512
+	erestartNoIntr   = -513
+	erestartNoHand   = -514
+	erestartBlock    = -516
+	sysRestart       = 219 // restart_syscall(2)
+	ucontextSize     = 304 // struct ucontext of linux/uapi/asm/ucontext.h, with the mask
+	ucStrictSS       = 6   // UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
+	badStackFlags    = 0x7fffffff
+	syscallInsn      = 0x050f
+	lenOfSyscallInsn = 2
+)
+
+// canExec reports whether the stopped thread waits in a system call that can be
+// taken up again: it is not at the entry of one, and the instruction is there.
+func (t *Tracee) canExec(tid int) bool {
+	th := t.threads[tid]
+	var r unix.PtraceRegs
+	if th == nil || !th.stopped || th.entry || th.group || unix.PtraceGetRegs(tid, &r) != nil || int64(r.Orig_rax) < 0 {
+		return false
+	}
+	var insn [lenOfSyscallInsn]byte
+	return ptrace.Read(t.PID, insn[:], uintptr(r.Rip-lenOfSyscallInsn)) && binary.LittleEndian.Uint16(insn[:]) == syscallInsn
+}
+
+// restored are the registers with which the thread goes on when execve fails: as
+// the kernel would have left them after a signal.
+func restored(r unix.PtraceRegs) unix.PtraceRegs {
+	switch int64(r.Rax) {
+	case erestartSys, erestartNoIntr, erestartNoHand:
+		r.Rax = r.Orig_rax
+		r.Rip -= lenOfSyscallInsn
+	case erestartBlock:
+		r.Rax = sysRestart
+		r.Rip -= lenOfSyscallInsn
+	}
+	return r
+}
+
+// frame is a ucontext for rt_sigreturn(2). The flags of its stack are no valid ones,
+// so that the alternate stack stays; without a pointer to floating point
+// state the kernel clears that, which a system call may do.
+func frame(r unix.PtraceRegs, mask uint64) []byte {
+	b := make([]byte, ucontextSize)
+	put := func(at int, v uint64) { binary.LittleEndian.PutUint64(b[at:], v) }
+	put(0, ucStrictSS)
+	binary.LittleEndian.PutUint32(b[24:], badStackFlags)
+	for i, v := range []uint64{r.R8, r.R9, r.R10, r.R11, r.R12, r.R13, r.R14, r.R15,
+		r.Rdi, r.Rsi, r.Rbp, r.Rbx, r.Rdx, r.Rax, r.Rcx, r.Rsp, r.Rip, r.Eflags} {
+		put(40+8*i, v)
+	}
+	put(184, r.Cs&0xffff|r.Ss&0xffff<<48)
+	put(296, mask)
+	return b
+}
+
+// Exec lets the thread tid execute the image. It returns nil when the new
+// program runs; the process is then detached. With an error that is an ExecError
+// the old one is as it was, and still stopped.
+//
+// step is called before each step, for tests.
+func (t *Tracee) Exec(tid int, text Code, x *Image, step func(string)) error {
+	if !t.canExec(tid) {
+		return fmt.Errorf("%w: thread %d does not wait in a system call", ErrBusy, tid)
+	}
+	if text.Size < len(code) {
+		return fmt.Errorf("the start-up code has %d bytes only", text.Size)
+	}
+	var r unix.PtraceRegs
+	if err := unix.PtraceGetRegs(tid, &r); err != nil {
+		return os.NewSyscallError("ptrace getregs", err)
+	}
+	mask, err := ptrace.SignalMask(tid)
+	if err != nil {
+		return os.NewSyscallError("ptrace getsigmask", err)
+	}
+	base, room, err := t.stackBottom()
+	if err != nil {
+		return err
+	}
+	l, err := lay(uint64(base), x, mask, func(mask uint64) []byte { return frame(restored(r), mask) })
+	if err != nil {
+		return err
+	}
+	if len(l.data) > room {
+		return fmt.Errorf("the bottom of the stack has room for %d bytes, not for %d", room, len(l.data))
+	}
+	was, old := make([]byte, len(l.data)), make([]byte, len(code))
+	if !ptrace.Read(t.PID, was, base) || !ptrace.Read(t.PID, old, text.Addr) {
+		return errors.New("the process's memory cannot be read")
+	}
+	for _, b := range was {
+		if b != 0 {
+			return errors.New("the bottom of the stack is in use")
+		}
+	}
+	undo := func() {
+		_ = ptrace.Write(t.PID, was, base) // if that fails, what is left there is in nobody's way
+		_ = ptrace.Poke(tid, text.Addr, old)
+	}
+	step("data")
+	if !ptrace.Write(t.PID, l.data, base) {
+		undo()
+		return errors.New("the stack cannot be written")
+	}
+	step("code")
+	if err := ptrace.Poke(tid, text.Addr, code); err != nil {
+		undo()
+		return os.NewSyscallError("ptrace poke", err)
+	}
+	step("registers")
+	start := r
+	start.Rip, start.Rsp, start.R12 = uint64(text.Addr), l.frame, l.table
+	start.Orig_rax, start.Rax = ^uint64(0), 0 // no system call to restart
+	start.Eflags &^= 1 << 10                  // the direction flag
+	if err := unix.PtraceSetRegs(tid, &start); err != nil {
+		undo()
+		return os.NewSyscallError("ptrace setregs", err)
+	}
+	// From here on it goes through without us.
+	step("mask")
+	_ = ptrace.SetSignalMask(tid, ^uint64(0)) // a handler in between would do no harm
+	step("continue")
+	errno, err := t.follow(tid, uint64(text.Addr), step)
+	if err != nil || errno == 0 {
+		return err
+	}
+	undo()
+	return &ExecError{x.Path, errno}
+}
+
+// follow lets the thread run the code and returns execve's error, 0 for success.
+func (t *Tracee) follow(tid int, text uint64, step func(string)) (unix.Errno, error) {
+	var failed unix.Errno
+	th := t.threads[tid]
+	returning := false
+	th.inside = false
+	if err := ptrace.ToSyscall(tid, 0); err != nil {
+		return 0, os.NewSyscallError("ptrace syscall", err)
+	}
+	for {
+		who, status, err := ptrace.Wait(0)
+		if err != nil {
+			return 0, os.NewSyscallError("wait4", err)
+		}
+		if status.Stopped() && int(status)>>16 == unix.PTRACE_EVENT_EXEC {
+			step("exec")
+			t.threads = map[int]*thread{}
+			return 0, os.NewSyscallError("ptrace detach", ptrace.Detach(t.PID, 0))
+		}
+		if who != tid {
+			if status.Exited() || status.Signaled() { // execve ends all threads but one
+				delete(t.threads, who)
+			}
+			continue
+		}
+		if !status.Stopped() {
+			return 0, ErrGone
+		}
+		if status.StopSignal() == unix.SIGTRAP|0x80 {
+			th.inside = !th.inside
+			var r unix.PtraceRegs
+			if err := unix.PtraceGetRegs(tid, &r); err != nil {
+				return 0, os.NewSyscallError("ptrace getregs", err)
+			}
+			ours := r.Rip >= text && r.Rip < text+uint64(len(code)) // a handler's are not
+			switch {
+			case th.inside && ours && r.Orig_rax == unix.SYS_RT_SIGRETURN:
+				returning = true
+			case !th.inside && returning:
+				return failed, nil
+			case !th.inside && ours && r.Orig_rax == unix.SYS_EXECVE && int64(r.Rax) < 0:
+				failed = unix.Errno(-int64(r.Rax))
+			}
+		} else if int(status)>>16 == 0 {
+			th.signal = int(status.StopSignal()) // for when it goes on
+		}
+		if err := ptrace.ToSyscall(tid, 0); err != nil {
+			return 0, os.NewSyscallError("ptrace syscall", err)
+		}
+	}
+}

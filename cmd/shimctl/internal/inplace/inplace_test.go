@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build amd64
+
+package inplace
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/cmd/shimctl/internal/gotext"
+)
+
+var victimPath string
+
+// kept is the descriptor that the victim asks for.
+const kept = 20
+
+// dieAt makes this program the tracer that is killed at a step.
+const dieAt = "INPLACE_DIE_AT"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(dieAt) != "" {
+		os.Exit(dyingTracer())
+	}
+	dir, err := os.MkdirTemp("", "inplace")
+	if err != nil {
+		panic(err)
+	}
+	victimPath = filepath.Join(dir, "victim")
+	build := exec.Command("go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", victimPath, "./testdata/victim")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	status := 1
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
+	} else {
+		status = m.Run()
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// victim is a running program to be exchanged.
+type victim struct {
+	pid int
+	in  io.Writer
+	out *bufio.Scanner
+	n   int
+}
+
+func startVictim(t *testing.T) *victim {
+	t.Helper()
+	cmd := exec.Command(victimPath, "first")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	cmd.ExtraFiles = make([]*os.File, kept-2)
+	cmd.ExtraFiles[kept-3] = r
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // killed, by us
+	})
+	v := &victim{pid: cmd.Process.Pid, in: in, out: bufio.NewScanner(out)}
+	v.answers(t, "first", true)
+	return v
+}
+
+// answers wants answers from the program of that name.
+func (v *victim) answers(t *testing.T, name string, kept bool) {
+	t.Helper()
+	for range 3 {
+		v.n++
+		fmt.Fprintf(v.in, "%d\n", v.n)
+		if !v.out.Scan() {
+			t.Fatalf("%s does not answer: %v", name, v.out.Err())
+		}
+		if want := fmt.Sprintf("%s %d %v", name, v.n, kept); v.out.Text() != want {
+			t.Fatalf("got %q, want %q", v.out.Text(), want)
+		}
+	}
+}
+
+// swap exchanges a program, as often as it is busy.
+func swap(pid int, x *Image, step func(string)) error {
+	runtime.LockOSThread() // never unlocked: what is still traced is detached when the thread ends
+	table, err := gotext.Open(pid)
+	if err != nil {
+		return err
+	}
+	defer table.Close()
+	code, err := StartCode(table)
+	if err != nil {
+		return err
+	}
+	for range 50 {
+		if err = try(pid, code, x, step); !errors.Is(err, ErrBusy) {
+			break
+		}
+	}
+	return err
+}
+
+func try(pid int, code Code, x *Image, step func(string)) error {
+	p, err := Seize(pid)
+	if err != nil {
+		return err
+	}
+	defer p.Detach()
+	step("seized")
+	if err := p.Stop(); err != nil {
+		return err
+	}
+	step("stopped")
+	tid, err := p.Forker(nil)
+	if err != nil {
+		return err
+	}
+	return p.Exec(tid, code, x, step)
+}
+
+// inThread runs f in a thread that ends with it.
+func inThread(f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	return <-done
+}
+
+func image(path string) *Image {
+	return &Image{Path: path, Args: []string{path, "second"}, Env: []string{"A=b"}, Keep: []int{kept}}
+}
+
+func TestExec(t *testing.T) {
+	v := startVictim(t)
+	if err := inThread(func() error { return swap(v.pid, image(victimPath), func(string) {}) }); err != nil {
+		t.Fatal(err)
+	}
+	v.answers(t, "second", true)
+	v2 := startVictim(t)
+	x := image(victimPath)
+	x.Keep = nil
+	if err := inThread(func() error { return swap(v2.pid, x, func(string) {}) }); err != nil {
+		t.Fatal(err)
+	}
+	v2.answers(t, "second", false)
+}
+
+func TestExecFails(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, content string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	self, err := os.ReadFile(victimPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open, err := os.OpenFile(file("busy", string(self), 0o755), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	tests := []struct {
+		name, path string
+		want       syscall.Errno
+	}{
+		{"nothing there", filepath.Join(dir, "none"), unix.ENOENT},
+		{"no right", file("noexec", string(self), 0o644), unix.EACCES},
+		{"directory", dir, unix.EACCES},
+		{"junk", file("junk", "junk", 0o755), unix.ENOEXEC},
+		{"cut short", file("elf", string(self[:100]), 0o755), unix.ENOEXEC},
+		{"open for writing", open.Name(), unix.ETXTBSY},
+	}
+	v := startVictim(t)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for range 5 {
+				err := inThread(func() error { return swap(v.pid, image(tt.path), func(string) {}) })
+				var failed *ExecError
+				if !errors.As(err, &failed) || failed.Errno != tt.want {
+					t.Fatalf("got %v, want %v", err, tt.want)
+				}
+				v.answers(t, "first", true)
+			}
+		})
+	}
+	t.Run("too large", func(t *testing.T) {
+		x := image(victimPath)
+		x.Args = append(x.Args, strings.Repeat("x", maxData))
+		if err := inThread(func() error { return swap(v.pid, x, func(string) {}) }); err == nil {
+			t.Fatal("no error")
+		}
+		v.answers(t, "first", true)
+	})
+	// What was written is put back: the same is possible afterwards.
+	if err := inThread(func() error { return swap(v.pid, image(victimPath), func(string) {}) }); err != nil {
+		t.Fatal(err)
+	}
+	v.answers(t, "second", true)
+}
+
+// A tracer that is killed leaves the old program, or the new one.
+func TestTracerDies(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ step, path, want string }{
+		{"seized", victimPath, "first"},
+		{"stopped", victimPath, "first"},
+		{"data", victimPath, "first"},
+		{"code", victimPath, "first"},
+		{"registers", victimPath, "first"},
+		{"mask", victimPath, "second"},
+		{"continue", victimPath, "second"},
+		{"exec", victimPath, "second"},
+		{"mask", "/nonexistent", "first"},
+		{"continue", "/nonexistent", "first"},
+	} {
+		t.Run(tt.step+" "+filepath.Base(tt.path), func(t *testing.T) {
+			v := startVictim(t)
+			cmd := exec.Command(self)
+			cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %s", dieAt, tt.step, v.pid, tt.path))
+			if out, err := cmd.CombinedOutput(); err == nil || len(out) > 0 {
+				t.Fatalf("the tracer: %v %s", err, out)
+			}
+			if tt.want == "second" {
+				waitFor(t, func() bool {
+					b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", v.pid))
+					return strings.HasSuffix(string(b), "second\x00")
+				})
+			}
+			v.answers(t, tt.want, true)
+		})
+	}
+}
+
+func waitFor(t *testing.T, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("waited in vain")
+		}
+	}
+}
+
+func dyingTracer() int {
+	var step, path string
+	var pid int
+	if _, err := fmt.Sscan(os.Getenv(dieAt), &step, &pid, &path); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	err := swap(pid, image(path), func(now string) {
+		if now == step {
+			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+			select {}
+		}
+	})
+	fmt.Println("not killed:", err)
+	return 0
+}
