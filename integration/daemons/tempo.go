@@ -24,8 +24,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// settledAge is how old an exec must be for its exit to be published at once:
-// every daemon has published its start by then.
+// settledAge is how long the machine is left alone before a latency is taken.
 const settledAge = 500 * time.Millisecond
 
 // Relay is the cost of copying output.
@@ -105,40 +104,64 @@ func (r *Rig) ExecOnce(ctx context.Context, container string) error {
 // ExitLatency is the time from a SIGKILL of an exec to its exit event at a
 // subscriber of containerd.
 func (r *Rig) ExitLatency(ctx context.Context, container string) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, fenceLimit)
+	d, err := r.execDirect(ctx, container, "", "", "sleep", "100000")
+	if err != nil {
+		return 0, err
+	}
+	took, err := r.latency(ctx, d.id, func(context.Context, events.EventsClient) error { return syscall.Kill(d.pid, syscall.SIGKILL) })
+	if err != nil {
+		return 0, errors.Join(err, d.Close())
+	}
+	return took, d.end(ctx)
+}
+
+// EventLatency is the part of that which is containerd's own: the time from an
+// event that a client publishes to the same event at a subscriber.
+func (r *Rig) EventLatency(ctx context.Context) (time.Duration, error) {
+	event, err := anypb.New(&eventsapi.TaskExit{ID: "none"})
+	if err != nil {
+		return 0, err
+	}
+	event.TypeUrl = "containerd.events.TaskExit" // containerd's typeurl has no prefix
+	return r.latency(ctx, "none", func(ctx context.Context, c events.EventsClient) error {
+		_, err := c.Publish(ctx, &events.PublishRequest{Topic: TopicExit, Event: event})
+		return err
+	})
+}
+
+// latency is the time from cause's begin to the exit event of id.
+func (r *Rig) latency(ctx context.Context, id string, cause func(context.Context, events.EventsClient) error) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(ctx, "containerd-namespace", r.Name), fenceLimit)
 	defer cancel()
 	conn, err := grpc.NewClient("unix://"+r.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return 0, err
 	}
 	defer conn.Close()
-	stream, err := events.NewEventsClient(conn).Subscribe(metadata.AppendToOutgoingContext(ctx, "containerd-namespace", r.Name),
-		&events.SubscribeRequest{Filters: []string{`topic=="` + TopicExit + `"`}})
+	client := events.NewEventsClient(conn)
+	stream, err := client.Subscribe(ctx, &events.SubscribeRequest{Filters: []string{`topic=="` + TopicExit + `"`}})
 	if err != nil {
 		return 0, err
 	}
-	d, err := r.execDirect(ctx, container, "", "", "sleep", "100000")
-	if err != nil {
-		return 0, err
-	}
-	// Also for the subscription, which has no answer of its own, to be served.
+	// For the subscription, which has no answer of its own, to be served, and
+	// for the machine to be done with what was before.
 	select {
 	case <-time.After(settledAge):
 	case <-ctx.Done():
 	}
 	begin := time.Now()
-	if err := syscall.Kill(d.pid, syscall.SIGKILL); err != nil {
-		return 0, errors.Join(err, d.Close())
+	if err := cause(ctx, client); err != nil {
+		return 0, err
 	}
 	for {
 		envelope, err := stream.Recv()
 		if err != nil {
-			return 0, errors.Join(fmt.Errorf("exit of %s: %w", d.id, err), d.Close())
+			return 0, fmt.Errorf("exit of %s: %w", id, err)
 		}
 		took := time.Since(begin)
 		var exit eventsapi.TaskExit
-		if err := envelope.Event.UnmarshalTo(&exit); err == nil && exit.ID == d.id {
-			return took, d.end(ctx)
+		if err := envelope.Event.UnmarshalTo(&exit); err == nil && exit.ID == id {
+			return took, nil
 		}
 	}
 }

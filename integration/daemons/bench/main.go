@@ -44,13 +44,19 @@ func main() {
 	shims := flag.String("shims", "bin/containerd-shim,/usr/bin/containerd-shim", "comma-separated shims, the one under test first")
 	n := flag.Int("n", 400, "how many execs at once")
 	waves := flag.Int("waves", 1, "how many floods of -n, one after the other")
+	crowd := flag.Bool("crowd", false, "measure -n execs at once over the first shim's socket, beside as many runc exec")
 	speed := flag.Bool("tempo", false, "measure times instead of floods")
 	check := flag.Bool("check", false, "fail when the first shim misses a target")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if *speed {
-		if err := tempos(ctx, strings.Split(*shims, ",")); err != nil {
+	if *speed || *crowd {
+		list := strings.Split(*shims, ",")
+		measure := func() error { return tempos(ctx, list) }
+		if *crowd {
+			measure = func() error { return crowds(ctx, list[0], *n) }
+		}
+		if err := measure(); err != nil {
 			fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 			os.Exit(2)
 		}

@@ -3,9 +3,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -18,6 +20,11 @@ import (
 const (
 	// rounds is how often each time is taken; the shims take turns.
 	rounds = 30
+	// pause is how long the machine is left alone before a time is taken: some
+	// shims answer before they are done.
+	pause = 300 * time.Millisecond
+	// crowdRounds is how often a crowd is timed.
+	crowdRounds = 5
 	// relayed is how much output is copied, in MiB.
 	relayed = 1024
 )
@@ -60,21 +67,21 @@ func tempos(ctx context.Context, shims []string) (err error) {
 	}
 	execs := []take{timed(func() error { return rigs[0].bareExec(ctx) })}
 	dockers := []take{timed(func() error { return rigs[0].dockerExec(ctx, v2) })}
-	var exits []take
+	exits := []take{func() (time.Duration, error) { return rigs[0].EventLatency(ctx) }}
 	for _, r := range rigs {
 		execs = append(execs, timed(func() error { return r.ExecOnce(ctx, container) }))
 		dockers = append(dockers, timed(func() error { return r.dockerExec(ctx, daemons.Runtime) }))
 		exits = append(exits, func() (time.Duration, error) { return r.ExitLatency(ctx, container) })
 	}
-	exec, err := inTurns(execs)
+	exec, err := inTurns(rounds, execs)
 	if err != nil {
 		return err
 	}
-	docker, err := inTurns(dockers)
+	docker, err := inTurns(rounds, dockers)
 	if err != nil {
 		return err
 	}
-	exit, err := inTurns(exits)
+	exit, err := inTurns(rounds, exits)
 	if err != nil {
 		return err
 	}
@@ -88,11 +95,52 @@ func tempos(ctx context.Context, shims []string) (err error) {
 	fmt.Printf("%-34s %12s %12s %14s %12s %10s\n", "shim", "exec", "docker exec", "exit to event", "output", "its CPU")
 	fmt.Printf("%-34s %12v\n", "(runc exec alone)", exec[0])
 	fmt.Printf("%-34s %12s %12v\n", "(runc-v2 shim)", "", docker[0])
+	fmt.Printf("%-34s %12s %12s %14v\n", "(an event alone)", "", "", exit[0])
 	for i, shim := range shims {
-		fmt.Printf("%-34s %12v %12v %14v %6.0f MiB/s %10v\n", shim, exec[i+1], docker[i+1], exit[i],
+		fmt.Printf("%-34s %12v %12v %14v %6.0f MiB/s %10v\n", shim, exec[i+1], docker[i+1], exit[i+1],
 			relayed/relay[i].Elapsed.Seconds(), relay[i].CPU.Round(10*time.Millisecond))
 	}
 	return nil
+}
+
+// crowds compares n execs at once over one shim's socket with as many
+// "runc exec" at once.
+func crowds(ctx context.Context, shim string, n int) (err error) {
+	one, err := daemons.New(shim)
+	if err != nil {
+		return err
+	}
+	r := &rig{Rig: one}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	if err := r.StartContainerd(ctx); err != nil {
+		return err
+	}
+	if err := r.Run(ctx, container, nil, "sleep", "100000"); err != nil {
+		return err
+	}
+	took, err := inTurns(crowdRounds, []take{
+		timed(func() error { return atOnce(n, func() error { return r.bareExec(ctx) }) }),
+		timed(func() error { return atOnce(n, func() error { return r.ExecOnce(ctx, container) }) }),
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d at once, medians of %d: runc exec alone %v, %s %v, ratio %.2f\n", n, crowdRounds,
+		took[0].Round(time.Millisecond), shim, took[1].Round(time.Millisecond), took[1].Seconds()/took[0].Seconds())
+	return nil
+}
+
+// atOnce runs f n times at once.
+func atOnce(n int, f func() error) error {
+	ends := make(chan error, n)
+	for range n {
+		go func() { ends <- f() }()
+	}
+	var err error
+	for range n {
+		err = cmp.Or(err, <-ends)
+	}
+	return err
 }
 
 func (r *rig) start(ctx context.Context) (err error) {
@@ -138,13 +186,14 @@ func timed(f func() error) take {
 	}
 }
 
-// inTurns takes each time rounds times and returns the medians. Each round
-// begins with another one: what one leaves to do slows down the next.
-func inTurns(takes []take) ([]time.Duration, error) {
+// inTurns takes each time rounds times and returns the medians. The order is
+// drawn anew for each round.
+func inTurns(rounds int, takes []take) ([]time.Duration, error) {
 	all := make([][]time.Duration, len(takes))
-	for round := range rounds {
-		for turn := range takes {
-			i := (round + turn) % len(takes)
+	order := rand.New(rand.NewPCG(1, 2)) // the same in every run
+	for range rounds {
+		for _, i := range order.Perm(len(takes)) {
+			time.Sleep(pause)
 			d, err := takes[i]()
 			if err != nil {
 				return nil, err
