@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
@@ -100,7 +99,7 @@ func explain(f failure) error {
 		switch {
 		case errclass.Exhausted(f.err):
 			e.class = errdefs.ErrResourceExhausted
-		case errors.As(f.err, new(*exec.Error)), errors.As(f.err, new(*fs.PathError)):
+		case errors.As(f.err, new(*exec.Error)), errclass.Misnamed(f.err):
 			e.class = errdefs.ErrFailedPrecondition // there is no such program, or it is none
 		}
 		return e

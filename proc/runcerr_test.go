@@ -130,6 +130,10 @@ func TestErrorClasses(t *testing.T) {
 			}
 		}
 	}
+	// E2BIG: the runtime is there, and the call is at fault (execve(2), 128 KiB an argument).
+	if err := good.Start(t.Context(), strings.Repeat("x", 1<<20)); !errdefs.IsInternal(err) {
+		t.Errorf("an argument that is too long: %v, want Internal", err)
+	}
 	stopped, _ := scripted(t, `kill -STOP $$`)
 	for what, r := range map[string]Runtime{"hangs": good, "was stopped": stopped} {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)

@@ -203,6 +203,8 @@ func filledPipe(data []byte) (*os.File, error) {
 // collect reads the command's output until it ends, or until the command has
 // and whoever inherited its pipe had the time to be done with it.
 func (m *Monitor) collect(ctx context.Context, r *os.File, child *Child) []byte {
+	giveUp := func() { _ = r.SetReadDeadline(time.Unix(1, 0)) } // a pipe has deadlines
+	defer context.AfterFunc(ctx, giveUp)()
 	var all []byte
 	var last time.Time // when to give up; zero while the command lives
 	buf := make([]byte, 512)
@@ -211,7 +213,10 @@ func (m *Monitor) collect(ctx context.Context, r *os.File, child *Child) []byte 
 		if deadline.IsZero() {
 			deadline = time.Now().Add(m.limits.OutputGrace)
 		}
-		_ = r.SetReadDeadline(deadline) // a pipe has deadlines
+		_ = r.SetReadDeadline(deadline)
+		if ctx.Err() != nil {
+			giveUp()
+		}
 		n, err := r.Read(buf)
 		all = append(all, buf[:min(n, m.limits.MaxOutput-len(all))]...)
 		timedOut := errors.Is(err, os.ErrDeadlineExceeded)

@@ -80,8 +80,9 @@ func TestMonitorStartErrors(t *testing.T) {
 		if !errors.As(err, new(*StartError)) || !errors.Is(err, tt.want) {
 			t.Errorf("%s: got %v, want a StartError of %v", name, err, tt.want)
 		}
-		if now := openFiles(t); now > before {
-			t.Errorf("%s: %d open files, were %d", name, now, before)
+		// A look at the program may outlast the call.
+		if !poll.Until(10*time.Second, func() bool { return openFiles(t) <= before }) {
+			t.Errorf("%s: %d open files, were %d", name, openFiles(t), before)
 		}
 	}
 }
@@ -193,6 +194,37 @@ func TestMonitorKillsAtTheDeadline(t *testing.T) {
 	_, status, err := newTestMonitor().Run(ctx, c)
 	if status != 137 || err != nil {
 		t.Errorf("got %d, %v, want 137, nil", status, err)
+	}
+}
+
+// The end of the context is noticed at once while output is collected, not at
+// the next look: here that would be an hour later.
+func TestMonitorKillsAtOnceWhileItCollects(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	defer r.Close()
+	l := DefaultLimits()
+	l.OutputGrace = time.Hour
+	c := role("wait", "0")
+	c.Files = []*os.File{r}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c.Started = func() { time.AfterFunc(50*time.Millisecond, cancel) } // while it waits for output
+	got := make(chan int, 1)
+	go func() {
+		_, status, _ := NewMonitor(testReaper, l).Run(ctx, c)
+		got <- status
+	}()
+	select {
+	case status := <-got:
+		if status != 137 {
+			t.Errorf("status %d, want 137", status)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the command outlives its context")
 	}
 }
 

@@ -9,6 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// inode is a file, among all of the host's: a FIFO may have the number of a pipe.
+type inode struct{ dev, ino uint64 }
+
+func inodeOf(st *unix.Stat_t) inode { return inode{st.Dev, st.Ino} }
+
 // Owns reports whether pid has one of the pipes, or this very opening of
 // /dev/null, as its stdio: whether it is the process, or its child.
 func (s *Streams) Owns(pid int) bool {
@@ -18,7 +23,7 @@ func (s *Streams) Owns(pid int) bool {
 	for fd := range 3 {
 		var st unix.Stat_t
 		err := unix.Stat(fmt.Sprintf("/proc/%d/fd/%d", pid, fd), &st)
-		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO && s.pipes[st.Ino] {
+		if err == nil && s.pipes[inodeOf(&st)] {
 			return true
 		}
 		if null != nil && sameOpening(null, pid, fd) {

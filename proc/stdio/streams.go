@@ -44,7 +44,7 @@ type Streams struct {
 	input   *input // nil without one; set before any other goroutine sees s
 	// pipes are the inodes of the child's ends: who has them as stdio is the
 	// process, or its child.
-	pipes map[uint64]bool
+	pipes map[inode]bool
 	// drained is closed when no output is undrained.
 	drained chan struct{}
 
@@ -101,7 +101,7 @@ func Open(c Config) (_ *Streams, err error) {
 	s := &Streams{
 		limits:    c.Limits,
 		undrained: 1, // until all are open
-		drained:   make(chan struct{}), pipes: make(map[uint64]bool),
+		drained:   make(chan struct{}), pipes: make(map[inode]bool),
 	}
 	defer func() {
 		s.outputDrained()
@@ -248,7 +248,7 @@ func (s *Streams) RuntimeReturned() {
 func (s *Streams) own(f *os.File, c Config) {
 	var st unix.Stat_t
 	if unix.Fstat(int(f.Fd()), &st) == nil {
-		s.pipes[st.Ino] = true
+		s.pipes[inodeOf(&st)] = true
 	}
 	chown(f, c)
 }

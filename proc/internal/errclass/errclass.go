@@ -34,6 +34,9 @@ func among(err error, table []unix.Errno) bool {
 // Exhausted reports whether err is due to a limit of the system or the shim.
 func Exhausted(err error) bool { return among(err, exhausted) }
 
+// Misnamed reports whether err says that a path does not lead to what it should.
+func Misnamed(err error) bool { return among(err, misnamed) }
+
 // Internalf returns an error of the class Internal, or ResourceExhausted if
 // what it wraps has the error number of a limit.
 func Internalf(format string, args ...any) error {
@@ -44,7 +47,7 @@ func Internalf(format string, args ...any) error {
 // InvalidArgument if the path is at fault, else as Internalf's.
 func Pathf(format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
-	if among(err, misnamed) {
+	if Misnamed(err) {
 		return With(errdefs.ErrInvalidArgument, err)
 	}
 	return system(err)
