@@ -12,7 +12,7 @@ GOBUILD  := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS
 PACKAGES := runc containerd docker.io busybox-static iproute2 procps patch strace prometheus \
             prometheus-node-exporter systemd zsh groff-base gcc libc6-dev
 
-UNIT := ./guard/... ./internal/... ./state/... ./reaper/... ./proc/... ./shim/... ./stackdump/... ./cmd/...
+UNIT := ./guard/... ./integration/harness/wait ./state/... ./reaper/... ./proc/... ./shim/... ./stackdump/... ./cmd/...
 
 # Packages whose mutexes say what they guard: "+checklocks" on a field or function.
 LOCKED := ./reaper/... ./proc/... ./shim/... ./cmd/containerd-shim

@@ -2,7 +2,11 @@
 
 package integration
 
-import "time"
+import (
+	"time"
+
+	"containerd-shim.v1/integration/harness/wait"
+)
 
 // Pending is a call that runs beside the check.
 type Pending struct {
@@ -44,7 +48,7 @@ func (p *Pending) Await(d time.Duration) error {
 // Never ends the check when cond holds at any time within d: what must not
 // happen can only be looked for as long as somebody is willing to wait.
 func (c *Case) Never(d time.Duration, what string, cond func() bool) {
-	err := Await(d, what, func() bool { return c.isOver() || cond() })
+	err := wait.For(d, what, func() bool { return c.isOver() || cond() })
 	c.goOn()
 	if err == nil {
 		c.Fatalf("%s", what)

@@ -7,32 +7,6 @@ import (
 	"time"
 )
 
-// pollInterval is how often Await looks. It bounds what a check can say about
-// short times, so it is well below the shortest bound in the catalogue.
-const pollInterval = 5 * time.Millisecond
-
-// Await polls cond until it holds, and returns an error that names what was
-// awaited when it does not within d.
-func Await(d time.Duration, what string, cond func() bool) error {
-	deadline := time.NewTimer(d)
-	defer deadline.Stop()
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	for {
-		if cond() {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			if cond() {
-				return nil
-			}
-			return fmt.Errorf("not within %v: %s", d, what)
-		}
-	}
-}
-
 // Stuck is the error of a call that had no answer within the caller's patience.
 type Stuck struct {
 	Call     string

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // Options describe a Box. The zero value is a container that sleeps, on real
@@ -53,8 +54,8 @@ type Box struct {
 	dir     string
 	opts    Options
 	streams []*Stream
-	gates   []*Gate     // of Gate: an open one that nothing refers to is closed by the garbage collector
-	callers []io.Closer // guarded by c.mu
+	gates   []*wait.Gate // of Gate: an open one that nothing refers to is closed by the garbage collector
+	callers []io.Closer  // guarded by c.mu
 }
 
 // namespace is the containerd namespace of all containers.
@@ -190,8 +191,8 @@ func (b *Box) Again(s *Stream) *Stream {
 }
 
 // Gate makes a gate for the container's processes; they know it as "gate:/NAME".
-func (b *Box) Gate(name string) *Gate {
-	g, err := NewGate(filepath.Join(b.Rootfs, name))
+func (b *Box) Gate(name string) *wait.Gate {
+	g, err := wait.NewGate(filepath.Join(b.Rootfs, name))
 	b.c.Need(err, "make gate")
 	b.gates = append(b.gates, g)
 	return g

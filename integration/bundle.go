@@ -4,10 +4,8 @@ package integration
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -92,39 +90,4 @@ func process(steps []string, terminal bool, mark string) *specs.Process {
 			Bounding: capabilities, Effective: capabilities, Permitted: capabilities,
 		},
 	}
-}
-
-// Gate is a FIFO that somebody waits for in open(2).
-type Gate struct {
-	path string
-	open *os.File
-}
-
-// NewGate makes a gate.
-func NewGate(path string) (*Gate, error) {
-	if err := syscall.Mkfifo(path, 0o666); err != nil {
-		return nil, fmt.Errorf("make gate %s: %w", path, err)
-	}
-	return &Gate{path: path}, nil
-}
-
-// Open lets everybody pass, those that wait and those that come later. A FIFO
-// that is open for reading and writing blocks nobody.
-func (g *Gate) Open() error {
-	if g.open != nil {
-		return nil
-	}
-	f, err := os.OpenFile(g.path, os.O_RDWR, 0)
-	g.open = f
-	return err
-}
-
-// Close shuts the gate for those that come later.
-func (g *Gate) Close() error {
-	if g.open == nil {
-		return nil
-	}
-	err := g.open.Close()
-	g.open = nil
-	return err
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/containerd/ttrpc"
 	"google.golang.org/protobuf/proto"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // service is the shim's ttrpc service.
@@ -27,7 +29,7 @@ func dial(address string) (net.Conn, error) {
 	const patience = 5 * time.Second
 	var conn net.Conn
 	var err error
-	if Await(patience, "connection", func() bool {
+	if wait.For(patience, "connection", func() bool {
 		conn, err = net.Dial("unix", address)
 		return err == nil
 	}) != nil {

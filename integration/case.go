@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // Config is what all cases of a run share.
@@ -233,7 +235,7 @@ func (c *Case) Must(err error, what string) {
 
 // Await ends the check when cond does not hold within d.
 func (c *Case) Await(d time.Duration, what string, cond func() bool) {
-	err := Await(d, what, func() bool { return c.isOver() || cond() })
+	err := wait.For(d, what, func() bool { return c.isOver() || cond() })
 	c.goOn()
 	if err != nil {
 		c.Fatalf("%v", err)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/integration/helper"
 )
 
@@ -22,11 +23,11 @@ type Fake struct {
 	dir   string
 	runc  string
 	rules []fakerunc.Rule
-	gates map[string]*Gate
+	gates map[string]*wait.Gate
 }
 
 func newFake(c *Case, dir string, rules []fakerunc.Rule) (*Fake, error) {
-	f := &Fake{Path: filepath.Join(dir, helper.Fakerunc), dir: dir, runc: c.Runtime, gates: map[string]*Gate{}}
+	f := &Fake{Path: filepath.Join(dir, helper.Fakerunc), dir: dir, runc: c.Runtime, gates: map[string]*wait.Gate{}}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -44,7 +45,7 @@ func (f *Fake) Play(rules ...fakerunc.Rule) error {
 			if s.Name == "" || f.gates[s.Name] != nil {
 				continue
 			}
-			g, err := NewGate(filepath.Join(f.dir, s.Name))
+			g, err := wait.NewGate(filepath.Join(f.dir, s.Name))
 			if err != nil {
 				return err
 			}
@@ -61,7 +62,7 @@ func (f *Fake) Play(rules ...fakerunc.Rule) error {
 }
 
 // Gate is the gate of that name in the script.
-func (f *Fake) Gate(name string) *Gate { return f.gates[name] }
+func (f *Fake) Gate(name string) *wait.Gate { return f.gates[name] }
 
 // Arrived counts the calls that have come to a gate.
 func (f *Fake) Arrived(name string) int { return len(f.Waiting(name)) }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // Stacks asks the shim for its goroutines with SIGUSR1, and takes them from
@@ -20,7 +22,7 @@ func (s *Shim) Stacks(d time.Duration) (string, error) {
 		return "", err
 	}
 	text := func() string { return s.Output()[from:] }
-	if err := Await(d, "a stack dump", func() bool {
+	if err := wait.For(d, "a stack dump", func() bool {
 		return len(s.dumps()) > had || strings.Contains(text(), "goroutine ")
 	}); err != nil {
 		return "", err
@@ -30,7 +32,7 @@ func (s *Shim) Stacks(d time.Duration) (string, error) {
 		return string(data), err
 	}
 	// Upstream writes the dump as one record; its end is marked.
-	_ = Await(d, "its end", func() bool { return strings.Contains(text(), "END goroutine stack dump") })
+	_ = wait.For(d, "its end", func() bool { return strings.Contains(text(), "END goroutine stack dump") })
 	return strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(text()), nil
 }
 

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // Root holds one directory for each running harness, named after its pid and
@@ -43,7 +45,7 @@ func Sweep(dir string) error {
 		return fmt.Errorf("sweep %s: not below %s", dir, Root)
 	}
 	var err error
-	if late := Await(sweepTime, dir+" is gone", func() bool {
+	if late := wait.For(sweepTime, dir+" is gone", func() bool {
 		victims := owned(dir)
 		for _, pid := range victims {
 			_ = unix.Kill(pid, unix.SIGKILL) // it may be gone: the next look tells
@@ -170,7 +172,7 @@ func removeCgroup(cg string) error {
 	})
 	slices.Reverse(dirs)
 	// A dead process leaves its cgroup only after it has been reaped.
-	return Await(sweepTime, "cgroup "+cg+" is removed", func() bool {
+	return wait.For(sweepTime, "cgroup "+cg+" is removed", func() bool {
 		for _, d := range dirs {
 			_ = unix.Rmdir(d)
 		}

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -33,7 +33,7 @@ func TestResizeBeforeStart(t *testing.T) {
 		t.Errorf("console size in the spec: %+v", s)
 	}
 	c := attach(t, out)
-	if !poll.Until(patience, func() bool { return c.Text() != "" }) { // it is ready
+	if !wait.Until(patience, func() bool { return c.Text() != "" }) { // it is ready
 		t.Fatal("no output")
 	}
 	if err := p.Resize(80, 25); err != nil {
@@ -64,7 +64,7 @@ func TestEndOfStdinHangsUp(t *testing.T) {
 	if _, err := w.WriteString("hello\n"); err != nil {
 		t.Fatal(err)
 	}
-	if !poll.Until(patience, func() bool { return strings.Count(c.Text(), "hello") == 2 }) { // the echo and cat's
+	if !wait.Until(patience, func() bool { return strings.Count(c.Text(), "hello") == 2 }) { // the echo and cat's
 		t.Errorf("%q came back", c.Text())
 	}
 	_ = w.Close() // it was read

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/proc/internal/proctest"
 	"containerd-shim.v1/reaper"
 
@@ -35,7 +35,7 @@ func TestRestore(t *testing.T) {
 	go func() { started <- p.Start(t.Context()) }()
 	within(t, patience, "restore", entered)
 	reaped := proctest.Reaper.Reaped()
-	poll.Until(100*time.Millisecond, func() bool { return proctest.Reaper.Reaped() > reaped }) // it may be dead already
+	wait.Until(100*time.Millisecond, func() bool { return proctest.Reaper.Reaped() > reaped }) // it may be dead already
 	release()
 	if err := <-started; err != nil {
 		t.Fatal(err)
@@ -43,7 +43,7 @@ func TestRestore(t *testing.T) {
 	if s := p.awaitStopped(t); s.Exit.Status != 7 || s.Phase != Stopped && s.Phase != Running {
 		t.Errorf("got %+v", s)
 	}
-	if !poll.Until(patience, func() bool { return p.Snapshot().Phase == Stopped }) {
+	if !wait.Until(patience, func() bool { return p.Snapshot().Phase == Stopped }) {
 		t.Errorf("phase %v", p.Snapshot().Phase)
 	}
 	if err := p.Delete(t.Context()); err != nil {

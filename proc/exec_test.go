@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/errdefs"
@@ -138,7 +138,7 @@ func TestExecExitsDuringStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.awaitStopped(t)
-	if !poll.Until(patience, func() bool { return p.Snapshot().Phase == Stopped }) || p.Snapshot().Exit.Status != 7 {
+	if !wait.Until(patience, func() bool { return p.Snapshot().Phase == Stopped }) || p.Snapshot().Exit.Status != 7 {
 		t.Errorf("got %+v", p.Snapshot())
 	}
 }

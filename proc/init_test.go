@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/proc/internal/proctest"
 	"containerd-shim.v1/reaper"
 
@@ -45,7 +45,7 @@ func TestInitLife(t *testing.T) {
 		if err := s.do(); err != nil {
 			t.Fatalf("%s: %v", s.name, err)
 		}
-		if !poll.Until(patience, func() bool { return p.Snapshot().Phase == s.want }) {
+		if !wait.Until(patience, func() bool { return p.Snapshot().Phase == s.want }) {
 			t.Fatalf("%s: %v", s.name, p.Snapshot().Phase)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/proc/internal/proctest"
 	"containerd-shim.v1/proc/stdio"
 
@@ -286,5 +286,5 @@ func newTestExec(t *testing.T, init *Init, id string, s Stdio) *Exec {
 
 // dead reports whether no process has this pid.
 func dead(pid int) bool {
-	return poll.Until(2*time.Second, func() bool { return unix.Kill(pid, 0) == unix.ESRCH })
+	return wait.Until(2*time.Second, func() bool { return unix.Kill(pid, 0) == unix.ESRCH })
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 
 	"golang.org/x/sys/unix"
 )
@@ -138,7 +138,7 @@ func forkWithPid(t *testing.T, pid int, code string) (int, *os.File) {
 			return pid, w
 		}
 		_ = w.Close() // missed: another process took it; this one ends by itself
-		poll.Until(5*time.Second, func() bool { return unix.Kill(cmd.Process.Pid, 0) != nil })
+		wait.Until(5*time.Second, func() bool { return unix.Kill(cmd.Process.Pid, 0) != nil })
 	}
 	t.Fatalf("pid %d could not be had again", pid)
 	return 0, nil

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -73,7 +73,7 @@ func roleCmd(role string, args ...string) *exec.Cmd {
 // moment's grace.
 func zombies() int {
 	n := 0
-	poll.Until(5*time.Second, func() bool {
+	wait.Until(5*time.Second, func() bool {
 		n = 0
 		if _, dead, _ := peek(unix.P_ALL, 0); dead {
 			n = 1

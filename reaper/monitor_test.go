@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,7 +81,7 @@ func TestMonitorStartErrors(t *testing.T) {
 			t.Errorf("%s: got %v, want a StartError of %v", name, err, tt.want)
 		}
 		// A look at the program may outlast the call.
-		if !poll.Until(10*time.Second, func() bool { return openFiles(t) <= before }) {
+		if !wait.Until(10*time.Second, func() bool { return openFiles(t) <= before }) {
 			t.Errorf("%s: %d open files, were %d", name, openFiles(t), before)
 		}
 	}
@@ -128,7 +128,7 @@ func TestMonitorSurvivesAHungFileSystem(t *testing.T) {
 			results <- err
 		}()
 	}
-	if !poll.Until(10*time.Second, func() bool { m.mu.Lock(); defer m.mu.Unlock(); return m.looks[program] != nil }) {
+	if !wait.Until(10*time.Second, func() bool { m.mu.Lock(); defer m.mu.Unlock(); return m.looks[program] != nil }) {
 		t.Fatal("nobody looks at the program")
 	}
 	if _, status, err := m.Run(t.Context(), role("exit", "7")); status != 7 || err != nil {
@@ -141,7 +141,7 @@ func TestMonitorSurvivesAHungFileSystem(t *testing.T) {
 		}
 	}
 	release()
-	if !poll.Until(10*time.Second, func() bool {
+	if !wait.Until(10*time.Second, func() bool {
 		_, status, err := m.Run(t.Context(), Command{Args: []string{program, "exit", "5"}})
 		return status == 5 && err == nil
 	}) {

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,7 +48,7 @@ func waitExit(t *testing.T, c *Child) Exit {
 // reapedAfter waits until the reaper has reaped n children more than from.
 func reapedAfter(t *testing.T, from, n uint64) {
 	t.Helper()
-	if !poll.Until(20*time.Second, func() bool { return testReaper.Reaped() >= from+n }) {
+	if !wait.Until(20*time.Second, func() bool { return testReaper.Reaped() >= from+n }) {
 		t.Fatalf("reaped %d of %d", testReaper.Reaped()-from, n)
 	}
 }
@@ -231,7 +231,7 @@ func TestConcurrentStartsGetTheirOwnExit(t *testing.T) {
 				}
 				if i%2 == 0 { // let it die first
 					pid := cmd.Process.Pid
-					poll.Until(10*time.Second, func() bool { return unix.Kill(pid, 0) != nil })
+					wait.Until(10*time.Second, func() bool { return unix.Kill(pid, 0) != nil })
 				}
 				c, err := ticket.Claim(cmd.Process.Pid, time.Time{}, nil)
 				if err != nil {
@@ -317,7 +317,7 @@ func TestCallersAreNotHeldUpByABurst(t *testing.T) {
 	from := testReaper.Reaped()
 	_ = w.Close()
 	worst := time.Duration(0)
-	poll.Until(30*time.Second, func() bool {
+	wait.Until(30*time.Second, func() bool {
 		start := time.Now()
 		testReaper.Begin().Close()
 		worst = max(worst, time.Since(start))

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/reaper"
 
 	"github.com/sirupsen/logrus"
@@ -80,7 +80,7 @@ const soon = 20 * time.Second
 // eventually polls cond until it holds.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	if !poll.Until(soon, cond) {
+	if !wait.Until(soon, cond) {
 		t.Fatalf("not within %v: %s", soon, what)
 	}
 }

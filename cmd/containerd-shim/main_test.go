@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/stackdump"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
@@ -156,7 +156,7 @@ func startShim(t *testing.T, socket string, args ...string) *running {
 func await(t *testing.T, what string, fn func() error) {
 	t.Helper()
 	var err error
-	if !poll.Until(20*time.Second, func() bool { err = fn(); return err == nil }) {
+	if !wait.Until(20*time.Second, func() bool { err = fn(); return err == nil }) {
 		t.Fatalf("no %s: %v", what, err)
 	}
 }

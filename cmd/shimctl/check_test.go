@@ -12,7 +12,7 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/judge"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 func testRound() *round {
@@ -60,7 +60,7 @@ func TestCheckSaysThatItJudgesNoV2Shim(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = stdin.Close(); _ = v2.Wait() }()
-	if !poll.Until(10*time.Second, func() bool { _, ok := scan.One(procRoot, v2.Process.Pid, 0); return ok }) {
+	if !wait.Until(10*time.Second, func() bool { _, ok := scan.One(procRoot, v2.Process.Pid, 0); return ok }) {
 		t.Fatal("it is not seen as a shim")
 	}
 	status, o, e := capture(t, "check", "-state-file", "", strconv.Itoa(v2.Process.Pid))

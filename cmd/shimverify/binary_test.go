@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // binaries builds shimverify and the shim once, as packaging/build does: they
@@ -167,7 +167,7 @@ func TestBinaryElsewhere(t *testing.T) {
 // within waits for a condition.
 func within(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	if err := integration.Await(20*time.Second, what, cond); err != nil {
+	if err := wait.For(20*time.Second, what, cond); err != nil {
 		t.Fatal(err)
 	}
 }

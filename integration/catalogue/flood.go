@@ -12,6 +12,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // FloodSize is how many execs come at once: many health checks, or one loop of
@@ -94,7 +95,7 @@ func flood(c *integration.Case, b *integration.Box, n int, progress func(int)) {
 		}
 		return true
 	}
-	_ = integration.Await(100*time.Second, "", func() bool {
+	_ = wait.For(100*time.Second, "", func() bool {
 		if now := ended.Load(); now != last {
 			last, since = now, time.Now()
 			if progress != nil {

@@ -8,6 +8,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 func init() {
@@ -69,7 +70,7 @@ func abandonedCreate(c *integration.Case, disconnect bool) {
 	pid := readPid(c, filepath.Join(b.Bundle, "init.pid"))
 	// A shim that kills its runc for this does so at once.
 	runc := b.Fake.Waiting("slow")[0]
-	if integration.Await(time.Second, "", func() bool { return !integration.Alive(runc) }) == nil {
+	if wait.For(time.Second, "", func() bool { return !integration.Alive(runc) }) == nil {
 		c.Logf("runc create was killed")
 	}
 	open(c, b.Fake.Gate("slow"))

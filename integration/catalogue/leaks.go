@@ -11,6 +11,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // settle is how long a shim may take to give back descriptors: no shim has to
@@ -81,7 +82,7 @@ func execLeak(c *integration.Case, tty, keep bool) {
 		_, err := b.Within(drainBound).DeleteProcess(id)
 		c.Must(err, "DeleteProcess of "+id)
 	}
-	if err := integration.Await(settle, "", func() bool { return held() == before }); err != nil {
+	if err := wait.For(settle, "", func() bool { return held() == before }); err != nil {
 		c.Errorf("the shim holds %s, before the execs %s", held(), before)
 	}
 }
@@ -133,7 +134,7 @@ func waitLeak(c *integration.Case) {
 		c.Need(w.Leave(), "disconnect")
 	}
 	last := 0
-	if integration.Await(settle, "", func() bool { last = goroutines(); return last < before+n/2 }) != nil {
+	if wait.For(settle, "", func() bool { last = goroutines(); return last < before+n/2 }) != nil {
 		c.Errorf("%d goroutines, %d before the %d Waits of clients that have gone", last, before, n)
 	}
 	_, err := b.Within(prompt).State(b.ID)

@@ -9,6 +9,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 func init() {
@@ -111,7 +112,7 @@ func exitTime(c *integration.Case) {
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	b.Gone(5*time.Second, "init", b.InitPid)
 	after := time.Now()
-	c.Logf("runc kill: %v", integration.Await(2*time.Second, "at the gate", func() bool { return b.Fake.Arrived("kill") > 0 }))
+	c.Logf("runc kill: %v", wait.For(2*time.Second, "at the gate", func() bool { return b.Fake.Arrived("kill") > 0 }))
 	elapse(2 * time.Second)
 	open(c, b.Fake.Gate("kill"))
 	e := b.AwaitExit(5*time.Second, b.ID)
@@ -136,7 +137,7 @@ func duplicateExec(c *integration.Case) {
 	c.Await(5*time.Second, "runc pause runs", func() bool { return b.Fake.Arrived("slow") > 0 })
 	first, second := execTwice(b)
 	// Time to get into each other's way, for a shim where they wait for the pause.
-	_ = integration.Await(time.Second, "", func() bool { return first.Done() && second.Done() })
+	_ = wait.For(time.Second, "", func() bool { return first.Done() && second.Done() })
 	open(c, b.Fake.Gate("slow"))
 	_ = c.Prompt(pause.Await(10 * time.Second)) // it fails
 	if one := onlyOne(c, first, second); one {

@@ -10,6 +10,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // loggerBound is how long Create may wait for a logger, and Delete for its end.
@@ -72,7 +73,7 @@ func sharedFile(c *integration.Case, scheme string) {
 		data, _ := os.ReadFile(path)
 		return string(data)
 	}
-	if integration.Await(5*time.Second, "", func() bool { return strings.Contains(text(), "two\n") }) != nil {
+	if wait.For(5*time.Second, "", func() bool { return strings.Contains(text(), "two\n") }) != nil {
 		c.Errorf("the file has %q, want one and two", text())
 	}
 	if !strings.Contains(text(), "one\n") {
@@ -143,7 +144,7 @@ func loggerStays(c *integration.Case) {
 		_, err := b.Within(time.Minute).Delete()
 		return err
 	})
-	_ = integration.Await(500*time.Millisecond, "", del.Done)
+	_ = wait.For(500*time.Millisecond, "", del.Done)
 	_, err = b.Within(prompt).State(b.ID)
 	_ = c.Prompt(err) // NotFound is an answer
 	c.Must(del.Await(loggerBound), "Delete")

@@ -14,6 +14,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // answers are the classes that a call may have in a state: the contract leaves
@@ -128,9 +129,9 @@ var (
 func blocks(id string) rpc {
 	return rpc{"Wait blocks", func(b *integration.Box) error {
 		id := cmp.Or(id, b.ID)
-		wait := b.BeginWait(id)
-		if integration.Await(100*time.Millisecond, "", wait.Done) == nil {
-			return fmt.Errorf("Wait of a living process returned: %w", wait.Await(time.Second))
+		pending := b.BeginWait(id)
+		if wait.For(100*time.Millisecond, "", pending.Done) == nil {
+			return fmt.Errorf("Wait of a living process returned: %w", pending.Await(time.Second))
 		}
 		return nil
 	}, yes}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/stackdump"
 )
 
@@ -127,7 +128,7 @@ func harmlessSignals(c *integration.Case) {
 		c.Need(unix.Kill(b.Shim.Pid, s), "signal the shim")
 		c.Await(5*time.Second, unix.SignalName(s)+" is delivered", func() bool { return !pending(b.Shim.Pid, s) })
 		// The Go runtime prints stacks before it dies of SIGQUIT.
-		if integration.Await(300*time.Millisecond, "", func() bool { return !integration.Alive(b.Shim.Pid) }) == nil {
+		if wait.For(300*time.Millisecond, "", func() bool { return !integration.Alive(b.Shim.Pid) }) == nil {
 			c.Fatalf("%s ends the shim", unix.SignalName(s))
 		}
 		lives(c, b)

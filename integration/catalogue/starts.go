@@ -10,6 +10,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 func init() {
@@ -59,7 +60,7 @@ func killDuringStart(c *integration.Case) {
 	start := startAtGate(c, b, "e", "slow")
 	kill := integration.Async("Kill", func() error { return b.Within(30*time.Second).Kill("e", 9, false) })
 	// A Kill that is not to wait has its answer by then.
-	_ = integration.Await(time.Second, "an answer to Kill", kill.Done)
+	_ = wait.For(time.Second, "an answer to Kill", kill.Done)
 	open(c, b.Fake.Gate("slow"))
 	c.Must(start.Await(10*time.Second), "Start")
 	c.Must(kill.Await(10*time.Second), "Kill")

@@ -9,6 +9,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 func init() {
@@ -97,7 +98,7 @@ func endsWith(c *integration.Case, b *integration.Box, id string, in, out *integ
 	c.Await(5*time.Second, "the line has come back", func() bool { return out.Text() == "line\n" })
 	// A shim that opens a writing end for itself needs time to do so: an end
 	// that came only after the client's was closed would not keep stdin open.
-	_ = integration.Await(200*time.Millisecond, "", func() bool {
+	_ = wait.For(200*time.Millisecond, "", func() bool {
 		return integration.Count(b.Shim.Pid).FdsLike(in.Path) > 1
 	})
 	in.Close()

@@ -10,6 +10,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // stormSize is how many orphans die at once: several times the 32 slots of
@@ -111,7 +112,7 @@ func startAtGate(c *integration.Case, b *integration.Box, id, gate string, steps
 	return p
 }
 
-func open(c *integration.Case, g *integration.Gate) { c.Need(g.Open(), "open gate") }
+func open(c *integration.Case, g *wait.Gate) { c.Need(g.Open(), "open gate") }
 
 func stormDuringExec(c *integration.Case) {
 	b := c.Box(hostPid(orphans(stormSize), gated("exec", "/slow.pid", "slow")))
@@ -166,7 +167,7 @@ func stormDuringKillAll(c *integration.Case) {
 	pids := brood(c, b, stormSize)
 	_ = unix.Kill(b.InitPid, unix.SIGKILL)
 	// A shim that kills the rest by other means is not at the gate.
-	c.Logf("runc kill: %v", integration.Await(2*time.Second, "at the gate", func() bool { return b.Fake.Arrived("kill") > 0 }))
+	c.Logf("runc kill: %v", wait.For(2*time.Second, "at the gate", func() bool { return b.Fake.Arrived("kill") > 0 }))
 	killEach(pids)
 	// Only then is runc's own exit certain to come behind theirs: one call
 	// of wait4 takes the children of the calling thread first.

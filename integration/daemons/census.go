@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 const (
@@ -55,7 +57,7 @@ func (r *Rig) Leftovers() ([]Leftover, error) {
 // settled waits until nothing is left but the given, and returns what still is
 // at the end.
 func (r *Rig) settled(but ...Leftover) (left []Leftover, err error) {
-	waitFor(settleLimit, func() bool {
+	wait.Until(settleLimit, func() bool {
 		left, err = r.Leftovers()
 		left = slices.DeleteFunc(left, func(l Leftover) bool { return slices.Contains(but, l) })
 		return err == nil && len(left) == 0

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 const (
@@ -184,7 +186,7 @@ func (r *Rig) Destroy(ctx context.Context, id string) error {
 	if err := syscall.Kill(shim.Pid, syscall.SIGKILL); err != nil {
 		return err
 	}
-	waitFor(settleLimit, func() bool {
+	wait.Until(settleLimit, func() bool {
 		_, err := os.Stat(shim.Bundle)
 		return os.IsNotExist(err)
 	})

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 const (
@@ -51,7 +53,7 @@ func startDaemon(cmd *exec.Cmd, log string) (*daemon, error) {
 // ready waits until probe succeeds, or says with the log's end why it never did.
 func (d *daemon) ready(probe func() error) error {
 	var last error
-	ok := waitFor(startLimit, func() bool {
+	ok := wait.Until(startLimit, func() bool {
 		select {
 		case <-d.done:
 			return true
@@ -99,16 +101,4 @@ func tail(file string, n int) string {
 	}
 	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
-}
-
-// waitFor polls cond until it holds or limit has passed, and tells which.
-func waitFor(limit time.Duration, cond func() bool) bool {
-	deadline := time.Now().Add(limit)
-	for !cond() {
-		if time.Now().After(deadline) {
-			return false
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return true
 }

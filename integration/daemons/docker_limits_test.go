@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // cgroupFile reads a file of a docker container's cgroup.
@@ -36,7 +38,7 @@ func TestDockerUpdateChangesTheCgroup(t *testing.T) {
 func TestDockerStatsShowsLimitAndProcesses(t *testing.T) {
 	id := container(t, shared, []string{"--memory", "64m"}, "sh", "-c", "sleep 100000 & sleep 100000")
 	var got string
-	if !waitFor(20*time.Second, func() bool {
+	if !wait.Until(20*time.Second, func() bool {
 		got = must(t, docker(t, "stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", id))
 		return strings.HasSuffix(got, "/ 64MiB 2") && !strings.HasPrefix(got, "0B")
 	}) {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 const (
@@ -88,7 +90,7 @@ func (r *Rig) conclude(ctx context.Context, shim *Shim, container string, events
 	}
 	report.judgeExits(events.Exits(container), want)
 	var err error
-	waitFor(shimSettles, func() bool {
+	wait.Until(shimSettles, func() bool {
 		report.After, err = shim.Counts()
 		return err != nil || report.After.Zombies == 0 && report.After.Children == report.Before.Children && report.After.Fds <= report.Before.Fds
 	})

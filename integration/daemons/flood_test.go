@@ -5,6 +5,8 @@ package daemons
 import (
 	"testing"
 	"time"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 const (
@@ -78,7 +80,7 @@ func TestStormOfExecsStraightToTheShim(t *testing.T) {
 		return
 	}
 	after := 0
-	if !waitFor(shimSettles, func() bool {
+	if !wait.Until(shimSettles, func() bool {
 		after, err = shim.Goroutines()
 		return err != nil || after <= before
 	}) || err != nil {

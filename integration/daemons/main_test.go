@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 const (
@@ -204,7 +206,7 @@ func must(t *testing.T, cmd *exec.Cmd) string {
 // eventually fails the test unless cond holds within limit.
 func eventually(t *testing.T, limit time.Duration, what string, cond func() bool) {
 	t.Helper()
-	if !waitFor(limit, cond) {
+	if !wait.Until(limit, cond) {
 		t.Fatalf("not within %v: %s", limit, what)
 	}
 }

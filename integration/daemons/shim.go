@@ -15,6 +15,8 @@ import (
 
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // Shim is one shim process, found through the files that containerd writes
@@ -107,7 +109,7 @@ func (s *Shim) Goroutines() (int, error) {
 		return 0, err
 	}
 	var fresh string
-	if !waitFor(dumpLimit, func() bool {
+	if !wait.Until(dumpLimit, func() bool {
 		var now []string
 		now, err = filepath.Glob(pattern)
 		for _, f := range now {

@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // TestShimStaysInShimCgroup: containerd puts the shim into the cgroup that
@@ -33,7 +35,7 @@ func TestShimStaysInShimCgroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if !waitFor(settleLimit, func() bool { return os.Remove(dir) == nil }) {
+		if !wait.Until(settleLimit, func() bool { return os.Remove(dir) == nil }) {
 			t.Errorf("%s cannot be removed: %s", dir, procs(dir))
 		}
 	})

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // stallOnStart is a runc after whose "start" the process in DIR/stop is stopped:
@@ -41,7 +43,7 @@ func TestExitDoesNotOvertakeTheStartOfAStalledDaemon(t *testing.T) {
 		}
 		resumed := make(chan bool, 1)
 		go func() {
-			stopped := waitFor(commandLimit, func() bool { state, _, _ := stat(pid); return state == 'T' })
+			stopped := wait.Until(commandLimit, func() bool { state, _, _ := stat(pid); return state == 'T' })
 			_ = os.Remove(stop) // it is there
 			<-time.After(2 * time.Second)
 			resumed <- syscall.Kill(pid, syscall.SIGCONT) == nil && stopped

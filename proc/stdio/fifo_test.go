@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/proc/internal/proctest"
 
 	"github.com/containerd/errdefs"
@@ -104,7 +104,7 @@ func TestInputHeldOpenByClient(t *testing.T) {
 			c := attach(t, out)
 			p.end(t, p.play(t, "exit", "0"))
 			c.All(t)
-			if !poll.Until(patience, func() bool { return len(proctest.Descriptors()) <= before }) {
+			if !wait.Until(patience, func() bool { return len(proctest.Descriptors()) <= before }) {
 				t.Errorf("terminal %v: %d descriptors, were %d: %v", terminal, len(proctest.Descriptors()), before, proctest.Descriptors())
 			}
 		}()
@@ -169,7 +169,7 @@ func TestCloseIO(t *testing.T) {
 			want := ""
 			if tt.open != "never" {
 				if tt.open == "late" {
-					if !poll.Until(patience, func() bool { return waitsIn("awaitClient") }) {
+					if !wait.Until(patience, func() bool { return waitsIn("awaitClient") }) {
 						t.Fatal("the shim does not wait for the client")
 					}
 					w = openFifo(t, in, os.O_WRONLY)
@@ -216,7 +216,7 @@ func TestOneFIFOForBothStreams(t *testing.T) {
 			p = open(t, Config{Names: s})
 			p.end(t, p.play(t, "exit", "0"))
 			for _, r := range p.all() {
-				if poll.Until(short().Linger/8, isClosed(r.sink.w)) {
+				if wait.Until(short().Linger/8, isClosed(r.sink.w)) {
 					t.Error("closed, though its client has not come yet")
 				}
 			}

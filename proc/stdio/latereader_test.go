@@ -6,7 +6,7 @@ import (
 	"os"
 	"testing"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // ended is output whose process has ended before any client came, and for which
@@ -38,7 +38,7 @@ func TestLateReaderIsNoticed(t *testing.T) {
 			path, p := ended(t)
 			out := p.all()[0].sink
 			comes(path)
-			if !poll.Until(patience, isClosed(out.w)) {
+			if !wait.Until(patience, isClosed(out.w)) {
 				t.Error("the shim still waits for a reader")
 				p.Abort()
 			}

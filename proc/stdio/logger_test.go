@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/proc/internal/proctest"
 
 	"github.com/containerd/errdefs"
@@ -26,7 +26,7 @@ func TestLoggerGetsBothStreams(t *testing.T) {
 		}, "two")
 		p.end(t, child)
 		var got []byte
-		if !poll.Until(patience, func() bool {
+		if !wait.Until(patience, func() bool {
 			got, _ = os.ReadFile(file) // it may not be there yet
 			return strings.HasSuffix(string(got), "end\n")
 		}) || !strings.HasPrefix(string(got), "ns c1\n") || !strings.Contains(string(got), "one") || !strings.Contains(string(got), "two") {

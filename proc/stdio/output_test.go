@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/proc/internal/proctest"
 
 	"github.com/containerd/errdefs"
@@ -40,7 +40,7 @@ func TestHangUpWhileNobodyReads(t *testing.T) {
 			}
 			w := openFifo(t, in, os.O_WRONLY)
 			child := p.play(t, tt.role...)
-			if tt.role[0] == "out" && !poll.Until(patience, p.all()[0].sink.full) {
+			if tt.role[0] == "out" && !wait.Until(patience, p.all()[0].sink.full) {
 				t.Fatal("the output is not full")
 			}
 			if tt.typed > 0 {
@@ -80,7 +80,7 @@ func TestHangUpBeforeStarted(t *testing.T) {
 	}
 	p.RuntimeReturned()
 	o := p.all()[0]
-	if !poll.Until(patience, func() bool { o.mu.Lock(); defer o.mu.Unlock(); return o.orders.hungUp }) {
+	if !wait.Until(patience, func() bool { o.mu.Lock(); defer o.mu.Unlock(); return o.orders.hungUp }) {
 		t.Fatal("the end of the input was not noticed")
 	}
 	p.Started()
@@ -121,7 +121,7 @@ func TestFullDiskLosesNothing(t *testing.T) {
 		dir, resize := tmpfs(t, "64k")
 		path := filepath.Join(dir, "log")
 		p, child := play(t, Config{Names: Names{Stdout: "file://" + path, Terminal: terminal}}, "out", "300032", "0")
-		if !poll.Until(patience, func() bool { st, err := os.Stat(path); return err == nil && st.Size() == 64<<10 }) {
+		if !wait.Until(patience, func() bool { st, err := os.Stat(path); return err == nil && st.Size() == 64<<10 }) {
 			t.Fatal("the disk is not full")
 		}
 		select {
@@ -153,7 +153,7 @@ func TestHangUpWithAFullDisk(t *testing.T) {
 	p := open(t, Config{Names: Names{Stdin: in, Stdout: "file://" + path, Terminal: true}})
 	w := openFifo(t, in, os.O_WRONLY)
 	child := p.play(t, "out", "10000000", "0")
-	if !poll.Until(patience, func() bool { st, err := os.Stat(path); return err == nil && st.Size() == 64<<10 }) {
+	if !wait.Until(patience, func() bool { st, err := os.Stat(path); return err == nil && st.Size() == 64<<10 }) {
 		t.Fatal("the disk is not full")
 	}
 	_ = w.Close() // the client goes
@@ -336,7 +336,7 @@ func TestOutputBeforeStarted(t *testing.T) {
 		child := proctest.Start(t, p.ChildFiles(), "out", fmt.Sprint(size), "0")
 		p.RuntimeReturned()
 		within(t, patience, "exit", child.Done())
-		if size < holdLimit && poll.Until(50*time.Millisecond, func() bool { return c.Text() != "" }) {
+		if size < holdLimit && wait.Until(50*time.Millisecond, func() bool { return c.Text() != "" }) {
 			t.Errorf("%d bytes: %q before the start has succeeded", size, c.Text())
 		}
 		p.Started()

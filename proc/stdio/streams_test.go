@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/proc/internal/proctest"
 	"containerd-shim.v1/reaper"
 
@@ -244,7 +244,7 @@ func TestReaderGoesAwayAndComesBack(t *testing.T) {
 			if _, err := w.WriteString("while away\n"); err != nil {
 				t.Fatal(err)
 			}
-			if !poll.Until(patience, func() bool { return p.all()[0].sink.unread() == len("while away\n") }) {
+			if !wait.Until(patience, func() bool { return p.all()[0].sink.unread() == len("while away\n") }) {
 				t.Fatal("the output does not wait in the FIFO")
 			}
 		}
@@ -271,7 +271,7 @@ func TestAbandonedFIFO(t *testing.T) {
 	start := time.Now()
 	p.ProcessExited()
 	out := p.all()[0].sink
-	if !poll.Until(patience, func() bool { _, err := out.w.Stat(); return err != nil }) || time.Since(start) > short().Linger {
+	if !wait.Until(patience, func() bool { _, err := out.w.Stat(); return err != nil }) || time.Since(start) > short().Linger {
 		t.Errorf("closed after %v, want at once", time.Since(start))
 	}
 	p.ProcessDeleted()
@@ -288,7 +288,7 @@ func TestReaderNeverComes(t *testing.T) {
 			}
 			p.end(t, child)
 			out := p.all()[0].sink
-			if !poll.Until(short().Linger+patience, func() bool { _, err := out.w.Stat(); return err != nil }) {
+			if !wait.Until(short().Linger+patience, func() bool { _, err := out.w.Stat(); return err != nil }) {
 				t.Error("still waiting for it")
 			}
 		})
@@ -326,7 +326,7 @@ func TestEndThatNobodyComesFor(t *testing.T) {
 			within(t, patience, "exit", child.Done())
 			p.ProcessExited()
 			within(t, patience, "end of the output", p.drained)
-			if poll.Until(2*short().Linger, isClosed(p.all()[0].sink.w)) == tt.kept {
+			if wait.Until(2*short().Linger, isClosed(p.all()[0].sink.w)) == tt.kept {
 				t.Errorf("kept open: %v, want %v", !tt.kept, tt.kept)
 			}
 			p.ProcessDeleted()

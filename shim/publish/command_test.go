@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -156,7 +156,7 @@ func TestBinaryIsGivenUpForASocket(t *testing.T) {
 	p := New(Config{Address: address, Binary: path, Monitor: monitor})
 	result := make(chan error, 1)
 	go func() { result <- p.Publish(t.Context(), event()) }()
-	if !poll.Until(5*time.Second, func() bool { return len(ran(t, dir)) > 0 }) {
+	if !wait.Until(5*time.Second, func() bool { return len(ran(t, dir)) > 0 }) {
 		t.Fatal("the binary was not run")
 	}
 	s := &taker{}

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/internal/poll"
+	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/reaper"
 
 	"go.uber.org/goleak"
@@ -109,7 +109,7 @@ func Census(t *testing.T) {
 	fds, goroutines := Descriptors(), runtime.NumGoroutine()
 	t.Cleanup(func() {
 		var why string
-		if poll.Until(Patience, func() bool { why = difference(fds, goroutines); return why == "" }) {
+		if wait.Until(Patience, func() bool { why = difference(fds, goroutines); return why == "" }) {
 			return
 		}
 		buf := make([]byte, 1<<20)

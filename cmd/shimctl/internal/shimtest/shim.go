@@ -20,6 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // Shim is a running shim with one container.
@@ -273,17 +275,11 @@ func (s *Shim) stop() {
 	<-s.exited
 }
 
-// Until waits for a condition, looking every 10 ms, and fails the test when it
-// does not come true in time.
+// Until waits for a condition, and fails the test when it does not come true in
+// time.
 func Until(t testing.TB, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(limit); !ok(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %v in vain for %s", limit, what)
-		}
-	}
+	must(t, wait.For(limit, what, ok))
 }
 
 func must(t testing.TB, err error) {
