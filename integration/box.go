@@ -17,6 +17,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/procfs"
+	"containerd-shim.v1/integration/harness/sweep"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -275,7 +277,7 @@ func (b *Box) AwaitExit(d time.Duration, id string) Event {
 
 // Gone waits until a process has ended, also as a zombie.
 func (b *Box) Gone(d time.Duration, what string, pid int) {
-	b.c.Await(d, fmt.Sprintf("%s (pid %d) is dead", what, pid), func() bool { return !Alive(pid) })
+	b.c.Await(d, fmt.Sprintf("%s (pid %d) is dead", what, pid), func() bool { return !procfs.Alive(pid) })
 }
 
 // RuncHas reports whether the runtime has state of the box's container.
@@ -286,7 +288,7 @@ func (b *Box) RuncHas() bool {
 
 // Cgroup is a file of the container's cgroup in a version 1 hierarchy.
 func (b *Box) Cgroup(hierarchy, file string) string {
-	return filepath.Join("/sys/fs/cgroup", hierarchy, cgroupName(b.c.Dir), b.ID, file)
+	return filepath.Join("/sys/fs/cgroup", hierarchy, sweep.Cgroup(b.c.Dir), b.ID, file)
 }
 
 // LimitPids puts the shim, and what it starts from now on, into a cgroup that

@@ -9,6 +9,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"containerd-shim.v1/integration/harness/sweep"
 	"containerd-shim.v1/integration/helper"
 )
 
@@ -44,7 +45,7 @@ func makeBundle(c *Case, bundle, name string, ct Container) (rootfs string, err 
 	if err := os.Link(c.Helper, filepath.Join(rootfs, helper.Testinit)); err != nil {
 		return "", err
 	}
-	spec := ct.spec(rootfs, "/"+cgroupName(c.Dir)+"/"+name, c.Dir)
+	spec := ct.spec(rootfs, "/"+sweep.Cgroup(c.Dir)+"/"+name, c.Dir)
 	if ct.Edit != nil {
 		ct.Edit(spec)
 	}
@@ -84,7 +85,7 @@ func process(steps []string, terminal bool, mark string) *specs.Process {
 	return &specs.Process{
 		Terminal: terminal,
 		Args:     append([]string{Init}, steps...),
-		Env:      []string{"PATH=/", Mark + "=" + mark},
+		Env:      []string{"PATH=/", sweep.Mark + "=" + mark},
 		Cwd:      "/",
 		Capabilities: &specs.LinuxCapabilities{
 			Bounding: capabilities, Effective: capabilities, Permitted: capabilities,

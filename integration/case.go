@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"containerd-shim.v1/integration/harness/sweep"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -143,7 +144,7 @@ func (c *Case) end(done <-chan struct{}) {
 		b.close()
 	}
 	c.killExtra()
-	if err := Sweep(c.Dir); err != nil {
+	if err := sweep.Clean(c.Dir); err != nil {
 		c.add(Broken, "clean up: "+err.Error())
 	}
 }

@@ -3,11 +3,9 @@
 package integration_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/suite"
 )
 
@@ -57,7 +56,7 @@ func lifecycle(o integration.Options) func(*integration.Case) {
 		if b.RuncHas() {
 			c.Errorf("runc still has the container")
 		}
-		if z := integration.Count(b.Shim.Pid).Zombies; len(z) > 0 {
+		if z := procfs.Count(b.Shim.Pid).Zombies; len(z) > 0 {
 			c.Errorf("zombies: %v", z)
 		}
 	}
@@ -107,11 +106,9 @@ func TestOpenGateSurvivesTheCollector(t *testing.T) {
 func TestTemporaryFilesAreTheCases(t *testing.T) {
 	suite.Run(t, "tmp", 30*time.Second, func(c *integration.Case) {
 		b := c.Box(integration.Options{})
-		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", b.Shim.Pid))
-		c.Need(err, "read the environment")
 		for name, want := range map[string]string{"TMPDIR": c.Dir, "XDG_RUNTIME_DIR": ""} {
-			if !strings.Contains("\x00"+string(env), "\x00"+name+"="+want+"\x00") {
-				c.Errorf("the shim's %s is not %q", name, want)
+			if got, ok := procfs.Env(b.Shim.Pid, name); !ok || got != want {
+				c.Errorf("the shim's %s is %q, want %q", name, got, want)
 			}
 		}
 	})

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
 	"syscall"
 
+	"containerd-shim.v1/integration/harness/procfs"
+	"containerd-shim.v1/integration/harness/sweep"
 	"containerd-shim.v1/integration/helper"
 )
 
@@ -19,7 +19,7 @@ func (c *Case) RunAs(uid uint32, steps ...string) int {
 	cmd := exec.Command(c.Helper, steps...)
 	cmd.Args[0] = helper.Testinit
 	cmd.Dir = "/"
-	cmd.Env = []string{Mark + "=" + c.Dir}
+	cmd.Env = []string{sweep.Mark + "=" + c.Dir}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	err := cmd.Run()
 	var exit *exec.ExitError
@@ -52,7 +52,7 @@ func (b *Box) Logger(mode string) string {
 // started by the case's helper.
 func (c *Case) killExtra() {
 	for _, pid := range c.extra {
-		exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+		exe, err := os.Readlink(procfs.File(pid, "exe"))
 		if err == nil && exe == c.Helper {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strconv"
 
+	"containerd-shim.v1/integration/harness/sweep"
 	"containerd-shim.v1/integration/helper"
 )
 
@@ -21,7 +22,7 @@ func (c *Case) ProcessWithPid(pid int) *exec.Cmd {
 		c.Need(err, "set the next pid (needs root and CONFIG_CHECKPOINT_RESTORE)")
 		cmd := exec.Command(c.Helper, "sleep")
 		cmd.Args[0] = helper.Testinit
-		cmd.Env = []string{Mark + "=" + c.Dir}
+		cmd.Env = []string{sweep.Mark + "=" + c.Dir}
 		c.Need(cmd.Start(), "start process")
 		if cmd.Process.Pid == pid {
 			return cmd

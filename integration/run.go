@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/integration/harness/procfs"
+	"containerd-shim.v1/integration/harness/sweep"
 )
 
 // Setup checks that the host has what the harness needs, removes what dead
@@ -35,14 +38,14 @@ func Setup(shim, runtime, helper string) (Config, error) {
 		return Config{}, err
 	}
 	keepOwnFds()
-	if err := SweepAbandoned(); err != nil {
+	if err := sweep.Abandoned(); err != nil {
 		return Config{}, fmt.Errorf("remove what an earlier run left: %w", err)
 	}
-	me, ok := ReadProcess(os.Getpid())
+	me, ok := procfs.Read(os.Getpid())
 	if !ok {
 		return Config{}, errors.New("read /proc/self: is /proc mounted?")
 	}
-	dir := filepath.Join(Root, strconv.Itoa(me.Pid)+"-"+strconv.FormatUint(me.StartTime, 10))
+	dir := filepath.Join(sweep.Root, strconv.Itoa(me.Pid)+"-"+strconv.FormatUint(me.StartTime, 10))
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return Config{}, err
 	}
@@ -81,7 +84,7 @@ func (cfg Config) Probe() error {
 		_, err := makeBundle(c, bundle, "probe", Container{Args: []string{"exit:0"}})
 		c.Need(err, "make bundle")
 		cmd := exec.Command(c.Runtime, "--root", root, "run", "--bundle", bundle, "probe")
-		cmd.Env = append(os.Environ(), Mark+"="+c.Dir)
+		cmd.Env = append(os.Environ(), sweep.Mark+"="+c.Dir)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
@@ -113,7 +116,7 @@ func (cfg Config) ProbeShim() error {
 }
 
 // Close removes the run's directory and whatever still belongs to it.
-func (cfg Config) Close() error { return Sweep(cfg.RunDir) }
+func (cfg Config) Close() error { return sweep.Clean(cfg.RunDir) }
 
 func copyFile(from, to string) error {
 	in, err := os.Open(from)
@@ -133,12 +136,8 @@ func copyFile(from, to string) error {
 // runner or a shell, from its children: the shim would hand them on, and a
 // check looks for just that.
 func keepOwnFds() {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+	for _, fd := range procfs.Own() {
+		if fd > 2 {
 			unix.CloseOnExec(fd)
 		}
 	}

@@ -16,6 +16,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/integration/harness/procfs"
+	"containerd-shim.v1/integration/harness/sweep"
 )
 
 // Start describes one start of a shim.
@@ -74,7 +77,7 @@ func Launch(path string, s Start) (*Shim, error) {
 	cmd.Dir = s.Bundle
 	// What a killed shim leaves of its temporary files goes with the case. runc's
 	// console sockets are in the runtime directory where there is one.
-	cmd.Env = append(os.Environ(), Mark+"="+s.Dir, "TMPDIR="+s.Dir, "XDG_RUNTIME_DIR=")
+	cmd.Env = append(os.Environ(), sweep.Mark+"="+s.Dir, "TMPDIR="+s.Dir, "XDG_RUNTIME_DIR=")
 	if s.MaxProcs {
 		cmd.Env = append(cmd.Env, "GOMAXPROCS=2")
 	}
@@ -168,7 +171,7 @@ func (s *Shim) Output() string {
 
 // Exited reports whether the shim has ended, and how.
 func (s *Shim) Exited() (string, bool) {
-	if Alive(s.Pid) {
+	if procfs.Alive(s.Pid) {
 		return "", false
 	}
 	select {

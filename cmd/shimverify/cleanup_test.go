@@ -14,7 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness/procfs"
+	"containerd-shim.v1/integration/harness/sweep"
 )
 
 // traces are what a run has on the host: its directory, its processes, its
@@ -22,18 +23,17 @@ import (
 type traces struct{ dir string }
 
 func tracesOf(pid int) traces {
-	dirs, _ := filepath.Glob(filepath.Join(integration.Root, fmt.Sprintf("%d-*", pid)))
+	dirs, _ := filepath.Glob(filepath.Join(sweep.Root, fmt.Sprintf("%d-*", pid)))
 	if len(dirs) == 0 {
-		return traces{filepath.Join(integration.Root, fmt.Sprintf("%d-none", pid))}
+		return traces{filepath.Join(sweep.Root, fmt.Sprintf("%d-none", pid))}
 	}
 	return traces{dirs[0]}
 }
 
 func (tr traces) processes() []int {
 	var out []int
-	for _, p := range integration.Processes() {
-		env, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p.Pid))
-		if p.State != 'Z' && bytes.Contains(env, []byte(integration.Mark+"="+tr.dir+"/")) {
+	for _, p := range procfs.All() {
+		if of, _ := procfs.Env(p.Pid, sweep.Mark); !p.Dead() && strings.HasPrefix(of, tr.dir+"/") {
 			out = append(out, p.Pid)
 		}
 	}
@@ -48,7 +48,7 @@ func (tr traces) left() error {
 	if pids := tr.processes(); len(pids) > 0 {
 		errs = append(errs, fmt.Errorf("processes %v are left", pids))
 	}
-	if mounts := integration.MountsUnder(tr.dir); len(mounts) > 0 {
+	if mounts := procfs.MountsUnder(tr.dir); len(mounts) > 0 {
 		errs = append(errs, fmt.Errorf("mounts %v are left", mounts))
 	}
 	if groups, _ := filepath.Glob("/sys/fs/cgroup/*/shimverify-" + filepath.Base(tr.dir)); len(groups) > 0 {
@@ -135,7 +135,7 @@ func TestSweepAfterKill(t *testing.T) {
 	within(t, "processes of the living run", func() bool { return len(tracesOf(living.Process.Pid).processes()) > 3 })
 
 	bystander := exec.Command("sleep", "100")
-	bystander.Env = append(os.Environ(), integration.Mark+"=/run/shimverify-of-somebody-else")
+	bystander.Env = append(os.Environ(), sweep.Mark+"=/run/shimverify-of-somebody-else")
 	if err := bystander.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -159,10 +159,10 @@ func TestSweepAfterKill(t *testing.T) {
 	if err := tr.left(); err != nil {
 		t.Error(err)
 	}
-	if !integration.Alive(bystander.Process.Pid) {
+	if !procfs.Alive(bystander.Process.Pid) {
 		t.Error("a process that was not the harness's was killed")
 	}
-	if !integration.Alive(living.Process.Pid) || len(tracesOf(living.Process.Pid).processes()) == 0 {
+	if !procfs.Alive(living.Process.Pid) || len(tracesOf(living.Process.Pid).processes()) == 0 {
 		t.Error("the next run has swept a harness that lives")
 	}
 	if err := living.Process.Signal(syscall.SIGTERM); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/procfs"
 )
 
 func init() {
@@ -170,7 +171,7 @@ func killAllIgnored(c *integration.Case) {
 	})
 	c.Must(b.Kill(b.ID, 15, true), "Kill with all")
 	b.Gone(5*time.Second, "init's child", child)
-	if !integration.Alive(b.InitPid) {
+	if !procfs.Alive(b.InitPid) {
 		c.Errorf("init, which ignores the signal, is dead")
 	}
 }

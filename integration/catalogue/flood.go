@@ -12,6 +12,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -143,7 +144,7 @@ func floodBesideStoppedRunc(c *integration.Case) {
 	held := startAtGate(c, b, "held", "stop", "exit:9")
 	runc := b.Fake.Waiting("stop")[0]
 	c.Await(5*time.Second, "runc is stopped", func() bool {
-		p, ok := integration.ReadProcess(runc)
+		p, ok := procfs.Read(runc)
 		return ok && p.State == 'T'
 	})
 	flood(c, b, 40, nil)

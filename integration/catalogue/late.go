@@ -8,6 +8,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -70,12 +71,12 @@ func abandonedCreate(c *integration.Case, disconnect bool) {
 	pid := readPid(c, filepath.Join(b.Bundle, "init.pid"))
 	// A shim that kills its runc for this does so at once.
 	runc := b.Fake.Waiting("slow")[0]
-	if wait.For(time.Second, "", func() bool { return !integration.Alive(runc) }) == nil {
+	if wait.For(time.Second, "", func() bool { return !procfs.Alive(runc) }) == nil {
 		c.Logf("runc create was killed")
 	}
 	open(c, b.Fake.Gate("slow"))
 	settled := func() bool {
-		if !b.RuncHas() && !integration.Alive(pid) {
+		if !b.RuncHas() && !procfs.Alive(pid) {
 			return true
 		}
 		s, err := b.Within(prompt).State(b.ID)

@@ -11,6 +11,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -62,7 +63,7 @@ func execLeak(c *integration.Case, tty, keep bool) {
 	b := c.Box(integration.Options{})
 	b.Up()
 	held := func() string {
-		count := integration.Count(b.Shim.Pid)
+		count := procfs.Count(b.Shim.Pid)
 		return fmt.Sprintf("%d FIFOs, %d ptys", count.FdsLike(b.Path("x-")), count.FdsLike("ptmx"))
 	}
 	before := held()
@@ -110,7 +111,7 @@ func failedExecFds(c *integration.Case) {
 		failExec(c, b, fmt.Sprintf("e%d", i))
 	}
 	// At once: a garbage collector would hide it later.
-	if n := integration.Count(b.Shim.Pid).FdsLike("log.json"); n > 0 {
+	if n := procfs.Count(b.Shim.Pid).FdsLike("log.json"); n > 0 {
 		c.Errorf("%d descriptors of log.json are open", n)
 	}
 }

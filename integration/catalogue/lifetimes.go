@@ -9,6 +9,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -183,7 +184,7 @@ func killStopped(c *integration.Case) {
 	child := onlyChild(c, b.InitPid)
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	b.AwaitExit(20*time.Second, b.ID)
-	if !integration.Alive(child) {
+	if !procfs.Alive(child) {
 		c.Logf("the shim has killed the rest without runc's help")
 	}
 	if err := c.Prompt(b.Kill(b.ID, 9, true)); err != nil {
@@ -197,8 +198,8 @@ func killStopped(c *integration.Case) {
 func onlyChild(c *integration.Case, pid int) int {
 	child := 0
 	c.Await(5*time.Second, "the child runs", func() bool {
-		for _, p := range integration.Children(pid) {
-			if integration.Command(p.Pid) == "testinit\x00sleep" {
+		for _, p := range procfs.Children(pid) {
+			if procfs.Command(p.Pid) == "testinit sleep" {
 				child = p.Pid
 			}
 		}

@@ -10,6 +10,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -122,7 +123,7 @@ func loggerDies(c *integration.Case) {
 	b.Gone(5*time.Second, "the logger", loggerPid(c, b))
 	open(c, gate)
 	elapse(time.Second)
-	if !integration.Alive(b.InitPid) {
+	if !procfs.Alive(b.InitPid) {
 		c.Errorf("the container is dead")
 	}
 	c.Must(b.Kill(b.ID, 9, false), "Kill")

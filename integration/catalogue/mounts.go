@@ -12,6 +12,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/procfs"
 )
 
 func init() {
@@ -53,7 +54,7 @@ func linkedBundle(c *integration.Case, succeeds bool) {
 	} else if err == nil {
 		c.Errorf("Create succeeded though runc create failed")
 	}
-	if left := integration.MountsUnder(b.Rootfs); len(left) > 0 {
+	if left := procfs.MountsUnder(b.Rootfs); len(left) > 0 {
 		c.Errorf("still mounted: %v", left)
 	}
 }

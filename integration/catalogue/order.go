@@ -9,6 +9,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/procfs"
 )
 
 func init() {
@@ -54,7 +55,7 @@ func execAfterInit(c *integration.Case) {
 	b.Up()
 	start := startAtGate(c, b, "e", "slow")
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
-	c.Await(5*time.Second, "init is reaped", func() bool { _, ok := integration.ReadProcess(b.InitPid); return !ok })
+	c.Await(5*time.Second, "init is reaped", func() bool { return !procfs.Exists(b.InitPid) })
 	open(c, b.Fake.Gate("slow"))
 	err := start.Await(10 * time.Second)
 	c.Logf("Start: %v", c.Prompt(err))

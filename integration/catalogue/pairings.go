@@ -17,6 +17,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/helper"
 )
 
@@ -73,7 +74,7 @@ func stdoutLeak(c *integration.Case) {
 	c.Need(unix.Kill(b.Shim.Pid, unix.SIGKILL), "kill the shim")
 	_, err := b.Shim.ExitCode(3 * time.Second)
 	c.Must(err, "end of the shim as the daemon sees it, with its container alive")
-	if !integration.Alive(b.InitPid) {
+	if !procfs.Alive(b.InitPid) {
 		c.Errorf("the container is dead")
 	}
 }
@@ -104,7 +105,7 @@ func mountTarget(c *integration.Case) {
 	}
 	_, err := b.CreateTask(r)
 	c.Must(err, "Create")
-	got := integration.MountsUnder(mounted)
+	got := procfs.MountsUnder(mounted)
 	if want := filepath.Join(mounted, "sub"); len(got) != 2 || got[1] != want {
 		c.Errorf("mounts %v, want %s and %s", got, mounted, want)
 	}
@@ -114,7 +115,7 @@ func mountTarget(c *integration.Case) {
 	b.AwaitExit(5*time.Second, b.ID)
 	_, err = b.Delete()
 	c.Must(err, "Delete")
-	if left := integration.MountsUnder(mounted); len(left) > 0 {
+	if left := procfs.MountsUnder(mounted); len(left) > 0 {
 		c.Errorf("mounts after Delete: %v", left)
 	}
 }

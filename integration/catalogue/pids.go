@@ -11,6 +11,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/procfs"
 )
 
 func init() {
@@ -51,12 +52,12 @@ func killReusedPid(c *integration.Case) {
 	b.Up()
 	pid := b.MustExec("e", integration.IO{}, "exit:0")
 	b.AwaitExit(5*time.Second, "e")
-	c.Await(5*time.Second, "the exec is reaped", func() bool { _, ok := integration.ReadProcess(pid); return !ok })
+	c.Await(5*time.Second, "the exec is reaped", func() bool { return !procfs.Exists(pid) })
 	victim := c.ProcessWithPid(pid)
 	defer victim.Wait()         //nolint:errcheck // only to reap it
 	defer victim.Process.Kill() //nolint:errcheck // it may be what the shim has killed
 	wantCode(c, "Kill of a finished exec", b.Kill("e", 9, false), notFound)
-	c.Never(500*time.Millisecond, "a process that is not the container's was killed", func() bool { return !integration.Alive(pid) })
+	c.Never(500*time.Millisecond, "a process that is not the container's was killed", func() bool { return !procfs.Alive(pid) })
 }
 
 func pidReuse(c *integration.Case) {
@@ -70,7 +71,7 @@ func pidReuse(c *integration.Case) {
 		old, fresh, gate := fmt.Sprintf("old%d", i), fmt.Sprintf("new%d", i), fmt.Sprintf("die%d", i)
 		pid := b.MustExec(old, integration.IO{}, "exit:0")
 		b.AwaitExit(5*time.Second, old)
-		c.Await(5*time.Second, "the old exec is reaped", func() bool { _, ok := integration.ReadProcess(pid); return !ok })
+		c.Await(5*time.Second, "the old exec is reaped", func() bool { return !procfs.Exists(pid) })
 		c.Need(b.Fake.Play(fakerunc.Rule{Verb: "exec", Match: "/" + fresh + ".pid", Steps: []fakerunc.Step{
 			{Op: fakerunc.Process, N: 5, Name: gate, Text: strconv.Itoa(pid)},
 		}}), "play")
@@ -111,7 +112,7 @@ func restoreExit(c *integration.Case) {
 	c.Await(5*time.Second, "runc restore runs", func() bool { return b.Fake.Arrived("slow") > 0 })
 	pid := b.Fake.Spawned()[0]
 	open(c, b.Fake.Gate("die"))
-	c.Await(5*time.Second, "the restored init is reaped", func() bool { _, ok := integration.ReadProcess(pid); return !ok })
+	c.Await(5*time.Second, "the restored init is reaped", func() bool { return !procfs.Exists(pid) })
 	// Time to look for the process that the exit belongs to: there is none yet.
 	elapse(300 * time.Millisecond)
 	open(c, b.Fake.Gate("slow"))
@@ -141,7 +142,7 @@ func earlyExecExit(c *integration.Case) {
 	b.Up()
 	start := startAtGate(c, b, "e", "slow", "exit:7")
 	pid := readPid(c, filepath.Join(b.Bundle, "e.pid"))
-	c.Await(5*time.Second, "the exec is dead and reaped", func() bool { _, ok := integration.ReadProcess(pid); return !ok })
+	c.Await(5*time.Second, "the exec is dead and reaped", func() bool { return !procfs.Exists(pid) })
 	open(c, b.Fake.Gate("slow"))
 	c.Must(start.Await(10*time.Second), "Start")
 	e := b.AwaitExit(5*time.Second, "e")

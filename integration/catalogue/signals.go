@@ -3,15 +3,14 @@
 package catalogue
 
 import (
-	"fmt"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/stackdump"
 )
@@ -65,7 +64,7 @@ func stacksAnyhow(c *integration.Case) {
 	c.Need(unix.Prlimit(b.Shim.Pid, unix.RLIMIT_NOFILE, nil, &before), "read the limit")
 	free := 0 // the lowest descriptor that the shim does not have
 	for {
-		if _, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", b.Shim.Pid, free)); err != nil {
+		if _, err := os.Readlink(procfs.File(b.Shim.Pid, "fd/"+strconv.Itoa(free))); err != nil {
 			break
 		}
 		free++
@@ -89,7 +88,7 @@ func logFifoFull(c *integration.Case) {
 	c.Need(b.Shim.FillLogs(), "fill the log FIFOs")
 	for range 3 {
 		c.Need(unix.Kill(b.Shim.Pid, unix.SIGUSR1), "signal the shim")
-		c.Await(5*time.Second, "SIGUSR1 is delivered", func() bool { return !pending(b.Shim.Pid, unix.SIGUSR1) })
+		c.Await(5*time.Second, "SIGUSR1 is delivered", func() bool { return !procfs.Pending(b.Shim.Pid, unix.SIGUSR1) })
 	}
 	// Time to get stuck in the write, for a shim that does.
 	elapse(500 * time.Millisecond)
@@ -126,28 +125,13 @@ func harmlessSignals(c *integration.Case) {
 	b.Up()
 	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR2, unix.SIGALRM, unix.SIGPIPE} {
 		c.Need(unix.Kill(b.Shim.Pid, s), "signal the shim")
-		c.Await(5*time.Second, unix.SignalName(s)+" is delivered", func() bool { return !pending(b.Shim.Pid, s) })
+		c.Await(5*time.Second, unix.SignalName(s)+" is delivered", func() bool { return !procfs.Pending(b.Shim.Pid, s) })
 		// The Go runtime prints stacks before it dies of SIGQUIT.
-		if wait.For(300*time.Millisecond, "", func() bool { return !integration.Alive(b.Shim.Pid) }) == nil {
+		if wait.For(300*time.Millisecond, "", func() bool { return !procfs.Alive(b.Shim.Pid) }) == nil {
 			c.Fatalf("%s ends the shim", unix.SignalName(s))
 		}
 		lives(c, b)
 	}
 	_, err := b.Within(prompt).State(b.ID)
 	c.Must(err, "State")
-}
-
-// pending reports whether the kernel still holds the signal for the process.
-func pending(pid int, s unix.Signal) bool {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(data)) {
-		if mask, ok := strings.CutPrefix(line, "ShdPnd:"); ok {
-			bits, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
-			return err == nil && bits&(1<<(uint(s)-1)) != 0
-		}
-	}
-	return false
 }

@@ -9,6 +9,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -99,7 +100,7 @@ func endsWith(c *integration.Case, b *integration.Box, id string, in, out *integ
 	// A shim that opens a writing end for itself needs time to do so: an end
 	// that came only after the client's was closed would not keep stdin open.
 	_ = wait.For(200*time.Millisecond, "", func() bool {
-		return integration.Count(b.Shim.Pid).FdsLike(in.Path) > 1
+		return procfs.Count(b.Shim.Pid).FdsLike(in.Path) > 1
 	})
 	in.Close()
 	b.AwaitExit(5*time.Second, id)
@@ -143,7 +144,7 @@ func lateReader(c *integration.Case) {
 	out.Close()
 	open(c, go1)
 	elapse(time.Second)
-	if !integration.Alive(pid) {
+	if !procfs.Alive(pid) {
 		c.Errorf("the process did not wait for a reader")
 	}
 	again := b.Again(out).Read()

@@ -10,6 +10,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -64,7 +65,7 @@ func brood(c *integration.Case, b *integration.Box, n int) []int {
 		c.Need(fmt.Errorf("%d of %d", len(pids), n), "leave orphans to the shim")
 	}
 	c.Await(5*time.Second, "the orphans are the shim's children", func() bool {
-		return len(integration.Count(b.Shim.Pid).Living) >= n
+		return len(procfs.Count(b.Shim.Pid).Living) >= n
 	})
 	return pids
 }
@@ -80,7 +81,7 @@ func killEach(pids []int) {
 func reaped(c *integration.Case, pids []int) {
 	c.Await(10*time.Second, "all orphans are reaped", func() bool {
 		for _, p := range pids {
-			if _, ok := integration.ReadProcess(p); ok {
+			if procfs.Exists(p) {
 				return false
 			}
 		}
@@ -89,7 +90,7 @@ func reaped(c *integration.Case, pids []int) {
 }
 
 func noZombies(c *integration.Case, b *integration.Box, d time.Duration) {
-	c.Await(d, "no zombie below the shim", func() bool { return len(integration.Count(b.Shim.Pid).Zombies) == 0 })
+	c.Await(d, "no zombie below the shim", func() bool { return len(procfs.Count(b.Shim.Pid).Zombies) == 0 })
 }
 
 func hostPid(rules ...fakerunc.Rule) integration.Options {

@@ -13,6 +13,7 @@ import (
 
 	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/procfs"
 )
 
 func init() {
@@ -90,7 +91,7 @@ func fullDisk(c *integration.Case) {
 	c.Must(err, "Start")
 	c.Await(5*time.Second, "the disk is full", func() bool { st, err := os.Stat(log); return err == nil && st.Size() == 64<<10 })
 	elapse(500 * time.Millisecond)
-	if !integration.Alive(int(r.GetPid())) {
+	if !procfs.Alive(int(r.GetPid())) {
 		c.Errorf("the process did not wait for room")
 	}
 	c.Need(unix.Mount("tmpfs", disk, "tmpfs", unix.MS_REMOUNT, "size=1m"), "enlarge it")

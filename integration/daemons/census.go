@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -66,33 +67,24 @@ func (r *Rig) settled(but ...Leftover) (left []Leftover, err error) {
 }
 
 func (r *Rig) processes() ([]Leftover, error) {
-	pids, err := allPids()
-	if err != nil {
-		return nil, err
-	}
 	var found []Leftover
-	for _, pid := range pids {
-		if pid == os.Getpid() || parent(pid) == os.Getpid() {
+	for _, p := range procfs.All() {
+		if p.Pid == os.Getpid() || p.Parent == os.Getpid() {
 			continue
 		}
-		line := cmdline(pid)
-		if strings.Contains(line, r.Dir) || inCgroup(pid, r.Name) {
-			found = append(found, Leftover{"process", strconv.Itoa(pid), line})
+		line := procfs.Command(p.Pid)
+		if strings.Contains(line, r.Dir) || procfs.InCgroup(p.Pid, r.Name) {
+			found = append(found, Leftover{"process", strconv.Itoa(p.Pid), line})
 		}
 	}
 	return found, nil
 }
 
 func (r *Rig) mounts() ([]Leftover, error) {
-	data, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return nil, err
-	}
 	var found []Leftover
-	for _, line := range strings.Split(string(data), "\n") {
-		f := strings.Fields(line)
-		if len(f) > 4 && strings.HasPrefix(f[4], r.Dir+"/") && f[4] != r.path("docker", "root") {
-			found = append(found, Leftover{Kind: "mount", Path: f[4]})
+	for _, point := range procfs.MountsUnder(r.Dir) {
+		if point != r.path("docker", "root") {
+			found = append(found, Leftover{Kind: "mount", Path: point})
 		}
 	}
 	return found, nil

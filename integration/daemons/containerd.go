@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -180,7 +181,7 @@ func (r *Rig) Destroy(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if !strings.Contains(cmdline(shim.Pid), r.Dir) {
+	if !strings.Contains(procfs.Command(shim.Pid), r.Dir) {
 		return fmt.Errorf("pid %d is no shim of this rig any more", shim.Pid)
 	}
 	if err := syscall.Kill(shim.Pid, syscall.SIGKILL); err != nil {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"containerd-shim.v1/integration/harness/procfs"
 )
 
 // docker makes a bounded docker command on the shared Rig.
@@ -206,12 +208,8 @@ func TestDockerHostPidContainerTakesLeftoversWithIt(t *testing.T) {
 	eventually(t, commandLimit, "the container is up", func() bool { return must(t, docker(t, "logs", id)) == "ready" })
 	must(t, docker(t, "exec", id, "sh", "-c", "sleep 100003 & sleep 100003 &"))
 	inside := func() (n int) {
-		pids, err := allPids()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, pid := range pids {
-			if inCgroup(pid, shared.Name) && cmdline(pid) == "sleep 100003" {
+		for _, p := range procfs.All() {
+			if procfs.InCgroup(p.Pid, shared.Name) && procfs.Command(p.Pid) == "sleep 100003" {
 				n++
 			}
 		}

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"containerd-shim.v1/integration/harness/procfs"
 )
 
 // withDockerd is ownRig with a dockerd.
@@ -58,7 +60,7 @@ func TestLiveRestoreAfterBothDaemonsWereKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	crash(t, r, func() {
-		if state, _, ok := stat(pid); !ok || state == 'Z' {
+		if !procfs.Alive(pid) {
 			t.Error("the container died with its daemons")
 		}
 	})
@@ -101,10 +103,7 @@ func TestExitWhileBothDaemonsAreDownIsReportedByDocker(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, p := range []int{pid, victim} {
-			eventually(t, 10*time.Second, "the process has ended and was reaped", func() bool {
-				_, _, ok := stat(p)
-				return !ok
-			})
+			eventually(t, 10*time.Second, "the process has ended and was reaped", func() bool { return !procfs.Exists(p) })
 		}
 	})
 	for id, want := range map[string]string{id: "42", killed: "137"} {
@@ -124,10 +123,7 @@ func TestExitWhileBothDaemonsAreDownIsFollowedByARestart(t *testing.T) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 10*time.Second, "the process was reaped", func() bool {
-			_, _, ok := stat(pid)
-			return !ok
-		})
+		eventually(t, 10*time.Second, "the process was reaped", func() bool { return !procfs.Exists(pid) })
 	})
 	eventually(t, 20*time.Second, "the container runs again", func() bool {
 		return inspect(t, r, id, "{{.State.Running}}") == "true" && pidOf(t, r, id) != pid
@@ -188,17 +184,14 @@ func TestExitWhileContainerdIsDownIsPublishedOnItsReturn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kids, err := children(shim.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
+	kids := procfs.Children(shim.Pid)
 	var exec, init int
-	for pid := range kids {
-		switch cmdline(pid) {
+	for _, p := range kids {
+		switch procfs.Command(p.Pid) {
 		case "sleep 100001":
-			exec = pid
+			exec = p.Pid
 		case "sleep 100000":
-			init = pid
+			init = p.Pid
 		}
 	}
 	if exec == 0 || init == 0 {
@@ -211,10 +204,7 @@ func TestExitWhileContainerdIsDownIsPublishedOnItsReturn(t *testing.T) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 10*time.Second, "the process was reaped", func() bool {
-			_, _, ok := stat(pid)
-			return !ok
-		})
+		eventually(t, 10*time.Second, "the process was reaped", func() bool { return !procfs.Exists(pid) })
 	}
 	if err := syscall.Kill(shim.Pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)

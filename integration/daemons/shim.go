@@ -16,6 +16,7 @@ import (
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"
 
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -76,22 +77,12 @@ type Counts struct {
 
 // Counts reads /proc.
 func (s *Shim) Counts() (Counts, error) {
-	var c Counts
-	var err error
-	if c.Fds, err = countEntries(procFile(s.Pid, "fd")); err != nil {
-		return c, err
+	fds, err := os.ReadDir(procfs.File(s.Pid, "fd"))
+	if err != nil {
+		return Counts{}, err
 	}
-	if c.Threads, err = countEntries(procFile(s.Pid, "task")); err != nil {
-		return c, err
-	}
-	kids, err := children(s.Pid)
-	for _, state := range kids {
-		c.Children++
-		if state == 'Z' {
-			c.Zombies++
-		}
-	}
-	return c, err
+	c := procfs.Count(s.Pid)
+	return Counts{Fds: len(fds), Threads: c.Threads, Children: len(c.Living) + len(c.Zombies), Zombies: len(c.Zombies)}, nil
 }
 
 // dumpLimit bounds the way from SIGUSR1 to the file.
@@ -129,4 +120,4 @@ func (s *Shim) Goroutines() (int, error) {
 }
 
 // Anonymous is the shim's anonymous memory in bytes.
-func (s *Shim) Anonymous() (int64, error) { return anonymous(s.Pid) }
+func (s *Shim) Anonymous() (int64, error) { return procfs.Anonymous(s.Pid) }

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -77,7 +78,7 @@ func TestShimStaysInShimCgroup(t *testing.T) {
 	}
 	must(t, ctr(t, "tasks", "exec", "--exec-id", "e1", id, "true"))
 	for pid, want := range map[int]bool{shim.Pid: true, int(created.Pid): false} {
-		if got := inCgroup(pid, strings.TrimPrefix(name, "/")); got != want {
+		if got := procfs.InCgroup(pid, strings.TrimPrefix(name, "/")); got != want {
 			t.Errorf("pid %d in %s: %v, want %v", pid, name, got, want)
 		}
 	}

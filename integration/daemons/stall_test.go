@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -43,7 +44,7 @@ func TestExitDoesNotOvertakeTheStartOfAStalledDaemon(t *testing.T) {
 		}
 		resumed := make(chan bool, 1)
 		go func() {
-			stopped := wait.Until(commandLimit, func() bool { state, _, _ := stat(pid); return state == 'T' })
+			stopped := wait.Until(commandLimit, func() bool { p, _ := procfs.Read(pid); return p.State == 'T' })
 			_ = os.Remove(stop) // it is there
 			<-time.After(2 * time.Second)
 			resumed <- syscall.Kill(pid, syscall.SIGCONT) == nil && stopped

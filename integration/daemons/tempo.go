@@ -3,7 +3,6 @@
 package daemons
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +21,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"containerd-shim.v1/integration/harness/procfs"
 )
 
 // settledAge is how long the machine is left alone before a latency is taken.
@@ -202,27 +203,11 @@ func (r *Rig) Relay(ctx context.Context, container string, size int) (m Relay, e
 	return m, errors.Join(err, d.end(ctx))
 }
 
-// clockTick is the unit of times in /proc/PID/stat; USER_HZ is 100 on every
-// architecture that Go runs Linux on (proc(5)).
-const clockTick = 10 * time.Millisecond
-
-// cpuTime is the CPU time that a process has used, all threads together.
+// cpuTime is what the threads of a process have used, all together.
 func cpuTime(pid int) (time.Duration, error) {
-	data, err := os.ReadFile(procFile(pid, "stat"))
-	if err != nil {
-		return 0, err
+	p, ok := procfs.Read(pid)
+	if !ok {
+		return 0, fmt.Errorf("no process %d", pid)
 	}
-	f := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
-	if len(f) < 13 {
-		return 0, fmt.Errorf("stat of %d: %q", pid, data)
-	}
-	var ticks int64
-	for _, field := range f[11:13] { // utime and stime, counted from the state
-		n, err := strconv.ParseInt(string(field), 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("stat of %d: %w", pid, err)
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * clockTick, nil
+	return p.CPU, nil
 }

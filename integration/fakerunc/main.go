@@ -4,13 +4,15 @@ package fakerunc
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
 
-	"containerd-shim.v1/integration/publish"
+	"containerd-shim.v1/integration/harness/procfs"
 )
 
 // Main plays one call of the runtime and returns its exit status.
@@ -53,7 +55,7 @@ func fail(err error) int {
 // record appends one line with a single write, which O_APPEND makes atomic
 // among concurrent calls.
 func record(dir string, inv invocation) error {
-	line, err := json.Marshal(Call{Verb: inv.verb, Pid: os.Getpid(), Args: inv.args, Env: os.Environ(), Fds: publish.Inherited()})
+	line, err := json.Marshal(Call{Verb: inv.verb, Pid: os.Getpid(), Args: inv.args, Env: os.Environ(), Fds: procfs.Inherited()})
 	if err != nil {
 		return fmt.Errorf("encode call: %w", err)
 	}
@@ -96,7 +98,7 @@ func takeTurn(dir string, i int, r Rule) (bool, error) {
 		if err == nil {
 			return true, f.Close()
 		}
-		if !os.IsExist(err) {
+		if !errors.Is(err, fs.ErrExist) {
 			return false, fmt.Errorf("take turn: %w", err)
 		}
 	}

@@ -13,7 +13,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"containerd-shim.v1/integration/harness/procfs"
 )
 
 // Record is one run of the publisher.
@@ -34,7 +35,7 @@ const Socket = "publish.sock"
 
 // Main delivers one event and returns the exit status.
 func Main(argv []string) int {
-	rec := Record{Args: argv[1:], Fds: Inherited()}
+	rec := Record{Args: argv[1:], Fds: procfs.Inherited()}
 	event, err := io.ReadAll(os.Stdin)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "publish:", err)
@@ -60,32 +61,4 @@ func Main(argv []string) int {
 		fmt.Fprintln(os.Stderr, reply.Text)
 	}
 	return reply.Exit
-}
-
-// Inherited lists the descriptors above stderr that the parent left open.
-// Those that the Go runtime opened for itself (epoll, eventfd, cgroup files of
-// GOMAXPROCS) and the listing's own directory are left out.
-func Inherited() []string {
-	var out []string
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return nil
-	}
-	for _, e := range entries {
-		target, err := os.Readlink("/proc/self/fd/" + e.Name())
-		switch {
-		case err != nil, e.Name() == "0", e.Name() == "1", e.Name() == "2":
-			continue
-		case target == "anon_inode:[eventpoll]", target == "anon_inode:[eventfd]":
-			continue
-		}
-		if strings.HasPrefix(target, "/sys/fs/cgroup/") {
-			continue
-		}
-		if match, _ := filepath.Match("/proc/*/fd", target); match {
-			continue
-		}
-		out = append(out, e.Name()+" "+target)
-	}
-	return out
 }

@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package integration
+// Package sweep ends and removes what a case has left on the host. It finds it
+// by four things, and touches nothing else:
+//   - A process's environment is readable in /proc/PID/environ by root, is
+//     inherited by fork and exec, and is not changed by later setenv(3) calls:
+//     the variable Mark names the case.
+//   - runc gives a container its own environment and its `runc init` none: these
+//     are found by the cgroup of the case.
+//   - Loggers, whose environment is the shim's, run the run's own helper.
+//   - Everything else is a file, a mount or a FIFO below the case's directory.
+package sweep
 
 import (
 	"errors"
@@ -15,6 +24,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -26,26 +36,33 @@ const Root = "/run/shimverify"
 // Mark is the environment variable that names the case a process belongs to.
 const Mark = "SHIMVERIFY_CASE"
 
-// sweepTime bounds how long a sweep waits for killed processes to be gone.
-const sweepTime = 10 * time.Second
+// patience bounds how long a sweep waits for killed processes to be gone.
+const patience = 10 * time.Second
 
-// cgroupName is the cgroup of a case's containers, below each hierarchy's root:
-// the cases of one run are in one cgroup, as their directories are.
-func cgroupName(dir string) string { return "shimverify-" + strings.TrimPrefix(dir, Root+"/") }
+// Cgroup is the cgroup of a case's containers, below each hierarchy's root: the
+// cases of one run are in one cgroup, as their directories are.
+func Cgroup(dir string) string { return "shimverify-" + strings.TrimPrefix(dir, Root+"/") }
+
+// marked reports whether the process was started with the mark of dir, or of a
+// directory below it.
+func marked(pid int, dir string) bool {
+	value, ok := procfs.Env(pid, Mark)
+	return ok && below(value, dir)
+}
 
 // below reports whether path is dir or in it.
 func below(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
-// Sweep kills every process that belongs to the case directory dir or one
+// Clean kills every process that belongs to the case directory dir or one
 // below it, unmounts what is mounted there, and removes the directory and the
 // cgroups. It touches nothing else. What is made while it runs, by a process
 // that it has not seen yet, is removed as well: it goes on until nothing is left.
-func Sweep(dir string) error {
+func Clean(dir string) error {
 	if !strings.HasPrefix(dir, Root+"/") {
 		return fmt.Errorf("sweep %s: not below %s", dir, Root)
 	}
 	var err error
-	if late := wait.For(sweepTime, dir+" is gone", func() bool {
+	if late := wait.For(patience, dir+" is gone", func() bool {
 		victims := owned(dir)
 		for _, pid := range victims {
 			_ = unix.Kill(pid, unix.SIGKILL) // it may be gone: the next look tells
@@ -66,7 +83,7 @@ func Sweep(dir string) error {
 // remove takes away what no process uses any more.
 func remove(dir string) error {
 	var errs []error
-	mounts := MountsUnder(dir)
+	mounts := procfs.MountsUnder(dir)
 	slices.Reverse(mounts)
 	for _, m := range mounts {
 		errs = append(errs, unix.Unmount(m, unix.MNT_DETACH))
@@ -82,10 +99,10 @@ func remove(dir string) error {
 // (loggers, whose environment the shim makes), and `runc init` processes,
 // which have none of these before runc has moved them, below the former.
 func owned(dir string) []int {
-	all := Processes()
+	all := procfs.All()
 	mine := map[int]bool{}
 	for _, p := range all {
-		if p.State != 'Z' && p.State != 'X' && (marked(p.Pid, dir) || helps(p.Pid, dir)) {
+		if !p.Dead() && (marked(p.Pid, dir) || helps(p.Pid, dir)) {
 			mine[p.Pid] = true
 		}
 	}
@@ -96,7 +113,7 @@ func owned(dir string) []int {
 			}
 			data, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
 			for _, f := range strings.Fields(string(data)) {
-				if pid, err := strconv.Atoi(f); err == nil && Alive(pid) {
+				if pid, err := strconv.Atoi(f); err == nil && procfs.Alive(pid) {
 					mine[pid] = true
 				}
 			}
@@ -106,7 +123,7 @@ func owned(dir string) []int {
 	for range all { // until no more descendants are found, at most once each
 		grown := false
 		for _, p := range all {
-			if mine[p.Parent] && !mine[p.Pid] && p.State != 'Z' {
+			if mine[p.Parent] && !mine[p.Pid] && !p.Dead() {
 				mine[p.Pid], grown = true, true
 			}
 		}
@@ -125,8 +142,7 @@ func owned(dir string) []int {
 // helps reports whether pid runs the copy of the helper that the run of dir has
 // made, in dir.
 func helps(pid int, dir string) bool {
-	proc := filepath.Join("/proc", strconv.Itoa(pid))
-	exe, err := os.Readlink(filepath.Join(proc, "exe"))
+	exe, err := os.Readlink(procfs.File(pid, "exe"))
 	run, _, _ := strings.Cut(strings.TrimPrefix(dir, Root+"/"), "/")
 	if err != nil || !below(exe, filepath.Join(Root, run)) {
 		return false
@@ -134,14 +150,14 @@ func helps(pid int, dir string) bool {
 	if dir == filepath.Join(Root, run) {
 		return true
 	}
-	cwd, err := os.Readlink(filepath.Join(proc, "cwd"))
+	cwd, err := os.Readlink(procfs.File(pid, "cwd"))
 	return err == nil && below(cwd, dir)
 }
 
 // cgroups finds the case's cgroup in every hierarchy: one directory deep for
 // version 1, at the root for version 2.
 func cgroups(dir string) []string {
-	name := cgroupName(dir)
+	name := Cgroup(dir)
 	v1, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup/*", name))
 	v2, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup", name))
 	return append(v1, v2...)
@@ -172,21 +188,21 @@ func removeCgroup(cg string) error {
 	})
 	slices.Reverse(dirs)
 	// A dead process leaves its cgroup only after it has been reaped.
-	return wait.For(sweepTime, "cgroup "+cg+" is removed", func() bool {
+	return wait.For(patience, "cgroup "+cg+" is removed", func() bool {
 		for _, d := range dirs {
 			_ = unix.Rmdir(d)
 		}
 		_, err := os.Stat(cg)
-		return os.IsNotExist(err)
+		return errors.Is(err, fs.ErrNotExist)
 	})
 }
 
-// SweepAbandoned removes what harnesses left that are no longer alive: their
+// Abandoned removes what harnesses left that are no longer alive: their
 // directory's name holds the pid and start time of its owner. A lock keeps
 // harnesses that start at the same time from removing the same things.
-func SweepAbandoned() error {
+func Abandoned() error {
 	root, err := os.Open(Root)
-	if os.IsNotExist(err) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
@@ -204,10 +220,10 @@ func SweepAbandoned() error {
 		if _, err := fmt.Sscanf(e.Name(), "%d-%d", &pid, &start); err != nil {
 			continue // not made by this package
 		}
-		if p, ok := ReadProcess(pid); ok && p.StartTime == start && p.State != 'Z' {
+		if p, ok := procfs.Read(pid); ok && p.StartTime == start && !p.Dead() {
 			continue
 		}
-		errs = append(errs, Sweep(filepath.Join(Root, e.Name())))
+		errs = append(errs, Clean(filepath.Join(Root, e.Name())))
 	}
 	return errors.Join(append(errs, err)...)
 }
