@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/sweep"
 	"containerd-shim.v1/integration/harness/wait"
@@ -27,7 +27,7 @@ import (
 type Options struct {
 	Generation *Generation // nil: Daemon17
 	Container  Container
-	Fake       []fakerunc.Rule // not nil: the fake runtime, with these rules
+	Fake       []fakeruntime.Rule // not nil: the fake runtime, with these rules
 	Debug      bool
 	OwnSocket  bool
 	Undrained  bool
@@ -43,7 +43,7 @@ type Box struct {
 	Client
 	Shim   *Shim
 	Daemon *Daemon
-	Fake   *Fake // nil on the real runtime
+	Fake   *fakeruntime.Runtime // nil on the real runtime
 
 	ID      string
 	Bundle  string
@@ -97,7 +97,7 @@ func (c *Case) Box(o Options) *Box {
 	b.Daemon, err = StartDaemon(b.path("d"), c.Helper)
 	c.Need(err, "start fake daemon")
 	if o.Fake != nil {
-		b.Fake, err = newFake(c, b.path("f"), o.Fake)
+		b.Fake, err = fakeruntime.New(b.path("f"), c.Helper, c.Runtime, o.Fake...)
 		c.Need(err, "make fake runtime")
 	}
 	g := Daemon17
@@ -171,9 +171,7 @@ func (b *Box) close() {
 		b.Daemon.Vanish()
 	}
 	if b.Fake != nil {
-		for _, g := range b.Fake.gates {
-			_ = g.Close()
-		}
+		b.Fake.Close()
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"containerd-shim.v1/integration/harness/guest"
 	"containerd-shim.v1/integration/harness/sweep"
-	"containerd-shim.v1/integration/helper"
 )
 
 // Container describes a test container.
@@ -24,7 +24,7 @@ type Container struct {
 }
 
 // Init is the path of the helper in a container.
-const Init = "/" + helper.Testinit
+const Init = "/" + guest.InitName
 
 // capabilities that the checks' containers need: to be killed by, and to kill,
 // processes of root, and to open FIFOs of any owner.
@@ -42,7 +42,7 @@ func makeBundle(c *Case, bundle, name string, ct Container) (rootfs string, err 
 			return "", err
 		}
 	}
-	if err := os.Link(c.Helper, filepath.Join(rootfs, helper.Testinit)); err != nil {
+	if err := os.Link(c.Helper, filepath.Join(rootfs, guest.InitName)); err != nil {
 		return "", err
 	}
 	spec := ct.spec(rootfs, "/"+sweep.Cgroup(c.Dir)+"/"+name, c.Dir)

@@ -20,8 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"containerd-shim.v1/integration/helper"
-	"containerd-shim.v1/integration/publish"
+	"containerd-shim.v1/integration/harness/fakedaemon/publish"
 )
 
 // Daemon is the part of containerd that takes events: a gRPC service on its
@@ -43,7 +42,7 @@ type Daemon struct {
 func StartDaemon(dir, helperBinary string) (*Daemon, error) {
 	d := &Daemon{
 		Address: filepath.Join(dir, "containerd.sock"),
-		Binary:  filepath.Join(dir, helper.Publisher),
+		Binary:  filepath.Join(dir, publish.Name),
 		dir:     dir,
 		helper:  helperBinary,
 		inbox:   newInbox(),

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/suite"
 )
@@ -73,7 +73,7 @@ func TestLifecycle(t *testing.T) {
 		suite.Run(t, "socket", 30*time.Second, lifecycle(integration.Options{OwnSocket: true}))
 	})
 	t.Run("fakerunc", func(t *testing.T) {
-		suite.Run(t, "fake", 30*time.Second, lifecycle(integration.Options{Fake: []fakerunc.Rule{}}))
+		suite.Run(t, "fake", 30*time.Second, lifecycle(integration.Options{Fake: []fakeruntime.Rule{}}))
 	})
 	t.Run("hostpid", func(t *testing.T) {
 		suite.Run(t, "hostpid", 30*time.Second, lifecycle(integration.Options{Container: integration.Container{HostPid: true}}))

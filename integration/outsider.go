@@ -8,16 +8,16 @@ import (
 	"os/exec"
 	"syscall"
 
+	"containerd-shim.v1/integration/harness/guest"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/sweep"
-	"containerd-shim.v1/integration/helper"
 )
 
 // RunAs runs steps of the container's init on the host as another user, and
 // returns the exit status.
 func (c *Case) RunAs(uid uint32, steps ...string) int {
 	cmd := exec.Command(c.Helper, steps...)
-	cmd.Args[0] = helper.Testinit
+	cmd.Args[0] = guest.InitName
 	cmd.Dir = "/"
 	cmd.Env = []string{sweep.Mark + "=" + c.Dir}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
@@ -43,7 +43,7 @@ func (b *Box) LoggerDir() string { return b.path("logger") }
 // Logger is the URI of a logging process; package logger has the modes.
 func (b *Box) Logger(mode string) string {
 	b.c.Need(os.MkdirAll(b.LoggerDir(), 0o700), "make directory")
-	path := b.path(helper.Logger)
+	path := b.path(guest.LoggerName)
 	b.c.Need(os.Symlink(b.c.Helper, path), "make logger")
 	return "binary://" + path + "?" + mode + "=" + b.LoggerDir()
 }

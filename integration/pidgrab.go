@@ -8,8 +8,8 @@ import (
 	"os/exec"
 	"strconv"
 
+	"containerd-shim.v1/integration/harness/guest"
 	"containerd-shim.v1/integration/harness/sweep"
-	"containerd-shim.v1/integration/helper"
 )
 
 // ProcessWithPid starts a sleeping process of the harness that has the given
@@ -21,7 +21,7 @@ func (c *Case) ProcessWithPid(pid int) *exec.Cmd {
 		err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0)
 		c.Need(err, "set the next pid (needs root and CONFIG_CHECKPOINT_RESTORE)")
 		cmd := exec.Command(c.Helper, "sleep")
-		cmd.Args[0] = helper.Testinit
+		cmd.Args[0] = guest.InitName
 		cmd.Env = []string{sweep.Mark + "=" + c.Dir}
 		c.Need(cmd.Start(), "start process")
 		if cmd.Process.Pid == pid {

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/integration/testinit"
+	"containerd-shim.v1/integration/harness/guest"
 )
 
 // Stream is the client's end of a stdio FIFO. Opening it blocks in the kernel
@@ -134,7 +134,7 @@ func (s *Stream) Ended() bool {
 func (s *Stream) Matches(n int) error {
 	text := s.Text()
 	for i := range min(len(text), n) {
-		if text[i] != testinit.PatternByte(i) {
+		if text[i] != guest.PatternByte(i) {
 			return fmt.Errorf("byte %d of %d is wrong", i, n)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"syscall"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/helper"
+	"containerd-shim.v1/integration/harness/guest/helper"
 )
 
 // The exit statuses.

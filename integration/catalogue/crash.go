@@ -11,7 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
 func init() {
@@ -53,8 +53,8 @@ func lives(c *integration.Case, b *integration.Box) {
 }
 
 func doubleStart(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "exec", Steps: []fakerunc.Step{
-		{Op: fakerunc.Log, Text: "exec failed: no such file or directory"}, {Op: fakerunc.Exit, N: 1},
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{
+		{Op: fakeruntime.Log, Text: "exec failed: no such file or directory"}, {Op: fakeruntime.Exit, N: 1},
 	}}}})
 	b.Up()
 	c.Must(b.Exec("e", integration.IO{}, "exit:0"), "Exec")
@@ -71,7 +71,7 @@ func doubleStart(c *integration.Case) {
 }
 
 func checkpointing() integration.Options {
-	return integration.Options{Fake: []fakerunc.Rule{{Verb: "checkpoint", Steps: []fakerunc.Step{{Op: fakerunc.Exit}}}}}
+	return integration.Options{Fake: []fakeruntime.Rule{{Verb: "checkpoint", Steps: []fakeruntime.Step{{Op: fakeruntime.Exit}}}}}
 }
 
 func checkpointOptions(c *integration.Case) {
@@ -102,7 +102,7 @@ func listPidsRace(c *integration.Case) {
 	// through it: upstream does so once for each pid, so many pids and a map
 	// with many execs make that the longest part of a call.
 	const loops, calls, standing, most = 3, 30, 50, 3000
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "ps", Steps: []fakerunc.Step{{Op: fakerunc.Pids, N: 40000}}}}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "ps", Steps: []fakeruntime.Step{{Op: fakeruntime.Pids, N: 40000}}}}})
 	b.Up()
 	for i := range standing {
 		c.Must(b.Exec(fmt.Sprintf("s%d", i), integration.IO{}, "exit:0"), "Exec")

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
 // drainBound is how long a Delete may wait for output: upstream's latest
@@ -87,7 +87,7 @@ func slowReader(c *integration.Case) {
 func drainEatsDeadline(c *integration.Case) {
 	// The child that holds the output belongs to runc, not to the
 	// container's cgroup, so that it survives whatever kills the container.
-	b := c.Box(hostPid(fakerunc.Rule{Verb: "create", Steps: []fakerunc.Step{{Op: fakerunc.Hold}, {Op: fakerunc.Real}}}))
+	b := c.Box(hostPid(fakeruntime.Rule{Verb: "create", Steps: []fakeruntime.Step{{Op: fakeruntime.Hold}, {Op: fakeruntime.Real}}}))
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
 	r, err := b.CreateTask(b.CreateRequest(integration.IO{Stdout: out.Path, Stderr: errs.Path}))
 	c.Must(err, "Create")
@@ -101,7 +101,7 @@ func drainEatsDeadline(c *integration.Case) {
 }
 
 func deleteTwice(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("delete", "", "slow")}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{gated("delete", "", "slow")}})
 	b.Up()
 	c.Must(b.Kill(b.ID, 9, false), "Kill")
 	b.AwaitExit(5*time.Second, b.ID)

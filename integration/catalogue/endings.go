@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
@@ -108,7 +108,7 @@ func noConfig(c *integration.Case) {
 }
 
 func diesPaused(c *integration.Case, otherHand bool) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{}})
 	b.Up()
 	c.Must(b.Pause(), "Pause")
 	if otherHand {
@@ -125,7 +125,7 @@ func diesPaused(c *integration.Case, otherHand bool) {
 }
 
 func diesPausing(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("pause", "", "slow")}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{gated("pause", "", "slow")}})
 	b.Up()
 	pause := integration.Async("Pause", func() error { return b.Within(time.Minute).Pause() })
 	c.Await(5*time.Second, "runc pause runs", func() bool { return b.Fake.Arrived("slow") > 0 })
@@ -141,7 +141,7 @@ func diesPausing(c *integration.Case) {
 }
 
 func stateForks(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("state", "", "hang")}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{gated("state", "", "hang")}})
 	b.Up()
 	calls := len(b.Fake.Calls(""))
 	for range 20 {
@@ -156,10 +156,10 @@ func stateForks(c *integration.Case) {
 func killAllIgnored(c *integration.Case) {
 	b := c.Box(integration.Options{
 		Container: integration.Container{Args: []string{"children:1", "ignore:15", "touch:/ready", "sleep"}},
-		Fake: []fakerunc.Rule{
-			{Verb: "--version", Steps: []fakerunc.Step{{Op: fakerunc.Print, Text: "runc version 1.2.0\nspec: 1.2.0\n"}, {Op: fakerunc.Exit}}},
-			{Verb: "kill", Steps: []fakerunc.Step{
-				{Op: fakerunc.Without, Text: "--all"}, {Op: fakerunc.Without, Text: "-a"}, {Op: fakerunc.Real},
+		Fake: []fakeruntime.Rule{
+			{Verb: "--version", Steps: []fakeruntime.Step{{Op: fakeruntime.Print, Text: "runc version 1.2.0\nspec: 1.2.0\n"}, {Op: fakeruntime.Exit}}},
+			{Verb: "kill", Steps: []fakeruntime.Step{
+				{Op: fakeruntime.Without, Text: "--all"}, {Op: fakeruntime.Without, Text: "-a"}, {Op: fakeruntime.Real},
 			}},
 		},
 	})

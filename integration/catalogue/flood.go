@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
@@ -123,7 +123,7 @@ func flood(c *integration.Case, b *integration.Box, n int, progress func(int)) {
 }
 
 func floodBesideHungRunc(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("update", "", "hang")}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{gated("update", "", "hang")}})
 	b.Up()
 	held := integration.Async("Update", func() error {
 		return b.Within(2 * time.Minute).Update(&task.UpdateTaskRequest{Resources: noResources})
@@ -137,8 +137,8 @@ func floodBesideHungRunc(c *integration.Case) {
 }
 
 func floodBesideStoppedRunc(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "exec", Match: "/held.pid", Steps: []fakerunc.Step{
-		{Op: fakerunc.Stop, Name: "stop"}, {Op: fakerunc.Real},
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Match: "/held.pid", Steps: []fakeruntime.Step{
+		{Op: fakeruntime.Stop, Name: "stop"}, {Op: fakeruntime.Real},
 	}}}})
 	b.Up()
 	held := startAtGate(c, b, "held", "stop", "exit:9")

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
@@ -52,8 +52,8 @@ func init() {
 }
 
 func abandonedCreate(c *integration.Case, disconnect bool) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "create", Steps: []fakerunc.Step{
-		{Op: fakerunc.Real}, {Op: fakerunc.Gate, Name: "slow"},
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{
+		{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "slow"},
 	}}}})
 	client := b.Dial(integration.Daemon17)
 	if !disconnect {
@@ -93,8 +93,8 @@ func abandonedCreate(c *integration.Case, disconnect bool) {
 }
 
 func lateCreateFailure(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "create", Steps: []fakerunc.Step{
-		{Op: fakerunc.Real}, {Op: fakerunc.Gate, Name: "look"}, {Op: fakerunc.PidFile},
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{
+		{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "look"}, {Op: fakeruntime.PidFile},
 	}}}})
 	create := integration.Async("Create", func() error { return b.Create() })
 	c.Await(5*time.Second, "runc create has run", func() bool { return b.Fake.Arrived("look") > 0 })
@@ -108,8 +108,8 @@ func lateCreateFailure(c *integration.Case) {
 }
 
 func lateExecFailure(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "exec", Steps: []fakerunc.Step{
-		{Op: fakerunc.Real}, {Op: fakerunc.Gate, Name: "look"}, {Op: fakerunc.PidFile},
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{
+		{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "look"}, {Op: fakeruntime.PidFile},
 	}}}})
 	b.Up()
 	start := startAtGate(c, b, "e", "look", "sleep")
@@ -138,8 +138,8 @@ func createWithoutReader(c *integration.Case) {
 }
 
 func execWithoutReader(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "exec", Match: "/e.pid", Steps: []fakerunc.Step{
-		{Op: fakerunc.Real}, {Op: fakerunc.Gate, Name: "look"},
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Match: "/e.pid", Steps: []fakeruntime.Step{
+		{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "look"},
 	}}}})
 	b.Up()
 	out, errs := b.Stream("out"), b.Stream("err")

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
 func init() {
@@ -94,7 +94,7 @@ func init() {
 }
 
 func inheritedFds(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{}})
 	b.Daemon.OnlyBinary()
 	b.Up()
 	b.MustExec("e", integration.IO{}, "exit:0")
@@ -112,7 +112,7 @@ func inheritedFds(c *integration.Case) {
 }
 
 func notifySocket(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{}, Env: []string{"NOTIFY_SOCKET=/run/shimverify-no-such-socket"}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{}, Env: []string{"NOTIFY_SOCKET=/run/shimverify-no-such-socket"}})
 	b.Up()
 	for _, call := range b.Fake.Calls("") {
 		for _, v := range call.Env {
@@ -177,7 +177,7 @@ func modes(c *integration.Case, mask int) {
 }
 
 func runcDiesToo(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("exec", "/slow.pid", "slow")}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{gated("exec", "/slow.pid", "slow")}})
 	b.Up()
 	startAtGate(c, b, "slow", "slow")
 	runc := b.Fake.Waiting("slow")[0]

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
@@ -89,8 +89,8 @@ func execLeak(c *integration.Case, tty, keep bool) {
 }
 
 // failing is a runc exec that fails with that text in its log.
-func failing(match, text string) fakerunc.Rule {
-	return fakerunc.Rule{Verb: "exec", Match: match, Steps: []fakerunc.Step{{Op: fakerunc.Log, Text: text}, {Op: fakerunc.Exit, N: 1}}}
+func failing(match, text string) fakeruntime.Rule {
+	return fakeruntime.Rule{Verb: "exec", Match: match, Steps: []fakeruntime.Step{{Op: fakeruntime.Log, Text: text}, {Op: fakeruntime.Exit, N: 1}}}
 }
 
 func failExec(c *integration.Case, b *integration.Box, id string) error {
@@ -105,7 +105,7 @@ func failExec(c *integration.Case, b *integration.Box, id string) error {
 }
 
 func failedExecFds(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{failing("", "no such file")}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{failing("", "no such file")}})
 	b.Up()
 	for i := range 10 {
 		failExec(c, b, fmt.Sprintf("e%d", i))
@@ -144,7 +144,7 @@ func waitLeak(c *integration.Case) {
 
 func logGrowth(c *integration.Case) {
 	const failures, each, most = 60, 4096, 64 << 10
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{failing("", strings.Repeat("x", each))}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{failing("", strings.Repeat("x", each))}})
 	b.Up()
 	for i := range failures {
 		failExec(c, b, fmt.Sprintf("e%d", i))

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
@@ -71,7 +71,7 @@ func killUnstarted(c *integration.Case) {
 }
 
 func waitThenDelete(c *integration.Case, failed bool) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{failing("", "no such file")}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{failing("", "no such file")}})
 	b.Up()
 	c.Must(b.Exec("e", integration.IO{}, "exit:0"), "Exec")
 	if failed {
@@ -130,8 +130,8 @@ func exitTime(c *integration.Case) {
 }
 
 func duplicateExec(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "pause", Steps: []fakerunc.Step{
-		{Op: fakerunc.Gate, Name: "slow"}, {Op: fakerunc.Log, Text: "no"}, {Op: fakerunc.Exit, N: 1},
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "pause", Steps: []fakeruntime.Step{
+		{Op: fakeruntime.Gate, Name: "slow"}, {Op: fakeruntime.Log, Text: "no"}, {Op: fakeruntime.Exit, N: 1},
 	}}}})
 	b.Up()
 	pause := integration.Async("Pause", func() error { return b.Within(time.Minute).Pause() })
@@ -178,7 +178,7 @@ func onlyOne(c *integration.Case, first, second *integration.Pending) bool {
 func killStopped(c *integration.Case) {
 	b := c.Box(integration.Options{
 		Container: integration.Container{HostPid: true, Args: []string{"children:1", "sleep"}},
-		Fake:      []fakerunc.Rule{{Verb: "kill", Times: 1, Steps: []fakerunc.Step{{Op: fakerunc.Log, Text: "device or resource busy"}, {Op: fakerunc.Exit, N: 1}}}},
+		Fake:      []fakeruntime.Rule{{Verb: "kill", Times: 1, Steps: []fakeruntime.Step{{Op: fakeruntime.Log, Text: "device or resource busy"}, {Op: fakeruntime.Exit, N: 1}}}},
 	})
 	b.Up()
 	child := onlyChild(c, b.InitPid)

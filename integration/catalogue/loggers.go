@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
@@ -156,8 +156,8 @@ func loggerStays(c *integration.Case) {
 // closes the pipes of a logger that upstream has forgotten.
 func loggerAfterFailure(c *integration.Case) {
 	for range 3 {
-		b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "create", Steps: []fakerunc.Step{
-			{Op: fakerunc.Log, Text: "no"}, {Op: fakerunc.Exit, N: 1},
+		b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{
+			{Op: fakeruntime.Log, Text: "no"}, {Op: fakeruntime.Exit, N: 1},
 		}}}})
 		if c.Prompt(logged(b, "copy")) == nil {
 			c.Errorf("Create succeeded although runc failed")

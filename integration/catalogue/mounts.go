@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
@@ -29,9 +29,9 @@ func init() {
 // linkedBundle gives the shim a path of its bundle that leads through a link,
 // which mountinfo does not show.
 func linkedBundle(c *integration.Case, succeeds bool) {
-	o := integration.Options{Fake: []fakerunc.Rule{}}
+	o := integration.Options{Fake: []fakeruntime.Rule{}}
 	if !succeeds {
-		o.Fake = []fakerunc.Rule{{Verb: "create", Steps: []fakerunc.Step{{Op: fakerunc.Exit, N: 1, Text: "no"}}}}
+		o.Fake = []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{{Op: fakeruntime.Exit, N: 1, Text: "no"}}}}
 	}
 	b := c.Box(o)
 	link := b.Path("link")

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
@@ -49,8 +49,8 @@ func initExitLast(c *integration.Case) {
 }
 
 func execAfterInit(c *integration.Case) {
-	b := c.Box(hostPid(fakerunc.Rule{Verb: "exec", Steps: []fakerunc.Step{
-		{Op: fakerunc.Gate, Name: "slow"}, {Op: fakerunc.Process, Name: "lives"},
+	b := c.Box(hostPid(fakeruntime.Rule{Verb: "exec", Steps: []fakeruntime.Step{
+		{Op: fakeruntime.Gate, Name: "slow"}, {Op: fakeruntime.Process, Name: "lives"},
 	}}))
 	b.Up()
 	start := startAtGate(c, b, "e", "slow")

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
 // retryTime is how long an event may take once the daemon takes events again:
@@ -164,8 +164,8 @@ func publisherHangs(c *integration.Case) {
 
 func publisherBackpressure(c *integration.Case) {
 	const n = 160 // more than upstream's queue of 128 and what is in flight
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{
-		{Verb: "exec", Steps: []fakerunc.Step{{Op: fakerunc.Process}}},
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{
+		{Verb: "exec", Steps: []fakeruntime.Step{{Op: fakeruntime.Process}}},
 	}})
 	b.Up()
 	b.Daemon.Tell(integration.Hang, -1)

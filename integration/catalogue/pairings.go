@@ -16,9 +16,9 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakedaemon/publish"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
-	"containerd-shim.v1/integration/helper"
 )
 
 func init() {
@@ -80,8 +80,8 @@ func stdoutLeak(c *integration.Case) {
 }
 
 func badUTF8(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "kill", Steps: []fakerunc.Step{
-		{Op: fakerunc.Byte, N: 0xff}, {Op: fakerunc.Exit, N: 1, Text: " is not UTF-8"},
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "kill", Steps: []fakeruntime.Step{
+		{Op: fakeruntime.Byte, N: 0xff}, {Op: fakeruntime.Exit, N: 1, Text: " is not UTF-8"},
 	}}}})
 	b.Up()
 	err := c.Prompt(b.Kill(b.ID, 10, false))
@@ -135,7 +135,7 @@ func otherBinary(c *integration.Case) {
 	b := c.Box(integration.Options{})
 	b.Up()
 	b.Daemon.OnlyBinary()
-	b.Daemon.Rename(helper.Renamed)
+	b.Daemon.Rename(publish.Renamed)
 	b.MustExec("e", integration.IO{}, "exit:0")
 	b.AwaitExit(retryTime, "e")
 }
@@ -153,7 +153,7 @@ func unknownMethod(c *integration.Case) {
 func runcFlags(c *integration.Case) {
 	g := integration.Daemon10
 	g.Strict = false
-	b := c.Box(integration.Options{Generation: &g, Fake: []fakerunc.Rule{}})
+	b := c.Box(integration.Options{Generation: &g, Fake: []fakeruntime.Rule{}})
 	b.Up()
 	b.MustExec("e", integration.IO{}, "exit:0")
 	for _, call := range b.Fake.Calls("") {

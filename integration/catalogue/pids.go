@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
@@ -62,7 +62,7 @@ func killReusedPid(c *integration.Case) {
 
 func pidReuse(c *integration.Case) {
 	const rounds, tries = 6, 30
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{}})
 	b.Up()
 	for i, done := 0, 0; done < rounds; i++ {
 		if i == tries {
@@ -72,8 +72,8 @@ func pidReuse(c *integration.Case) {
 		pid := b.MustExec(old, integration.IO{}, "exit:0")
 		b.AwaitExit(5*time.Second, old)
 		c.Await(5*time.Second, "the old exec is reaped", func() bool { return !procfs.Exists(pid) })
-		c.Need(b.Fake.Play(fakerunc.Rule{Verb: "exec", Match: "/" + fresh + ".pid", Steps: []fakerunc.Step{
-			{Op: fakerunc.Process, N: 5, Name: gate, Text: strconv.Itoa(pid)},
+		c.Need(b.Fake.Play(fakeruntime.Rule{Verb: "exec", Match: "/" + fresh + ".pid", Steps: []fakeruntime.Step{
+			{Op: fakeruntime.Process, N: 5, Name: gate, Text: strconv.Itoa(pid)},
 		}}), "play")
 		c.Must(b.Exec(fresh, integration.IO{}), "Exec "+fresh)
 		if _, err := b.Client.Start(fresh); c.Prompt(err) != nil {
@@ -96,8 +96,8 @@ func pidReuse(c *integration.Case) {
 }
 
 func restoreExit(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "restore", Steps: []fakerunc.Step{
-		{Op: fakerunc.Sibling, N: 3, Name: "die"}, {Op: fakerunc.Gate, Name: "slow"},
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "restore", Steps: []fakeruntime.Step{
+		{Op: fakeruntime.Sibling, N: 3, Name: "die"}, {Op: fakeruntime.Gate, Name: "slow"},
 	}}}})
 	image := b.Path("image")
 	c.Need(os.Mkdir(image, 0o700), "make directory")
@@ -136,8 +136,8 @@ func stopped(c *integration.Case, b *integration.Box, id string, pid int) {
 }
 
 func earlyExecExit(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "exec", Steps: []fakerunc.Step{
-		{Op: fakerunc.Real}, {Op: fakerunc.Gate, Name: "slow"},
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{
+		{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "slow"},
 	}}}})
 	b.Up()
 	start := startAtGate(c, b, "e", "slow", "exit:7")
@@ -163,7 +163,7 @@ func readPid(c *integration.Case, path string) int {
 func earlyInitExit(c *integration.Case) {
 	b := c.Box(integration.Options{
 		Container: integration.Container{Args: []string{"exit:9"}},
-		Fake:      []fakerunc.Rule{{Verb: "start", Steps: []fakerunc.Step{{Op: fakerunc.Real}, {Op: fakerunc.Gate, Name: "slow"}}}},
+		Fake:      []fakeruntime.Rule{{Verb: "start", Steps: []fakeruntime.Step{{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "slow"}}}},
 	})
 	c.Must(b.Create(), "Create")
 	start := integration.Async("Start", func() error {

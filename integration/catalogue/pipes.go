@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
 func init() {
@@ -74,7 +74,7 @@ func oneStream(c *integration.Case, set string) {
 const chatter = 200000
 
 func chattyCreate(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "create", Steps: []fakerunc.Step{{Op: fakerunc.Stderr, N: chatter}, {Op: fakerunc.Real}}}}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{{Op: fakeruntime.Stderr, N: chatter}, {Op: fakeruntime.Real}}}}})
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
 	_, err := b.CreateTask(b.CreateRequest(integration.IO{Stdout: out.Path, Stderr: errs.Path}))
 	c.Must(err, "Create")
@@ -82,7 +82,7 @@ func chattyCreate(c *integration.Case) {
 }
 
 func chattyExec(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "exec", Steps: []fakerunc.Step{{Op: fakerunc.Stderr, N: chatter}, {Op: fakerunc.Real}}}}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{{Op: fakeruntime.Stderr, N: chatter}, {Op: fakeruntime.Real}}}}})
 	b.Up()
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
 	b.MustExec("e", integration.IO{Stdout: out.Path, Stderr: errs.Path}, "sleep")
@@ -90,7 +90,7 @@ func chattyExec(c *integration.Case) {
 }
 
 func inheritedPipe(c *integration.Case, verb string) {
-	o := integration.Options{Fake: []fakerunc.Rule{{Verb: verb, Steps: []fakerunc.Step{{Op: fakerunc.Hold}, {Op: fakerunc.Real}}}}}
+	o := integration.Options{Fake: []fakeruntime.Rule{{Verb: verb, Steps: []fakeruntime.Step{{Op: fakeruntime.Hold}, {Op: fakeruntime.Real}}}}}
 	o.Container.Terminal = true
 	b := c.Box(o)
 	in, out := b.Stream("in").Write(""), b.Stream("out").Read()

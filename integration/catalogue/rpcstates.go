@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -57,7 +57,7 @@ func init() {
 func everyCall(c *integration.Case, s rpcState) {
 	// Old daemons cannot do without a status in an OK response either, but
 	// that is row C02: here it would hide everything else.
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "checkpoint", Steps: []fakerunc.Step{{Op: fakerunc.Exit}}}}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "checkpoint", Steps: []fakeruntime.Step{{Op: fakeruntime.Exit}}}}})
 	s.make(c, b)
 	for _, r := range s.calls {
 		err := c.Prompt(r.call(b))

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
 func init() {
@@ -38,9 +38,9 @@ func init() {
 }
 
 func staleError(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{
 		failing("/a.pid", "exec of marker-a: no such file"),
-		{Verb: "exec", Steps: []fakerunc.Step{{Op: fakerunc.Exit, N: 42}}},
+		{Verb: "exec", Steps: []fakeruntime.Step{{Op: fakeruntime.Exit, N: 42}}},
 	}})
 	b.Up()
 	if err := failExec(c, b, "a"); !strings.Contains(err.Error(), "marker-a") {
@@ -52,12 +52,12 @@ func staleError(c *integration.Case) {
 }
 
 func crossedErrors(c *integration.Case) {
-	slow := func(id string) fakerunc.Rule {
+	slow := func(id string) fakeruntime.Rule {
 		r := failing("/"+id+".pid", "exec of marker-"+id+": no such file")
-		r.Steps = []fakerunc.Step{r.Steps[0], {Op: fakerunc.Gate, Name: id}, r.Steps[1]}
+		r.Steps = []fakeruntime.Step{r.Steps[0], {Op: fakeruntime.Gate, Name: id}, r.Steps[1]}
 		return r
 	}
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{slow("a"), slow("b")}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{slow("a"), slow("b")}})
 	b.Up()
 	a, bb := startAtGate(c, b, "a", "a", "exit:0"), startAtGate(c, b, "b", "b", "exit:0")
 	open(c, b.Fake.Gate("a"))
@@ -72,8 +72,8 @@ func crossedErrors(c *integration.Case) {
 
 func brokenLog(c *integration.Case) {
 	r := failing("", "exec of marker-a: no such file")
-	r.Steps = append([]fakerunc.Step{{Op: fakerunc.RawLog, Text: "{not json\n"}}, r.Steps...)
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{r}})
+	r.Steps = append([]fakeruntime.Step{{Op: fakeruntime.RawLog, Text: "{not json\n"}}, r.Steps...)
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{r}})
 	b.Up()
 	if err := failExec(c, b, "a"); !strings.Contains(err.Error(), "marker-a") {
 		c.Errorf("error: %v, want runc's text in it", err)
@@ -88,10 +88,10 @@ func killTexts(c *integration.Case) {
 		"container \"x\" does not exist",
 		"kill container `x`: No such process", // crun
 	}
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{}})
 	b.Up()
 	play := func(text string) {
-		c.Need(b.Fake.Play(fakerunc.Rule{Verb: "kill", Steps: []fakerunc.Step{{Op: fakerunc.Log, Text: text}, {Op: fakerunc.Exit, N: 1, Text: text}}}), "play")
+		c.Need(b.Fake.Play(fakeruntime.Rule{Verb: "kill", Steps: []fakeruntime.Step{{Op: fakeruntime.Log, Text: text}, {Op: fakeruntime.Exit, N: 1, Text: text}}}), "play")
 	}
 	for _, text := range gone {
 		play(text)

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
 func init() {
@@ -96,7 +96,7 @@ func spoiltBundle(c *integration.Case, spoil func(dir string) error) {
 }
 
 func noRuntime(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{}})
 	b.Up()
 	aside := b.Path("aside")
 	c.Need(os.Rename(b.Fake.Path, aside), "move the runtime")
@@ -165,8 +165,8 @@ func halfPidFile(c *integration.Case) {
 }
 
 func killedVerb(c *integration.Case, verb string) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: verb, Times: 1, Steps: []fakerunc.Step{
-		{Op: fakerunc.Real}, {Op: fakerunc.Exit, N: 137},
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: verb, Times: 1, Steps: []fakeruntime.Step{
+		{Op: fakeruntime.Real}, {Op: fakeruntime.Exit, N: 137},
 	}}}})
 	b.Up()
 	do, undo, want := b.Pause, b.Resume, "PAUSED"

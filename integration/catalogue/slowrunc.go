@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
 // prompt is how long a call may take that does not have to wait for anything.
@@ -44,7 +44,7 @@ func init() {
 }
 
 func slowCreate(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("create", "", "slow")}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{gated("create", "", "slow")}})
 	create := integration.Async("Create", func() error {
 		_, err := b.Within(time.Minute).CreateTask(b.CreateRequest(integration.IO{}))
 		return err
@@ -59,7 +59,7 @@ func slowCreate(c *integration.Case) {
 }
 
 func slowExec(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("exec", "/slow.pid", "slow")}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{gated("exec", "/slow.pid", "slow")}})
 	b.Up()
 	slow := startAtGate(c, b, "slow", "slow")
 	_, err := b.Within(prompt).State(b.ID)
@@ -98,7 +98,7 @@ func lookupDuringExec(c *integration.Case) {
 }
 
 func hungPause(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{gated("pause", "", "hang")}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{gated("pause", "", "hang")}})
 	b.Up()
 	pause := integration.Async("Pause", func() error { return b.Within(time.Minute).Pause() })
 	c.Await(5*time.Second, "runc pause runs", func() bool { return b.Fake.Arrived("hang") > 0 })

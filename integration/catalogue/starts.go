@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -53,8 +53,8 @@ func init() {
 }
 
 func killDuringStart(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "exec", Steps: []fakerunc.Step{
-		{Op: fakerunc.Gate, Name: "slow"}, {Op: fakerunc.Process, Name: "lives"},
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{
+		{Op: fakeruntime.Gate, Name: "slow"}, {Op: fakeruntime.Process, Name: "lives"},
 	}}}})
 	b.Up()
 	start := startAtGate(c, b, "e", "slow")
@@ -74,7 +74,7 @@ func killDuringStart(c *integration.Case) {
 const bounded = 5 * time.Second
 
 func exitDuringHungStart(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "start", Steps: []fakerunc.Step{{Op: fakerunc.Gate, Name: "hook"}}}}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "start", Steps: []fakeruntime.Step{{Op: fakeruntime.Gate, Name: "hook"}}}}})
 	c.Must(b.Create(), "Create")
 	start := integration.Async("Start", func() error { _, err := b.Within(time.Minute).Start(b.ID); return err })
 	c.Await(5*time.Second, "runc start runs", func() bool { return b.Fake.Arrived("hook") > 0 })
@@ -86,7 +86,7 @@ func exitDuringHungStart(c *integration.Case) {
 }
 
 func deleteBehindHungUpdate(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "update", Steps: []fakerunc.Step{{Op: fakerunc.Gate, Name: "hung"}}}}})
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "update", Steps: []fakeruntime.Step{{Op: fakeruntime.Gate, Name: "hung"}}}}})
 	b.Up()
 	update := integration.Async("Update", func() error { return b.Within(time.Minute).Update(updateRequest()) })
 	c.Await(5*time.Second, "runc update runs", func() bool { return b.Fake.Arrived("hung") > 0 })
@@ -118,8 +118,8 @@ func unheardDelete(c *integration.Case) {
 }
 
 func failedRestore(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{Verb: "restore", Steps: []fakerunc.Step{
-		{Op: fakerunc.Log, Text: "criu failed"}, {Op: fakerunc.Exit, N: 1},
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "restore", Steps: []fakeruntime.Step{
+		{Op: fakeruntime.Log, Text: "criu failed"}, {Op: fakeruntime.Exit, N: 1},
 	}}}})
 	req := b.CreateRequest(integration.IO{})
 	req.Checkpoint = b.Path("image")

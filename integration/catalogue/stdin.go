@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
@@ -65,7 +65,7 @@ func closeBeforeStart(c *integration.Case) {
 }
 
 func closeDuringStart(c *integration.Case) {
-	var rules []fakerunc.Rule
+	var rules []fakeruntime.Rule
 	for i := range closeRounds {
 		rules = append(rules, gated("exec", fmt.Sprintf("/e%d.pid", i), fmt.Sprintf("slow%d", i)))
 	}

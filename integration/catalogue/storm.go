@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
@@ -43,9 +43,9 @@ func init() {
 }
 
 // orphans makes the fake runtime leave n children to the shim, with the exec "brood".
-func orphans(n int) fakerunc.Rule {
-	return fakerunc.Rule{Verb: "exec", Match: "/brood.pid", Steps: []fakerunc.Step{
-		{Op: fakerunc.Spawn, N: n}, {Op: fakerunc.Process, Name: "brood-lives"},
+func orphans(n int) fakeruntime.Rule {
+	return fakeruntime.Rule{Verb: "exec", Match: "/brood.pid", Steps: []fakeruntime.Step{
+		{Op: fakeruntime.Spawn, N: n}, {Op: fakeruntime.Process, Name: "brood-lives"},
 	}}
 }
 
@@ -93,13 +93,13 @@ func noZombies(c *integration.Case, b *integration.Box, d time.Duration) {
 	c.Await(d, "no zombie below the shim", func() bool { return len(procfs.Count(b.Shim.Pid).Zombies) == 0 })
 }
 
-func hostPid(rules ...fakerunc.Rule) integration.Options {
-	return integration.Options{Container: integration.Container{HostPid: true}, Fake: append([]fakerunc.Rule{}, rules...)}
+func hostPid(rules ...fakeruntime.Rule) integration.Options {
+	return integration.Options{Container: integration.Container{HostPid: true}, Fake: append([]fakeruntime.Rule{}, rules...)}
 }
 
 // gated is a call of real runc that first waits at a gate.
-func gated(verb, match, gate string) fakerunc.Rule {
-	return fakerunc.Rule{Verb: verb, Match: match, Steps: []fakerunc.Step{{Op: fakerunc.Gate, Name: gate}, {Op: fakerunc.Real}}}
+func gated(verb, match, gate string) fakeruntime.Rule {
+	return fakeruntime.Rule{Verb: verb, Match: match, Steps: []fakeruntime.Step{{Op: fakeruntime.Gate, Name: gate}, {Op: fakeruntime.Real}}}
 }
 
 // startAtGate starts an exec whose runc stops at a gate, and returns once it is there.

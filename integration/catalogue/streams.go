@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration"
-	"containerd-shim.v1/integration/fakerunc"
+	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
@@ -138,8 +138,8 @@ func deleteUnread(c *integration.Case) {
 const words = "exec failed: no such program"
 
 func runtimeWords(c *integration.Case, verb string) {
-	b := c.Box(integration.Options{Fake: []fakerunc.Rule{{
-		Verb: verb, Steps: []fakerunc.Step{{Op: fakerunc.Print, Text: words}, {Op: fakerunc.Exit, N: 1, Text: words}},
+	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{
+		Verb: verb, Steps: []fakeruntime.Step{{Op: fakeruntime.Print, Text: words}, {Op: fakeruntime.Exit, N: 1, Text: words}},
 	}}})
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
 	io := integration.IO{Stdout: out.Path, Stderr: errs.Path}

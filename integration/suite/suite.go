@@ -97,7 +97,7 @@ func buildHelper(module string) (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "shimhelper")
-	cmd := exec.Command("go", "build", "-o", path, "./integration/helper/shimhelper")
+	cmd := exec.Command("go", "build", "-o", path, "./integration/harness/guest/helper/shimhelper")
 	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

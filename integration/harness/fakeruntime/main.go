@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package fakerunc
+package fakeruntime
 
 import (
 	"encoding/json"
@@ -48,7 +48,7 @@ func Main(argv []string) int {
 }
 
 func fail(err error) int {
-	fmt.Fprintln(os.Stderr, "fakerunc:", err)
+	fmt.Fprintln(os.Stderr, "fakeruntime:", err)
 	return 99
 }
 
@@ -59,7 +59,7 @@ func record(dir string, inv invocation) error {
 	if err != nil {
 		return fmt.Errorf("encode call: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, CallsFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, callsFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("record call: %w", err)
 	}

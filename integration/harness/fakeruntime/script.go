@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fakerunc is an OCI runtime that does what real runc cannot be made
+// Package fakeruntime is an OCI runtime that does what real runc cannot be made
 // to do on demand: be slow, hang, fail at any verb, write too much, keep a
 // pipe open, leave children behind, lie about the pid. What it is not told to
 // do differently it hands to real runc with the same arguments.
@@ -11,7 +11,7 @@
 //
 // It is not a shell script because a shell waits for its children and so
 // takes the exits away from the shim under test.
-package fakerunc
+package fakeruntime
 
 import (
 	"encoding/json"
@@ -20,11 +20,14 @@ import (
 	"path/filepath"
 )
 
+// Name is the name by which the helper is the fake runtime.
+const Name = "fakerunc"
+
 // Files in the directory of argv[0].
 const (
-	ScriptFile  = "script.json"
-	CallsFile   = "calls.jsonl"
-	SpawnedFile = "spawned"
+	scriptFile  = "script.json"
+	callsFile   = "calls.jsonl"
+	spawnedFile = "spawned"
 )
 
 // Script is what the fake runtime does instead of, before and after real runc.
@@ -44,7 +47,7 @@ type Rule struct {
 // Op is what one Step does.
 type Op string
 
-// The operations. Those that start processes record their pids in SpawnedFile.
+// The operations. Those that start processes record their pids in spawnedFile.
 const (
 	Gate    Op = "gate"    // announce Name.arrived, then wait for the FIFO Name to be opened for writing
 	Stop    Op = "stop"    // announce Name.arrived, then stop with SIGSTOP until somebody sends SIGCONT
@@ -74,7 +77,7 @@ type Step struct {
 	Text string `json:",omitempty"`
 }
 
-// Call is one line of CallsFile: how the shim started the runtime.
+// Call is one line of callsFile: how the shim started the runtime.
 type Call struct {
 	Verb string
 	Pid  int
@@ -83,22 +86,22 @@ type Call struct {
 	Fds  []string // inherited descriptors above stderr
 }
 
-// Write stores s for the fake runtime in dir; running calls keep the old one.
-func (s Script) Write(dir string) error {
+// write stores s for the fake runtime in dir; running calls keep the old one.
+func (s Script) write(dir string) error {
 	data, err := json.MarshalIndent(s, "", " ")
 	if err != nil {
 		return fmt.Errorf("encode script: %w", err)
 	}
-	tmp := filepath.Join(dir, "."+ScriptFile)
+	tmp := filepath.Join(dir, "."+scriptFile)
 	if err := os.WriteFile(tmp, data, 0o600); err != nil {
 		return fmt.Errorf("write script: %w", err)
 	}
-	return os.Rename(tmp, filepath.Join(dir, ScriptFile))
+	return os.Rename(tmp, filepath.Join(dir, scriptFile))
 }
 
 func read(dir string) (Script, error) {
 	var s Script
-	data, err := os.ReadFile(filepath.Join(dir, ScriptFile))
+	data, err := os.ReadFile(filepath.Join(dir, scriptFile))
 	if err != nil {
 		return s, fmt.Errorf("read script: %w", err)
 	}

@@ -17,6 +17,13 @@ import (
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
+// The names by which the helper is the publisher. Docker called the daemon so
+// before 18.09.
+const (
+	Name    = "shimverify-publish"
+	Renamed = "docker-containerd"
+)
+
 // Record is one run of the publisher.
 type Record struct {
 	Args  []string // without argv[0]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package integration
+package fakeruntime
 
 import (
 	"bufio"
@@ -10,36 +10,41 @@ import (
 	"strconv"
 	"strings"
 
-	"containerd-shim.v1/integration/fakerunc"
 	"containerd-shim.v1/integration/harness/wait"
-	"containerd-shim.v1/integration/helper"
 )
 
-// Fake is the harness's end of the fake runtime: its script, its gates, and
+// Runtime is the harness's end of the fake runtime: its script, its gates, and
 // what it has recorded.
-type Fake struct {
+type Runtime struct {
 	Path string // for CreateTaskRequest.runtime
 
 	dir   string
 	runc  string
-	rules []fakerunc.Rule
 	gates map[string]*wait.Gate
 }
 
-func newFake(c *Case, dir string, rules []fakerunc.Rule) (*Fake, error) {
-	f := &Fake{Path: filepath.Join(dir, helper.Fakerunc), dir: dir, runc: c.Runtime, gates: map[string]*wait.Gate{}}
+// New makes a fake runtime in dir out of the helper, an executable that calls
+// Main by the name Name. What the rules do not say, it hands to runc.
+func New(dir, helper, runc string, rules ...Rule) (*Runtime, error) {
+	f := &Runtime{Path: filepath.Join(dir, Name), dir: dir, runc: runc, gates: map[string]*wait.Gate{}}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := os.Symlink(c.Helper, f.Path); err != nil {
+	if err := os.Symlink(helper, f.Path); err != nil {
 		return nil, err
 	}
 	return f, f.Play(rules...)
 }
 
+// Close shuts its gates.
+func (f *Runtime) Close() {
+	for _, g := range f.gates {
+		_ = g.Close() // of a FIFO that is open: it cannot fail
+	}
+}
+
 // Play replaces the script and makes the gates that it names.
-func (f *Fake) Play(rules ...fakerunc.Rule) error {
-	f.rules = rules
+func (f *Runtime) Play(rules ...Rule) error {
 	for _, r := range rules {
 		for _, s := range r.Steps {
 			if s.Name == "" || f.gates[s.Name] != nil {
@@ -58,33 +63,33 @@ func (f *Fake) Play(rules ...fakerunc.Rule) error {
 			return err
 		}
 	}
-	return fakerunc.Script{Runc: f.runc, Rules: rules}.Write(f.dir)
+	return Script{Runc: f.runc, Rules: rules}.write(f.dir)
 }
 
 // Gate is the gate of that name in the script.
-func (f *Fake) Gate(name string) *wait.Gate { return f.gates[name] }
+func (f *Runtime) Gate(name string) *wait.Gate { return f.gates[name] }
 
 // Arrived counts the calls that have come to a gate.
-func (f *Fake) Arrived(name string) int { return len(f.Waiting(name)) }
+func (f *Runtime) Arrived(name string) int { return len(f.Waiting(name)) }
 
 // Waiting lists the pids of the calls that have come to a gate.
-func (f *Fake) Waiting(name string) []int { return readPids(filepath.Join(f.dir, name+".arrived")) }
+func (f *Runtime) Waiting(name string) []int { return readPids(filepath.Join(f.dir, name+".arrived")) }
 
 // Spawned lists the pids that the fake runtime has left to the shim.
-func (f *Fake) Spawned() []int { return readPids(filepath.Join(f.dir, fakerunc.SpawnedFile)) }
+func (f *Runtime) Spawned() []int { return readPids(filepath.Join(f.dir, spawnedFile)) }
 
 // Calls are the recorded calls of a verb; "" means all.
-func (f *Fake) Calls(verb string) []fakerunc.Call {
-	file, err := os.Open(filepath.Join(f.dir, fakerunc.CallsFile))
+func (f *Runtime) Calls(verb string) []Call {
+	file, err := os.Open(filepath.Join(f.dir, callsFile))
 	if err != nil {
 		return nil
 	}
 	defer file.Close()
-	var out []fakerunc.Call
+	var out []Call
 	s := bufio.NewScanner(file)
 	s.Buffer(nil, 1<<20)
 	for s.Scan() {
-		var c fakerunc.Call
+		var c Call
 		if json.Unmarshal(s.Bytes(), &c) == nil && (verb == "" || c.Verb == verb) {
 			out = append(out, c)
 		}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package fakerunc
+package fakeruntime
 
 import (
 	"bytes"
@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+
+	"containerd-shim.v1/integration/harness/guest"
 )
 
 // player does the steps of one call.
@@ -134,7 +136,7 @@ func sleeper(steps ...string) *exec.Cmd {
 		steps = []string{"sleep"}
 	}
 	cmd := exec.Command("/proc/self/exe", steps...)
-	cmd.Args[0] = "testinit"
+	cmd.Args[0] = guest.InitName
 	return cmd
 }
 
@@ -143,7 +145,7 @@ func (p player) start(cmd *exec.Cmd) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(p.dir, SpawnedFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(p.dir, spawnedFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package logger is a logging process as a binary:// stdio URI names it: the
+package guest
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// LoggerName is the name by which the helper is a Logger.
+const LoggerName = "shimverify-logger"
+
+// stayTime bounds the mode stay, for a harness that was killed.
+const stayTime = 2 * time.Minute
+
+// Logger is a logging process as a binary:// stdio URI names it: the
 // shim starts it with the container's stdout on descriptor 3, its stderr on 4
 // and a pipe on 5, and waits until that is closed or written to.
 //
@@ -16,26 +37,7 @@
 // else. As a shim gives it an environment of two variables only, it does not
 // carry the mark of the case and has to end by itself: with the shim that
 // started it, unless it is killed.
-package logger
-
-import (
-	"fmt"
-	"io"
-	"os"
-	"os/signal"
-	"path/filepath"
-	"runtime"
-	"strconv"
-	"strings"
-	"syscall"
-	"time"
-)
-
-// stayTime bounds the mode stay, for a harness that was killed.
-const stayTime = 2 * time.Minute
-
-// Main is the logging process.
-func Main(args []string) int {
+func Logger(args []string) int {
 	if len(args) != 2 {
 		fmt.Fprintln(os.Stderr, "logger: want MODE DIR, got", args)
 		return 64

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package testinit is the program that runs inside test containers, as their
-// init and as their execs. Its arguments are steps, done one after the other:
+// Package guest is what runs in the harness's containers, and beside them, with
+// no shell and no library, so that a root file system is one static file.
+//
+// Init is a container's init and its execs. Its arguments are steps, done one
+// after the other:
 //
 //	sleep            block until a signal ends the process
 //	sleep:DURATION   block for a while (only to stay alive, never to order events)
@@ -23,8 +26,8 @@
 //	fds              print the open descriptors
 //	refused:ADDRESS  connect to a unix socket; exit 66 unless it is refused or closed at once
 //
-// It needs no shell and no library, so that a rootfs is one static file.
-package testinit
+// Logger is a process that a binary:// stdio URI names.
+package guest
 
 import (
 	"errors"
@@ -42,8 +45,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Main runs the steps in args and returns the exit status.
-func Main(args []string) int {
+// InitName is the name by which the helper is an Init, in and outside of
+// containers.
+const InitName = "testinit"
+
+// Init runs the steps in args and returns the exit status.
+func Init(args []string) int {
 	for _, arg := range args {
 		verb, value, _ := strings.Cut(arg, ":")
 		step, ok := steps[verb]
@@ -163,7 +170,7 @@ func winsize(string) error {
 
 func self(args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", args...)
-	cmd.Args[0] = "testinit"
+	cmd.Args[0] = InitName
 	return cmd
 }
 
