@@ -6,10 +6,10 @@ BASELINES ?= $(CURDIR)/bin/baselines
 .PHONY: integration verify verify-baselines test-baselines demo demo-deadlock
 
 integration: build ## the harness's own tests and its catalogue on $(SHIM), by go test (root, runc)
-	SHIM=$(SHIM) go test -race -count=1 -timeout 30m ./integration ./integration/catalogue ./cmd/shimverify
+	SHIM=$(SHIM) go test -race -count=1 -timeout 30m ./integration/harness/... ./integration/catalogue ./cmd/shimverify
 
 test-catalogue: packages build ## the harness's own tests and the catalogue, by go test with the race detector
-	SHIM=$(SHIM) go test -race -count=1 -p 1 -parallel 4 -timeout 30m ./integration ./integration/catalogue
+	SHIM=$(SHIM) go test -race -count=1 -p 1 -parallel 4 -timeout 30m ./integration/harness/... ./integration/catalogue
 
 verify: build ## the catalogue on $(SHIM) by bin/shimverify, one line a check
 	bin/shimverify run --shim $(SHIM)

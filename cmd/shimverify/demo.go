@@ -12,8 +12,8 @@ import (
 	"sync"
 	"time"
 
-	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/catalogue"
+	"containerd-shim.v1/integration/harness"
 )
 
 // demoLimit bounds each half of the demonstration.
@@ -56,7 +56,7 @@ func demo(args []string) error {
 	}
 	fmt.Printf("1. %d `runc exec true` at once on %s\n", *size, *vs)
 	hung := floodOnce(cfg, "demo-vs", *size)
-	if hung.Verdict == integration.Pass {
+	if hung.Verdict == harness.Pass {
 		fmt.Println("   It survived: it is not one of the releases that hang, or this host is too quiet (--size).")
 	} else {
 		fmt.Println("   It hangs. Who waits for whom, from its stacks:")
@@ -68,16 +68,16 @@ func demo(args []string) error {
 	fmt.Printf("\n2. The same on %s\n", *shim)
 	survived := floodOnce(ours, "demo", *size)
 	switch {
-	case survived.Verdict == integration.Broken || hung.Verdict == integration.Broken:
+	case survived.Verdict == harness.Broken || hung.Verdict == harness.Broken:
 		return errors.New("demo: could not be run")
-	case survived.Verdict == integration.Fail || hung.Verdict == integration.Pass:
+	case survived.Verdict == harness.Fail || hung.Verdict == harness.Pass:
 		return errFailed
 	}
 	fmt.Printf("   All %d execs have ended, every exit has reached the daemon, no zombie is left.\n", *size)
 	return nil
 }
 
-func floodOnce(cfg integration.Config, name string, n int) integration.Result {
+func floodOnce(cfg harness.Config, name string, n int) harness.Result {
 	p := &progress{begun: time.Now(), told: time.Now(), all: n}
 	quiet := time.NewTicker(quietEvery)
 	defer quiet.Stop()
@@ -93,7 +93,7 @@ func floodOnce(cfg integration.Config, name string, n int) integration.Result {
 			}
 		}
 	}()
-	r := integration.Run(cfg, name, demoLimit, func(c *integration.Case) { catalogue.Flood(c, n, p.ended) })
+	r := harness.Run(cfg, name, demoLimit, func(c *harness.Case) { catalogue.Flood(c, n, p.ended) })
 	for _, m := range r.Messages {
 		p.say(m)
 	}

@@ -8,22 +8,22 @@ import (
 	"os"
 	"strings"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 )
 
 // record is one result in the JSON report.
 type record struct {
-	Schema   string              `json:"schema"`
-	Shim     string              `json:"shim"`
-	ID       string              `json:"id"`
-	Name     string              `json:"name"`
-	Verdict  integration.Verdict `json:"verdict"`
-	Known    integration.Verdict `json:"known,omitempty"`
-	Seconds  float64             `json:"seconds"`
-	Samples  []float64           `json:"samples,omitempty"` // seconds
-	Messages []string            `json:"messages,omitempty"`
-	Log      []string            `json:"log,omitempty"`
-	Stacks   string              `json:"stacks,omitempty"`
+	Schema   string          `json:"schema"`
+	Shim     string          `json:"shim"`
+	ID       string          `json:"id"`
+	Name     string          `json:"name"`
+	Verdict  harness.Verdict `json:"verdict"`
+	Known    harness.Verdict `json:"known,omitempty"`
+	Seconds  float64         `json:"seconds"`
+	Samples  []float64       `json:"samples,omitempty"` // seconds
+	Messages []string        `json:"messages,omitempty"`
+	Log      []string        `json:"log,omitempty"`
+	Stacks   string          `json:"stacks,omitempty"`
 }
 
 func writeJSON(path string, out []outcome) error {
@@ -87,10 +87,10 @@ func writeJUnit(path string, out []outcome) error {
 				message.Message = printable(o.Messages[0])
 			}
 			switch o.Verdict {
-			case integration.Fail:
+			case harness.Fail:
 				c.Failure = message
 				suite.Failures++
-			case integration.Broken:
+			case harness.Broken:
 				c.Error = message
 				suite.Errors++
 			}

@@ -12,21 +12,21 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/catalogue"
+	"containerd-shim.v1/integration/harness"
 )
 
 func sample() []outcome {
 	check := catalogue.All()[0]
 	other := catalogue.All()[1]
-	result := func(v integration.Verdict, messages ...string) integration.Result {
-		return integration.Result{Verdict: v, Messages: messages, Duration: time.Second, Samples: []time.Duration{time.Second, 2 * time.Second}}
+	result := func(v harness.Verdict, messages ...string) harness.Result {
+		return harness.Result{Verdict: v, Messages: messages, Duration: time.Second, Samples: []time.Duration{time.Second, 2 * time.Second}}
 	}
 	return []outcome{
-		{"/a", check, result(integration.Pass), integration.Pass},
-		{"/a", other, result(integration.Fail, "<script>\x01 not \xff good"), integration.Fail},
-		{"/b", check, result(integration.Fail, "no"), integration.Pass},
-		{"/b", other, result(integration.Broken, "no runc"), ""},
+		{"/a", check, result(harness.Pass), harness.Pass},
+		{"/a", other, result(harness.Fail, "<script>\x01 not \xff good"), harness.Fail},
+		{"/b", check, result(harness.Fail, "no"), harness.Pass},
+		{"/b", other, result(harness.Broken, "no runc"), ""},
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"runtime"
 	"syscall"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/guest/helper"
 )
 
@@ -86,10 +86,10 @@ func help([]string) error {
 // setup prepares the host and makes sure that an interrupted run cleans up: a
 // signal ends what runs, as a failure would, and no more is begun. A second
 // one ends this process at once; the next run removes what that leaves.
-func setup(shim, oci string) (integration.Config, error) {
+func setup(shim, oci string) (harness.Config, error) {
 	c := make(chan os.Signal, 2) // a signal that comes early waits in it
 	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	cfg, err := integration.Setup(shim, oci, "/proc/self/exe")
+	cfg, err := harness.Setup(shim, oci, "/proc/self/exe")
 	if err != nil {
 		return cfg, err
 	}

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/catalogue"
+	"containerd-shim.v1/integration/harness"
 )
 
 // writeMarkdown writes the verdicts as a table for a document: a column for
@@ -34,7 +34,7 @@ func writeMarkdown(path string, out []outcome) error {
 		for i, s := range shims {
 			n := verdicts(out, s, c.ID)
 			text := "–"
-			if n[integration.Pass] == 0 || len(n) > 1 {
+			if n[harness.Pass] == 0 || len(n) > 1 {
 				text = "**" + cell(n) + "**"
 				fails = true
 				failing[i]++

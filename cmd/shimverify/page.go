@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/catalogue"
+	"containerd-shim.v1/integration/harness"
 )
 
 //go:embed page.html
@@ -62,9 +62,9 @@ func writeHTML(path string, out []outcome) error {
 			}
 			ps.Took += o.Duration
 			switch o.Verdict {
-			case integration.Pass:
+			case harness.Pass:
 				ps.Pass++
-			case integration.Fail:
+			case harness.Fail:
 				ps.Fail++
 			default:
 				ps.Unjudged++
@@ -92,9 +92,9 @@ func rowOf(out []outcome, shims []string, c catalogue.Check) pageRow {
 		n := verdicts(out, s, c.ID)
 		one := pageCell{Class: "pass", Text: cell(n)}
 		switch {
-		case n[integration.Fail] > 0:
+		case n[harness.Fail] > 0:
 			one.Class = "fail"
-		case n[integration.Broken] > 0:
+		case n[harness.Broken] > 0:
 			one.Class = "broken"
 		}
 		for _, o := range out {
@@ -108,7 +108,7 @@ func rowOf(out []outcome, shims []string, c catalogue.Check) pageRow {
 		row.Cells = append(row.Cells, one)
 	}
 	for _, o := range out {
-		if o.Check.ID == c.ID && o.Verdict != integration.Pass {
+		if o.Check.ID == c.ID && o.Verdict != harness.Pass {
 			row.Details = append(row.Details, o)
 		}
 	}

@@ -12,8 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/catalogue"
+	"containerd-shim.v1/integration/harness"
 )
 
 // ticker shows on a terminal what is being done; elsewhere it is silent.
@@ -62,11 +62,11 @@ func report(w io.Writer, o outcome, verbose bool) {
 	switch {
 	case o.surprising():
 		known = "  (known for: " + string(o.Known) + ")"
-	case o.Known == integration.Fail:
+	case o.Known == harness.Fail:
 		known = "  (as known)"
 	}
 	fmt.Fprintf(w, "%-6s %-5s %-48s %8s  %s%s\n", o.Verdict, o.Check.ID, o.Check.Name, o.Duration.Round(time.Millisecond), o.Shim, known)
-	if o.Verdict != integration.Pass {
+	if o.Verdict != harness.Pass {
 		for _, m := range o.Messages {
 			fmt.Fprintf(w, "       %s\n", strings.ReplaceAll(m, "\n", "\n       "))
 		}
@@ -105,8 +105,8 @@ func checksOf(out []outcome) []catalogue.Check {
 
 // verdicts counts the verdicts of one check on one shim: more than one where
 // it was run several times.
-func verdicts(out []outcome, shim, id string) map[integration.Verdict]int {
-	n := map[integration.Verdict]int{}
+func verdicts(out []outcome, shim, id string) map[harness.Verdict]int {
+	n := map[harness.Verdict]int{}
 	for _, o := range out {
 		if o.Shim == shim && o.Check.ID == id {
 			n[o.Verdict]++
@@ -116,14 +116,14 @@ func verdicts(out []outcome, shim, id string) map[integration.Verdict]int {
 }
 
 // cell is the verdict as a word, with counts where the runs differ.
-func cell(n map[integration.Verdict]int) string {
+func cell(n map[harness.Verdict]int) string {
 	if len(n) == 1 {
 		for v := range n {
 			return string(v)
 		}
 	}
 	var parts []string
-	for _, v := range []integration.Verdict{integration.Pass, integration.Fail, integration.Broken} {
+	for _, v := range []harness.Verdict{harness.Pass, harness.Fail, harness.Broken} {
 		if n[v] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n[v], v))
 		}
@@ -155,7 +155,7 @@ func matrix(w io.Writer, out []outcome) {
 
 func summary(w io.Writer, out []outcome) {
 	for _, shim := range shimsOf(out) {
-		n, surprises := map[integration.Verdict]int{}, 0
+		n, surprises := map[harness.Verdict]int{}, 0
 		for _, o := range out {
 			if o.Shim == shim {
 				n[o.Verdict]++
@@ -165,6 +165,6 @@ func summary(w io.Writer, out []outcome) {
 			}
 		}
 		fmt.Fprintf(w, "%s: %d pass, %d fail, %d could not be run; %d other than the release is known for\n",
-			shim, n[integration.Pass], n[integration.Fail], n[integration.Broken], surprises)
+			shim, n[harness.Pass], n[harness.Fail], n[harness.Broken], surprises)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strconv"
 
-	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/catalogue"
+	"containerd-shim.v1/integration/harness"
 )
 
 // repeated is a flag that may be given several times.
@@ -32,8 +32,8 @@ const (
 type outcome struct {
 	Shim  string
 	Check catalogue.Check
-	integration.Result
-	Known integration.Verdict // what the shim's release is known for; "": nothing
+	harness.Result
+	Known harness.Verdict // what the shim's release is known for; "": nothing
 }
 
 // surprising reports whether a release did not do what it is known for.
@@ -172,9 +172,9 @@ func judge(out []outcome, expect bool) error {
 	var broken, failed int
 	for _, o := range out {
 		switch {
-		case o.Verdict == integration.Broken:
+		case o.Verdict == harness.Broken:
 			broken++
-		case expect && o.surprising(), !expect && o.Verdict == integration.Fail:
+		case expect && o.surprising(), !expect && o.Verdict == harness.Fail:
 			failed++
 		}
 	}

@@ -7,13 +7,13 @@ import (
 	"slices"
 	"sync"
 
-	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/catalogue"
+	"containerd-shim.v1/integration/harness"
 )
 
 // job is one check on one shim, once.
 type job struct {
-	cfg     integration.Config
+	cfg     harness.Config
 	path    string // of the shim, as it was given
 	name    string // of the case
 	release string
@@ -21,14 +21,14 @@ type job struct {
 }
 
 func (j job) run() outcome {
-	r := integration.Run(j.cfg, j.name, j.check.Limit, j.check.Run)
+	r := harness.Run(j.cfg, j.name, j.check.Limit, j.check.Run)
 	known, _ := catalogue.Expected(j.release, j.check.ID)
 	return outcome{j.path, j.check, r, known}
 }
 
 // plan lists the jobs in the order in which they are reported. It is an error
 // if one of the shims cannot be tested at all.
-func plan(cfg integration.Config, f runFlags, checks []catalogue.Check) ([]job, error) {
+func plan(cfg harness.Config, f runFlags, checks []catalogue.Check) ([]job, error) {
 	var jobs []job
 	for i, path := range f.shims {
 		one, err := cfg.WithShim(path)

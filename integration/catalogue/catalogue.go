@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 )
 
 // Check is one known bug.
@@ -23,7 +23,7 @@ type Check struct {
 	Asserts  string // what a shim without the bug does
 	Limit    time.Duration
 	Load     Load
-	Run      func(*integration.Case)
+	Run      func(*harness.Case)
 }
 
 // Load says what a check does to others that run at the same time.

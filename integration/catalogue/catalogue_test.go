@@ -6,9 +6,9 @@ import (
 	"os"
 	"testing"
 
-	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/catalogue"
-	"containerd-shim.v1/integration/suite"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/suite"
 )
 
 func TestMain(m *testing.M) { os.Exit(suite.Main(m)) }
@@ -36,7 +36,7 @@ func TestNoCheckPassesWithoutAShim(t *testing.T) {
 			if check.Load != catalogue.Alone {
 				t.Parallel() // nothing runs
 			}
-			if r := suite.Result(t, "/bin/true", "none-"+check.ID, check.Limit, check.Run); r.Verdict != integration.Fail {
+			if r := suite.Result(t, "/bin/true", "none-"+check.ID, check.Limit, check.Run); r.Verdict != harness.Fail {
 				t.Errorf("%s: %s %q", check, r.Verdict, r.Messages)
 			}
 		})

@@ -6,7 +6,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 )
 
 // The classes of errors that daemons tell apart.
@@ -21,7 +21,7 @@ const (
 func code(err error) codes.Code { return status.Code(err) }
 
 // wantCode records an error of another class, or none.
-func wantCode(c *integration.Case, what string, err error, want codes.Code) {
+func wantCode(c *harness.Case, what string, err error, want codes.Code) {
 	if got := code(c.Prompt(err)); got != want {
 		c.Errorf("%s: %v (%v), want %v", what, got, err, want)
 	}

@@ -10,7 +10,8 @@ import (
 	task "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
@@ -41,7 +42,7 @@ func init() {
 	})
 }
 
-func lives(c *integration.Case, b *integration.Box) {
+func lives(c *harness.Case, b *harness.Fixture) {
 	if status, dead := b.Shim.Exited(); dead {
 		c.Fatalf("the shim has ended: %s", status)
 	}
@@ -52,12 +53,12 @@ func lives(c *integration.Case, b *integration.Box) {
 	}
 }
 
-func doubleStart(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{
+func doubleStart(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{
 		{Op: fakeruntime.Log, Text: "exec failed: no such file or directory"}, {Op: fakeruntime.Exit, N: 1},
 	}}}})
 	b.Up()
-	c.Must(b.Exec("e", integration.IO{}, "exit:0"), "Exec")
+	c.Must(b.Exec("e", harness.IO{}, "exit:0"), "Exec")
 	for range 2 {
 		if _, err := b.Client.Start("e"); c.Prompt(err) == nil {
 			c.Errorf("Start of an exec whose runc fails succeeded")
@@ -70,12 +71,12 @@ func doubleStart(c *integration.Case) {
 	c.Must(err, "DeleteProcess of the failed exec")
 }
 
-func checkpointing() integration.Options {
-	return integration.Options{Fake: []fakeruntime.Rule{{Verb: "checkpoint", Steps: []fakeruntime.Step{{Op: fakeruntime.Exit}}}}}
+func checkpointing() harness.Options {
+	return harness.Options{Fake: []fakeruntime.Rule{{Verb: "checkpoint", Steps: []fakeruntime.Step{{Op: fakeruntime.Exit}}}}}
 }
 
-func checkpointOptions(c *integration.Case) {
-	b := c.Box(checkpointing())
+func checkpointOptions(c *harness.Case) {
+	b := c.Fixture(checkpointing())
 	b.Up()
 	image := b.Path("image")
 	c.Must(b.Checkpoint(&task.CheckpointTaskRequest{Path: image}), "Checkpoint without options")
@@ -86,8 +87,8 @@ func checkpointOptions(c *integration.Case) {
 	lives(c, b)
 }
 
-func checkpointForeign(c *integration.Case) {
-	b := c.Box(checkpointing())
+func checkpointForeign(c *harness.Case) {
+	b := c.Fixture(checkpointing())
 	b.Up()
 	image := b.Path("image")
 	err := b.Checkpoint(&task.CheckpointTaskRequest{Path: image, Options: &anypb.Any{TypeUrl: "containerd.linux.runc.CreateOptions"}})
@@ -97,19 +98,19 @@ func checkpointForeign(c *integration.Case) {
 	lives(c, b)
 }
 
-func listPidsRace(c *integration.Case) {
+func listPidsRace(c *harness.Case) {
 	// A write to the map has to fall into the time in which another call goes
 	// through it: upstream does so once for each pid, so many pids and a map
 	// with many execs make that the longest part of a call.
 	const loops, calls, standing, most = 3, 30, 50, 3000
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "ps", Steps: []fakeruntime.Step{{Op: fakeruntime.Pids, N: 40000}}}}})
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "ps", Steps: []fakeruntime.Step{{Op: fakeruntime.Pids, N: 40000}}}}})
 	b.Up()
 	for i := range standing {
-		c.Must(b.Exec(fmt.Sprintf("s%d", i), integration.IO{}, "exit:0"), "Exec")
+		c.Must(b.Exec(fmt.Sprintf("s%d", i), harness.IO{}, "exit:0"), "Exec")
 	}
-	var lists []*integration.Pending
+	var lists []*client.Pending
 	for range loops {
-		lists = append(lists, integration.Async("ListPids", func() error {
+		lists = append(lists, client.Async("ListPids", func() error {
 			for range calls {
 				if _, err := b.Within(30 * time.Second).ListPids(b.ID); err != nil {
 					return err
@@ -119,12 +120,12 @@ func listPidsRace(c *integration.Case) {
 		}))
 	}
 	done := func() bool {
-		return !slices.ContainsFunc(lists, func(p *integration.Pending) bool { return !p.Done() })
+		return !slices.ContainsFunc(lists, func(p *client.Pending) bool { return !p.Done() })
 	}
 	round := 0
 	for ; round < most && !done(); round++ {
 		id := fmt.Sprintf("e%d", round)
-		err := b.Exec(id, integration.IO{}, "exit:0")
+		err := b.Exec(id, harness.IO{}, "exit:0")
 		if err == nil {
 			_, err = b.DeleteProcess(id)
 		}

@@ -6,29 +6,31 @@ import (
 	"fmt"
 	"time"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
+	"containerd-shim.v1/integration/harness/launch"
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
 // threadChurn starts execs from many goroutines of the shim at once, so that
 // its threads come and go.
-func threadChurn(c *integration.Case) {
+func threadChurn(c *harness.Case) {
 	const clients, each = 12, 5
-	b := c.Box(integration.Options{})
+	b := c.Fixture(harness.Options{})
 	b.Up()
-	var all []*integration.Pending
+	var all []*client.Pending
 	for n := range clients {
-		client := b.Dial(integration.Daemon17)
-		all = append(all, integration.Async("execs", func() error {
+		caller := b.Dial(launch.Containerd1_7)
+		all = append(all, client.Async("execs", func() error {
 			for i := range each {
 				id := fmt.Sprintf("e%d-%d", n, i)
-				if err := b.Exec(id, integration.IO{}, fmt.Sprintf("exit:%d", n+1)); err != nil {
+				if err := b.Exec(id, harness.IO{}, fmt.Sprintf("exit:%d", n+1)); err != nil {
 					return err
 				}
-				if _, err := client.Within(30 * time.Second).Start(id); err != nil {
+				if _, err := caller.Within(30 * time.Second).Start(id); err != nil {
 					return err
 				}
-				w, err := client.Within(30 * time.Second).Wait(id)
+				w, err := caller.Within(30 * time.Second).Wait(id)
 				if err != nil {
 					return err
 				}
@@ -44,22 +46,22 @@ func threadChurn(c *integration.Case) {
 	}
 }
 
-func readersGone(c *integration.Case) {
-	g := integration.Daemon141
-	b := c.Box(integration.Options{Generation: &g, Debug: true, Container: integration.Container{Args: []string{"gate:/go", "print:200000", "sleep"}}})
+func readersGone(c *harness.Case) {
+	g := launch.Containerd1_4_1
+	b := c.Fixture(harness.Options{Generation: &g, Debug: true, Container: harness.Container{Args: []string{"gate:/go", "print:200000", "sleep"}}})
 	gate := b.Gate("go")
 	out, errs := b.Stream("out").OpenOnly(), b.Stream("err").OpenOnly()
-	r, err := b.CreateTask(b.CreateRequest(integration.IO{Stdout: out.Path, Stderr: errs.Path}))
+	r, err := b.CreateTask(b.CreateRequest(harness.IO{Stdout: out.Path, Stderr: errs.Path}))
 	c.Must(err, "Create")
 	_, err = b.Client.Start(b.ID)
 	c.Must(err, "Start")
 	c.Await(5*time.Second, "the streams are open", func() bool { return out.Opened() && errs.Opened() })
 	out.Close()
 	errs.Close()
-	b.Daemon.Vanish()
+	b.Daemon.Crash()
 	b.Shim.LeaveLogs()
 	open(c, gate)
-	b.MustExec("e", integration.IO{}, "exit:0")
+	b.MustExec("e", harness.IO{}, "exit:0")
 	_, err = b.Wait("e")
 	c.Must(err, "Wait of e")
 	before := cpu(b)
@@ -75,7 +77,7 @@ func readersGone(c *integration.Case) {
 }
 
 // cpu is what the shim has used so far.
-func cpu(b *integration.Box) time.Duration {
+func cpu(b *harness.Fixture) time.Duration {
 	p, _ := procfs.Read(b.Shim.Pid) // that it lives is looked at elsewhere
 	return p.CPU
 }

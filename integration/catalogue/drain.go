@@ -8,7 +8,8 @@ import (
 	task "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
@@ -43,13 +44,13 @@ func init() {
 	})
 }
 
-func execChildHoldsStdout(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func execChildHoldsStdout(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
-	b.MustExec("e", integration.IO{Stdout: out.Path, Stderr: errs.Path}, "echo:ok", "holdout:10m", "exit:0")
+	b.MustExec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "echo:ok", "holdout:10m", "exit:0")
 	b.AwaitExit(5*time.Second, "e")
-	del := integration.Async("DeleteProcess", func() error {
+	del := client.Async("DeleteProcess", func() error {
 		_, err := b.Within(time.Minute).DeleteProcess("e")
 		return err
 	})
@@ -61,14 +62,14 @@ func execChildHoldsStdout(c *integration.Case) {
 	}
 }
 
-func slowReader(c *integration.Case) {
+func slowReader(c *harness.Case) {
 	const n = 120000 // less than a pipe and a FIFO hold together
-	b := c.Box(integration.Options{})
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	out, errs := b.Stream("out").OpenOnly(), b.Stream("err").Read()
-	b.MustExec("e", integration.IO{Stdout: out.Path, Stderr: errs.Path}, "print:120000", "exit:0")
+	b.MustExec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "print:120000", "exit:0")
 	b.AwaitExit(5*time.Second, "e")
-	del := integration.Async("DeleteProcess", func() error {
+	del := client.Async("DeleteProcess", func() error {
 		_, err := b.Within(time.Minute).DeleteProcess("e")
 		return err
 	})
@@ -84,12 +85,12 @@ func slowReader(c *integration.Case) {
 	}
 }
 
-func drainEatsDeadline(c *integration.Case) {
+func drainEatsDeadline(c *harness.Case) {
 	// The child that holds the output belongs to runc, not to the
 	// container's cgroup, so that it survives whatever kills the container.
-	b := c.Box(hostPid(fakeruntime.Rule{Verb: "create", Steps: []fakeruntime.Step{{Op: fakeruntime.Hold}, {Op: fakeruntime.Real}}}))
+	b := c.Fixture(hostPid(fakeruntime.Rule{Verb: "create", Steps: []fakeruntime.Step{{Op: fakeruntime.Hold}, {Op: fakeruntime.Real}}}))
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
-	r, err := b.CreateTask(b.CreateRequest(integration.IO{Stdout: out.Path, Stderr: errs.Path}))
+	r, err := b.CreateTask(b.CreateRequest(harness.IO{Stdout: out.Path, Stderr: errs.Path}))
 	c.Must(err, "Create")
 	_, err = b.Client.Start(b.ID)
 	c.Must(err, "Start")
@@ -100,12 +101,12 @@ func drainEatsDeadline(c *integration.Case) {
 	c.Await(12*time.Second, "runc has deleted the container", func() bool { return !b.RuncHas() })
 }
 
-func deleteTwice(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{gated("delete", "", "slow")}})
+func deleteTwice(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{gated("delete", "", "slow")}})
 	b.Up()
 	c.Must(b.Kill(b.ID, 9, false), "Kill")
 	b.AwaitExit(5*time.Second, b.ID)
-	first := integration.Async("first Delete", func() error {
+	first := client.Async("first Delete", func() error {
 		_, err := b.Within(time.Minute).Delete()
 		return err
 	})
@@ -123,7 +124,7 @@ func deleteTwice(c *integration.Case) {
 	}
 }
 
-func sameExit(c *integration.Case, d *task.DeleteResponse, status uint32) {
+func sameExit(c *harness.Case, d *task.DeleteResponse, status uint32) {
 	if d.GetExitStatus() != status || d.GetExitedAt().GetSeconds() <= 0 {
 		c.Errorf("Delete: status %d at %v, want %d at a real time", d.GetExitStatus(), d.GetExitedAt().AsTime(), status)
 	}

@@ -10,7 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 )
@@ -30,7 +31,7 @@ func init() {
 			}[kind],
 			Incident: "containerd #2597, #3149, #4063: processes of a dead container live on",
 			Asserts:  "its other processes are killed",
-			Run:      func(c *integration.Case) { leftovers(c, kind) },
+			Run:      func(c *harness.Case) { leftovers(c, kind) },
 		})
 	}
 	register(Check{
@@ -43,13 +44,13 @@ func init() {
 		ID: "B51", Name: "Kill of a paused container",
 		Incident: "containerd #2773, #1111: a container that died paused cannot be deleted",
 		Asserts:  "the exit is published, State says STOPPED, Delete succeeds",
-		Run:      func(c *integration.Case) { diesPaused(c, false) },
+		Run:      func(c *harness.Case) { diesPaused(c, false) },
 	})
 	register(Check{
 		ID: "B51b", Name: "paused container dies by another hand",
 		Incident: "containerd #2773: the loop with docker commit",
 		Asserts:  "the exit is published, State says STOPPED, Delete succeeds",
-		Run:      func(c *integration.Case) { diesPaused(c, true) },
+		Run:      func(c *harness.Case) { diesPaused(c, true) },
 	})
 	register(Check{
 		ID: "B51c", Name: "init dies while runc pause runs",
@@ -71,8 +72,8 @@ func init() {
 	})
 }
 
-func noRootfs(c *integration.Case) {
-	b := c.Box(integration.Options{Container: integration.Container{NoRootfs: true}})
+func noRootfs(c *harness.Case) {
+	b := c.Fixture(harness.Options{Container: harness.Container{NoRootfs: true}})
 	b.Up()
 	c.Must(b.Kill(b.ID, 9, false), "Kill")
 	b.AwaitExit(5*time.Second, b.ID)
@@ -81,14 +82,14 @@ func noRootfs(c *integration.Case) {
 	sameExit(c, d, 137)
 }
 
-func leftovers(c *integration.Case, kind string) {
-	ct := integration.Container{HostPid: true, Args: []string{"children:1", "sleep"}}
+func leftovers(c *harness.Case, kind string) {
+	ct := harness.Container{HostPid: true, Args: []string{"children:1", "sleep"}}
 	if kind == "joined" {
-		owner := c.Box(integration.Options{})
+		owner := c.Fixture(harness.Options{})
 		owner.Up()
 		ct.HostPid, ct.PidPath = false, fmt.Sprintf("/proc/%d/ns/pid", owner.InitPid)
 	}
-	b := c.Box(integration.Options{Container: ct})
+	b := c.Fixture(harness.Options{Container: ct})
 	b.Up()
 	child := onlyChild(c, b.InitPid)
 	if kind == "broken" {
@@ -99,16 +100,16 @@ func leftovers(c *integration.Case, kind string) {
 	b.Gone(5*time.Second, "the rest of the container", child)
 }
 
-func noConfig(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func noConfig(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	c.Need(os.Remove(filepath.Join(b.Bundle, "config.json")), "remove config.json")
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	b.AwaitExit(10*time.Second, b.ID)
 }
 
-func diesPaused(c *integration.Case, otherHand bool) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{}})
+func diesPaused(c *harness.Case, otherHand bool) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{}})
 	b.Up()
 	c.Must(b.Pause(), "Pause")
 	if otherHand {
@@ -124,10 +125,10 @@ func diesPaused(c *integration.Case, otherHand bool) {
 	sameExit(c, d, 137)
 }
 
-func diesPausing(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{gated("pause", "", "slow")}})
+func diesPausing(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{gated("pause", "", "slow")}})
 	b.Up()
-	pause := integration.Async("Pause", func() error { return b.Within(time.Minute).Pause() })
+	pause := client.Async("Pause", func() error { return b.Within(time.Minute).Pause() })
 	c.Await(5*time.Second, "runc pause runs", func() bool { return b.Fake.Arrived("slow") > 0 })
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	b.Gone(5*time.Second, "init", b.InitPid)
@@ -140,8 +141,8 @@ func diesPausing(c *integration.Case) {
 	sameExit(c, d, 137)
 }
 
-func stateForks(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{gated("state", "", "hang")}})
+func stateForks(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{gated("state", "", "hang")}})
 	b.Up()
 	calls := len(b.Fake.Calls(""))
 	for range 20 {
@@ -153,9 +154,9 @@ func stateForks(c *integration.Case) {
 	}
 }
 
-func killAllIgnored(c *integration.Case) {
-	b := c.Box(integration.Options{
-		Container: integration.Container{Args: []string{"children:1", "ignore:15", "touch:/ready", "sleep"}},
+func killAllIgnored(c *harness.Case) {
+	b := c.Fixture(harness.Options{
+		Container: harness.Container{Args: []string{"children:1", "ignore:15", "touch:/ready", "sleep"}},
 		Fake: []fakeruntime.Rule{
 			{Verb: "--version", Steps: []fakeruntime.Step{{Op: fakeruntime.Print, Text: "runc version 1.2.0\nspec: 1.2.0\n"}, {Op: fakeruntime.Exit}}},
 			{Verb: "kill", Steps: []fakeruntime.Step{

@@ -7,7 +7,7 @@ import (
 	_ "embed" // for the table
 	"strings"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 )
 
 // expectedText is a table: a line of releases, then for each check its id and
@@ -25,9 +25,9 @@ func Releases() []string { return strings.Fields(strings.SplitN(expectedText, "\
 
 // Expected is the verdict that a release has on a check; ok is false where
 // nothing is known, or either is possible.
-func Expected(release, id string) (v integration.Verdict, ok bool) {
+func Expected(release, id string) (v harness.Verdict, ok bool) {
 	if release == Ours {
-		return integration.Pass, true
+		return harness.Pass, true
 	}
 	for line := range strings.Lines(expectedText) {
 		f := strings.Fields(line)
@@ -38,9 +38,9 @@ func Expected(release, id string) (v integration.Verdict, ok bool) {
 			if r == release && i+1 < len(f) {
 				switch f[i+1] {
 				case "P":
-					return integration.Pass, true
+					return harness.Pass, true
 				case "F":
-					return integration.Fail, true
+					return harness.Fail, true
 				}
 			}
 		}
@@ -52,7 +52,7 @@ func Expected(release, id string) (v integration.Verdict, ok bool) {
 // finds no bug of theirs, it says what has to stay as it is.
 func Conformance(id string) bool {
 	for _, r := range Releases() {
-		if v, ok := Expected(r, id); !ok || v != integration.Pass {
+		if v, ok := Expected(r, id); !ok || v != harness.Pass {
 			return false
 		}
 	}

@@ -10,7 +10,8 @@ import (
 	task "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
@@ -30,7 +31,7 @@ func init() {
 		Incident: "containerd #2709, #3529: the production incident of Docker 18.06",
 		Asserts:  "100 execs at once all start and exit, each once and with its own status, State answers in 2 s, no zombie stays",
 		Limit:    120 * time.Second,
-		Run:      func(c *integration.Case) { Flood(c, FloodSize, nil) },
+		Run:      func(c *harness.Case) { Flood(c, FloodSize, nil) },
 	})
 	register(Check{
 		ID: "B01c", Load: Heavy, Name: "flood of execs while another runc hangs",
@@ -50,8 +51,8 @@ func init() {
 
 // Flood starts n execs at once and judges the shim by what comes of them. It
 // calls progress, where not nil, with the number of execs that have ended.
-func Flood(c *integration.Case, n int, progress func(ended int)) {
-	b := c.Box(integration.Options{})
+func Flood(c *harness.Case, n int, progress func(ended int)) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	flood(c, b, n, progress)
 	_, err := b.Within(prompt).State(b.ID)
@@ -62,20 +63,20 @@ func Flood(c *integration.Case, n int, progress func(ended int)) {
 // floodStatus gives neighbours different statuses, so that a swapped one shows.
 func floodStatus(i int) uint32 { return uint32(i%100) + 1 }
 
-func flood(c *integration.Case, b *integration.Box, n int, progress func(int)) {
+func flood(c *harness.Case, b *harness.Fixture, n int, progress func(int)) {
 	var ended atomic.Int64
-	var all []*integration.Pending
+	var all []*client.Pending
 	for i := range n {
 		id, begun := fmt.Sprintf("e%d", i), time.Now()
-		client := b.Within(2 * time.Minute)
-		all = append(all, integration.Async("exec "+id, func() error {
-			if err := b.ExecWith(client, id, fmt.Sprintf("exit:%d", floodStatus(i))); err != nil {
+		caller := b.Within(2 * time.Minute)
+		all = append(all, client.Async("exec "+id, func() error {
+			if err := b.ExecWith(caller, id, fmt.Sprintf("exit:%d", floodStatus(i))); err != nil {
 				return err
 			}
-			if _, err := client.Start(id); err != nil {
+			if _, err := caller.Start(id); err != nil {
 				return err
 			}
-			w, err := client.Wait(id)
+			w, err := caller.Wait(id)
 			if err != nil {
 				return err
 			}
@@ -122,10 +123,10 @@ func flood(c *integration.Case, b *integration.Box, n int, progress func(int)) {
 	}
 }
 
-func floodBesideHungRunc(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{gated("update", "", "hang")}})
+func floodBesideHungRunc(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{gated("update", "", "hang")}})
 	b.Up()
-	held := integration.Async("Update", func() error {
+	held := client.Async("Update", func() error {
 		return b.Within(2 * time.Minute).Update(&task.UpdateTaskRequest{Resources: noResources})
 	})
 	c.Await(5*time.Second, "runc update runs", func() bool { return b.Fake.Arrived("hang") > 0 })
@@ -136,8 +137,8 @@ func floodBesideHungRunc(c *integration.Case) {
 	c.Must(held.Await(10*time.Second), "Update")
 }
 
-func floodBesideStoppedRunc(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Match: "/held.pid", Steps: []fakeruntime.Step{
+func floodBesideStoppedRunc(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Match: "/held.pid", Steps: []fakeruntime.Step{
 		{Op: fakeruntime.Stop, Name: "stop"}, {Op: fakeruntime.Real},
 	}}}})
 	b.Up()

@@ -6,8 +6,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
+	"containerd-shim.v1/integration/harness/launch"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
@@ -17,13 +19,13 @@ func init() {
 		ID: "B22", Name: "client's deadline passes during runc create",
 		Incident: "containerd #11674, #6860, #11037: a container nobody can delete, after kubelet cancelled",
 		Asserts:  "the container is either known and can be deleted, or gone from runc",
-		Run:      func(c *integration.Case) { abandonedCreate(c, false) },
+		Run:      func(c *harness.Case) { abandonedCreate(c, false) },
 	})
 	register(Check{
 		ID: "B22b", Name: "client disconnects during runc create",
 		Incident: "containerd #11674, #10437: the same after a daemon restart",
 		Asserts:  "the container is either known and can be deleted, or gone from runc",
-		Run:      func(c *integration.Case) { abandonedCreate(c, true) },
+		Run:      func(c *harness.Case) { abandonedCreate(c, true) },
 	})
 	register(Check{
 		ID: "B23", Name: "Create fails after runc create succeeded",
@@ -51,21 +53,21 @@ func init() {
 	})
 }
 
-func abandonedCreate(c *integration.Case, disconnect bool) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{
+func abandonedCreate(c *harness.Case, disconnect bool) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{
 		{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "slow"},
 	}}}})
-	client := b.Dial(integration.Daemon17)
+	caller := b.Dial(launch.Containerd1_7)
 	if !disconnect {
-		client = client.WithDeadline(3 * time.Second)
+		caller = caller.WithDeadline(3 * time.Second)
 	}
-	create := integration.Async("Create", func() error {
-		_, err := client.CreateTask(b.CreateRequest(integration.IO{}))
+	create := client.Async("Create", func() error {
+		_, err := caller.CreateTask(b.CreateRequest(harness.IO{}))
 		return err
 	})
 	c.Await(3*time.Second, "runc create runs", func() bool { return b.Fake.Arrived("slow") > 0 })
 	if disconnect {
-		c.Need(client.Close(), "disconnect")
+		c.Need(caller.Close(), "disconnect")
 	}
 	c.Logf("Create: %v", create.Await(15*time.Second))
 	pid := readPid(c, filepath.Join(b.Bundle, "init.pid"))
@@ -92,11 +94,11 @@ func abandonedCreate(c *integration.Case, disconnect bool) {
 	b.Gone(5*time.Second, "init", pid)
 }
 
-func lateCreateFailure(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{
+func lateCreateFailure(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{
 		{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "look"}, {Op: fakeruntime.PidFile},
 	}}}})
-	create := integration.Async("Create", func() error { return b.Create() })
+	create := client.Async("Create", func() error { return b.Create() })
 	c.Await(5*time.Second, "runc create has run", func() bool { return b.Fake.Arrived("look") > 0 })
 	pid := readPid(c, filepath.Join(b.Bundle, "init.pid"))
 	open(c, b.Fake.Gate("look"))
@@ -107,8 +109,8 @@ func lateCreateFailure(c *integration.Case) {
 	b.Gone(5*time.Second, "init", pid)
 }
 
-func lateExecFailure(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{
+func lateExecFailure(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{
 		{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "look"}, {Op: fakeruntime.PidFile},
 	}}}})
 	b.Up()
@@ -123,10 +125,10 @@ func lateExecFailure(c *integration.Case) {
 	c.Must(err, "Wait")
 }
 
-func createWithoutReader(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func createWithoutReader(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	out, errs := b.Stream("out"), b.Stream("err")
-	_, err := b.Within(5 * time.Second).CreateTask(b.CreateRequest(integration.IO{Stdout: out.Path, Stderr: errs.Path}))
+	_, err := b.Within(5 * time.Second).CreateTask(b.CreateRequest(harness.IO{Stdout: out.Path, Stderr: errs.Path}))
 	if c.Prompt(err) == nil {
 		return
 	}
@@ -137,14 +139,14 @@ func createWithoutReader(c *integration.Case) {
 	c.Must(err, "ShimInfo after it")
 }
 
-func execWithoutReader(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Match: "/e.pid", Steps: []fakeruntime.Step{
+func execWithoutReader(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Match: "/e.pid", Steps: []fakeruntime.Step{
 		{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "look"},
 	}}}})
 	b.Up()
 	out, errs := b.Stream("out"), b.Stream("err")
-	c.Must(b.Exec("e", integration.IO{Stdout: out.Path, Stderr: errs.Path}, "sleep"), "Exec")
-	start := integration.Async("Start", func() error {
+	c.Must(b.Exec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "sleep"), "Exec")
+	start := client.Async("Start", func() error {
 		_, err := b.Within(time.Minute).Start("e")
 		return err
 	})
@@ -152,7 +154,7 @@ func execWithoutReader(c *integration.Case) {
 	pid := readPid(c, filepath.Join(b.Bundle, "e.pid"))
 	open(c, b.Fake.Gate("look"))
 	// Any exit that the shim has to account for must get through meanwhile.
-	b.MustExec("other", integration.IO{}, "exit:0")
+	b.MustExec("other", harness.IO{}, "exit:0")
 	_, err := b.Within(prompt).State(b.ID)
 	c.Must(err, "State of init")
 	b.AwaitExit(5*time.Second, "other")

@@ -10,8 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/fakeruntime"
+	"containerd-shim.v1/integration/harness/launch"
 )
 
 func init() {
@@ -34,9 +35,9 @@ func init() {
 			ID: id, Name: "flag " + flags[0],
 			Incident: "containerd #6496: the shim exits with its usage, the container cannot start",
 			Asserts:  "the shim starts and serves",
-			Run: func(c *integration.Case) {
-				g := integration.Daemon141
-				b := c.Box(integration.Options{Generation: &g, Flags: flags})
+			Run: func(c *harness.Case) {
+				g := launch.Containerd1_4_1
+				b := c.Fixture(harness.Options{Generation: &g, Flags: flags})
 				lives(c, b)
 			},
 		})
@@ -70,7 +71,7 @@ func init() {
 			ID: id, Load: Alone, Name: map[int]string{0: "umask 000", 0o077: "umask 077"}[mask],
 			Incident: "CVE-2021-41103: files of a bundle that others can use",
 			Asserts:  "what the shim makes in its workdir is its own only, and a container runs",
-			Run:      func(c *integration.Case) { modes(c, mask) },
+			Run:      func(c *harness.Case) { modes(c, mask) },
 		})
 	}
 	register(Check{
@@ -93,11 +94,11 @@ func init() {
 	})
 }
 
-func inheritedFds(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{}})
+func inheritedFds(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{}})
 	b.Daemon.OnlyBinary()
 	b.Up()
-	b.MustExec("e", integration.IO{}, "exit:0")
+	b.MustExec("e", harness.IO{}, "exit:0")
 	b.AwaitExit(retryTime, "e")
 	for _, call := range b.Fake.Calls("") {
 		if len(call.Fds) > 0 {
@@ -111,8 +112,8 @@ func inheritedFds(c *integration.Case) {
 	}
 }
 
-func notifySocket(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{}, Env: []string{"NOTIFY_SOCKET=/run/shimverify-no-such-socket"}})
+func notifySocket(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{}, Env: []string{"NOTIFY_SOCKET=/run/shimverify-no-such-socket"}})
 	b.Up()
 	for _, call := range b.Fake.Calls("") {
 		for _, v := range call.Env {
@@ -123,9 +124,9 @@ func notifySocket(c *integration.Case) {
 	}
 }
 
-func otherUser(c *integration.Case) {
-	g := integration.Daemon129 // an abstract address: no file mode guards it
-	b := c.Box(integration.Options{Generation: &g})
+func otherUser(c *harness.Case) {
+	g := launch.Containerd1_2_9 // an abstract address: no file mode guards it
+	b := c.Fixture(harness.Options{Generation: &g})
 	b.Up()
 	if c.RunAs(65534, "refused:"+b.Shim.Address) != 0 {
 		c.Errorf("the shim keeps a connection of uid 65534 open")
@@ -136,8 +137,8 @@ func otherUser(c *integration.Case) {
 	lives(c, b)
 }
 
-func pathSocket(c *integration.Case) {
-	b := c.Box(integration.Options{OwnSocket: true})
+func pathSocket(c *harness.Case) {
+	b := c.Fixture(harness.Options{OwnSocket: true})
 	lives(c, b)
 	info, err := os.Stat(b.Shim.Address)
 	c.Must(err, "the socket")
@@ -146,16 +147,16 @@ func pathSocket(c *integration.Case) {
 	}
 }
 
-func longID(c *integration.Case) {
-	b := c.Box(integration.Options{ID: strings.Repeat("c", 76)})
+func longID(c *harness.Case) {
+	b := c.Fixture(harness.Options{ID: strings.Repeat("c", 76)})
 	b.Up()
 	id := strings.Repeat("e", 76)
-	b.MustExec(id, integration.IO{}, "exit:0")
+	b.MustExec(id, harness.IO{}, "exit:0")
 	b.AwaitExit(5*time.Second, id)
 }
 
-func longSocket(c *integration.Case) {
-	b := c.Box(integration.Options{Unasked: true, Flags: []string{"-socket", "/" + strings.Repeat("x", 200)}})
+func longSocket(c *harness.Case) {
+	b := c.Fixture(harness.Options{NoClient: true, Flags: []string{"-socket", "/" + strings.Repeat("x", 200)}})
 	status, err := b.Shim.ExitCode(5 * time.Second)
 	c.Must(err, "shim with a socket address of 201 bytes")
 	if status == 0 {
@@ -163,9 +164,9 @@ func longSocket(c *integration.Case) {
 	}
 }
 
-func modes(c *integration.Case, mask int) {
-	g := integration.Daemon130 // a daemon that leaves the log FIFOs to the shim
-	b := c.Box(integration.Options{Generation: &g, Umask: &mask})
+func modes(c *harness.Case, mask int) {
+	g := launch.Containerd1_3_0 // a daemon that leaves the log FIFOs to the shim
+	b := c.Fixture(harness.Options{Generation: &g, Umask: &mask})
 	b.Up()
 	entries, err := os.ReadDir(b.Workdir)
 	c.Need(err, "list workdir")
@@ -176,8 +177,8 @@ func modes(c *integration.Case, mask int) {
 	}
 }
 
-func runcDiesToo(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{gated("exec", "/slow.pid", "slow")}})
+func runcDiesToo(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{gated("exec", "/slow.pid", "slow")}})
 	b.Up()
 	startAtGate(c, b, "slow", "slow")
 	runc := b.Fake.Waiting("slow")[0]

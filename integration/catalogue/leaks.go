@@ -9,7 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
@@ -24,19 +25,19 @@ func init() {
 		ID: "B36", Name: "clients keep stdin open after DeleteProcess",
 		Incident: "containerd #8856, #9257, #10082: two descriptors and a goroutine for each exec",
 		Asserts:  "5 s after 10 execs were deleted the shim has no FIFO open that it had not before",
-		Run:      func(c *integration.Case) { execLeak(c, false, true) },
+		Run:      func(c *harness.Case) { execLeak(c, false, true) },
 	})
 	register(Check{
 		ID: "B36b", Name: "clients keep stdin of terminals open after DeleteProcess",
 		Incident: "containerd #8856, #3949: the pty master leaks too",
 		Asserts:  "5 s after 10 execs were deleted the shim has no FIFO or pty open that it had not before",
-		Run:      func(c *integration.Case) { execLeak(c, true, true) },
+		Run:      func(c *harness.Case) { execLeak(c, true, true) },
 	})
 	register(Check{
 		ID: "B37", Name: "terminals after DeleteProcess",
 		Incident: "containerd #7604, #11161: descriptors that only the garbage collector closes",
 		Asserts:  "5 s after 10 execs were deleted the shim has no FIFO or pty open that it had not before",
-		Run:      func(c *integration.Case) { execLeak(c, true, false) },
+		Run:      func(c *harness.Case) { execLeak(c, true, false) },
 	})
 	register(Check{
 		ID: "B38", Name: "log.json after failed execs",
@@ -58,9 +59,9 @@ func init() {
 	})
 }
 
-func execLeak(c *integration.Case, tty, keep bool) {
+func execLeak(c *harness.Case, tty, keep bool) {
 	const n = 10
-	b := c.Box(integration.Options{})
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	held := func() string {
 		count := procfs.Count(b.Shim.Pid)
@@ -70,7 +71,7 @@ func execLeak(c *integration.Case, tty, keep bool) {
 	for i := range n {
 		id := fmt.Sprintf("e%d", i)
 		in, out := b.Stream("x-in"+id).Write("x\n"), b.Stream("x-out"+id).Read()
-		io := integration.IO{Stdin: in.Path, Stdout: out.Path, Terminal: tty}
+		io := harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: tty}
 		if !tty {
 			io.Stderr = b.Stream("x-err" + id).Read().Path
 		}
@@ -93,8 +94,8 @@ func failing(match, text string) fakeruntime.Rule {
 	return fakeruntime.Rule{Verb: "exec", Match: match, Steps: []fakeruntime.Step{{Op: fakeruntime.Log, Text: text}, {Op: fakeruntime.Exit, N: 1}}}
 }
 
-func failExec(c *integration.Case, b *integration.Box, id string) error {
-	c.Must(b.Exec(id, integration.IO{}, "exit:0"), "Exec "+id)
+func failExec(c *harness.Case, b *harness.Fixture, id string) error {
+	c.Must(b.Exec(id, harness.IO{}, "exit:0"), "Exec "+id)
 	_, err := b.Client.Start(id)
 	if c.Prompt(err) == nil {
 		c.Errorf("Start of %s succeeded although its runc failed", id)
@@ -104,8 +105,8 @@ func failExec(c *integration.Case, b *integration.Box, id string) error {
 	return err
 }
 
-func failedExecFds(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{failing("", "no such file")}})
+func failedExecFds(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{failing("", "no such file")}})
 	b.Up()
 	for i := range 10 {
 		failExec(c, b, fmt.Sprintf("e%d", i))
@@ -116,9 +117,9 @@ func failedExecFds(c *integration.Case) {
 	}
 }
 
-func waitLeak(c *integration.Case) {
+func waitLeak(c *harness.Case) {
 	const n = 50
-	b := c.Box(integration.Options{})
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	goroutines := func() int {
 		stacks, err := b.Shim.Stacks(5 * time.Second)
@@ -126,13 +127,13 @@ func waitLeak(c *integration.Case) {
 		return strings.Count(stacks, "\ngoroutine ")
 	}
 	before := goroutines()
-	var waits []*integration.Waiting
+	var waits []*client.Waiting
 	for range n {
 		waits = append(waits, b.BeginWait(b.ID))
 	}
 	c.Logf("goroutines: %d before, %d with %d Waits", before, goroutines(), n)
 	for _, w := range waits {
-		c.Need(w.Leave(), "disconnect")
+		c.Need(w.Close(), "disconnect")
 	}
 	last := 0
 	if wait.For(settle, "", func() bool { last = goroutines(); return last < before+n/2 }) != nil {
@@ -142,9 +143,9 @@ func waitLeak(c *integration.Case) {
 	c.Must(err, "State")
 }
 
-func logGrowth(c *integration.Case) {
+func logGrowth(c *harness.Case) {
 	const failures, each, most = 60, 4096, 64 << 10
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{failing("", strings.Repeat("x", each))}})
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{failing("", strings.Repeat("x", each))}})
 	b.Up()
 	for i := range failures {
 		failExec(c, b, fmt.Sprintf("e%d", i))

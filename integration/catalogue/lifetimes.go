@@ -7,7 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
@@ -24,13 +25,13 @@ func init() {
 		ID: "B42", Name: "Wait of an exec that is deleted unstarted",
 		Incident: "no public thread: the Wait never returns",
 		Asserts:  "Wait returns when the exec is deleted",
-		Run:      func(c *integration.Case) { waitThenDelete(c, false) },
+		Run:      func(c *harness.Case) { waitThenDelete(c, false) },
 	})
 	register(Check{
 		ID: "B42b", Name: "Wait of an exec whose start failed, then deleted",
 		Incident: "no public thread: the same after a failed Start",
 		Asserts:  "Wait returns",
-		Run:      func(c *integration.Case) { waitThenDelete(c, true) },
+		Run:      func(c *harness.Case) { waitThenDelete(c, true) },
 	})
 	register(Check{
 		ID: "B43", Name: "Delete of a created container",
@@ -58,10 +59,10 @@ func init() {
 	})
 }
 
-func killUnstarted(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func killUnstarted(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
-	c.Must(b.Exec("e", integration.IO{}, "exit:3"), "Exec")
+	c.Must(b.Exec("e", harness.IO{}, "exit:3"), "Exec")
 	wantCode(c, "Kill of an exec that was not started", b.Kill("e", 9, false), precondition)
 	_, err := b.Client.Start("e")
 	c.Must(err, "Start")
@@ -70,32 +71,32 @@ func killUnstarted(c *integration.Case) {
 	}
 }
 
-func waitThenDelete(c *integration.Case, failed bool) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{failing("", "no such file")}})
+func waitThenDelete(c *harness.Case, failed bool) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{failing("", "no such file")}})
 	b.Up()
-	c.Must(b.Exec("e", integration.IO{}, "exit:0"), "Exec")
+	c.Must(b.Exec("e", harness.IO{}, "exit:0"), "Exec")
 	if failed {
 		if _, err := b.Client.Start("e"); c.Prompt(err) == nil {
 			c.Errorf("Start succeeded although runc failed")
 		}
 	}
-	wait := b.BeginWait("e")
+	pending := b.BeginWait("e")
 	_, err := b.DeleteProcess("e")
 	c.Must(err, "DeleteProcess")
-	if err := wait.Await(5 * time.Second); c.Prompt(err) != nil {
+	if err := pending.Await(5 * time.Second); c.Prompt(err) != nil {
 		c.Logf("Wait: %v", err) // an answer too
 	}
 }
 
-func deleteCreated(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func deleteCreated(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	c.Must(b.Create(), "Create")
-	wait := b.BeginWait(b.ID)
+	pending := b.BeginWait(b.ID)
 	deleted, err := b.Delete()
 	c.Must(err, "Delete")
 	sameExit(c, deleted, 137)
-	c.Must(wait.Await(5*time.Second), "Wait")
-	waited := &wait.Reply
+	c.Must(pending.Await(5*time.Second), "Wait")
+	waited := &pending.Reply
 	if waited.GetExitStatus() != 137 || !waited.GetExitedAt().AsTime().Equal(deleted.GetExitedAt().AsTime()) {
 		c.Errorf("Wait: status %d at %v, Delete said %d at %v", waited.GetExitStatus(), waited.GetExitedAt().AsTime(), deleted.GetExitStatus(), deleted.GetExitedAt().AsTime())
 	}
@@ -106,8 +107,8 @@ func deleteCreated(c *integration.Case) {
 	c.Never(500*time.Millisecond, "a second TaskExit", func() bool { return len(b.Daemon.ExitsOf(b.ID)) > 1 })
 }
 
-func exitTime(c *integration.Case) {
-	b := c.Box(hostPid(gated("kill", "", "kill")))
+func exitTime(c *harness.Case) {
+	b := c.Fixture(hostPid(gated("kill", "", "kill")))
 	b.Up()
 	before := time.Now()
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
@@ -129,12 +130,12 @@ func exitTime(c *integration.Case) {
 	}
 }
 
-func duplicateExec(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "pause", Steps: []fakeruntime.Step{
+func duplicateExec(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "pause", Steps: []fakeruntime.Step{
 		{Op: fakeruntime.Gate, Name: "slow"}, {Op: fakeruntime.Log, Text: "no"}, {Op: fakeruntime.Exit, N: 1},
 	}}}})
 	b.Up()
-	pause := integration.Async("Pause", func() error { return b.Within(time.Minute).Pause() })
+	pause := client.Async("Pause", func() error { return b.Within(time.Minute).Pause() })
 	c.Await(5*time.Second, "runc pause runs", func() bool { return b.Fake.Arrived("slow") > 0 })
 	first, second := execTwice(b)
 	// Time to get into each other's way, for a shim where they wait for the pause.
@@ -151,14 +152,14 @@ func duplicateExec(c *integration.Case) {
 	}
 }
 
-func execTwice(b *integration.Box) (first, second *integration.Pending) {
-	exec := func() error { return b.Exec("e", integration.IO{}, "exit:0") }
-	return integration.Async("Exec", exec), integration.Async("Exec", exec)
+func execTwice(b *harness.Fixture) (first, second *client.Pending) {
+	exec := func() error { return b.Exec("e", harness.IO{}, "exit:0") }
+	return client.Async("Exec", exec), client.Async("Exec", exec)
 }
 
 // onlyOne reports whether one of two Execs succeeded; the other has to be
 // AlreadyExists. Both may fail, but not both succeed.
-func onlyOne(c *integration.Case, first, second *integration.Pending) bool {
+func onlyOne(c *harness.Case, first, second *client.Pending) bool {
 	one, two := c.Prompt(first.Await(10*time.Second)), c.Prompt(second.Await(10*time.Second))
 	switch {
 	case one == nil && two == nil:
@@ -175,9 +176,9 @@ func onlyOne(c *integration.Case, first, second *integration.Pending) bool {
 	return true
 }
 
-func killStopped(c *integration.Case) {
-	b := c.Box(integration.Options{
-		Container: integration.Container{HostPid: true, Args: []string{"children:1", "sleep"}},
+func killStopped(c *harness.Case) {
+	b := c.Fixture(harness.Options{
+		Container: harness.Container{HostPid: true, Args: []string{"children:1", "sleep"}},
 		Fake:      []fakeruntime.Rule{{Verb: "kill", Times: 1, Steps: []fakeruntime.Step{{Op: fakeruntime.Log, Text: "device or resource busy"}, {Op: fakeruntime.Exit, N: 1}}}},
 	})
 	b.Up()
@@ -195,7 +196,7 @@ func killStopped(c *integration.Case) {
 
 // onlyChild waits for the one child of a process that sleeps. The Go runtime
 // forks another one, which ends at once, to see whether the kernel has pidfds.
-func onlyChild(c *integration.Case, pid int) int {
+func onlyChild(c *harness.Case, pid int) int {
 	child := 0
 	c.Await(5*time.Second, "the child runs", func() bool {
 		for _, p := range procfs.Children(pid) {

@@ -8,7 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
@@ -22,13 +23,13 @@ func init() {
 		ID: "B53", Name: "one log file, by path, for stdout and stderr",
 		Incident: "containerd #3118, #3153: stderr is lost when stdout ends first",
 		Asserts:  "a line on stderr, written after stdout was closed, is in the file",
-		Run:      func(c *integration.Case) { sharedFile(c, "") },
+		Run:      func(c *harness.Case) { sharedFile(c, "") },
 	})
 	register(Check{
 		ID: "B53b", Name: "one log file, by file://, for stdout and stderr",
 		Incident: "containerd #3118, #3153",
 		Asserts:  "a line on stderr, written after stdout was closed, is in the file",
-		Run:      func(c *integration.Case) { sharedFile(c, "file://") },
+		Run:      func(c *harness.Case) { sharedFile(c, "file://") },
 	})
 	register(Check{
 		ID: "B54", Name: "logger that is never ready",
@@ -62,11 +63,11 @@ func init() {
 	})
 }
 
-func sharedFile(c *integration.Case, scheme string) {
-	b := c.Box(integration.Options{Container: integration.Container{Args: []string{"echo:one", "close:1", "sleep:500ms", "eprint:two", "sleep"}}})
+func sharedFile(c *harness.Case, scheme string) {
+	b := c.Fixture(harness.Options{Container: harness.Container{Args: []string{"echo:one", "close:1", "sleep:500ms", "eprint:two", "sleep"}}})
 	path := b.Path("log")
 	c.Need(os.WriteFile(path, nil, 0o600), "make file")
-	_, err := b.CreateTask(b.CreateRequest(integration.IO{Stdout: scheme + path, Stderr: scheme + path}))
+	_, err := b.CreateTask(b.CreateRequest(harness.IO{Stdout: scheme + path, Stderr: scheme + path}))
 	c.Must(err, "Create")
 	_, err = b.Client.Start(b.ID)
 	c.Must(err, "Start")
@@ -83,9 +84,9 @@ func sharedFile(c *integration.Case, scheme string) {
 }
 
 // logged is a Create whose output goes to a logger that does mode.
-func logged(b *integration.Box, mode string) error {
+func logged(b *harness.Fixture, mode string) error {
 	uri := b.Logger(mode)
-	r, err := b.Within(time.Minute).CreateTask(b.CreateRequest(integration.IO{Stdout: uri, Stderr: uri}))
+	r, err := b.Within(time.Minute).CreateTask(b.CreateRequest(harness.IO{Stdout: uri, Stderr: uri}))
 	if err == nil {
 		b.InitPid = int(r.GetPid())
 	}
@@ -93,15 +94,15 @@ func logged(b *integration.Box, mode string) error {
 }
 
 // loggerPid waits for the logger.
-func loggerPid(c *integration.Case, b *integration.Box) int {
+func loggerPid(c *harness.Case, b *harness.Fixture) int {
 	path := filepath.Join(b.LoggerDir(), "pid")
 	c.Await(5*time.Second, "the logger runs", func() bool { _, err := os.Stat(path); return err == nil })
 	return readPid(c, path)
 }
 
-func loggerNeverReady(c *integration.Case) {
-	b := c.Box(integration.Options{})
-	create := integration.Async("Create", func() error { return logged(b, "never") })
+func loggerNeverReady(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
+	create := client.Async("Create", func() error { return logged(b, "never") })
 	pid := loggerPid(c, b)
 	_, err := b.Within(prompt).State(b.ID)
 	_ = c.Prompt(err) // NotFound is an answer
@@ -114,8 +115,8 @@ func loggerNeverReady(c *integration.Case) {
 	}
 }
 
-func loggerDies(c *integration.Case) {
-	b := c.Box(integration.Options{Container: integration.Container{Args: []string{"gate:/go", "echo:text", "sleep"}}})
+func loggerDies(c *harness.Case) {
+	b := c.Fixture(harness.Options{Container: harness.Container{Args: []string{"gate:/go", "echo:text", "sleep"}}})
 	gate := b.Gate("go")
 	c.Must(logged(b, "die"), "Create")
 	_, err := b.Client.Start(b.ID)
@@ -132,8 +133,8 @@ func loggerDies(c *integration.Case) {
 	c.Must(err, "Delete")
 }
 
-func loggerStays(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func loggerStays(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	c.Must(logged(b, "stay"), "Create")
 	pid := loggerPid(c, b)
 	c.OwnPid(pid)
@@ -141,7 +142,7 @@ func loggerStays(c *integration.Case) {
 	c.Must(err, "Start")
 	c.Must(b.Kill(b.ID, 9, false), "Kill")
 	b.AwaitExit(5*time.Second, b.ID)
-	del := integration.Async("Delete", func() error {
+	del := client.Async("Delete", func() error {
 		_, err := b.Within(time.Minute).Delete()
 		return err
 	})
@@ -154,9 +155,9 @@ func loggerStays(c *integration.Case) {
 
 // loggerAfterFailure looks three times: a garbage collector that happens to run
 // closes the pipes of a logger that upstream has forgotten.
-func loggerAfterFailure(c *integration.Case) {
+func loggerAfterFailure(c *harness.Case) {
 	for range 3 {
-		b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{
+		b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{
 			{Op: fakeruntime.Log, Text: "no"}, {Op: fakeruntime.Exit, N: 1},
 		}}}})
 		if c.Prompt(logged(b, "copy")) == nil {
@@ -166,8 +167,8 @@ func loggerAfterFailure(c *integration.Case) {
 	}
 }
 
-func loggerNamespace(c *integration.Case) {
-	b := c.Box(integration.Options{Container: integration.Container{Args: []string{"echo:text", "sleep"}}})
+func loggerNamespace(c *harness.Case) {
+	b := c.Fixture(harness.Options{Container: harness.Container{Args: []string{"echo:text", "sleep"}}})
 	b.Namespace = ""
 	c.Must(logged(b, "copy"), "Create without a namespace in the request")
 	_, err := b.Client.Start(b.ID)

@@ -10,7 +10,7 @@ import (
 	"github.com/containerd/containerd/api/types"
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 )
@@ -21,25 +21,25 @@ func init() {
 			ID: id, Name: "rootfs below a symbolic link, " + end,
 			Incident: "state = \"/var/run/...\": the bundle is removed through the mount, and the container's files with it",
 			Asserts:  "when " + end + " answers, nothing is mounted in the bundle",
-			Run:      func(c *integration.Case) { linkedBundle(c, end == "Delete") },
+			Run:      func(c *harness.Case) { linkedBundle(c, end == "Delete") },
 		})
 	}
 }
 
 // linkedBundle gives the shim a path of its bundle that leads through a link,
 // which mountinfo does not show.
-func linkedBundle(c *integration.Case, succeeds bool) {
-	o := integration.Options{Fake: []fakeruntime.Rule{}}
+func linkedBundle(c *harness.Case, succeeds bool) {
+	o := harness.Options{Fake: []fakeruntime.Rule{}}
 	if !succeeds {
 		o.Fake = []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{{Op: fakeruntime.Exit, N: 1, Text: "no"}}}}
 	}
-	b := c.Box(o)
+	b := c.Fixture(o)
 	link := b.Path("link")
 	c.Need(os.Symlink(filepath.Dir(b.Bundle), link), "make link")
 	layer := b.Path("layer")
 	c.Need(os.Rename(b.Rootfs, layer), "move the rootfs aside")
 	c.Need(os.Mkdir(b.Rootfs, 0o711), "make directory")
-	r := b.CreateRequest(integration.IO{})
+	r := b.CreateRequest(harness.IO{})
 	r.Bundle = filepath.Join(link, filepath.Base(b.Bundle))
 	r.Rootfs = []*types.Mount{{Type: "bind", Source: layer, Options: []string{"rbind", "rw"}}}
 	_, err := b.CreateTask(r)

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
-	"containerd-shim.v1/integration"
 	"containerd-shim.v1/integration/catalogue"
-	"containerd-shim.v1/integration/suite"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/suite"
 )
 
 // mutants are this project's shim with one thing broken, for checks that no
@@ -44,7 +44,7 @@ func TestMutants(t *testing.T) {
 			shim := mutant(t, module, m.file, strings.Replace(string(source), m.old, m.broken, 1))
 			check := catalogue.Matching(id)[0]
 			r := suite.Result(t, shim, "mutant-"+id, check.Limit, check.Run)
-			if text := strings.Join(r.Messages, "\n"); r.Verdict != integration.Fail || !strings.Contains(text, m.says) {
+			if text := strings.Join(r.Messages, "\n"); r.Verdict != harness.Fail || !strings.Contains(text, m.says) {
 				t.Errorf("%s is %s on a shim without %q: %s", check, r.Verdict, m.old, text)
 			}
 		})

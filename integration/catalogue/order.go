@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 )
@@ -27,12 +27,12 @@ func init() {
 	})
 }
 
-func initExitLast(c *integration.Case) {
-	b := c.Box(integration.Options{Container: integration.Container{HostPid: true}})
+func initExitLast(c *harness.Case) {
+	b := c.Fixture(harness.Options{Container: harness.Container{HostPid: true}})
 	b.Up()
 	ids := []string{"e0", "e1", "e2", "e3"}
 	for _, id := range ids {
-		b.MustExec(id, integration.IO{}, "sleep")
+		b.MustExec(id, harness.IO{}, "sleep")
 	}
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	b.AwaitExit(10*time.Second, b.ID)
@@ -48,8 +48,8 @@ func initExitLast(c *integration.Case) {
 	}
 }
 
-func execAfterInit(c *integration.Case) {
-	b := c.Box(hostPid(fakeruntime.Rule{Verb: "exec", Steps: []fakeruntime.Step{
+func execAfterInit(c *harness.Case) {
+	b := c.Fixture(hostPid(fakeruntime.Rule{Verb: "exec", Steps: []fakeruntime.Step{
 		{Op: fakeruntime.Gate, Name: "slow"}, {Op: fakeruntime.Process, Name: "lives"},
 	}}))
 	b.Up()

@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/fakedaemon"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
@@ -61,52 +62,52 @@ func init() {
 	})
 }
 
-func forksWithoutDaemon(c *integration.Case) {
+func forksWithoutDaemon(c *harness.Case) {
 	const most, watched = 2, 8 * time.Second
-	b := c.Box(integration.Options{})
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	b.Daemon.OnlyBinary()
-	b.Daemon.Tell(integration.Refuse, -1)
-	b.MustExec("one", integration.IO{}, "exit:1")
+	b.Daemon.Behave(fakedaemon.Refuse, -1)
+	b.MustExec("one", harness.IO{}, "exit:1")
 	_, err := b.Wait("one")
 	c.Must(err, "Wait")
 	elapse(watched)
 	if n := len(b.Daemon.Publishers()); n > most {
 		c.Errorf("%d processes in %v, want %d at the most", n, watched, most)
 	}
-	b.Daemon.Tell(integration.Accept, 0)
-	b.Daemon.Vanish()
-	c.Need(b.Daemon.Return(), "restart fake daemon")
+	b.Daemon.Behave(fakedaemon.Accept, 0)
+	b.Daemon.Crash()
+	c.Need(b.Daemon.Restart(), "restart fake daemon")
 	b.AwaitExit(retryTime, "one")
 }
 
-func stalledDaemon(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func stalledDaemon(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
-	b.Daemon.Tell(integration.Hang, -1)
-	b.MustExec("one", integration.IO{}, "exit:1")
+	b.Daemon.Behave(fakedaemon.Hang, -1)
+	b.MustExec("one", harness.IO{}, "exit:1")
 	elapse(22 * time.Second)
 	if n := b.Daemon.Attempts(); n > 2 {
 		c.Errorf("%d attempts, want 2 at the most", n)
 	}
-	b.Daemon.Tell(integration.Accept, 0) // what has hung fails
+	b.Daemon.Behave(fakedaemon.Accept, 0) // what has hung fails
 	b.AwaitExit(retryTime, "one")
 	once(c, b, "one")
 }
 
-func backBesideBinary(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func backBesideBinary(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	b.Daemon.OnlyBinary()
-	b.Daemon.Tell(integration.Hang, 1)
-	b.MustExec("one", integration.IO{}, "exit:1")
+	b.Daemon.Behave(fakedaemon.Hang, 1)
+	b.MustExec("one", harness.IO{}, "exit:1")
 	c.Await(10*time.Second, "the binary is run", func() bool { return len(b.Daemon.Publishers()) > 0 })
 	c.Need(b.Daemon.Sockets(), "bring the sockets back")
 	b.AwaitExit(time.Second, "one")
 }
 
 // once checks that each id has exactly one exit, in that order.
-func once(c *integration.Case, b *integration.Box, ids ...string) {
+func once(c *harness.Case, b *harness.Fixture, ids ...string) {
 	var got []string
 	for _, e := range b.Daemon.Events() {
 		got = append(got, e.Exit.GetID())
@@ -116,25 +117,25 @@ func once(c *integration.Case, b *integration.Box, ids ...string) {
 	}
 }
 
-func refusedOnce(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func refusedOnce(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
-	b.Daemon.Tell(integration.Refuse, -1)
-	b.MustExec("one", integration.IO{}, "exit:1")
+	b.Daemon.Behave(fakedaemon.Refuse, -1)
+	b.MustExec("one", harness.IO{}, "exit:1")
 	c.Await(10*time.Second, "an attempt to publish", func() bool { return b.Daemon.Attempts() > 0 })
-	b.MustExec("two", integration.IO{}, "exit:2")
+	b.MustExec("two", harness.IO{}, "exit:2")
 	_, err := b.Wait("two")
 	c.Must(err, "Wait of two")
-	b.Daemon.Tell(integration.Accept, 0)
+	b.Daemon.Behave(fakedaemon.Accept, 0)
 	b.AwaitExit(retryTime, "two")
 	b.AwaitExit(retryTime, "one")
 	once(c, b, "one", "two")
 }
 
-func daemonGone(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func daemonGone(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
-	b.Daemon.Vanish()
+	b.Daemon.Crash()
 	c.Must(b.Kill(b.ID, 9, false), "Kill")
 	w, err := b.Wait(b.ID)
 	c.Must(err, "Wait of init")
@@ -143,18 +144,18 @@ func daemonGone(c *integration.Case) {
 	}
 	// Time for a single attempt to fail: starting a missing binary does at once.
 	c.Never(time.Second, "an event reached a daemon that is gone", func() bool { return len(b.Daemon.Events()) > 0 })
-	c.Need(b.Daemon.Return(), "restart fake daemon")
+	c.Need(b.Daemon.Restart(), "restart fake daemon")
 	b.AwaitExit(retryTime, b.ID)
 	once(c, b, b.ID)
 }
 
-func publisherHangs(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func publisherHangs(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
-	b.Daemon.Tell(integration.Hang, 1)
-	b.MustExec("one", integration.IO{}, "exit:1")
+	b.Daemon.Behave(fakedaemon.Hang, 1)
+	b.MustExec("one", harness.IO{}, "exit:1")
 	c.Await(10*time.Second, "an attempt to publish", func() bool { return b.Daemon.Attempts() > 0 })
-	b.MustExec("two", integration.IO{}, "exit:2")
+	b.MustExec("two", harness.IO{}, "exit:2")
 	_, err := b.Within(5 * time.Second).Wait("two")
 	c.Must(err, "Wait of two")
 	b.AwaitExit(retryTime, "two")
@@ -162,16 +163,16 @@ func publisherHangs(c *integration.Case) {
 	once(c, b, "one", "two")
 }
 
-func publisherBackpressure(c *integration.Case) {
+func publisherBackpressure(c *harness.Case) {
 	const n = 160 // more than upstream's queue of 128 and what is in flight
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{
 		{Verb: "exec", Steps: []fakeruntime.Step{{Op: fakeruntime.Process}}},
 	}})
 	b.Up()
-	b.Daemon.Tell(integration.Hang, -1)
+	b.Daemon.Behave(fakedaemon.Hang, -1)
 	for i := range n {
 		id := fmt.Sprintf("e%d", i)
-		b.MustExec(id, integration.IO{})
+		b.MustExec(id, harness.IO{})
 		_, err := b.Within(5 * time.Second).Wait(id)
 		c.Must(err, "Wait of "+id)
 	}

@@ -15,9 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakedaemon/publish"
 	"containerd-shim.v1/integration/harness/fakeruntime"
+	"containerd-shim.v1/integration/harness/launch"
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
@@ -38,11 +40,11 @@ func init() {
 	}
 }
 
-func strictLife(c *integration.Case) {
-	g := integration.Daemon10
-	b := c.Box(integration.Options{Generation: &g})
+func strictLife(c *harness.Case) {
+	g := launch.Containerd1_0
+	b := c.Fixture(harness.Options{Generation: &g})
 	must := func(err error, what string) {
-		if errors.Is(c.Prompt(err), integration.ErrNoStatus) {
+		if errors.Is(c.Prompt(err), client.ErrNoStatus) {
 			c.Fatalf("%s: %v", what, err)
 		}
 		c.Must(err, what)
@@ -51,7 +53,7 @@ func strictLife(c *integration.Case) {
 	must(start(b, b.ID), "Start")
 	must(execNew(b, ""), "Exec")
 	must(start(b, "new"), "Start of the exec")
-	for what, call := range map[string]func(*integration.Box, string) error{
+	for what, call := range map[string]func(*harness.Fixture, string) error{
 		"State": stateOf, "ListPids": list, "ShimInfo": info, "Update": update, "CloseIO": closeIO, "ResizePty": resize,
 	} {
 		must(call(b, b.ID), what)
@@ -66,11 +68,11 @@ func strictLife(c *integration.Case) {
 	must(del(b, ""), "Delete")
 }
 
-func stdoutLeak(c *integration.Case) {
-	g := integration.Daemon141
-	b := c.Box(integration.Options{Generation: &g})
+func stdoutLeak(c *harness.Case) {
+	g := launch.Containerd1_4_1
+	b := c.Fixture(harness.Options{Generation: &g})
 	b.Up()
-	b.MustExec("e", integration.IO{}, "sleep")
+	b.MustExec("e", harness.IO{}, "sleep")
 	c.Need(unix.Kill(b.Shim.Pid, unix.SIGKILL), "kill the shim")
 	_, err := b.Shim.ExitCode(3 * time.Second)
 	c.Must(err, "end of the shim as the daemon sees it, with its container alive")
@@ -79,8 +81,8 @@ func stdoutLeak(c *integration.Case) {
 	}
 }
 
-func badUTF8(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "kill", Steps: []fakeruntime.Step{
+func badUTF8(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "kill", Steps: []fakeruntime.Step{
 		{Op: fakeruntime.Byte, N: 0xff}, {Op: fakeruntime.Exit, N: 1, Text: " is not UTF-8"},
 	}}}})
 	b.Up()
@@ -91,14 +93,14 @@ func badUTF8(c *integration.Case) {
 	lives(c, b)
 }
 
-func mountTarget(c *integration.Case) {
-	b := c.Box(integration.Options{Container: integration.Container{
+func mountTarget(c *harness.Case) {
+	b := c.Fixture(harness.Options{Container: harness.Container{
 		NoRootfs: true, Edit: func(s *specs.Spec) { s.Root.Path = "rootfs" },
 	}})
 	mounted := filepath.Join(b.Bundle, "rootfs")
 	c.Need(os.Mkdir(mounted, 0o711), "make directory")
 	c.Need(os.Mkdir(filepath.Join(b.Rootfs, "sub"), 0o711), "make directory")
-	r := b.CreateRequest(integration.IO{})
+	r := b.CreateRequest(harness.IO{})
 	r.Rootfs = []*types.Mount{
 		{Type: "bind", Source: b.Rootfs, Options: []string{"rbind", "rw"}},
 		{Type: "tmpfs", Source: "tmpfs", Target: "/sub", Options: []string{"size=64k"}},
@@ -120,8 +122,8 @@ func mountTarget(c *integration.Case) {
 	}
 }
 
-func socketStays(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func socketStays(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	c.Need(unix.Kill(b.Shim.Pid, unix.SIGTERM), "signal the shim")
 	_, err := b.Shim.ExitCode(10 * time.Second)
@@ -131,17 +133,17 @@ func socketStays(c *integration.Case) {
 	}
 }
 
-func otherBinary(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func otherBinary(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	b.Daemon.OnlyBinary()
 	b.Daemon.Rename(publish.Renamed)
-	b.MustExec("e", integration.IO{}, "exit:0")
+	b.MustExec("e", harness.IO{}, "exit:0")
 	b.AwaitExit(retryTime, "e")
 }
 
-func unknownMethod(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func unknownMethod(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	err := c.Prompt(b.Method("Frobnicate", &task.WaitRequest{ID: b.ID}))
 	if got := code(err); got != codes.NotFound && got != codes.Unimplemented {
@@ -150,12 +152,12 @@ func unknownMethod(c *integration.Case) {
 	lives(c, b)
 }
 
-func runcFlags(c *integration.Case) {
-	g := integration.Daemon10
+func runcFlags(c *harness.Case) {
+	g := launch.Containerd1_0
 	g.Strict = false
-	b := c.Box(integration.Options{Generation: &g, Fake: []fakeruntime.Rule{}})
+	b := c.Fixture(harness.Options{Generation: &g, Fake: []fakeruntime.Rule{}})
 	b.Up()
-	b.MustExec("e", integration.IO{}, "exit:0")
+	b.MustExec("e", harness.IO{}, "exit:0")
 	for _, call := range b.Fake.Calls("") {
 		line := strings.Join(call.Args, " ")
 		for _, want := range []string{"--root " + b.Root + " ", "--log ", "--log-format json "} {

@@ -9,7 +9,8 @@ import (
 	"strconv"
 	"time"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 )
@@ -47,10 +48,10 @@ func init() {
 	})
 }
 
-func killReusedPid(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func killReusedPid(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
-	pid := b.MustExec("e", integration.IO{}, "exit:0")
+	pid := b.MustExec("e", harness.IO{}, "exit:0")
 	b.AwaitExit(5*time.Second, "e")
 	c.Await(5*time.Second, "the exec is reaped", func() bool { return !procfs.Exists(pid) })
 	victim := c.ProcessWithPid(pid)
@@ -60,22 +61,22 @@ func killReusedPid(c *integration.Case) {
 	c.Never(500*time.Millisecond, "a process that is not the container's was killed", func() bool { return !procfs.Alive(pid) })
 }
 
-func pidReuse(c *integration.Case) {
+func pidReuse(c *harness.Case) {
 	const rounds, tries = 6, 30
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{}})
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{}})
 	b.Up()
 	for i, done := 0, 0; done < rounds; i++ {
 		if i == tries {
 			c.Need(fmt.Errorf("only %d times in %d tries", done, tries), "give a new exec the pid of an old one")
 		}
 		old, fresh, gate := fmt.Sprintf("old%d", i), fmt.Sprintf("new%d", i), fmt.Sprintf("die%d", i)
-		pid := b.MustExec(old, integration.IO{}, "exit:0")
+		pid := b.MustExec(old, harness.IO{}, "exit:0")
 		b.AwaitExit(5*time.Second, old)
 		c.Await(5*time.Second, "the old exec is reaped", func() bool { return !procfs.Exists(pid) })
 		c.Need(b.Fake.Play(fakeruntime.Rule{Verb: "exec", Match: "/" + fresh + ".pid", Steps: []fakeruntime.Step{
 			{Op: fakeruntime.Process, N: 5, Name: gate, Text: strconv.Itoa(pid)},
 		}}), "play")
-		c.Must(b.Exec(fresh, integration.IO{}), "Exec "+fresh)
+		c.Must(b.Exec(fresh, harness.IO{}), "Exec "+fresh)
 		if _, err := b.Client.Start(fresh); c.Prompt(err) != nil {
 			// Another process of the host has the pid, and keeps it.
 			c.Logf("round %d: %v", i, err)
@@ -95,17 +96,17 @@ func pidReuse(c *integration.Case) {
 	}
 }
 
-func restoreExit(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "restore", Steps: []fakeruntime.Step{
+func restoreExit(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "restore", Steps: []fakeruntime.Step{
 		{Op: fakeruntime.Sibling, N: 3, Name: "die"}, {Op: fakeruntime.Gate, Name: "slow"},
 	}}}})
 	image := b.Path("image")
 	c.Need(os.Mkdir(image, 0o700), "make directory")
-	r := b.CreateRequest(integration.IO{})
+	r := b.CreateRequest(harness.IO{})
 	r.Checkpoint = image
 	_, err := b.CreateTask(r)
 	c.Must(err, "Create from a checkpoint")
-	start := integration.Async("Start", func() error {
+	start := client.Async("Start", func() error {
 		_, err := b.Within(time.Minute).Start(b.ID)
 		return err
 	})
@@ -127,7 +128,7 @@ func restoreExit(c *integration.Case) {
 }
 
 // stopped checks that a finished process keeps its pid in State.
-func stopped(c *integration.Case, b *integration.Box, id string, pid int) {
+func stopped(c *harness.Case, b *harness.Fixture, id string, pid int) {
 	s, err := b.Within(prompt).State(id)
 	c.Must(err, "State of "+id)
 	if s.GetStatus().String() != "STOPPED" || int(s.GetPid()) != pid {
@@ -135,8 +136,8 @@ func stopped(c *integration.Case, b *integration.Box, id string, pid int) {
 	}
 }
 
-func earlyExecExit(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{
+func earlyExecExit(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{
 		{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "slow"},
 	}}}})
 	b.Up()
@@ -152,7 +153,7 @@ func earlyExecExit(c *integration.Case) {
 	stopped(c, b, "e", pid)
 }
 
-func readPid(c *integration.Case, path string) int {
+func readPid(c *harness.Case, path string) int {
 	data, err := os.ReadFile(path)
 	c.Need(err, "read pid file")
 	pid, err := strconv.Atoi(string(data))
@@ -160,13 +161,13 @@ func readPid(c *integration.Case, path string) int {
 	return pid
 }
 
-func earlyInitExit(c *integration.Case) {
-	b := c.Box(integration.Options{
-		Container: integration.Container{Args: []string{"exit:9"}},
+func earlyInitExit(c *harness.Case) {
+	b := c.Fixture(harness.Options{
+		Container: harness.Container{Args: []string{"exit:9"}},
 		Fake:      []fakeruntime.Rule{{Verb: "start", Steps: []fakeruntime.Step{{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "slow"}}}},
 	})
 	c.Must(b.Create(), "Create")
-	start := integration.Async("Start", func() error {
+	start := client.Async("Start", func() error {
 		_, err := b.Within(time.Minute).Start(b.ID)
 		return err
 	})

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
@@ -16,7 +16,7 @@ func init() {
 			ID: id, Name: "only " + set + " is given",
 			Incident: "no public thread: Create fails after the container exists, or hangs",
 			Asserts:  "Create succeeds, the other streams are /dev/null",
-			Run:      func(c *integration.Case) { oneStream(c, set) },
+			Run:      func(c *harness.Case) { oneStream(c, set) },
 		})
 	}
 	register(Check{
@@ -35,26 +35,26 @@ func init() {
 		ID: "B28", Name: "a child of runc create keeps its output open",
 		Incident: "containerd #4434: a hook's background process delays Create of a tty container as long as it lives",
 		Asserts:  "Create answers when runc has ended",
-		Run:      func(c *integration.Case) { inheritedPipe(c, "create") },
+		Run:      func(c *harness.Case) { inheritedPipe(c, "create") },
 	})
 	register(Check{
 		ID: "B28b", Name: "a child of runc start keeps its output open",
 		Incident: "containerd #4434: the same for Start",
 		Asserts:  "Start answers when runc has ended",
-		Run:      func(c *integration.Case) { inheritedPipe(c, "start") },
+		Run:      func(c *harness.Case) { inheritedPipe(c, "start") },
 	})
 	register(Check{
 		ID: "B28c", Name: "a child of runc kill keeps its output open",
 		Incident: "containerd #4434: the same for Kill",
 		Asserts:  "Kill answers when runc has ended",
-		Run:      func(c *integration.Case) { inheritedPipe(c, "kill") },
+		Run:      func(c *harness.Case) { inheritedPipe(c, "kill") },
 	})
 }
 
-func oneStream(c *integration.Case, set string) {
-	b := c.Box(integration.Options{Container: integration.Container{Args: []string{"echo:out", "eprint:err", "fds", "sleep"}}})
+func oneStream(c *harness.Case, set string) {
+	b := c.Fixture(harness.Options{Container: harness.Container{Args: []string{"echo:out", "eprint:err", "fds", "sleep"}}})
 	s := b.Stream(set)
-	io := integration.IO{}
+	io := harness.IO{}
 	switch set {
 	case "stdout":
 		io.Stdout = s.Read().Path
@@ -73,28 +73,28 @@ func oneStream(c *integration.Case, set string) {
 
 const chatter = 200000
 
-func chattyCreate(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{{Op: fakeruntime.Stderr, N: chatter}, {Op: fakeruntime.Real}}}}})
+func chattyCreate(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{{Op: fakeruntime.Stderr, N: chatter}, {Op: fakeruntime.Real}}}}})
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
-	_, err := b.CreateTask(b.CreateRequest(integration.IO{Stdout: out.Path, Stderr: errs.Path}))
+	_, err := b.CreateTask(b.CreateRequest(harness.IO{Stdout: out.Path, Stderr: errs.Path}))
 	c.Must(err, "Create")
 	c.Await(5*time.Second, "runc's output is on stderr", func() bool { return strings.Count(errs.Text(), "e") >= chatter })
 }
 
-func chattyExec(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{{Op: fakeruntime.Stderr, N: chatter}, {Op: fakeruntime.Real}}}}})
+func chattyExec(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{{Op: fakeruntime.Stderr, N: chatter}, {Op: fakeruntime.Real}}}}})
 	b.Up()
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
-	b.MustExec("e", integration.IO{Stdout: out.Path, Stderr: errs.Path}, "sleep")
+	b.MustExec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "sleep")
 	c.Await(5*time.Second, "runc's output is on stderr", func() bool { return strings.Count(errs.Text(), "e") >= chatter })
 }
 
-func inheritedPipe(c *integration.Case, verb string) {
-	o := integration.Options{Fake: []fakeruntime.Rule{{Verb: verb, Steps: []fakeruntime.Step{{Op: fakeruntime.Hold}, {Op: fakeruntime.Real}}}}}
+func inheritedPipe(c *harness.Case, verb string) {
+	o := harness.Options{Fake: []fakeruntime.Rule{{Verb: verb, Steps: []fakeruntime.Step{{Op: fakeruntime.Hold}, {Op: fakeruntime.Real}}}}}
 	o.Container.Terminal = true
-	b := c.Box(o)
+	b := c.Fixture(o)
 	in, out := b.Stream("in").Write(""), b.Stream("out").Read()
-	_, err := b.CreateTask(b.CreateRequest(integration.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}))
+	_, err := b.CreateTask(b.CreateRequest(harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}))
 	c.Must(err, "Create")
 	_, err = b.Client.Start(b.ID)
 	c.Must(err, "Start")

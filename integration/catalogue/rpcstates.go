@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/wait"
 )
@@ -33,13 +33,13 @@ var (
 // answers in it. Calls that would change the state stand last, one in a row.
 type rpcState struct {
 	id, name string
-	make     func(*integration.Case, *integration.Box)
+	make     func(*harness.Case, *harness.Fixture)
 	calls    []rpc
 }
 
 type rpc struct {
 	name string
-	call func(*integration.Box) error
+	call func(*harness.Fixture) error
 	want answers
 }
 
@@ -49,15 +49,15 @@ func init() {
 			ID: s.id, Name: "every call, " + s.name,
 			Incident: "contract: what daemons rely on in each state",
 			Asserts:  "each of the 16 calls answers at once with the class that daemons expect",
-			Run:      func(c *integration.Case) { everyCall(c, s) },
+			Run:      func(c *harness.Case) { everyCall(c, s) },
 		})
 	}
 }
 
-func everyCall(c *integration.Case, s rpcState) {
+func everyCall(c *harness.Case, s rpcState) {
 	// Old daemons cannot do without a status in an OK response either, but
 	// that is row C02: here it would hide everything else.
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "checkpoint", Steps: []fakeruntime.Step{{Op: fakeruntime.Exit}}}}})
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "checkpoint", Steps: []fakeruntime.Step{{Op: fakeruntime.Exit}}}}})
 	s.make(c, b)
 	for _, r := range s.calls {
 		err := c.Prompt(r.call(b))
@@ -69,7 +69,7 @@ func everyCall(c *integration.Case, s rpcState) {
 }
 
 func state(id, want string) rpc {
-	return rpc{"State says " + want, func(b *integration.Box) error {
+	return rpc{"State says " + want, func(b *harness.Fixture) error {
 		id := cmp.Or(id, b.ID)
 		s, err := b.Within(prompt).State(id)
 		if err != nil {
@@ -93,41 +93,41 @@ func state(id, want string) rpc {
 	}, yes}
 }
 
-func ofInit(want answers, name string, f func(b *integration.Box, id string) error) rpc {
-	return rpc{name, func(b *integration.Box) error { return f(b, b.ID) }, want}
+func ofInit(want answers, name string, f func(b *harness.Fixture, id string) error) rpc {
+	return rpc{name, func(b *harness.Fixture) error { return f(b, b.ID) }, want}
 }
 
-func ofExec(want answers, name string, f func(b *integration.Box, id string) error) rpc {
-	return rpc{name + " of the exec", func(b *integration.Box) error { return f(b, "e") }, want}
+func ofExec(want answers, name string, f func(b *harness.Fixture, id string) error) rpc {
+	return rpc{name + " of the exec", func(b *harness.Fixture) error { return f(b, "e") }, want}
 }
 
 var (
-	start    = func(b *integration.Box, id string) error { _, err := b.Client.Start(id); return err }
-	del      = func(b *integration.Box, _ string) error { _, err := b.Delete(); return err }
-	delProc  = func(b *integration.Box, id string) error { _, err := b.DeleteProcess(id); return err }
-	list     = func(b *integration.Box, id string) error { _, err := b.ListPids(id); return err }
-	pause    = func(b *integration.Box, _ string) error { return b.Pause() }
-	resume   = func(b *integration.Box, _ string) error { return b.Resume() }
-	killUSR1 = func(b *integration.Box, id string) error { return b.Kill(id, 10, false) } // the helper ignores it
-	kill9    = func(b *integration.Box, id string) error { return b.Kill(id, 9, false) }
-	resize   = func(b *integration.Box, id string) error { return b.ResizePty(id, 80, 24) }
-	closeIO  = func(b *integration.Box, id string) error { return b.CloseIO(id) }
-	waitFor  = func(b *integration.Box, id string) error { _, err := b.Within(prompt).Wait(id); return err }
-	info     = func(b *integration.Box, _ string) error { _, err := b.ShimInfo(); return err }
-	stateOf  = func(b *integration.Box, id string) error { _, err := b.State(id); return err }
-	execNew  = func(b *integration.Box, _ string) error { return b.Exec("new", integration.IO{}, "sleep") }
-	execOld  = func(b *integration.Box, id string) error { return b.Exec(id, integration.IO{}, "sleep") }
-	update   = func(b *integration.Box, _ string) error {
+	start    = func(b *harness.Fixture, id string) error { _, err := b.Client.Start(id); return err }
+	del      = func(b *harness.Fixture, _ string) error { _, err := b.Delete(); return err }
+	delProc  = func(b *harness.Fixture, id string) error { _, err := b.DeleteProcess(id); return err }
+	list     = func(b *harness.Fixture, id string) error { _, err := b.ListPids(id); return err }
+	pause    = func(b *harness.Fixture, _ string) error { return b.Pause() }
+	resume   = func(b *harness.Fixture, _ string) error { return b.Resume() }
+	killUSR1 = func(b *harness.Fixture, id string) error { return b.Kill(id, 10, false) } // the helper ignores it
+	kill9    = func(b *harness.Fixture, id string) error { return b.Kill(id, 9, false) }
+	resize   = func(b *harness.Fixture, id string) error { return b.ResizePty(id, 80, 24) }
+	closeIO  = func(b *harness.Fixture, id string) error { return b.CloseIO(id) }
+	waitFor  = func(b *harness.Fixture, id string) error { _, err := b.Within(prompt).Wait(id); return err }
+	info     = func(b *harness.Fixture, _ string) error { _, err := b.ShimInfo(); return err }
+	stateOf  = func(b *harness.Fixture, id string) error { _, err := b.State(id); return err }
+	execNew  = func(b *harness.Fixture, _ string) error { return b.Exec("new", harness.IO{}, "sleep") }
+	execOld  = func(b *harness.Fixture, id string) error { return b.Exec(id, harness.IO{}, "sleep") }
+	update   = func(b *harness.Fixture, _ string) error {
 		return b.Update(&task.UpdateTaskRequest{Resources: noResources})
 	}
-	checkpoint = func(b *integration.Box, _ string) error {
+	checkpoint = func(b *harness.Fixture, _ string) error {
 		return b.Checkpoint(&task.CheckpointTaskRequest{Path: b.Path("image")})
 	}
 )
 
 // blocks is a Wait that has to be unanswered while the process lives.
 func blocks(id string) rpc {
-	return rpc{"Wait blocks", func(b *integration.Box) error {
+	return rpc{"Wait blocks", func(b *harness.Fixture) error {
 		id := cmp.Or(id, b.ID)
 		pending := b.BeginWait(id)
 		if wait.For(100*time.Millisecond, "", pending.Done) == nil {

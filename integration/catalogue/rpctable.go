@@ -7,26 +7,26 @@ import (
 
 	"google.golang.org/grpc/codes"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 )
 
 // The states, and what every call answers in them.
 var rpcStates = []rpcState{
-	{"R1", "no container", func(*integration.Case, *integration.Box) {}, []rpc{
+	{"R1", "no container", func(*harness.Case, *harness.Fixture) {}, []rpc{
 		ofInit(unknown, "State", stateOf), ofInit(unknown, "Start", start), ofInit(refused, "Delete", del),
 		ofExec(gone, "DeleteProcess", delProc), ofInit(refused, "ListPids", list), ofInit(refused, "Pause", pause),
 		ofInit(refused, "Resume", resume), ofInit(refused, "Checkpoint", checkpoint), ofInit(gone, "Kill", kill9),
 		ofInit(refused, "Exec", execNew), ofInit(unknown, "ResizePty", resize), ofInit(unknown, "CloseIO", closeIO),
 		ofInit(refused, "Update", update), ofInit(gone, "Wait", waitFor), ofInit(yes, "ShimInfo", info),
-		{"Create", (*integration.Box).Create, yes},
+		{"Create", (*harness.Fixture).Create, yes},
 	}},
-	{"R2", "created", func(c *integration.Case, b *integration.Box) { c.Must(b.Create(), "Create") }, []rpc{
+	{"R2", "created", func(c *harness.Case, b *harness.Fixture) { c.Must(b.Create(), "Create") }, []rpc{
 		state("", "CREATED"), ofInit(answers{codes.InvalidArgument}, "DeleteProcess", delProc), ofInit(yes, "ListPids", list),
 		ofInit(refused, "Pause", pause), ofInit(refused, "Resume", resume), ofInit(refused, "Checkpoint", checkpoint),
 		ofInit(yes, "ResizePty", resize), ofInit(yes, "CloseIO", closeIO), ofInit(yes, "Update", update),
 		ofInit(yes, "ShimInfo", info), blocks(""), ofInit(yes, "Exec", execNew), ofInit(yes, "Start", start),
 	}},
-	{"R3", "running", func(c *integration.Case, b *integration.Box) { b.Up() }, []rpc{
+	{"R3", "running", func(c *harness.Case, b *harness.Fixture) { b.Up() }, []rpc{
 		state("", "RUNNING"), ofInit(refused, "Start", start), ofInit(refused, "Delete", del),
 		ofInit(answers{codes.InvalidArgument}, "DeleteProcess", delProc), ofInit(yes, "ListPids", list),
 		ofInit(refused, "Resume", resume), ofInit(yes, "Checkpoint", checkpoint), ofInit(yes, "ResizePty", resize),
@@ -34,7 +34,7 @@ var rpcStates = []rpcState{
 		ofInit(answers{exists}, "Exec with init's id", execOld), ofInit(yes, "Exec", execNew),
 		ofInit(yes, "Pause", pause), ofInit(yes, "Resume", resume), ofInit(yes, "Kill", kill9),
 	}},
-	{"R4", "paused", func(c *integration.Case, b *integration.Box) { b.Up(); c.Must(b.Pause(), "Pause") }, []rpc{
+	{"R4", "paused", func(c *harness.Case, b *harness.Fixture) { b.Up(); c.Must(b.Pause(), "Pause") }, []rpc{
 		state("", "PAUSED"), ofInit(refused, "Start", start), ofInit(refused, "Delete", del), ofInit(refused, "Pause", pause),
 		ofInit(refused, "Exec", execNew), ofInit(yes, "ListPids", list), ofInit(yes, "Checkpoint", checkpoint),
 		ofInit(yes, "ResizePty", resize), ofInit(yes, "CloseIO", closeIO), ofInit(yes, "Update", update),
@@ -46,7 +46,7 @@ var rpcStates = []rpcState{
 		ofInit(answers{notFound}, "Kill", kill9), ofInit(yes, "ResizePty", resize), ofInit(yes, "CloseIO", closeIO),
 		ofInit(yes, "Wait", waitFor), ofInit(yes, "ShimInfo", info), ofInit(yes, "Delete", del),
 	}},
-	{"R6", "deleted", func(c *integration.Case, b *integration.Box) {
+	{"R6", "deleted", func(c *harness.Case, b *harness.Fixture) {
 		stopInit(c, b)
 		_, err := b.Delete()
 		c.Must(err, "Delete")
@@ -57,16 +57,16 @@ var rpcStates = []rpcState{
 		ofInit(unknown, "ResizePty", resize), ofInit(unknown, "CloseIO", closeIO), ofInit(again, "Wait", waitFor),
 		ofInit(yes, "ShimInfo", info),
 	}},
-	{"R7", "exec created", func(c *integration.Case, b *integration.Box) {
+	{"R7", "exec created", func(c *harness.Case, b *harness.Fixture) {
 		b.Up()
-		c.Must(b.Exec("e", integration.IO{}, "sleep"), "Exec")
+		c.Must(b.Exec("e", harness.IO{}, "sleep"), "Exec")
 	}, []rpc{
 		state("e", "CREATED"), ofExec(refused, "Kill", kill9), ofExec(yes, "ResizePty", resize), ofExec(yes, "CloseIO", closeIO),
 		ofExec(answers{exists}, "Exec with its id", execOld), blocks("e"), ofExec(yes, "Start", start),
 	}},
-	{"R8", "exec running", func(c *integration.Case, b *integration.Box) {
+	{"R8", "exec running", func(c *harness.Case, b *harness.Fixture) {
 		b.Up()
-		b.MustExec("e", integration.IO{}, "sleep")
+		b.MustExec("e", harness.IO{}, "sleep")
 	}, []rpc{
 		state("e", "RUNNING"), ofExec(refused, "Start", start), ofExec(refused, "DeleteProcess", delProc),
 		ofExec(answers{exists}, "Exec with its id", execOld), ofExec(yes, "ResizePty", resize), ofExec(yes, "CloseIO", closeIO),
@@ -77,7 +77,7 @@ var rpcStates = []rpcState{
 		ofExec(answers{codes.OK, precondition}, "ResizePty", resize), ofExec(yes, "Wait", waitFor),
 		ofExec(answers{exists}, "Exec with its id", execOld), ofExec(yes, "DeleteProcess", delProc),
 	}},
-	{"R9b", "exec deleted", func(c *integration.Case, b *integration.Box) {
+	{"R9b", "exec deleted", func(c *harness.Case, b *harness.Fixture) {
 		stopExec(c, b)
 		_, err := b.DeleteProcess("e")
 		c.Must(err, "DeleteProcess")
@@ -88,14 +88,14 @@ var rpcStates = []rpcState{
 	}},
 }
 
-func stopInit(c *integration.Case, b *integration.Box) {
+func stopInit(c *harness.Case, b *harness.Fixture) {
 	b.Up()
 	c.Must(b.Kill(b.ID, 9, false), "Kill")
 	b.AwaitExit(5*time.Second, b.ID)
 }
 
-func stopExec(c *integration.Case, b *integration.Box) {
+func stopExec(c *harness.Case, b *harness.Fixture) {
 	b.Up()
-	b.MustExec("e", integration.IO{}, "exit:4")
+	b.MustExec("e", harness.IO{}, "exit:4")
 	b.AwaitExit(5*time.Second, "e")
 }

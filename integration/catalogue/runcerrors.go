@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
@@ -37,8 +37,8 @@ func init() {
 	})
 }
 
-func staleError(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{
+func staleError(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{
 		failing("/a.pid", "exec of marker-a: no such file"),
 		{Verb: "exec", Steps: []fakeruntime.Step{{Op: fakeruntime.Exit, N: 42}}},
 	}})
@@ -51,13 +51,13 @@ func staleError(c *integration.Case) {
 	}
 }
 
-func crossedErrors(c *integration.Case) {
+func crossedErrors(c *harness.Case) {
 	slow := func(id string) fakeruntime.Rule {
 		r := failing("/"+id+".pid", "exec of marker-"+id+": no such file")
 		r.Steps = []fakeruntime.Step{r.Steps[0], {Op: fakeruntime.Gate, Name: id}, r.Steps[1]}
 		return r
 	}
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{slow("a"), slow("b")}})
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{slow("a"), slow("b")}})
 	b.Up()
 	a, bb := startAtGate(c, b, "a", "a", "exit:0"), startAtGate(c, b, "b", "b", "exit:0")
 	open(c, b.Fake.Gate("a"))
@@ -70,17 +70,17 @@ func crossedErrors(c *integration.Case) {
 	}
 }
 
-func brokenLog(c *integration.Case) {
+func brokenLog(c *harness.Case) {
 	r := failing("", "exec of marker-a: no such file")
 	r.Steps = append([]fakeruntime.Step{{Op: fakeruntime.RawLog, Text: "{not json\n"}}, r.Steps...)
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{r}})
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{r}})
 	b.Up()
 	if err := failExec(c, b, "a"); !strings.Contains(err.Error(), "marker-a") {
 		c.Errorf("error: %v, want runc's text in it", err)
 	}
 }
 
-func killTexts(c *integration.Case) {
+func killTexts(c *harness.Case) {
 	gone := []string{
 		"os: process already finished",
 		"container not running",
@@ -88,7 +88,7 @@ func killTexts(c *integration.Case) {
 		"container \"x\" does not exist",
 		"kill container `x`: No such process", // crun
 	}
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{}})
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{}})
 	b.Up()
 	play := func(text string) {
 		c.Need(b.Fake.Play(fakeruntime.Rule{Verb: "kill", Steps: []fakeruntime.Step{{Op: fakeruntime.Log, Text: text}, {Op: fakeruntime.Exit, N: 1, Text: text}}}), "play")

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
@@ -22,13 +22,13 @@ func init() {
 		ID: "F04", Name: "no free inode in the bundle's file system",
 		Incident: "every call of the runtime wanted a log file: Kill failed, and the container lived",
 		Asserts:  "Kill and Delete work",
-		Run:      func(c *integration.Case) { spoiltBundle(c, takeInodes) },
+		Run:      func(c *harness.Case) { spoiltBundle(c, takeInodes) },
 	})
 	register(Check{
 		ID: "F04b", Name: "the bundle's file system is read-only",
 		Incident: "a disk error remounts a state directory that is no tmpfs",
 		Asserts:  "Kill and Delete work",
-		Run: func(c *integration.Case) {
+		Run: func(c *harness.Case) {
 			spoiltBundle(c, func(dir string) error { return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") })
 		},
 	})
@@ -44,7 +44,7 @@ func init() {
 			Incident: "the shim dies (\"failed to create new OS thread\"), and its container is killed by the daemon",
 			Asserts:  "it lives, whatever is asked of it, and works once there is room",
 			Load:     Heavy,
-			Run:      func(c *integration.Case) { pidsLimit(c, spare) },
+			Run:      func(c *harness.Case) { pidsLimit(c, spare) },
 		})
 	}
 	register(Check{
@@ -64,7 +64,7 @@ func init() {
 			ID: id, Name: "runc " + verb + " is killed after it has done its work",
 			Incident: "State and cgroup disagree, and neither pause nor resume is allowed any more",
 			Asserts:  "State says what is, and the other verb works",
-			Run:      func(c *integration.Case) { killedVerb(c, verb) },
+			Run:      func(c *harness.Case) { killedVerb(c, verb) },
 		})
 	}
 }
@@ -83,8 +83,8 @@ func takeInodes(dir string) error {
 	return errors.New("still free inodes")
 }
 
-func spoiltBundle(c *integration.Case, spoil func(dir string) error) {
-	b := c.Box(integration.Options{BundleFS: "size=1m,nr_inodes=64", Container: integration.Container{NoRootfs: true}})
+func spoiltBundle(c *harness.Case, spoil func(dir string) error) {
+	b := c.Fixture(harness.Options{BundleFS: "size=1m,nr_inodes=64", Container: harness.Container{NoRootfs: true}})
 	c.Need(os.Mkdir(filepath.Join(b.Bundle, "rootfs"), 0o711), "make directory") // without it: B49
 	b.Up()
 	c.Need(spoil(b.Bundle), "spoil the bundle's file system")
@@ -95,8 +95,8 @@ func spoiltBundle(c *integration.Case, spoil func(dir string) error) {
 	sameExit(c, d, 137)
 }
 
-func noRuntime(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{}})
+func noRuntime(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{}})
 	b.Up()
 	aside := b.Path("aside")
 	c.Need(os.Rename(b.Fake.Path, aside), "move the runtime")
@@ -110,14 +110,14 @@ func noRuntime(c *integration.Case) {
 
 // pidsLimit asks for execs where no process can be made, one after another and
 // many at once. That they fail is right; the shim is to live.
-func pidsLimit(c *integration.Case, spare int) {
-	b := c.Box(integration.Options{})
+func pidsLimit(c *harness.Case, spare int) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
-	b.MustExec("before", integration.IO{}, "exit:0")
+	b.MustExec("before", harness.IO{}, "exit:0")
 	b.AwaitExit(5*time.Second, "before")
 	b.LimitPids(spare)
 	exec := func(id string) {
-		if err := b.Exec(id, integration.IO{}, "exit:0"); err == nil {
+		if err := b.Exec(id, harness.IO{}, "exit:0"); err == nil {
 			_, _ = b.Client.Start(id)
 			_, _ = b.DeleteProcess(id)
 		}
@@ -135,37 +135,37 @@ func pidsLimit(c *integration.Case, spare int) {
 	}
 	lives(c, b)
 	b.LimitPids(-1)
-	b.MustExec("after", integration.IO{}, "exit:0")
+	b.MustExec("after", harness.IO{}, "exit:0")
 	b.AwaitExit(5*time.Second, "after")
 	c.Must(b.Kill(b.ID, uint32(unix.SIGKILL), false), "Kill")
 	b.AwaitExit(5*time.Second, b.ID)
 }
 
-func fullTemp(c *integration.Case) {
+func fullTemp(c *harness.Case) {
 	temp := filepath.Join(c.Dir, "tmp")
 	c.Need(os.Mkdir(temp, 0o711), "make directory")
 	c.Need(unix.Mount("tmpfs", temp, "tmpfs", 0, "size=4k,nr_inodes=1"), "mount a full file system")
-	b := c.Box(integration.Options{Env: []string{"TMPDIR=" + temp, "XDG_RUNTIME_DIR="}})
+	b := c.Fixture(harness.Options{Env: []string{"TMPDIR=" + temp, "XDG_RUNTIME_DIR="}})
 	b.Up()
-	b.MustExec("plain", integration.IO{}, "exit:3")
+	b.MustExec("plain", harness.IO{}, "exit:3")
 	b.AwaitExit(5*time.Second, "plain")
 	out := b.Stream("out")
-	b.MustExec("tty", integration.IO{Stdout: out.Path, Terminal: true}, "exit:4")
+	b.MustExec("tty", harness.IO{Stdout: out.Path, Terminal: true}, "exit:4")
 	b.AwaitExit(5*time.Second, "tty")
 }
 
-func halfPidFile(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func halfPidFile(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	c.Need(os.WriteFile(filepath.Join(b.Bundle, ".e1.pid"), nil, 0o600), "leave half a pid file")
-	b.MustExec("e1", integration.IO{}, "exit:3")
+	b.MustExec("e1", harness.IO{}, "exit:3")
 	if e := b.AwaitExit(5*time.Second, "e1"); e.Exit.GetExitStatus() != 3 {
 		c.Errorf("exit %v, want status 3", e)
 	}
 }
 
-func killedVerb(c *integration.Case, verb string) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: verb, Times: 1, Steps: []fakeruntime.Step{
+func killedVerb(c *harness.Case, verb string) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: verb, Times: 1, Steps: []fakeruntime.Step{
 		{Op: fakeruntime.Real}, {Op: fakeruntime.Exit, N: 137},
 	}}}})
 	b.Up()

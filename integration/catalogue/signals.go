@@ -9,7 +9,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
+	"containerd-shim.v1/integration/harness/launch"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/stackdump"
@@ -26,13 +28,13 @@ func init() {
 		ID: "B30", Name: "SIGTERM",
 		Incident: "moby #41831, containerd #5828: the container runs on without a shim",
 		Asserts:  "the shim exits with 0 within 10 s, the container is dead and gone from runc",
-		Run:      func(c *integration.Case) { sigterm(c, false) },
+		Run:      func(c *harness.Case) { sigterm(c, false) },
 	})
 	register(Check{
 		ID: "B30b", Name: "SIGTERM while a Wait is open",
 		Incident: "moby #41831: the shim hangs for ever",
 		Asserts:  "the same, and the Wait ends",
-		Run:      func(c *integration.Case) { sigterm(c, true) },
+		Run:      func(c *harness.Case) { sigterm(c, true) },
 	})
 	register(Check{
 		ID: "B31", Name: "SIGHUP, SIGQUIT, SIGUSR2, SIGALRM, SIGPIPE",
@@ -48,8 +50,8 @@ func init() {
 	})
 }
 
-func stacksAnyhow(c *integration.Case) {
-	b := c.Box(integration.Options{Debug: true})
+func stacksAnyhow(c *harness.Case) {
+	b := c.Fixture(harness.Options{Debug: true})
 	b.Up()
 	whole := func(when string) {
 		text, err := b.Shim.Stacks(5 * time.Second)
@@ -77,13 +79,13 @@ func stacksAnyhow(c *integration.Case) {
 		c.Need(unix.Mount("tmpfs", dir, "tmpfs", unix.MS_RDONLY, ""), "mount over "+dir)
 	}
 	whole("with nowhere to write")
-	b.MustExec("e", integration.IO{}, "exit:0")
+	b.MustExec("e", harness.IO{}, "exit:0")
 	b.AwaitExit(5*time.Second, "e")
 }
 
-func logFifoFull(c *integration.Case) {
-	g := integration.Daemon141
-	b := c.Box(integration.Options{Generation: &g, Debug: true, Undrained: true})
+func logFifoFull(c *harness.Case) {
+	g := launch.Containerd1_4_1
+	b := c.Fixture(harness.Options{Generation: &g, Debug: true, Undrained: true})
 	b.Up()
 	c.Need(b.Shim.FillLogs(), "fill the log FIFOs")
 	for range 3 {
@@ -92,18 +94,18 @@ func logFifoFull(c *integration.Case) {
 	}
 	// Time to get stuck in the write, for a shim that does.
 	elapse(500 * time.Millisecond)
-	b.MustExec("e", integration.IO{}, "exit:0")
+	b.MustExec("e", harness.IO{}, "exit:0")
 	b.AwaitExit(10*time.Second, "e")
 	_, err := b.Within(prompt).State(b.ID)
 	c.Must(err, "State")
 }
 
-func sigterm(c *integration.Case, waiting bool) {
-	b := c.Box(integration.Options{})
+func sigterm(c *harness.Case, waiting bool) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
-	var wait *integration.Waiting
+	var pending *client.Waiting
 	if waiting {
-		wait = b.BeginWait(b.ID)
+		pending = b.BeginWait(b.ID)
 	}
 	c.Need(unix.Kill(b.Shim.Pid, unix.SIGTERM), "signal the shim")
 	status, err := b.Shim.ExitCode(10 * time.Second)
@@ -116,12 +118,12 @@ func sigterm(c *integration.Case, waiting bool) {
 		c.Errorf("runc still has the container")
 	}
 	if waiting {
-		_ = c.Prompt(wait.Await(5 * time.Second)) // answered or closed
+		_ = c.Prompt(pending.Await(5 * time.Second)) // answered or closed
 	}
 }
 
-func harmlessSignals(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func harmlessSignals(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR2, unix.SIGALRM, unix.SIGPIPE} {
 		c.Need(unix.Kill(b.Shim.Pid, s), "signal the shim")

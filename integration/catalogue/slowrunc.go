@@ -7,7 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
@@ -43,10 +44,10 @@ func init() {
 	})
 }
 
-func slowCreate(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{gated("create", "", "slow")}})
-	create := integration.Async("Create", func() error {
-		_, err := b.Within(time.Minute).CreateTask(b.CreateRequest(integration.IO{}))
+func slowCreate(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{gated("create", "", "slow")}})
+	create := client.Async("Create", func() error {
+		_, err := b.Within(time.Minute).CreateTask(b.CreateRequest(harness.IO{}))
 		return err
 	})
 	c.Await(5*time.Second, "runc create runs", func() bool { return b.Fake.Arrived("slow") > 0 })
@@ -58,15 +59,15 @@ func slowCreate(c *integration.Case) {
 	c.Must(create.Await(10*time.Second), "Create")
 }
 
-func slowExec(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{gated("exec", "/slow.pid", "slow")}})
+func slowExec(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{gated("exec", "/slow.pid", "slow")}})
 	b.Up()
 	slow := startAtGate(c, b, "slow", "slow")
 	_, err := b.Within(prompt).State(b.ID)
 	c.Must(err, "State of init")
 	_, err = b.Within(prompt).State("slow")
 	c.Must(err, "State of the starting exec")
-	c.Must(b.Exec("other", integration.IO{}, "exit:0"), "Exec of other")
+	c.Must(b.Exec("other", harness.IO{}, "exit:0"), "Exec of other")
 	_, err = b.Within(5 * time.Second).Start("other")
 	c.Must(err, "Start of other")
 	b.AwaitExit(5*time.Second, "other")
@@ -74,11 +75,11 @@ func slowExec(c *integration.Case) {
 	c.Must(slow.Await(10*time.Second), "Start of the slow exec")
 }
 
-func lookupDuringExec(c *integration.Case) {
-	b := c.Box(hostPid(orphans(1), gated("exec", "/slow.pid", "slow")))
+func lookupDuringExec(c *harness.Case) {
+	b := c.Fixture(hostPid(orphans(1), gated("exec", "/slow.pid", "slow")))
 	b.Up()
 	stranger := brood(c, b, 1)
-	pid := b.MustExec("other", integration.IO{}, "sleep")
+	pid := b.MustExec("other", harness.IO{}, "sleep")
 	slow := startAtGate(c, b, "slow", "slow")
 	// An exit that belongs to no process is compared with all of them, so
 	// with the slow one too, in whatever order that is done.
@@ -97,10 +98,10 @@ func lookupDuringExec(c *integration.Case) {
 	c.Must(slow.Await(10*time.Second), "Start of the slow exec")
 }
 
-func hungPause(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{gated("pause", "", "hang")}})
+func hungPause(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{gated("pause", "", "hang")}})
 	b.Up()
-	pause := integration.Async("Pause", func() error { return b.Within(time.Minute).Pause() })
+	pause := client.Async("Pause", func() error { return b.Within(time.Minute).Pause() })
 	c.Await(5*time.Second, "runc pause runs", func() bool { return b.Fake.Arrived("hang") > 0 })
 	_, err := b.Within(prompt).State(b.ID)
 	c.Must(err, "State of init")

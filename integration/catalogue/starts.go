@@ -8,8 +8,10 @@ import (
 	task "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
+	"containerd-shim.v1/integration/harness/launch"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -52,13 +54,13 @@ func init() {
 	})
 }
 
-func killDuringStart(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{
+func killDuringStart(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{
 		{Op: fakeruntime.Gate, Name: "slow"}, {Op: fakeruntime.Process, Name: "lives"},
 	}}}})
 	b.Up()
 	start := startAtGate(c, b, "e", "slow")
-	kill := integration.Async("Kill", func() error { return b.Within(30*time.Second).Kill("e", 9, false) })
+	kill := client.Async("Kill", func() error { return b.Within(30*time.Second).Kill("e", 9, false) })
 	// A Kill that is not to wait has its answer by then.
 	_ = wait.For(time.Second, "an answer to Kill", kill.Done)
 	open(c, b.Fake.Gate("slow"))
@@ -73,10 +75,10 @@ func killDuringStart(c *integration.Case) {
 // bounded is within what an operator sees as an answer.
 const bounded = 5 * time.Second
 
-func exitDuringHungStart(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "start", Steps: []fakeruntime.Step{{Op: fakeruntime.Gate, Name: "hook"}}}}})
+func exitDuringHungStart(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "start", Steps: []fakeruntime.Step{{Op: fakeruntime.Gate, Name: "hook"}}}}})
 	c.Must(b.Create(), "Create")
-	start := integration.Async("Start", func() error { _, err := b.Within(time.Minute).Start(b.ID); return err })
+	start := client.Async("Start", func() error { _, err := b.Within(time.Minute).Start(b.ID); return err })
 	c.Await(5*time.Second, "runc start runs", func() bool { return b.Fake.Arrived("hook") > 0 })
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	b.AwaitExit(bounded, b.ID)
@@ -85,10 +87,10 @@ func exitDuringHungStart(c *integration.Case) {
 	_ = c.Prompt(start.Await(10 * time.Second)) // it has no container any more
 }
 
-func deleteBehindHungUpdate(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "update", Steps: []fakeruntime.Step{{Op: fakeruntime.Gate, Name: "hung"}}}}})
+func deleteBehindHungUpdate(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "update", Steps: []fakeruntime.Step{{Op: fakeruntime.Gate, Name: "hung"}}}}})
 	b.Up()
-	update := integration.Async("Update", func() error { return b.Within(time.Minute).Update(updateRequest()) })
+	update := client.Async("Update", func() error { return b.Within(time.Minute).Update(updateRequest()) })
 	c.Await(5*time.Second, "runc update runs", func() bool { return b.Fake.Arrived("hung") > 0 })
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	b.AwaitExit(10*time.Second, b.ID)
@@ -97,14 +99,14 @@ func deleteBehindHungUpdate(c *integration.Case) {
 	_ = c.Prompt(update.Await(10 * time.Second)) // it has no container any more
 }
 
-func unheardDelete(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func unheardDelete(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	c.Must(b.Kill(b.ID, 9, false), "Kill")
 	b.AwaitExit(10*time.Second, b.ID)
 	first, err := b.Delete()
 	c.Must(err, "Delete")
-	other := b.Dial(integration.Daemon17) // the daemon's next connection
+	other := b.Dial(launch.Containerd1_7) // the daemon's next connection
 	state, err := other.State(b.ID)
 	c.Must(err, "State after a Delete that nobody heard")
 	if got := state.GetStatus().String(); got != "STOPPED" {
@@ -117,11 +119,11 @@ func unheardDelete(c *integration.Case) {
 	}
 }
 
-func failedRestore(c *integration.Case) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{Verb: "restore", Steps: []fakeruntime.Step{
+func failedRestore(c *harness.Case) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "restore", Steps: []fakeruntime.Step{
 		{Op: fakeruntime.Log, Text: "criu failed"}, {Op: fakeruntime.Exit, N: 1},
 	}}}})
-	req := b.CreateRequest(integration.IO{})
+	req := b.CreateRequest(harness.IO{})
 	req.Checkpoint = b.Path("image")
 	_, err := b.CreateTask(req)
 	c.Must(err, "Create from a checkpoint")
@@ -135,10 +137,10 @@ func failedRestore(c *integration.Case) {
 	c.Must(err, "Delete")
 }
 
-func stalledAfterStart(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func stalledAfterStart(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
-	c.Must(b.Exec("e", integration.IO{}, "exit:7"), "Exec")
+	c.Must(b.Exec("e", harness.IO{}, "exit:7"), "Exec")
 	_, err := b.StartOnly("e")
 	c.Must(err, "Start")
 	w, err := b.Wait("e")
@@ -146,11 +148,11 @@ func stalledAfterStart(c *integration.Case) {
 	if w.GetExitStatus() != 7 {
 		c.Errorf("Wait: status %d, want 7", w.GetExitStatus())
 	}
-	other := b.Dial(integration.Daemon17)
+	other := b.Dial(launch.Containerd1_7)
 	_, err = other.State("e")
 	c.Must(err, "State, asked by another client")
 	_ = c.Prompt(b.ResizePty("e", 80, 25)) // of a process that has ended
-	b.MustExec("f", integration.IO{}, "exit:0")
+	b.MustExec("f", harness.IO{}, "exit:0")
 	b.AwaitExit(5*time.Second, "f")
 	c.Never(2*time.Second, "the exit is published before the start", func() bool { return len(b.Daemon.ExitsOf("e")) > 0 })
 	_, err = b.State("e")

@@ -5,7 +5,7 @@ package catalogue
 import (
 	"google.golang.org/grpc/codes"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 )
 
 func init() {
@@ -17,8 +17,8 @@ func init() {
 	})
 }
 
-func errorClasses(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func errorClasses(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	c.Must(b.Create(), "Create")
 	wantCode(c, "Pause of a created container", b.Pause(), precondition)
 	_, err := b.Client.Start(b.ID)
@@ -32,7 +32,7 @@ func errorClasses(c *integration.Case) {
 		{"Delete of a running container", func() error { _, err := b.Delete(); return err }, precondition},
 		{"Resume of a running container", b.Resume, precondition},
 		{"DeleteProcess of init", func() error { _, err := b.DeleteProcess(b.ID); return err }, invalid},
-		{"Exec with the container's id", func() error { return b.Exec(b.ID, integration.IO{}, "exit:0") }, exists},
+		{"Exec with the container's id", func() error { return b.Exec(b.ID, harness.IO{}, "exit:0") }, exists},
 		{"State of an unknown id", func() error { _, err := b.State("nobody"); return err }, notFound},
 		{"Start of an unknown id", func() error { _, err := b.Client.Start("nobody"); return err }, notFound},
 		{"Kill of an unknown id", func() error { return b.Kill("nobody", 9, false) }, notFound},

@@ -7,7 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
@@ -51,8 +52,8 @@ func init() {
 // a while, on a busy host, there is nothing to close, and no bug to be seen.
 const closeRounds = 4
 
-func closeBeforeStart(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func closeBeforeStart(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	for i := range closeRounds {
 		id := fmt.Sprintf("e%d", i)
@@ -64,17 +65,17 @@ func closeBeforeStart(c *integration.Case) {
 	}
 }
 
-func closeDuringStart(c *integration.Case) {
+func closeDuringStart(c *harness.Case) {
 	var rules []fakeruntime.Rule
 	for i := range closeRounds {
 		rules = append(rules, gated("exec", fmt.Sprintf("/e%d.pid", i), fmt.Sprintf("slow%d", i)))
 	}
-	b := c.Box(integration.Options{Fake: rules})
+	b := c.Fixture(harness.Options{Fake: rules})
 	b.Up()
 	for i, r := range rules {
 		id, gate := fmt.Sprintf("e%d", i), r.Steps[0].Name
 		in, out := catExec(c, b, id)
-		start := integration.Async("Start", func() error {
+		start := client.Async("Start", func() error {
 			_, err := b.Within(time.Minute).Start(id)
 			return err
 		})
@@ -87,15 +88,15 @@ func closeDuringStart(c *integration.Case) {
 }
 
 // catExec adds an exec that copies its stdin, to which a line is written.
-func catExec(c *integration.Case, b *integration.Box, id string) (in, out *integration.Stream) {
+func catExec(c *harness.Case, b *harness.Fixture, id string) (in, out *harness.Stream) {
 	in, out = b.Stream("in"+id).Write("line\n"), b.Stream("out"+id).Read()
 	errs := b.Stream("err" + id).Read()
-	c.Must(b.Exec(id, integration.IO{Stdin: in.Path, Stdout: out.Path, Stderr: errs.Path}, "cat"), "Exec")
+	c.Must(b.Exec(id, harness.IO{Stdin: in.Path, Stdout: out.Path, Stderr: errs.Path}, "cat"), "Exec")
 	return in, out
 }
 
 // endsWith wants the line back, and the exec's end when the client closes stdin.
-func endsWith(c *integration.Case, b *integration.Box, id string, in, out *integration.Stream) {
+func endsWith(c *harness.Case, b *harness.Fixture, id string, in, out *harness.Stream) {
 	c.Await(5*time.Second, "the line has come back", func() bool { return out.Text() == "line\n" })
 	// A shim that opens a writing end for itself needs time to do so: an end
 	// that came only after the client's was closed would not keep stdin open.
@@ -106,11 +107,11 @@ func endsWith(c *integration.Case, b *integration.Box, id string, in, out *integ
 	b.AwaitExit(5*time.Second, id)
 }
 
-func closeAgain(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func closeAgain(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	in, out, errs := b.Stream("in").Write(""), b.Stream("out").Read(), b.Stream("err").Read()
-	b.MustExec("e", integration.IO{Stdin: in.Path, Stdout: out.Path, Stderr: errs.Path}, "cat")
+	b.MustExec("e", harness.IO{Stdin: in.Path, Stdout: out.Path, Stderr: errs.Path}, "cat")
 	c.Await(5*time.Second, "stdin is open", in.Opened)
 	for range 2 {
 		c.Must(b.CloseIO("e"), "CloseIO")
@@ -121,11 +122,11 @@ func closeAgain(c *integration.Case) {
 	c.Must(b.CloseIO(b.ID), "CloseIO of a process without stdin")
 }
 
-func terminalEnd(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func terminalEnd(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	in, out := b.Stream("in").Write("line\n"), b.Stream("out").Read()
-	b.MustExec("e", integration.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "cat")
+	b.MustExec("e", harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "cat")
 	// Once as the terminal's echo, once from cat.
 	c.Await(5*time.Second, "the line has come back", func() bool { return strings.Count(out.Text(), "line") == 2 })
 	in.Close()
@@ -133,13 +134,13 @@ func terminalEnd(c *integration.Case) {
 	b.AwaitExit(4*time.Second, "e")
 }
 
-func lateReader(c *integration.Case) {
+func lateReader(c *harness.Case) {
 	const n = 300000 // more than a pipe and a FIFO hold together
-	b := c.Box(integration.Options{})
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	go1 := b.Gate("go")
 	out, errs := b.Stream("out").OpenOnly(), b.Stream("err").Read()
-	pid := b.MustExec("e", integration.IO{Stdout: out.Path, Stderr: errs.Path}, "gate:/go", "print:300000", "exit:0")
+	pid := b.MustExec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "gate:/go", "print:300000", "exit:0")
 	c.Await(5*time.Second, "stdout is open", out.Opened)
 	out.Close()
 	open(c, go1)

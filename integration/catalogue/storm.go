@@ -8,7 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
@@ -50,8 +51,8 @@ func orphans(n int) fakeruntime.Rule {
 }
 
 // brood runs that exec, and returns the orphans once they are the shim's.
-func brood(c *integration.Case, b *integration.Box, n int) []int {
-	c.Must(b.Exec("brood", integration.IO{}), "Exec of brood")
+func brood(c *harness.Case, b *harness.Fixture, n int) []int {
+	c.Must(b.Exec("brood", harness.IO{}), "Exec of brood")
 	resp, err := b.Within(time.Minute).Start("brood") // the runtime starts n processes, on a host that may be busy
 	c.Must(err, "Start of brood")
 	pid := int(resp.GetPid())
@@ -78,7 +79,7 @@ func killEach(pids []int) {
 
 // reaped waits until the shim has taken every exit. No shim has to wait for
 // anything before it does.
-func reaped(c *integration.Case, pids []int) {
+func reaped(c *harness.Case, pids []int) {
 	c.Await(10*time.Second, "all orphans are reaped", func() bool {
 		for _, p := range pids {
 			if procfs.Exists(p) {
@@ -89,12 +90,12 @@ func reaped(c *integration.Case, pids []int) {
 	})
 }
 
-func noZombies(c *integration.Case, b *integration.Box, d time.Duration) {
+func noZombies(c *harness.Case, b *harness.Fixture, d time.Duration) {
 	c.Await(d, "no zombie below the shim", func() bool { return len(procfs.Count(b.Shim.Pid).Zombies) == 0 })
 }
 
-func hostPid(rules ...fakeruntime.Rule) integration.Options {
-	return integration.Options{Container: integration.Container{HostPid: true}, Fake: append([]fakeruntime.Rule{}, rules...)}
+func hostPid(rules ...fakeruntime.Rule) harness.Options {
+	return harness.Options{Container: harness.Container{HostPid: true}, Fake: append([]fakeruntime.Rule{}, rules...)}
 }
 
 // gated is a call of real runc that first waits at a gate.
@@ -103,9 +104,9 @@ func gated(verb, match, gate string) fakeruntime.Rule {
 }
 
 // startAtGate starts an exec whose runc stops at a gate, and returns once it is there.
-func startAtGate(c *integration.Case, b *integration.Box, id, gate string, steps ...string) *integration.Pending {
-	c.Must(b.Exec(id, integration.IO{}, steps...), "Exec "+id)
-	p := integration.Async("Start of "+id, func() error {
+func startAtGate(c *harness.Case, b *harness.Fixture, id, gate string, steps ...string) *client.Pending {
+	c.Must(b.Exec(id, harness.IO{}, steps...), "Exec "+id)
+	p := client.Async("Start of "+id, func() error {
 		_, err := b.Within(time.Minute).Start(id)
 		return err
 	})
@@ -113,10 +114,10 @@ func startAtGate(c *integration.Case, b *integration.Box, id, gate string, steps
 	return p
 }
 
-func open(c *integration.Case, g *wait.Gate) { c.Need(g.Open(), "open gate") }
+func open(c *harness.Case, g *wait.Gate) { c.Need(g.Open(), "open gate") }
 
-func stormDuringExec(c *integration.Case) {
-	b := c.Box(hostPid(orphans(stormSize), gated("exec", "/slow.pid", "slow")))
+func stormDuringExec(c *harness.Case) {
+	b := c.Fixture(hostPid(orphans(stormSize), gated("exec", "/slow.pid", "slow")))
 	b.Up()
 	pids := brood(c, b, stormSize)
 	slow := startAtGate(c, b, "slow", "slow")
@@ -131,15 +132,15 @@ func stormDuringExec(c *integration.Case) {
 	noZombies(c, b, 5*time.Second)
 }
 
-func stormOrder(c *integration.Case) {
+func stormOrder(c *harness.Case) {
 	const n = 64
-	b := c.Box(hostPid(orphans(n), gated("exec", "/slow.pid", "slow")))
+	b := c.Fixture(hostPid(orphans(n), gated("exec", "/slow.pid", "slow")))
 	b.Up()
 	pids := brood(c, b, n)
 	names := []string{"one", "two", "three"}
 	var victims []int
 	for _, id := range names {
-		victims = append(victims, b.MustExec(id, integration.IO{}, "sleep"))
+		victims = append(victims, b.MustExec(id, harness.IO{}, "sleep"))
 	}
 	slow := startAtGate(c, b, "slow", "slow")
 	killEach(pids)
@@ -162,8 +163,8 @@ func stormOrder(c *integration.Case) {
 	c.Must(slow.Await(5*time.Second), "Start of the slow exec")
 }
 
-func stormDuringKillAll(c *integration.Case) {
-	b := c.Box(hostPid(orphans(stormSize), gated("kill", "", "kill")))
+func stormDuringKillAll(c *harness.Case) {
+	b := c.Fixture(hostPid(orphans(stormSize), gated("kill", "", "kill")))
 	b.Up()
 	pids := brood(c, b, stormSize)
 	_ = unix.Kill(b.InitPid, unix.SIGKILL)

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 )
@@ -34,7 +34,7 @@ func init() {
 			ID: id, Name: "stdin is " + stdin,
 			Incident: "found beside containerd #2439: it was refused as no FIFO",
 			Asserts:  "the process reads it to its end",
-			Run:      func(c *integration.Case) { plainStdin(c, stdin) },
+			Run:      func(c *harness.Case) { plainStdin(c, stdin) },
 		})
 	}
 	register(Check{
@@ -48,17 +48,17 @@ func init() {
 			ID: id, Name: "what a failing runc " + verb + " says",
 			Incident: "`docker exec c /nope`: runc's own error text in the process's stderr, and in docker logs",
 			Asserts:  "the client's streams stay empty, and end or are left alone",
-			Run:      func(c *integration.Case) { runtimeWords(c, verb) },
+			Run:      func(c *harness.Case) { runtimeWords(c, verb) },
 		})
 	}
 }
 
-func hangUpUnread(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func hangUpUnread(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	in, out := b.Stream("in").Write(""), b.Stream("out").OpenOnly()
 	defer out.Close()
-	b.MustExec("e", integration.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "print:1000000", "cat")
+	b.MustExec("e", harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "print:1000000", "cat")
 	c.Await(5*time.Second, "stdin is open", in.Opened)
 	fills(c, out)
 	in.Close()
@@ -67,7 +67,7 @@ func hangUpUnread(c *integration.Case) {
 }
 
 // fills waits until a stream that nobody reads takes no more.
-func fills(c *integration.Case, s *integration.Stream) {
+func fills(c *harness.Case, s *harness.Stream) {
 	last, since := 0, time.Now()
 	c.Await(10*time.Second, "the output is full", func() bool {
 		if n := s.Unread(); n != last {
@@ -77,15 +77,15 @@ func fills(c *integration.Case, s *integration.Stream) {
 	})
 }
 
-func fullDisk(c *integration.Case) {
+func fullDisk(c *harness.Case) {
 	const n = 300000
-	b := c.Box(integration.Options{Container: integration.Container{Args: []string{fmt.Sprintf("print:%d", n), "exit:0"}}})
+	b := c.Fixture(harness.Options{Container: harness.Container{Args: []string{fmt.Sprintf("print:%d", n), "exit:0"}}})
 	disk := b.Path("disk")
 	c.Need(os.Mkdir(disk, 0o700), "make directory")
 	c.Need(unix.Mount("tmpfs", disk, "tmpfs", 0, "size=64k"), "mount a small disk")
 	defer func() { _ = unix.Unmount(disk, unix.MNT_DETACH) }() // the shim may still write there
 	log := filepath.Join(disk, "log")
-	r, err := b.CreateTask(b.CreateRequest(integration.IO{Stdout: "file://" + log, Stderr: "file://" + log}))
+	r, err := b.CreateTask(b.CreateRequest(harness.IO{Stdout: "file://" + log, Stderr: "file://" + log}))
 	c.Must(err, "Create")
 	_, err = b.Client.Start(b.ID)
 	c.Must(err, "Start")
@@ -101,8 +101,8 @@ func fullDisk(c *integration.Case) {
 	c.Await(5*time.Second, "all is in the file", func() bool { st, err := os.Stat(log); return err == nil && st.Size() == n })
 }
 
-func plainStdin(c *integration.Case, what string) {
-	b := c.Box(integration.Options{})
+func plainStdin(c *harness.Case, what string) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	path, want := os.DevNull, ""
 	if what != os.DevNull {
@@ -110,7 +110,7 @@ func plainStdin(c *integration.Case, what string) {
 		c.Need(os.WriteFile(path, []byte(want), 0o600), "write a file")
 	}
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
-	b.MustExec("e", integration.IO{Stdin: path, Stdout: out.Path, Stderr: errs.Path}, "cat")
+	b.MustExec("e", harness.IO{Stdin: path, Stdout: out.Path, Stderr: errs.Path}, "cat")
 	c.Must(b.CloseIO("e"), "CloseIO")
 	b.AwaitExit(5*time.Second, "e")
 	c.Await(5*time.Second, "the end of the output", out.Ended)
@@ -119,11 +119,11 @@ func plainStdin(c *integration.Case, what string) {
 	}
 }
 
-func deleteUnread(c *integration.Case) {
-	b := c.Box(integration.Options{Container: integration.Container{Args: []string{"print:300000", "sleep"}}})
+func deleteUnread(c *harness.Case) {
+	b := c.Fixture(harness.Options{Container: harness.Container{Args: []string{"print:300000", "sleep"}}})
 	out, errs := b.Stream("out").OpenOnly(), b.Stream("err").Read()
 	defer out.Close()
-	_, err := b.CreateTask(b.CreateRequest(integration.IO{Stdout: out.Path, Stderr: errs.Path}))
+	_, err := b.CreateTask(b.CreateRequest(harness.IO{Stdout: out.Path, Stderr: errs.Path}))
 	c.Must(err, "Create")
 	_, err = b.Client.Start(b.ID)
 	c.Must(err, "Start")
@@ -137,12 +137,12 @@ func deleteUnread(c *integration.Case) {
 // words is what the runtime writes before it fails.
 const words = "exec failed: no such program"
 
-func runtimeWords(c *integration.Case, verb string) {
-	b := c.Box(integration.Options{Fake: []fakeruntime.Rule{{
+func runtimeWords(c *harness.Case, verb string) {
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{
 		Verb: verb, Steps: []fakeruntime.Step{{Op: fakeruntime.Print, Text: words}, {Op: fakeruntime.Exit, N: 1, Text: words}},
 	}}})
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
-	io := integration.IO{Stdout: out.Path, Stderr: errs.Path}
+	io := harness.IO{Stdout: out.Path, Stderr: errs.Path}
 	var err error
 	if verb == "create" {
 		_, err = b.CreateTask(b.CreateRequest(io))
@@ -158,7 +158,7 @@ func runtimeWords(c *integration.Case, verb string) {
 		c.Logf("the error does not say why: %v", err)
 	}
 	elapse(500 * time.Millisecond) // for what is still on its way
-	for _, s := range []*integration.Stream{out, errs} {
+	for _, s := range []*harness.Stream{out, errs} {
 		if s.Text() != "" {
 			c.Errorf("%s has %q, which is the runtime's", filepath.Base(s.Path), s.Text())
 		}

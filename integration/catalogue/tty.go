@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 )
 
 func init() {
@@ -20,8 +20,8 @@ func init() {
 		ID: "B33b", Name: "ResizePty of an unknown process",
 		Incident: "found beside moby #35407: the error is Unknown",
 		Asserts:  "NotFound",
-		Run: func(c *integration.Case) {
-			b := c.Box(integration.Options{})
+		Run: func(c *harness.Case) {
+			b := c.Fixture(harness.Options{})
 			b.Up()
 			wantCode(c, "ResizePty", b.ResizePty("nobody", 80, 24), notFound)
 		},
@@ -34,12 +34,12 @@ func init() {
 	})
 }
 
-func resizeBeforeStart(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func resizeBeforeStart(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	in, out := b.Stream("in").Write(""), b.Stream("out").Read()
 	gate := b.Gate("go")
-	c.Must(b.Exec("e", integration.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "gate:/go", "winsize"), "Exec")
+	c.Must(b.Exec("e", harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "gate:/go", "winsize"), "Exec")
 	c.Must(b.ResizePty("e", 123, 45), "ResizePty")
 	_, err := b.Client.Start("e")
 	c.Must(err, "Start")
@@ -47,18 +47,18 @@ func resizeBeforeStart(c *integration.Case) {
 	wantSize(c, out, "45 123")
 }
 
-func resizeAfterStart(c *integration.Case) {
-	b := c.Box(integration.Options{})
+func resizeAfterStart(c *harness.Case) {
+	b := c.Fixture(harness.Options{})
 	b.Up()
 	in, out := b.Stream("in").Write(""), b.Stream("out").Read()
 	gate := b.Gate("go")
-	b.MustExec("e", integration.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "gate:/go", "winsize")
+	b.MustExec("e", harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "gate:/go", "winsize")
 	c.Must(b.ResizePty("e", 123, 45), "ResizePty")
 	open(c, gate)
 	wantSize(c, out, "45 123")
 }
 
-func wantSize(c *integration.Case, out *integration.Stream, want string) {
+func wantSize(c *harness.Case, out *harness.Stream, want string) {
 	c.Await(5*time.Second, "the size is printed", func() bool { return strings.Contains(out.Text(), "\n") })
 	if got := strings.TrimSpace(out.Text()); got != want {
 		c.Errorf("the process sees %q, want %q", got, want)

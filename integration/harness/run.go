@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package integration
+package harness
 
 import (
 	"errors"
@@ -102,7 +102,7 @@ func (cfg Config) Probe() error {
 // nothing: another program fails them all, or passes one by doing nothing.
 func (cfg Config) ProbeShim() error {
 	r := Run(cfg, "probe-shim", probeTime, func(c *Case) {
-		b := c.Box(Options{})
+		b := c.Fixture(Options{})
 		info, err := b.ShimInfo()
 		c.Must(err, "ShimInfo")
 		if int(info.GetShimPid()) != b.Shim.Pid {

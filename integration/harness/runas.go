@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package integration
+package harness
 
 import (
 	"errors"
@@ -38,10 +38,10 @@ func (c *Case) OwnPid(pid int) {
 }
 
 // LoggerDir is where the box's logger writes.
-func (b *Box) LoggerDir() string { return b.path("logger") }
+func (b *Fixture) LoggerDir() string { return b.path("logger") }
 
 // Logger is the URI of a logging process; package logger has the modes.
-func (b *Box) Logger(mode string) string {
+func (b *Fixture) Logger(mode string) string {
 	b.c.Need(os.MkdirAll(b.LoggerDir(), 0o700), "make directory")
 	path := b.path(guest.LoggerName)
 	b.c.Need(os.Symlink(b.c.Helper, path), "make logger")

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package integration
+// Package fakedaemon is the part of containerd that takes a shim's events, in
+// the three ways in which they can come, and that can refuse, hang, crash and
+// come back.
+package fakedaemon
 
 import (
 	"context"
@@ -38,8 +41,8 @@ type Daemon struct {
 	runs      []publish.Record
 }
 
-// StartDaemon starts a fake daemon in dir.
-func StartDaemon(dir, helperBinary string) (*Daemon, error) {
+// Start starts a fake daemon in dir.
+func Start(dir, helperBinary string) (*Daemon, error) {
 	d := &Daemon{
 		Address: filepath.Join(dir, "containerd.sock"),
 		Binary:  filepath.Join(dir, publish.Name),
@@ -47,11 +50,11 @@ func StartDaemon(dir, helperBinary string) (*Daemon, error) {
 		helper:  helperBinary,
 		inbox:   newInbox(),
 	}
-	return d, d.Return()
+	return d, d.Restart()
 }
 
-// Tell sets how the next attempts are taken; attempts < 0 means all of them.
-func (d *Daemon) Tell(m Mood, attempts int) { d.inbox.set(m, attempts) }
+// Behave sets how the next attempts are taken; attempts < 0 means all of them.
+func (d *Daemon) Behave(as Behaviour, attempts int) { d.inbox.set(as, attempts) }
 
 // Events are those that were taken, in the order in which they came.
 func (d *Daemon) Events() []Event { return d.inbox.all() }
@@ -77,9 +80,9 @@ func (d *Daemon) Publishers() []publish.Record {
 	return append([]publish.Record(nil), d.runs...)
 }
 
-// Vanish makes the daemon unreachable in every way, as after a crash: sockets
+// Crash makes the daemon unreachable in every way, as after a crash: sockets
 // closed and removed, the binary gone.
-func (d *Daemon) Vanish() {
+func (d *Daemon) Crash() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, stop := range d.listeners {
@@ -94,7 +97,7 @@ func (d *Daemon) Vanish() {
 // OnlyBinary takes the sockets away, so that events come through the binary.
 func (d *Daemon) OnlyBinary() {
 	for _, p := range []string{d.Address, d.Address + ".ttrpc"} {
-		_ = os.Remove(p) // it is back with Return
+		_ = os.Remove(p) // it is back with Restart
 	}
 }
 
@@ -107,15 +110,15 @@ func (d *Daemon) Rename(name string) {
 	_ = os.Rename(d.Binary, to) // the check sees what comes of it
 }
 
-// Return makes the daemon reachable again under the same names.
-func (d *Daemon) Return() error {
+// Restart makes the daemon reachable again under the same names.
+func (d *Daemon) Restart() error {
 	if err := os.Symlink(d.helper, d.Binary); err != nil {
 		return err
 	}
 	return errors.Join(d.serveGRPC(), d.serveTTRPC(), d.servePublish())
 }
 
-func (d *Daemon) onVanish(stop func()) {
+func (d *Daemon) onCrash(stop func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.listeners = append(d.listeners, stop)
@@ -129,7 +132,7 @@ func (d *Daemon) serveGRPC() error {
 	s := grpc.NewServer()
 	grpcevents.RegisterEventsServer(s, grpcService{inbox: d.inbox})
 	go func() { _ = s.Serve(l) }() // ends with Stop
-	d.onVanish(s.Stop)
+	d.onCrash(s.Stop)
 	return nil
 }
 
@@ -144,7 +147,7 @@ func (d *Daemon) serveTTRPC() error {
 	}
 	ttrpcevents.RegisterEventsService(s, ttrpcService{d.inbox})
 	go func() { _ = s.Serve(context.Background(), l) }() // ends with Close
-	d.onVanish(func() { _ = s.Close() })
+	d.onCrash(func() { _ = s.Close() })
 	return nil
 }
 
@@ -162,7 +165,7 @@ func (d *Daemon) servePublish() error {
 			go d.publisher(conn)
 		}
 	}()
-	d.onVanish(func() { _ = l.Close() })
+	d.onCrash(func() { _ = l.Close() })
 	return nil
 }
 

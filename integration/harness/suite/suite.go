@@ -21,11 +21,11 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 )
 
 var (
-	config  integration.Config
+	config  harness.Config
 	missing error
 )
 
@@ -70,18 +70,18 @@ func moduleDir() (string, error) {
 	return filepath.Dir(strings.TrimSpace(string(out))), nil
 }
 
-func setup() (integration.Config, error) {
+func setup() (harness.Config, error) {
 	module, err := moduleDir()
 	if err != nil {
-		return integration.Config{}, err
+		return harness.Config{}, err
 	}
 	helper, err := buildHelper(module)
 	if err != nil {
-		return integration.Config{}, err
+		return harness.Config{}, err
 	}
 	defer os.RemoveAll(filepath.Dir(helper))
 	shim := cmp.Or(os.Getenv("SHIM"), filepath.Join(module, "bin", "containerd-shim"))
-	cfg, err := integration.Setup(shim, cmp.Or(os.Getenv("RUNTIME"), "runc"), helper)
+	cfg, err := harness.Setup(shim, cmp.Or(os.Getenv("RUNTIME"), "runc"), helper)
 	if err != nil {
 		return cfg, err
 	}
@@ -107,17 +107,17 @@ func buildHelper(module string) (string, error) {
 }
 
 // Run makes a test of a case.
-func Run(t *testing.T, name string, limit time.Duration, check func(*integration.Case)) {
+func Run(t *testing.T, name string, limit time.Duration, check func(*harness.Case)) {
 	t.Helper()
 	if missing != nil {
 		t.Fatal(missing)
 	}
-	r := integration.Run(config, name, limit, check)
+	r := harness.Run(config, name, limit, check)
 	tell(t, r)
 }
 
 // Result runs a case on another shim, for a test that judges the case.
-func Result(t *testing.T, shim, name string, limit time.Duration, check func(*integration.Case)) integration.Result {
+func Result(t *testing.T, shim, name string, limit time.Duration, check func(*harness.Case)) harness.Result {
 	t.Helper()
 	if missing != nil {
 		t.Fatal(missing)
@@ -126,10 +126,10 @@ func Result(t *testing.T, shim, name string, limit time.Duration, check func(*in
 	if err != nil {
 		t.Fatal(err)
 	}
-	return integration.Run(other, name, limit, check)
+	return harness.Run(other, name, limit, check)
 }
 
-func tell(t *testing.T, r integration.Result) {
+func tell(t *testing.T, r harness.Result) {
 	t.Helper()
 	for _, l := range r.Log {
 		t.Log(l)

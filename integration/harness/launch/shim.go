@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package integration
+// Package launch starts a v1 shim as the containerd of a chosen Generation does:
+// the socket, the working directory, the environment, the log FIFOs.
+package launch
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -21,8 +24,8 @@ import (
 	"containerd-shim.v1/integration/harness/sweep"
 )
 
-// Start describes one start of a shim.
-type Start struct {
+// Options describe one start of a shim.
+type Options struct {
 	Generation
 	Namespace   string
 	ID          string
@@ -44,11 +47,11 @@ type Start struct {
 // Shim is a running shim.
 type Shim struct {
 	Pid     int
-	Address string // for package net
+	Address string          // for package net
+	Done    <-chan struct{} // closed once it has ended and is reaped
 
 	cmd  *exec.Cmd
-	done chan struct{} // closed once cmd has been waited for
-	logs []*os.File    // the daemon's ends of the log FIFOs
+	logs []*os.File // the daemon's ends of the log FIFOs
 
 	stackDir string
 	workDir  string
@@ -59,13 +62,15 @@ type Shim struct {
 // outputLimit bounds what is kept of a shim's output.
 const outputLimit = 32 << 20
 
-// Launch starts the shim at path.
-func Launch(path string, s Start) (*Shim, error) {
+// Start starts the shim at path. Kill gives back what it has taken; if both
+// shim and error are returned, the shim runs.
+func Start(path string, s Options) (*Shim, error) {
 	address, listen := s.address(s.Dir, s.Namespace, s.ID)
 	if len(address) > maxAddress {
 		return nil, fmt.Errorf("address %q is longer than %d bytes", address, maxAddress)
 	}
-	shim := &Shim{Address: listen, done: make(chan struct{}), stackDir: s.StackDir, workDir: s.Workdir}
+	done := make(chan struct{})
+	shim := &Shim{Address: listen, Done: done, stackDir: s.StackDir, workDir: s.Workdir}
 	args := []string{"-namespace", s.Namespace, "-workdir", s.Workdir, "-address", s.GRPC, "-containerd-binary", s.Publisher, "-runtime-root", s.RuntimeRoot}
 	if s.Debug {
 		args = append(args, "-debug")
@@ -108,7 +113,7 @@ func Launch(path string, s Start) (*Shim, error) {
 	shim.cmd, shim.Pid = cmd, cmd.Process.Pid
 	go func() {
 		_ = cmd.Wait() // its status is in cmd.ProcessState
-		close(shim.done)
+		close(done)
 	}()
 	if s.Address {
 		err := errors.Join(
@@ -134,10 +139,10 @@ func listener(address string) (*os.File, error) {
 }
 
 // openLogs makes the log FIFOs read-write, as the daemon does, and drains them.
-func (s *Shim) openLogs(st Start) error {
+func (s *Shim) openLogs(st Options) error {
 	for _, name := range []string{"shim.stdout.log", "shim.stderr.log"} {
 		path := filepath.Join(st.Workdir, name)
-		if err := syscall.Mkfifo(path, 0o700); err != nil && !os.IsExist(err) {
+		if err := syscall.Mkfifo(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 		f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -175,7 +180,7 @@ func (s *Shim) Exited() (string, bool) {
 		return "", false
 	}
 	select {
-	case <-s.done:
+	case <-s.Done:
 		return s.cmd.ProcessState.String(), true
 	case <-time.After(time.Second):
 		// The process is gone; a child of it still holds its stdout.
@@ -186,10 +191,10 @@ func (s *Shim) Exited() (string, bool) {
 // ExitCode waits for the shim's end.
 func (s *Shim) ExitCode(d time.Duration) (int, error) {
 	select {
-	case <-s.done:
+	case <-s.Done:
 		return s.cmd.ProcessState.ExitCode(), nil
 	case <-time.After(d):
-		return 0, &Stuck{Call: "exit of the shim", Patience: d}
+		return 0, fmt.Errorf("the shim has not ended within %v", d)
 	}
 }
 
@@ -212,8 +217,8 @@ func (s *Shim) LeaveLogs() {
 	}
 }
 
-// kill ends the shim and gives back what its start took.
-func (s *Shim) kill() {
+// Kill ends the shim and gives back what its start took.
+func (s *Shim) Kill() {
 	_ = s.cmd.Process.Kill()
 	s.LeaveLogs()
 }

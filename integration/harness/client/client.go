@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package integration
+// Package client calls a v1 shim over ttrpc as the daemons of several ages do:
+// with today's client, or with one that is as strict as that of containerd up
+// to 1.2.8. A call that is not answered ends with a Stuck error, and not by a
+// deadline that the shim would see.
+package client
 
 import (
 	"context"
@@ -11,6 +15,10 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
+
+// Patience is how long a call may take in checks that are about something else:
+// far more than any healthy call needs on a busy machine.
+const Patience = 10 * time.Second
 
 // Client is the shim's service for one caller. Each call is given Patience,
 // which the shim does not see, unless Deadline sets a time-out that it does.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package integration
+package fakedaemon
 
 import (
 	"fmt"
@@ -25,32 +25,32 @@ func (e Event) String() string {
 	return fmt.Sprintf("%s by %s: id %s pid %d status %d", e.Topic, e.Way, e.Exit.GetID(), e.Exit.GetPid(), e.Exit.GetExitStatus())
 }
 
-// Mood is how the fake daemon takes an attempt to give it an event.
-type Mood int
+// Behaviour is how the fake daemon takes an attempt to give it an event.
+type Behaviour int
 
-// The moods.
+// The behaviours.
 const (
-	Accept Mood = iota
-	Refuse      // the attempt fails at once
-	Hang        // the attempt gets no answer until the mood changes
+	Accept Behaviour = iota
+	Refuse           // the attempt fails at once
+	Hang             // the attempt gets no answer until the behaviour changes
 )
 
 // inbox decides on attempts and keeps the events that were taken.
 type inbox struct {
 	mu       sync.Mutex // guards the following
-	mood     Mood
-	left     int           // how many attempts the mood is for; negative: all
-	changed  chan struct{} // closed and replaced when the mood changes
+	is       Behaviour
+	left     int           // how many attempts that is for; negative: all
+	changed  chan struct{} // closed and replaced when the behaviour changes
 	events   []Event
 	attempts int
 }
 
 func newInbox() *inbox { return &inbox{changed: make(chan struct{})} }
 
-func (b *inbox) set(m Mood, attempts int) {
+func (b *inbox) set(as Behaviour, attempts int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.mood, b.left = m, attempts
+	b.is, b.left = as, attempts
 	close(b.changed)
 	b.changed = make(chan struct{})
 }
@@ -60,15 +60,15 @@ func (b *inbox) set(m Mood, attempts int) {
 func (b *inbox) attempt(e Event, gone <-chan struct{}) error {
 	b.mu.Lock()
 	b.attempts++
-	mood := b.mood
-	if mood != Accept && b.left > 0 {
+	is := b.is
+	if is != Accept && b.left > 0 {
 		if b.left--; b.left == 0 {
-			b.mood = Accept
+			b.is = Accept
 		}
 	}
 	changed := b.changed
 	b.mu.Unlock()
-	switch mood {
+	switch is {
 	case Hang:
 		select {
 		case <-changed:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package integration
+package harness
 
 import (
 	"encoding/json"
@@ -16,33 +16,36 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"containerd-shim.v1/integration/harness/client"
+	"containerd-shim.v1/integration/harness/fakedaemon"
 	"containerd-shim.v1/integration/harness/fakeruntime"
+	"containerd-shim.v1/integration/harness/launch"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/sweep"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-// Options describe a Box. The zero value is a container that sleeps, on real
+// Options describe a Fixture. The zero value is a container that sleeps, on real
 // runc, below the newest daemon.
 type Options struct {
-	Generation *Generation // nil: Daemon17
+	Generation *launch.Generation // nil: containerd 1.7
 	Container  Container
 	Fake       []fakeruntime.Rule // not nil: the fake runtime, with these rules
 	Debug      bool
 	OwnSocket  bool
 	Undrained  bool
-	Unasked    bool // no connection is made: the shim is to end at once
+	NoClient   bool // no connection is made: the shim is to end at once
 	Umask      *int
 	Flags, Env []string
 	ID         string // nil: "c" and a number
 	BundleFS   string // not empty: the bundle is a tmpfs with these options
 }
 
-// Box is one shim with its daemon, its bundle and its client.
-type Box struct {
-	Client
-	Shim   *Shim
-	Daemon *Daemon
+// Fixture is one shim with its daemon, its bundle and its client.
+type Fixture struct {
+	client.Client
+	Shim   *launch.Shim
+	Daemon *fakedaemon.Daemon
 	Fake   *fakeruntime.Runtime // nil on the real runtime
 
 	ID      string
@@ -63,18 +66,14 @@ type Box struct {
 // namespace is the containerd namespace of all containers.
 const namespace = "shimverify"
 
-// patience is how long a call may take in checks that are about something
-// else: far more than any healthy call needs on a busy machine.
-const patience = 10 * time.Second
-
-// Box starts a shim. The container is not created yet.
-func (c *Case) Box(o Options) *Box {
+// Fixture starts a shim. The container is not created yet.
+func (c *Case) Fixture(o Options) *Fixture {
 	c.building.Lock()
 	defer c.building.Unlock()
 	c.goOn()
 	c.mu.Lock()
 	n := len(c.boxes)
-	b := &Box{c: c, opts: o, ID: o.ID}
+	b := &Fixture{c: c, opts: o, ID: o.ID}
 	c.boxes = append(c.boxes, b)
 	c.mu.Unlock()
 	if b.ID == "" {
@@ -94,33 +93,33 @@ func (c *Case) Box(o Options) *Box {
 	}
 	b.Rootfs, err = makeBundle(c, b.Bundle, b.ID, o.Container)
 	c.Need(err, "make bundle")
-	b.Daemon, err = StartDaemon(b.path("d"), c.Helper)
+	b.Daemon, err = fakedaemon.Start(b.path("d"), c.Helper)
 	c.Need(err, "start fake daemon")
 	if o.Fake != nil {
 		b.Fake, err = fakeruntime.New(b.path("f"), c.Helper, c.Runtime, o.Fake...)
 		c.Need(err, "make fake runtime")
 	}
-	g := Daemon17
+	g := launch.Containerd1_7
 	if o.Generation != nil {
 		g = *o.Generation
 	}
-	b.Shim, err = Launch(c.Shim, Start{
+	b.Shim, err = launch.Start(c.Shim, launch.Options{
 		Generation: g, Namespace: namespace, ID: b.ID, Bundle: b.Bundle, Workdir: b.Workdir, RuntimeRoot: root,
 		GRPC: b.Daemon.Address, Publisher: b.Daemon.Binary, Debug: o.Debug, OwnSocket: o.OwnSocket,
 		Undrained: o.Undrained, Umask: o.Umask, StackDir: b.path("stacks"), Flags: o.Flags, Env: o.Env, Dir: c.Dir,
 	})
 	c.Need(err, "launch shim")
-	if !o.Unasked {
+	if !o.NoClient {
 		b.Client = b.Dial(g)
 	}
 	return b
 }
 
 // Dial makes another connection to the shim.
-func (b *Box) Dial(g Generation) Client {
-	dialer, ns := DialModern, namespace
+func (b *Fixture) Dial(g launch.Generation) client.Client {
+	dialer, ns := client.DialModern, namespace
 	if g.Strict {
-		dialer = DialStrict
+		dialer = client.DialStrict
 	}
 	if !g.Modern {
 		ns = ""
@@ -128,27 +127,38 @@ func (b *Box) Dial(g Generation) Client {
 	caller, err := dialer(b.Shim.Address)
 	b.c.Must(err, "connect to the shim")
 	b.connected(caller)
-	return Client{Caller: caller, Namespace: ns, Patience: patience}
+	return client.Client{Caller: caller, Namespace: ns, Patience: client.Patience}
+}
+
+// BeginWait sends a Wait on a connection of its own, and returns when the shim
+// has read it.
+func (b *Fixture) BeginWait(id string) *client.Waiting {
+	w, err := client.BeginWait(b.Shim.Address, id)
+	if w != nil {
+		b.connected(w)
+	}
+	b.c.Must(err, "Wait of "+id)
+	return w
 }
 
 // connected keeps a connection, to be closed with the box.
-func (b *Box) connected(c io.Closer) {
+func (b *Fixture) connected(c io.Closer) {
 	b.c.mu.Lock()
 	defer b.c.mu.Unlock()
 	b.callers = append(b.callers, c)
 }
 
-func (b *Box) path(elem ...string) string {
+func (b *Fixture) path(elem ...string) string {
 	return filepath.Join(append([]string{b.dir}, elem...)...)
 }
 
 // Path is a path in the box's directory, for a check's own files.
-func (b *Box) Path(name string) string { return b.path(name) }
+func (b *Fixture) Path(name string) string { return b.path(name) }
 
 // endShim kills the shim, so that calls to it return.
-func (b *Box) endShim() {
+func (b *Fixture) endShim() {
 	if b.Shim != nil {
-		b.Shim.kill()
+		b.Shim.Kill()
 	}
 	b.c.mu.Lock()
 	callers := b.callers
@@ -159,7 +169,7 @@ func (b *Box) endShim() {
 }
 
 // close ends what the box runs in this process; the sweep does the rest.
-func (b *Box) close() {
+func (b *Fixture) close() {
 	for _, s := range b.streams {
 		s.Close()
 	}
@@ -167,8 +177,8 @@ func (b *Box) close() {
 		_ = g.Close()
 	}
 	if b.Daemon != nil {
-		b.Daemon.Tell(Accept, 0) // lets hanging attempts end
-		b.Daemon.Vanish()
+		b.Daemon.Behave(fakedaemon.Accept, 0) // lets hanging attempts end
+		b.Daemon.Crash()
 	}
 	if b.Fake != nil {
 		b.Fake.Close()
@@ -176,7 +186,7 @@ func (b *Box) close() {
 }
 
 // Stream makes a stdio FIFO of the box.
-func (b *Box) Stream(name string) *Stream {
+func (b *Fixture) Stream(name string) *Stream {
 	s, err := NewStream(b.dir, name)
 	b.c.Need(err, "make FIFO")
 	b.streams = append(b.streams, s)
@@ -184,14 +194,14 @@ func (b *Box) Stream(name string) *Stream {
 }
 
 // Again is another client's end of a stream.
-func (b *Box) Again(s *Stream) *Stream {
+func (b *Fixture) Again(s *Stream) *Stream {
 	again := &Stream{Path: s.Path}
 	b.streams = append(b.streams, again)
 	return again
 }
 
 // Gate makes a gate for the container's processes; they know it as "gate:/NAME".
-func (b *Box) Gate(name string) *wait.Gate {
+func (b *Fixture) Gate(name string) *wait.Gate {
 	g, err := wait.NewGate(filepath.Join(b.Rootfs, name))
 	b.c.Need(err, "make gate")
 	b.gates = append(b.gates, g)
@@ -199,7 +209,7 @@ func (b *Box) Gate(name string) *wait.Gate {
 }
 
 // Runtime is the runtime that the shim is told to use.
-func (b *Box) Runtime() string {
+func (b *Fixture) Runtime() string {
 	if b.Fake != nil {
 		return b.Fake.Path
 	}
@@ -213,7 +223,7 @@ type IO struct {
 }
 
 // CreateRequest is a request for the box's container.
-func (b *Box) CreateRequest(io IO) *task.CreateTaskRequest {
+func (b *Fixture) CreateRequest(io IO) *task.CreateTaskRequest {
 	return &task.CreateTaskRequest{
 		ID: b.ID, Bundle: b.Bundle, Runtime: b.Runtime(), Terminal: io.Terminal,
 		Stdin: io.Stdin, Stdout: io.Stdout, Stderr: io.Stderr,
@@ -221,7 +231,7 @@ func (b *Box) CreateRequest(io IO) *task.CreateTaskRequest {
 }
 
 // Create creates the container without any streams.
-func (b *Box) Create() error {
+func (b *Fixture) Create() error {
 	resp, err := b.CreateTask(b.CreateRequest(IO{}))
 	if err == nil {
 		b.InitPid = int(resp.GetPid())
@@ -230,35 +240,35 @@ func (b *Box) Create() error {
 }
 
 // Up creates and starts the container.
-func (b *Box) Up() {
+func (b *Fixture) Up() {
 	b.c.Must(b.Create(), "Create")
 	_, err := b.Client.Start(b.ID)
 	b.c.Must(err, "Start of init")
 }
 
 // Exec adds a process that does steps; it is not started yet.
-func (b *Box) Exec(id string, io IO, steps ...string) error {
+func (b *Fixture) Exec(id string, io IO, steps ...string) error {
 	return b.execAs(b.Client, id, io, steps)
 }
 
 // ExecWith is Exec by another client.
-func (b *Box) ExecWith(c Client, id string, steps ...string) error {
+func (b *Fixture) ExecWith(c client.Client, id string, steps ...string) error {
 	return b.execAs(c, id, IO{}, steps)
 }
 
-func (b *Box) execAs(client Client, id string, io IO, steps []string) error {
+func (b *Fixture) execAs(by client.Client, id string, io IO, steps []string) error {
 	spec, err := json.Marshal(process(steps, io.Terminal, b.c.Dir))
 	if err != nil {
 		return err
 	}
-	return client.ExecProcess(&task.ExecProcessRequest{
+	return by.ExecProcess(&task.ExecProcessRequest{
 		ID: id, Terminal: io.Terminal, Stdin: io.Stdin, Stdout: io.Stdout, Stderr: io.Stderr,
 		Spec: &anypb.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process", Value: spec},
 	})
 }
 
 // MustExec adds and starts a process, and returns its pid.
-func (b *Box) MustExec(id string, io IO, steps ...string) int {
+func (b *Fixture) MustExec(id string, io IO, steps ...string) int {
 	b.c.Must(b.Exec(id, io, steps...), "Exec "+id)
 	resp, err := b.Client.Start(id)
 	b.c.Must(err, "Start of "+id)
@@ -266,7 +276,7 @@ func (b *Box) MustExec(id string, io IO, steps ...string) int {
 }
 
 // AwaitExit waits until the exit of a process has reached the daemon.
-func (b *Box) AwaitExit(d time.Duration, id string) Event {
+func (b *Fixture) AwaitExit(d time.Duration, id string) fakedaemon.Event {
 	b.c.Await(d, fmt.Sprintf("the exit event of %s (the daemon has %v)", id, b.Daemon.Events()), func() bool {
 		return len(b.Daemon.ExitsOf(id)) > 0
 	})
@@ -274,25 +284,25 @@ func (b *Box) AwaitExit(d time.Duration, id string) Event {
 }
 
 // Gone waits until a process has ended, also as a zombie.
-func (b *Box) Gone(d time.Duration, what string, pid int) {
+func (b *Fixture) Gone(d time.Duration, what string, pid int) {
 	b.c.Await(d, fmt.Sprintf("%s (pid %d) is dead", what, pid), func() bool { return !procfs.Alive(pid) })
 }
 
 // RuncHas reports whether the runtime has state of the box's container.
-func (b *Box) RuncHas() bool {
+func (b *Fixture) RuncHas() bool {
 	_, err := os.Stat(filepath.Join(b.Root, b.ID))
 	return err == nil
 }
 
 // Cgroup is a file of the container's cgroup in a version 1 hierarchy.
-func (b *Box) Cgroup(hierarchy, file string) string {
+func (b *Fixture) Cgroup(hierarchy, file string) string {
 	return filepath.Join("/sys/fs/cgroup", hierarchy, sweep.Cgroup(b.c.Dir), b.ID, file)
 }
 
 // LimitPids puts the shim, and what it starts from now on, into a cgroup that
 // has room for spare more threads and processes than there are. A negative
 // spare takes the limit away.
-func (b *Box) LimitPids(spare int) {
+func (b *Fixture) LimitPids(spare int) {
 	dir := filepath.Dir(b.Cgroup("pids", "")) + "-shim"
 	b.c.Need(os.MkdirAll(dir, 0o755), "make a pids cgroup (version 1)")
 	write := func(file, value string) {

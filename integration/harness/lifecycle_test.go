@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package integration_test
+package harness_test
 
 import (
 	"os"
@@ -11,23 +11,24 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/integration"
+	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/fakeruntime"
+	"containerd-shim.v1/integration/harness/launch"
 	"containerd-shim.v1/integration/harness/procfs"
-	"containerd-shim.v1/integration/suite"
+	"containerd-shim.v1/integration/harness/suite"
 )
 
 func TestMain(m *testing.M) { os.Exit(suite.Main(m)) }
 
 // lifecycle is what every shim does right, so it shows whether the harness
 // works at all.
-func lifecycle(o integration.Options) func(*integration.Case) {
-	return func(c *integration.Case) {
-		b := c.Box(o)
+func lifecycle(o harness.Options) func(*harness.Case) {
+	return func(c *harness.Case) {
+		b := c.Fixture(o)
 		out := b.Stream("stdout").Read()
 		errs := b.Stream("stderr").Read()
 		b.Up()
-		pid := b.MustExec("e", integration.IO{Stdout: out.Path, Stderr: errs.Path}, "print:100000", "eprint:done", "exit:7")
+		pid := b.MustExec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "print:100000", "eprint:done", "exit:7")
 		e := b.AwaitExit(5*time.Second, "e")
 		if int(e.Exit.GetPid()) != pid || e.Exit.GetExitStatus() != 7 || e.Namespace != "shimverify" {
 			c.Errorf("event %v in namespace %q, want pid %d, status 7", e, e.Namespace, pid)
@@ -63,28 +64,28 @@ func lifecycle(o integration.Options) func(*integration.Case) {
 }
 
 func TestLifecycle(t *testing.T) {
-	for _, g := range integration.Generations() {
+	for _, g := range launch.Generations() {
 		g.Strict = false // what strictness finds is a row of the catalogue
 		t.Run(g.Name, func(t *testing.T) {
-			suite.Run(t, "g"+g.Name, 30*time.Second, lifecycle(integration.Options{Generation: &g}))
+			suite.Run(t, "g"+g.Name, 30*time.Second, lifecycle(harness.Options{Generation: &g}))
 		})
 	}
 	t.Run("socket", func(t *testing.T) {
-		suite.Run(t, "socket", 30*time.Second, lifecycle(integration.Options{OwnSocket: true}))
+		suite.Run(t, "socket", 30*time.Second, lifecycle(harness.Options{OwnSocket: true}))
 	})
 	t.Run("fakerunc", func(t *testing.T) {
-		suite.Run(t, "fake", 30*time.Second, lifecycle(integration.Options{Fake: []fakeruntime.Rule{}}))
+		suite.Run(t, "fake", 30*time.Second, lifecycle(harness.Options{Fake: []fakeruntime.Rule{}}))
 	})
 	t.Run("hostpid", func(t *testing.T) {
-		suite.Run(t, "hostpid", 30*time.Second, lifecycle(integration.Options{Container: integration.Container{HostPid: true}}))
+		suite.Run(t, "hostpid", 30*time.Second, lifecycle(harness.Options{Container: harness.Container{HostPid: true}}))
 	})
 }
 
 // TestOpenGateSurvivesTheCollector: B33 and B33c failed in one of thirty runs,
 // on any shim, because the collector had closed the gate before the process came.
 func TestOpenGateSurvivesTheCollector(t *testing.T) {
-	suite.Run(t, "gc", 30*time.Second, func(c *integration.Case) {
-		b := c.Box(integration.Options{})
+	suite.Run(t, "gc", 30*time.Second, func(c *harness.Case) {
+		b := c.Fixture(harness.Options{})
 		c.Need(b.Gate("go").Open(), "open gate")
 		path := filepath.Join(b.Rootfs, "go")
 		for range 3 { // the finalizer of an os.File takes one, and runs after it
@@ -104,8 +105,8 @@ func TestOpenGateSurvivesTheCollector(t *testing.T) {
 
 // TestTemporaryFilesAreTheCases: shimverify left what killed shims have in TMPDIR.
 func TestTemporaryFilesAreTheCases(t *testing.T) {
-	suite.Run(t, "tmp", 30*time.Second, func(c *integration.Case) {
-		b := c.Box(integration.Options{})
+	suite.Run(t, "tmp", 30*time.Second, func(c *harness.Case) {
+		b := c.Fixture(harness.Options{})
 		for name, want := range map[string]string{"TMPDIR": c.Dir, "XDG_RUNTIME_DIR": ""} {
 			if got, ok := procfs.Env(b.Shim.Pid, name); !ok || got != want {
 				c.Errorf("the shim's %s is %q, want %q", name, got, want)

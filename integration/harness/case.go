@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package integration
+package harness
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/sweep"
 	"containerd-shim.v1/integration/harness/wait"
 )
@@ -75,7 +76,7 @@ type Case struct {
 	mu      sync.Mutex // guards the following
 	result  Result
 	over    bool // the verdict is found: the check must not go on
-	boxes   []*Box
+	boxes   []*Fixture
 	extra   []int // processes of OwnPid
 	started time.Time
 }
@@ -163,7 +164,7 @@ func (c *Case) isOver() bool {
 }
 
 // explain adds what the shim itself says to a failed case.
-func (c *Case) explain(b *Box) {
+func (c *Case) explain(b *Fixture) {
 	if b.Shim == nil {
 		return
 	}
@@ -246,7 +247,7 @@ func (c *Case) Await(d time.Duration, what string, cond func() bool) {
 // Prompt ends the check when err is that of a call that was not answered, and
 // returns err otherwise.
 func (c *Case) Prompt(err error) error {
-	var stuck *Stuck
+	var stuck *client.Stuck
 	if errors.As(err, &stuck) {
 		c.Fatalf("%v", err)
 	}
@@ -265,4 +266,14 @@ func (c *Case) Sample(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.result.Samples = append(c.result.Samples, d)
+}
+
+// Never ends the check when cond holds at any time within d: what must not
+// happen can only be looked for as long as somebody is willing to wait.
+func (c *Case) Never(d time.Duration, what string, cond func() bool) {
+	err := wait.For(d, what, func() bool { return c.isOver() || cond() })
+	c.goOn()
+	if err == nil {
+		c.Fatalf("%s", what)
+	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package integration
+package launch
 
 import (
 	"crypto/sha256"
@@ -33,17 +33,17 @@ const (
 
 // The generations, named after the first release that behaves so.
 var (
-	Daemon10  = Generation{Name: "1.0", Socket: AbstractPath, Strict: true, Criu: true}
-	Daemon115 = Generation{Name: "1.1.5", Socket: AbstractPath, Strict: true, Criu: true, MaxProcs: true}
-	Daemon129 = Generation{Name: "1.2.9", Socket: AbstractPath, Criu: true, MaxProcs: true}
-	Daemon130 = Generation{Name: "1.3.0", Socket: AbstractHash, Criu: true, MaxProcs: true, Address: true, Modern: true}
-	Daemon141 = Generation{Name: "1.4.1", Socket: AbstractHash, Criu: true, MaxProcs: true, Address: true, Modern: true, LogFIFOs: true, Pipes: true}
-	Daemon17  = Generation{Name: "1.7", Socket: FilePath, MaxProcs: true, Address: true, Modern: true, LogFIFOs: true, Pipes: true}
+	Containerd1_0   = Generation{Name: "1.0", Socket: AbstractPath, Strict: true, Criu: true}
+	Containerd1_1_5 = Generation{Name: "1.1.5", Socket: AbstractPath, Strict: true, Criu: true, MaxProcs: true}
+	Containerd1_2_9 = Generation{Name: "1.2.9", Socket: AbstractPath, Criu: true, MaxProcs: true}
+	Containerd1_3_0 = Generation{Name: "1.3.0", Socket: AbstractHash, Criu: true, MaxProcs: true, Address: true, Modern: true}
+	Containerd1_4_1 = Generation{Name: "1.4.1", Socket: AbstractHash, Criu: true, MaxProcs: true, Address: true, Modern: true, LogFIFOs: true, Pipes: true}
+	Containerd1_7   = Generation{Name: "1.7", Socket: FilePath, MaxProcs: true, Address: true, Modern: true, LogFIFOs: true, Pipes: true}
 )
 
 // Generations lists them, oldest first.
 func Generations() []Generation {
-	return []Generation{Daemon10, Daemon115, Daemon129, Daemon130, Daemon141, Daemon17}
+	return []Generation{Containerd1_0, Containerd1_1_5, Containerd1_2_9, Containerd1_3_0, Containerd1_4_1, Containerd1_7}
 }
 
 // maxAddress is the longest address that a daemon accepts: sun_path has 108
