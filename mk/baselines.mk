@@ -3,4 +3,4 @@
 .PHONY: baselines
 
 baselines: ## build upstream's own shims into bin/baselines/RELEASE/
-	integration/baselines/build bin/baselines
+	integration/upstream/build bin/baselines

@@ -156,7 +156,7 @@ func baseline() (string, error) {
 		}
 	}
 	for _, tree := range []string{".", root} {
-		build, err := exec.LookPath(filepath.Join(tree, "integration", "baselines", "build"))
+		build, err := exec.LookPath(filepath.Join(tree, "integration", "upstream", "build"))
 		if err != nil {
 			continue
 		}

@@ -1,23 +1,28 @@
-// Upstream's containerd-shim of this release, built as it is.
+// The shim packages of this release, unmodified, under the small main of main.go.
 // Only this nested module knows these versions; the product does not.
-module containerd-shim.v1/integration/baselines/v1.2.13
+module containerd-shim.v1/integration/upstream/v1.1.2
 
 go 1.20
 
 require (
 	github.com/containerd/console v1.0.1
-	github.com/containerd/containerd v1.2.13
+	github.com/containerd/containerd v1.1.2
 	github.com/containerd/fifo v1.0.0
 	github.com/containerd/go-runc v1.0.0
-	github.com/containerd/ttrpc v1.0.0
 	github.com/containerd/typeurl v1.0.0
 	github.com/gogo/protobuf v1.3.2
+	github.com/golang/protobuf v1.2.0
 	github.com/opencontainers/go-digest v1.0.0
 	github.com/opencontainers/runc v1.0.0-rc5
 	github.com/opencontainers/runtime-spec v1.0.2
 	github.com/pkg/errors v0.9.1
 	github.com/sirupsen/logrus v1.9.3
+	github.com/stevvooe/ttrpc v0.0.0-00010101000000-000000000000
 	golang.org/x/net v0.30.0
 	golang.org/x/sys v0.30.0
-	google.golang.org/grpc v1.23.1
+	google.golang.org/genproto v0.0.0-20180817151627-c66870c02cf8
+	google.golang.org/grpc v1.12.0
 )
+
+// v1.1.2 imports ttrpc by its first name, from a commit that no module has.
+replace github.com/stevvooe/ttrpc => github.com/containerd/ttrpc v1.0.0

@@ -1,12 +1,12 @@
 // Upstream's containerd-shim of this release, built as it is.
 // Only this nested module knows these versions; the product does not.
-module containerd-shim.v1/integration/baselines/v1.2.6
+module containerd-shim.v1/integration/upstream/v1.2.0
 
 go 1.20
 
 require (
 	github.com/containerd/console v1.0.1
-	github.com/containerd/containerd v1.2.6
+	github.com/containerd/containerd v1.2.0
 	github.com/containerd/fifo v1.0.0
 	github.com/containerd/go-runc v1.0.0
 	github.com/containerd/ttrpc v1.0.0
