@@ -7,6 +7,7 @@
 package catalogue
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,18 +40,17 @@ const (
 // defaultLimit bounds a check that does not say otherwise.
 const defaultLimit = 60 * time.Second
 
-var checks []Check
-
-func register(c Check) {
-	if c.Limit == 0 {
-		c.Limit = defaultLimit
-	}
-	checks = append(checks, c)
-}
-
 // All lists the checks in the order of their numbers.
 func All() []Check {
-	return slices.SortedFunc(slices.Values(checks), func(a, b Check) int { return strings.Compare(a.ID, b.ID) })
+	all := slices.Concat(abandonedChecks, compatChecks, crashChecks, drainChecks, errorClassChecks, floodChecks, initDeathChecks,
+		leakChecks, lifetimeChecks, loggerChecks, mountChecks, orderChecks, outboxChecks, pidChecks, pipeChecks, raceChecks,
+		rpcChecks(), runcErrorChecks, scarceChecks, signalChecks, slowRuncChecks, startChecks, stdinChecks, stormChecks,
+		streamChecks, ttyChecks)
+	for i := range all {
+		all[i].Limit = cmp.Or(all[i].Limit, defaultLimit)
+	}
+	slices.SortFunc(all, func(a, b Check) int { return strings.Compare(a.ID, b.ID) })
+	return all
 }
 
 // Matching lists the checks whose id or name contains one of the patterns,

@@ -15,31 +15,23 @@ import (
 	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
-func init() {
-	register(Check{
-		ID: "B09", Name: "failed exec started twice",
+var crashChecks = []Check{
+	{ID: "B09", Name: "failed exec started twice",
 		Incident: "no public thread: a client that retries Start after a failure crashes the shim",
 		Asserts:  "two clean errors, the shim lives, Wait of the exec returns",
-		Run:      doubleStart,
-	})
-	register(Check{
-		ID: "B10", Name: "Checkpoint without options",
+		Run:      doubleStart},
+	{ID: "B10", Name: "Checkpoint without options",
 		Incident: "containerd #8393, #8475: the shim dies and the container stays without one",
 		Asserts:  "no options and empty options mean the defaults",
-		Run:      checkpointOptions,
-	})
-	register(Check{
-		ID: "B10b", Name: "Checkpoint with options of another type",
+		Run:      checkpointOptions},
+	{ID: "B10b", Name: "Checkpoint with options of another type",
 		Incident: "found beside #8393: the type assertion panics",
 		Asserts:  "an error, and the shim lives",
-		Run:      checkpointForeign,
-	})
-	register(Check{
-		ID: "B11", Load: Heavy, Name: "ListPids beside Exec and DeleteProcess",
+		Run:      checkpointForeign},
+	{ID: "B11", Load: Heavy, Name: "ListPids beside Exec and DeleteProcess",
 		Incident: "containerd #5364: fatal error: concurrent map iteration and map write",
 		Asserts:  "the shim lives through execs that are added and deleted beside three loops of ListPids",
-		Run:      listPidsRace,
-	})
+		Run:      listPidsRace},
 }
 
 func lives(c *harness.Case, b *harness.Fixture) {

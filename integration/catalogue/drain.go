@@ -17,31 +17,23 @@ import (
 // releases give it 10 s.
 const drainBound = 15 * time.Second
 
-func init() {
-	register(Check{
-		ID: "B12", Name: "exec's child keeps stdout open",
+var drainChecks = []Check{
+	{ID: "B12", Name: "exec's child keeps stdout open",
 		Incident: "containerd #2438, #2823, #3286: `sh -c 'daemon & echo ok'` hangs at its end",
 		Asserts:  "DeleteProcess returns in bounded time, and State answers meanwhile",
-		Run:      execChildHoldsStdout,
-	})
-	register(Check{
-		ID: "B13", Name: "slow reader of the output",
+		Run:      execChildHoldsStdout},
+	{ID: "B13", Name: "slow reader of the output",
 		Incident: "containerd #12289, #3286, #10094: the end of a large output is missing",
 		Asserts:  "all 120000 bytes arrive when the client reads only after DeleteProcess has answered",
-		Run:      slowReader,
-	})
-	register(Check{
-		ID: "B14", Name: "Delete's deadline passes while output is held open",
+		Run:      slowReader},
+	{ID: "B14", Name: "Delete's deadline passes while output is held open",
 		Incident: "containerd #13377, #13378: bundle, cgroup and mount of a deleted container stay",
 		Asserts:  "runc delete is run all the same",
-		Run:      drainEatsDeadline,
-	})
-	register(Check{
-		ID: "B15", Name: "Delete repeated after the first caller gave up",
+		Run:      drainEatsDeadline},
+	{ID: "B15", Name: "Delete repeated after the first caller gave up",
 		Incident: "containerd #9309, #8931, #11392: the task can never be removed, the shim leaks",
 		Asserts:  "the second Delete returns the exit status again, or NotFound",
-		Run:      deleteTwice,
-	})
+		Run:      deleteTwice},
 }
 
 func execChildHoldsStdout(c *harness.Case) {

@@ -25,28 +25,22 @@ const FloodSize = 100
 // hung. One runc exec takes some 25 ms, and ten times that on a busy host.
 const floodQuiet = 15 * time.Second
 
-func init() {
-	register(Check{
-		ID: "B01b", Load: Heavy, Name: "flood of execs on real runc",
+var floodChecks = []Check{
+	{ID: "B01b", Load: Heavy, Name: "flood of execs on real runc",
 		Incident: "containerd #2709, #3529: the production incident of Docker 18.06",
 		Asserts:  "100 execs at once all start and exit, each once and with its own status, State answers in 2 s, no zombie stays",
 		Limit:    120 * time.Second,
-		Run:      func(c *harness.Case) { Flood(c, FloodSize, nil) },
-	})
-	register(Check{
-		ID: "B01c", Load: Heavy, Name: "flood of execs while another runc hangs",
+		Run:      func(c *harness.Case) { Flood(c, FloodSize, nil) }},
+	{ID: "B01c", Load: Heavy, Name: "flood of execs while another runc hangs",
 		Incident: "containerd #2743, #4177: one call is held open by a runc that was stopped",
 		Asserts:  "40 execs at once all start and exit while `runc update` hangs",
 		Limit:    120 * time.Second,
-		Run:      floodBesideHungRunc,
-	})
-	register(Check{
-		ID: "B01d", Load: Heavy, Name: "flood of execs while a runc is stopped",
+		Run:      floodBesideHungRunc},
+	{ID: "B01d", Load: Heavy, Name: "flood of execs while a runc is stopped",
 		Incident: "containerd #2743, #4177: the same by SIGSTOP, as a debugger or a frozen cgroup does it",
 		Asserts:  "40 execs at once all start and exit while the runc of another exec is stopped by SIGSTOP, which goes on at SIGCONT",
 		Limit:    120 * time.Second,
-		Run:      floodBesideStoppedRunc,
-	})
+		Run:      floodBesideStoppedRunc},
 }
 
 // Flood starts n execs at once and judges the shim by what comes of them. It

@@ -15,83 +15,65 @@ import (
 	"containerd-shim.v1/integration/harness/launch"
 )
 
-func init() {
-	register(Check{
-		ID: "B57", Name: "descriptors of runc and of the publisher",
+var startChecks = []Check{
+	{ID: "B57", Name: "descriptors of runc and of the publisher",
 		Incident: "containerd #3359, #3481: hooks and loggers hold the API socket, a dead shim's socket still takes connections",
 		Asserts:  "runc and the publish binary inherit nothing but stdin, stdout and stderr",
-		Run:      inheritedFds,
-	})
-	register(Check{
-		ID: "B58", Name: "NOTIFY_SOCKET",
+		Run:      inheritedFds},
+	{ID: "B58", Name: "NOTIFY_SOCKET",
 		Incident: "containerd #3639, runc #1807: runc start waits for systemd's notify socket",
 		Asserts:  "runc does not get the variable",
-		Run:      notifySocket,
-	})
-	for id, flags := range map[string][]string{
-		"B59": {"-criu-path", "/usr/sbin/criu"}, "B59b": {"-criu", "/usr/sbin/criu"}, "B59c": {"-flag-of-a-later-daemon", "value"},
-	} {
-		register(Check{
-			ID: id, Name: "flag " + flags[0],
-			Incident: "containerd #6496: the shim exits with its usage, the container cannot start",
-			Asserts:  "the shim starts and serves",
-			Run: func(c *harness.Case) {
-				g := launch.Containerd1_4_1
-				b := c.Fixture(harness.Options{Generation: &g, Flags: flags})
-				lives(c, b)
-			},
-		})
-	}
-	register(Check{
-		ID: "B60", Name: "peer with another uid",
+		Run:      notifySocket},
+	flag("B59", "-criu-path", "/usr/sbin/criu"),
+	flag("B59b", "-criu", "/usr/sbin/criu"),
+	flag("B59c", "-flag-of-a-later-daemon", "value"),
+	{ID: "B60", Name: "peer with another uid",
 		Incident: "CVE-2020-15257: whoever reaches the socket has root",
 		Asserts:  "a connection of another user is closed at once, that of root served",
-		Run:      otherUser,
-	})
-	register(Check{
-		ID: "B60b", Name: "-socket unix://PATH",
+		Run:      otherUser},
+	{ID: "B60b", Name: "-socket unix://PATH",
 		Incident: "CVE-2020-15257: abstract sockets are open to host-network containers",
 		Asserts:  "the shim makes a socket of mode 0600 at that path",
-		Run:      pathSocket,
-	})
-	register(Check{
-		ID: "B61", Name: "long id on fd 3",
+		Run:      pathSocket},
+	{ID: "B61", Name: "long id on fd 3",
 		Incident: "containerd #3032: namespace and id overflow the socket path",
 		Asserts:  "a container with an id of 76 characters, the longest there is, runs and execs",
-		Run:      longID,
-	})
-	register(Check{
-		ID: "B61b", Name: "-socket with more than 106 bytes",
+		Run:      longID},
+	{ID: "B61b", Name: "-socket with more than 106 bytes",
 		Incident: "containerd #3032",
 		Asserts:  "the shim ends within 5 s and does not say 0",
-		Run:      longSocket,
-	})
-	for id, mask := range map[string]int{"B62": 0, "B62b": 0o077} {
-		register(Check{
-			ID: id, Load: Alone, Name: map[int]string{0: "umask 000", 0o077: "umask 077"}[mask],
-			Incident: "CVE-2021-41103: files of a bundle that others can use",
-			Asserts:  "what the shim makes in its workdir is its own only, and a container runs",
-			Run:      func(c *harness.Case) { modes(c, mask) },
-		})
-	}
-	register(Check{
-		ID: "B64", Load: Heavy, Name: "60 runcs from many threads",
+		Run:      longSocket},
+	umask("B62", "umask 000", 0),
+	umask("B62b", "umask 077", 0o077),
+	{ID: "B64", Load: Heavy, Name: "60 runcs from many threads",
 		Incident: "go-runc #86, golang #27505, moby #44215: runc dies of a parent-death signal when a thread ends",
 		Asserts:  "60 execs started by 12 clients at once all start and exit with their own status",
-		Run:      threadChurn,
-	})
-	register(Check{
-		ID: "B64b", Name: "SIGKILL of the shim while runc runs",
+		Run:      threadChurn},
+	{ID: "B64b", Name: "SIGKILL of the shim while runc runs",
 		Incident: "the other side of go-runc #86: runc without a shim",
 		Asserts:  "runc is killed with it",
-		Run:      runcDiesToo,
-	})
-	register(Check{
-		ID: "B65", Name: "daemon and clients go away",
+		Run:      runcDiesToo},
+	{ID: "B65", Name: "daemon and clients go away",
 		Incident: "containerd #2606, #3266, #3311: SIGPIPE or a busy loop",
 		Asserts:  "shim and container live, an exec with output to nobody too, and the shim uses no CPU for it",
-		Run:      readersGone,
-	})
+		Run:      readersGone},
+}
+
+func flag(id string, args ...string) Check {
+	return Check{ID: id, Name: "flag " + args[0],
+		Incident: "containerd #6496: the shim exits with its usage, the container cannot start",
+		Asserts:  "the shim starts and serves",
+		Run: func(c *harness.Case) {
+			g := launch.Containerd1_4_1
+			lives(c, c.Fixture(harness.Options{Generation: &g, Flags: args}))
+		}}
+}
+
+func umask(id, name string, mask int) Check {
+	return Check{ID: id, Load: Alone, Name: name,
+		Incident: "CVE-2021-41103: files of a bundle that others can use",
+		Asserts:  "what the shim makes in its workdir is its own only, and a container runs",
+		Run:      func(c *harness.Case) { modes(c, mask) }}
 }
 
 func inheritedFds(c *harness.Case) {

@@ -20,43 +20,31 @@ import (
 // wait for its garbage collector to do it.
 const settle = 5 * time.Second
 
-func init() {
-	register(Check{
-		ID: "B36", Name: "clients keep stdin open after DeleteProcess",
+var leakChecks = []Check{
+	{ID: "B36", Name: "clients keep stdin open after DeleteProcess",
 		Incident: "containerd #8856, #9257, #10082: two descriptors and a goroutine for each exec",
 		Asserts:  "5 s after 10 execs were deleted the shim has no FIFO open that it had not before",
-		Run:      func(c *harness.Case) { execLeak(c, false, true) },
-	})
-	register(Check{
-		ID: "B36b", Name: "clients keep stdin of terminals open after DeleteProcess",
+		Run:      func(c *harness.Case) { execLeak(c, false, true) }},
+	{ID: "B36b", Name: "clients keep stdin of terminals open after DeleteProcess",
 		Incident: "containerd #8856, #3949: the pty master leaks too",
 		Asserts:  "5 s after 10 execs were deleted the shim has no FIFO or pty open that it had not before",
-		Run:      func(c *harness.Case) { execLeak(c, true, true) },
-	})
-	register(Check{
-		ID: "B37", Name: "terminals after DeleteProcess",
+		Run:      func(c *harness.Case) { execLeak(c, true, true) }},
+	{ID: "B37", Name: "terminals after DeleteProcess",
 		Incident: "containerd #7604, #11161: descriptors that only the garbage collector closes",
 		Asserts:  "5 s after 10 execs were deleted the shim has no FIFO or pty open that it had not before",
-		Run:      func(c *harness.Case) { execLeak(c, true, false) },
-	})
-	register(Check{
-		ID: "B38", Name: "log.json after failed execs",
+		Run:      func(c *harness.Case) { execLeak(c, true, false) }},
+	{ID: "B38", Name: "log.json after failed execs",
 		Incident: "containerd #3319: one open descriptor for each",
 		Asserts:  "after 10 failed execs the shim has no log file of runc open",
-		Run:      failedExecFds,
-	})
-	register(Check{
-		ID: "B39", Name: "Waits of clients that have gone",
+		Run:      failedExecFds},
+	{ID: "B39", Name: "Waits of clients that have gone",
 		Incident: "containerd #11483: memory grows with daemon restarts and `docker wait`",
 		Asserts:  "50 connections, each with a Wait, are closed: their goroutines end",
-		Run:      waitLeak,
-	})
-	register(Check{
-		ID: "B40", Name: "runc's log of failed execs",
+		Run:      waitLeak},
+	{ID: "B40", Name: "runc's log of failed execs",
 		Incident: "containerd #8972, #6157, #11862: a failing probe fills /run in weeks, the node breaks",
 		Asserts:  "60 failures with 4 kB of log each leave less than 64 kB in the bundle",
-		Run:      logGrowth,
-	})
+		Run:      logGrowth},
 }
 
 func execLeak(c *harness.Case, tty, keep bool) {

@@ -14,49 +14,35 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-func init() {
-	register(Check{
-		ID: "B34", Name: "Kill of an exec that was not started",
+var lifetimeChecks = []Check{
+	{ID: "B34", Name: "Kill of an exec that was not started",
 		Incident: "containerd #3366: it reports success",
 		Asserts:  "FailedPrecondition, and the exec can still be started",
-		Run:      killUnstarted,
-	})
-	register(Check{
-		ID: "B42", Name: "Wait of an exec that is deleted unstarted",
+		Run:      killUnstarted},
+	{ID: "B42", Name: "Wait of an exec that is deleted unstarted",
 		Incident: "no public thread: the Wait never returns",
 		Asserts:  "Wait returns when the exec is deleted",
-		Run:      func(c *harness.Case) { waitThenDelete(c, false) },
-	})
-	register(Check{
-		ID: "B42b", Name: "Wait of an exec whose start failed, then deleted",
+		Run:      func(c *harness.Case) { waitThenDelete(c, false) }},
+	{ID: "B42b", Name: "Wait of an exec whose start failed, then deleted",
 		Incident: "no public thread: the same after a failed Start",
 		Asserts:  "Wait returns",
-		Run:      func(c *harness.Case) { waitThenDelete(c, true) },
-	})
-	register(Check{
-		ID: "B43", Name: "Delete of a created container",
+		Run:      func(c *harness.Case) { waitThenDelete(c, true) }},
+	{ID: "B43", Name: "Delete of a created container",
 		Incident: "no public thread: Wait hangs, the exit event carries the year 1",
 		Asserts:  "Wait, Delete and exactly one TaskExit say 137 at a real time",
-		Run:      deleteCreated,
-	})
-	register(Check{
-		ID: "B44", Name: "exit time while the rest is killed",
+		Run:      deleteCreated},
+	{ID: "B44", Name: "exit time while the rest is killed",
 		Incident: "no public thread: ExitedAt is the time of bookkeeping",
 		Asserts:  "ExitedAt is within 0.5 s of the death although runc kill --all takes 2 s more",
-		Run:      exitTime,
-	})
-	register(Check{
-		ID: "B45", Name: "two Execs with one id at the same time",
+		Run:      exitTime},
+	{ID: "B45", Name: "two Execs with one id at the same time",
 		Incident: "containerd #2820, #3365: both succeed, one hangs at its end",
 		Asserts:  "they do not both succeed, also while runc pause hangs; the second is AlreadyExists",
-		Run:      duplicateExec,
-	})
-	register(Check{
-		ID: "B46", Name: "Kill --all of a container whose init is dead",
+		Run:      duplicateExec},
+	{ID: "B46", Name: "Kill --all of a container whose init is dead",
 		Incident: "containerd #2854: leftovers of a shared pid namespace survive",
 		Asserts:  "what is left in the container is killed",
-		Run:      killStopped,
-	})
+		Run:      killStopped},
 }
 
 func killUnstarted(c *harness.Case) {

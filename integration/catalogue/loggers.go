@@ -18,49 +18,35 @@ import (
 // loggerBound is how long Create may wait for a logger, and Delete for its end.
 const loggerBound = 20 * time.Second
 
-func init() {
-	register(Check{
-		ID: "B53", Name: "one log file, by path, for stdout and stderr",
+var loggerChecks = []Check{
+	{ID: "B53", Name: "one log file, by path, for stdout and stderr",
 		Incident: "containerd #3118, #3153: stderr is lost when stdout ends first",
 		Asserts:  "a line on stderr, written after stdout was closed, is in the file",
-		Run:      func(c *harness.Case) { sharedFile(c, "") },
-	})
-	register(Check{
-		ID: "B53b", Name: "one log file, by file://, for stdout and stderr",
+		Run:      func(c *harness.Case) { sharedFile(c, "") }},
+	{ID: "B53b", Name: "one log file, by file://, for stdout and stderr",
 		Incident: "containerd #3118, #3153",
 		Asserts:  "a line on stderr, written after stdout was closed, is in the file",
-		Run:      func(c *harness.Case) { sharedFile(c, "file://") },
-	})
-	register(Check{
-		ID: "B54", Name: "logger that is never ready",
+		Run:      func(c *harness.Case) { sharedFile(c, "file://") }},
+	{ID: "B54", Name: "logger that is never ready",
 		Incident: "containerd #12595, #4502, #4162: Create and the API hang",
 		Asserts:  "State answers meanwhile, Create fails within 20 s, nothing is left",
-		Run:      loggerNeverReady,
-	})
-	register(Check{
-		ID: "B54b", Name: "logger that dies",
+		Run:      loggerNeverReady},
+	{ID: "B54b", Name: "logger that dies",
 		Incident: "containerd #4195: the container's output goes nowhere",
 		Asserts:  "the container lives; Kill and Delete work",
-		Run:      loggerDies,
-	})
-	register(Check{
-		ID: "B54c", Name: "logger that does not end",
+		Run:      loggerDies},
+	{ID: "B54c", Name: "logger that does not end",
 		Incident: "containerd #4195: Delete waits 12 s with the process locked",
 		Asserts:  "State answers while Delete runs, Delete ends within 20 s",
-		Run:      loggerStays,
-	})
-	register(Check{
-		ID: "B55", Name: "runc create fails with a logger",
+		Run:      loggerStays},
+	{ID: "B55", Name: "runc create fails with a logger",
 		Incident: "containerd #11885: the logger process is left behind",
 		Asserts:  "3 s after Create failed the logger is gone",
-		Run:      loggerAfterFailure,
-	})
-	register(Check{
-		ID: "B56", Name: "logger without a namespace in the request",
+		Run:      loggerAfterFailure},
+	{ID: "B56", Name: "logger without a namespace in the request",
 		Incident: "found beside containerd #12595: `namespace is required` below a daemon up to 1.2",
 		Asserts:  "Create succeeds, the logger gets the namespace of the shim and the container's output",
-		Run:      loggerNamespace,
-	})
+		Run:      loggerNamespace},
 }
 
 func sharedFile(c *harness.Case, scheme string) {

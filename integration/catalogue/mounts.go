@@ -15,15 +15,16 @@ import (
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
-func init() {
-	for id, end := range map[string]string{"F01": "Delete", "F01b": "a Create that fails"} {
-		register(Check{
-			ID: id, Name: "rootfs below a symbolic link, " + end,
-			Incident: "state = \"/var/run/...\": the bundle is removed through the mount, and the container's files with it",
-			Asserts:  "when " + end + " answers, nothing is mounted in the bundle",
-			Run:      func(c *harness.Case) { linkedBundle(c, end == "Delete") },
-		})
-	}
+var mountChecks = []Check{
+	linkedRootfs("F01", "Delete", true),
+	linkedRootfs("F01b", "a Create that fails", false),
+}
+
+func linkedRootfs(id, end string, succeeds bool) Check {
+	return Check{ID: id, Name: "rootfs below a symbolic link, " + end,
+		Incident: "state = \"/var/run/...\": the bundle is removed through the mount, and the container's files with it",
+		Asserts:  "when " + end + " answers, nothing is mounted in the bundle",
+		Run:      func(c *harness.Case) { linkedBundle(c, succeeds) }}
 }
 
 // linkedBundle gives the shim a path of its bundle that leads through a link,

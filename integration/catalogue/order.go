@@ -12,19 +12,15 @@ import (
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
-func init() {
-	register(Check{
-		ID: "B20", Name: "exec's exit comes before init's",
+var orderChecks = []Check{
+	{ID: "B20", Name: "exec's exit comes before init's",
 		Incident: "containerd #9719, #10603, moby #35702: docker deletes the container on init's exit, docker exec clients hang",
 		Asserts:  "in a host-pid container, the exits of the execs that end with init are published before init's",
-		Run:      initExitLast,
-	})
-	register(Check{
-		ID: "B21", Name: "exec lands while init is dying",
+		Run:      initExitLast},
+	{ID: "B21", Name: "exec lands while init is dying",
 		Incident: "containerd #10634, #10651: stray processes of a dead host-pid container",
 		Asserts:  "the process of an exec that was in flight at init's death is killed, and init's exit is published",
-		Run:      execAfterInit,
-	})
+		Run:      execAfterInit},
 }
 
 func initExitLast(c *harness.Case) {

@@ -15,51 +15,37 @@ import (
 // generous to a backoff, far below what a person waits.
 const retryTime = 20 * time.Second
 
-func init() {
-	register(Check{
-		ID: "B04", Name: "event refused once",
+var outboxChecks = []Check{
+	{ID: "B04", Name: "event refused once",
 		Incident: "containerd #3177, docker/for-linux #779, moby #38501: process gone, docker says Up for ever",
 		Asserts:  "an exit whose delivery fails is delivered later, once, and in order",
-		Run:      refusedOnce,
-	})
-	register(Check{
-		ID: "B04b", Name: "daemon gone during the exit of init",
+		Run:      refusedOnce},
+	{ID: "B04b", Name: "daemon gone during the exit of init",
 		Incident: "containerd #3125, #10390: a restart of containerd loses the exit",
 		Asserts:  "an exit while every socket and the publish binary are gone is delivered once they are back",
-		Run:      daemonGone,
-	})
-	register(Check{
-		ID: "B05", Name: "publisher hangs",
+		Run:      daemonGone},
+	{ID: "B05", Name: "publisher hangs",
 		Incident: "containerd #6166: after one stuck publish no event of that container arrives",
 		Asserts:  "one delivery without an answer delays events for a bounded time and loses none",
 		Limit:    120 * time.Second,
-		Run:      publisherHangs,
-	})
-	register(Check{
-		ID: "B05b", Load: Heavy, Name: "publisher hangs for ever and 160 execs exit",
+		Run:      publisherHangs},
+	{ID: "B05b", Load: Heavy, Name: "publisher hangs for ever and 160 execs exit",
 		Incident: "containerd #6166: with enough exits the whole API hangs",
 		Asserts:  "State, Wait and Start do not depend on the publisher",
-		Run:      publisherBackpressure,
-	})
-	register(Check{
-		ID: "F06", Name: "processes forked for a daemon that is away",
+		Run:      publisherBackpressure},
+	{ID: "F06", Name: "processes forked for a daemon that is away",
 		Incident: "found by measuring: one containerd publish for each retry, for ever",
 		Asserts:  "an event that waits for a daemon costs two processes in 8 s at the most, and arrives",
-		Run:      forksWithoutDaemon,
-	})
-	register(Check{
-		ID: "F07", Name: "daemon that stalls and goes on",
+		Run:      forksWithoutDaemon},
+	{ID: "F07", Name: "daemon that stalls and goes on",
 		Incident: "found by measuring: a daemon that accepts and stalls for 25 s gets the same exit five times",
 		Asserts:  "whatever the stall, here 22 s, the daemon is given an event twice at the most, and takes it",
 		Limit:    90 * time.Second,
-		Run:      stalledDaemon,
-	})
-	register(Check{
-		ID: "F21", Name: "daemon that is back while its binary hangs",
+		Run:      stalledDaemon},
+	{ID: "F21", Name: "daemon that is back while its binary hangs",
 		Incident: "found by measuring: events come up to 33 s after the daemon",
 		Asserts:  "the exit arrives within a second of the daemon's return",
-		Run:      backBesideBinary,
-	})
+		Run:      backBesideBinary},
 }
 
 func forksWithoutDaemon(c *harness.Case) {

@@ -15,37 +15,27 @@ import (
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
-func init() {
-	register(Check{
-		ID: "B16", Load: Alone, Name: "Kill of a finished exec whose pid is in use again",
+var pidChecks = []Check{
+	{ID: "B16", Load: Alone, Name: "Kill of a finished exec whose pid is in use again",
 		Incident: "containerd #2832, #3366: a late docker exec kill ends a stranger",
 		Asserts:  "NotFound, and the process that has the pid now lives",
-		Run:      killReusedPid,
-	})
-	register(Check{
-		ID: "B17", Load: Alone, Name: "exec gets the pid of a finished one",
+		Run:      killReusedPid},
+	{ID: "B17", Load: Alone, Name: "exec gets the pid of a finished one",
 		Incident: "containerd #4023, moby #40514: the new exec hangs for ever, the old one exits twice",
 		Asserts:  "exactly one exit for each exec, with its own status, in six rounds",
-		Run:      pidReuse,
-	})
-	register(Check{
-		ID: "B18", Name: "restored container dies before runc restore returns",
+		Run:      pidReuse},
+	{ID: "B18", Name: "restored container dies before runc restore returns",
 		Incident: "regression of containerd #3857: its exit is lost",
 		Asserts:  "TaskExit is published, Wait returns, State says STOPPED",
-		Run:      restoreExit,
-	})
-	register(Check{
-		ID: "B19", Name: "exec dies before runc exec returns",
+		Run:      restoreExit},
+	{ID: "B19", Name: "exec dies before runc exec returns",
 		Incident: "containerd #2826, #2970, #1452: `docker exec true` hangs",
 		Asserts:  "Start succeeds, the exit has the status and the pid, State says STOPPED and keeps the pid",
-		Run:      earlyExecExit,
-	})
-	register(Check{
-		ID: "B19b", Name: "init dies before runc start returns",
+		Run:      earlyExecExit},
+	{ID: "B19b", Name: "init dies before runc start returns",
 		Incident: "containerd #2826, #8617",
 		Asserts:  "Start succeeds, the exit has the status, State says STOPPED and keeps the pid",
-		Run:      earlyInitExit,
-	})
+		Run:      earlyInitExit},
 }
 
 func killReusedPid(c *harness.Case) {

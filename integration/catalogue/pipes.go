@@ -10,45 +10,37 @@ import (
 	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
-func init() {
-	for id, set := range map[string]string{"B26": "stdout", "B26b": "stderr", "B26c": "stdin"} {
-		register(Check{
-			ID: id, Name: "only " + set + " is given",
-			Incident: "no public thread: Create fails after the container exists, or hangs",
-			Asserts:  "Create succeeds, the other streams are /dev/null",
-			Run:      func(c *harness.Case) { oneStream(c, set) },
-		})
-	}
-	register(Check{
-		ID: "B27", Name: "runc create writes 200 kB",
+var pipeChecks = []Check{
+	onlyGiven("B26", "stdout"),
+	onlyGiven("B26b", "stderr"),
+	onlyGiven("B26c", "stdin"),
+	{ID: "B27", Name: "runc create writes 200 kB",
 		Incident: "containerd #4434, runc #2530: a chatty hook deadlocks Create",
 		Asserts:  "Create succeeds and the bytes reach the container's stderr",
-		Run:      chattyCreate,
-	})
-	register(Check{
-		ID: "B27b", Name: "runc exec writes 200 kB",
+		Run:      chattyCreate},
+	{ID: "B27b", Name: "runc exec writes 200 kB",
 		Incident: "containerd #4434, runc #2530",
 		Asserts:  "Start succeeds and the bytes reach the exec's stderr",
-		Run:      chattyExec,
-	})
-	register(Check{
-		ID: "B28", Name: "a child of runc create keeps its output open",
+		Run:      chattyExec},
+	{ID: "B28", Name: "a child of runc create keeps its output open",
 		Incident: "containerd #4434: a hook's background process delays Create of a tty container as long as it lives",
 		Asserts:  "Create answers when runc has ended",
-		Run:      func(c *harness.Case) { inheritedPipe(c, "create") },
-	})
-	register(Check{
-		ID: "B28b", Name: "a child of runc start keeps its output open",
+		Run:      func(c *harness.Case) { inheritedPipe(c, "create") }},
+	{ID: "B28b", Name: "a child of runc start keeps its output open",
 		Incident: "containerd #4434: the same for Start",
 		Asserts:  "Start answers when runc has ended",
-		Run:      func(c *harness.Case) { inheritedPipe(c, "start") },
-	})
-	register(Check{
-		ID: "B28c", Name: "a child of runc kill keeps its output open",
+		Run:      func(c *harness.Case) { inheritedPipe(c, "start") }},
+	{ID: "B28c", Name: "a child of runc kill keeps its output open",
 		Incident: "containerd #4434: the same for Kill",
 		Asserts:  "Kill answers when runc has ended",
-		Run:      func(c *harness.Case) { inheritedPipe(c, "kill") },
-	})
+		Run:      func(c *harness.Case) { inheritedPipe(c, "kill") }},
+}
+
+func onlyGiven(id, set string) Check {
+	return Check{ID: id, Name: "only " + set + " is given",
+		Incident: "no public thread: Create fails after the container exists, or hangs",
+		Asserts:  "Create succeeds, the other streams are /dev/null",
+		Run:      func(c *harness.Case) { oneStream(c, set) }}
 }
 
 func oneStream(c *harness.Case, set string) {

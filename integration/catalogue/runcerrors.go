@@ -10,31 +10,23 @@ import (
 	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
-func init() {
-	register(Check{
-		ID: "B41", Name: "runc fails without a word after a failure with one",
+var runcErrorChecks = []Check{
+	{ID: "B41", Name: "runc fails without a word after a failure with one",
 		Incident: "containerd #11862: the error is that of an earlier container command",
 		Asserts:  "the second error does not repeat the text of the first",
-		Run:      staleError,
-	})
-	register(Check{
-		ID: "B41b", Name: "two execs fail at the same time",
+		Run:      staleError},
+	{ID: "B41b", Name: "two execs fail at the same time",
 		Incident: "containerd #11862",
 		Asserts:  "each error has the text of its own runc",
-		Run:      crossedErrors,
-	})
-	register(Check{
-		ID: "B41c", Name: "a broken line in runc's log",
+		Run:      crossedErrors},
+	{ID: "B41c", Name: "a broken line in runc's log",
 		Incident: "found beside containerd #11862: one bad line hides every later error",
 		Asserts:  "the error still has the text of the failing runc",
-		Run:      brokenLog,
-	})
-	register(Check{
-		ID: "B47", Name: "runc kill says that the container is gone",
+		Run:      brokenLog},
+	{ID: "B47", Name: "runc kill says that the container is gone",
 		Incident: "containerd #3672, #4214: docker stop fails with an unknown error after kill",
 		Asserts:  "NotFound for each of the texts that runc and crun use, another text is passed on",
-		Run:      killTexts,
-	})
+		Run:      killTexts},
 }
 
 func staleError(c *harness.Case) {

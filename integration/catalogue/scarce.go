@@ -17,56 +17,48 @@ import (
 	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
-func init() {
-	register(Check{
-		ID: "F04", Name: "no free inode in the bundle's file system",
+var scarceChecks = []Check{
+	{ID: "F04", Name: "no free inode in the bundle's file system",
 		Incident: "every call of the runtime wanted a log file: Kill failed, and the container lived",
 		Asserts:  "Kill and Delete work",
-		Run:      func(c *harness.Case) { spoiltBundle(c, takeInodes) },
-	})
-	register(Check{
-		ID: "F04b", Name: "the bundle's file system is read-only",
+		Run:      func(c *harness.Case) { spoiltBundle(c, takeInodes) }},
+	{ID: "F04b", Name: "the bundle's file system is read-only",
 		Incident: "a disk error remounts a state directory that is no tmpfs",
 		Asserts:  "Kill and Delete work",
 		Run: func(c *harness.Case) {
 			spoiltBundle(c, func(dir string) error { return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") })
-		},
-	})
-	register(Check{
-		ID: "F05", Name: "the runtime's binary is gone",
+		}},
+	{ID: "F05", Name: "the runtime's binary is gone",
 		Incident: "an upgrade moves the runtime, and no container can be killed any more",
 		Asserts:  "Kill works; Delete does once the binary is back",
-		Run:      noRuntime,
-	})
-	for id, spare := range map[string]int{"F16": 0, "F16b": 1, "F16c": 2} {
-		register(Check{
-			ID: id, Name: fmt.Sprintf("a limit of processes with room for %d more", spare),
-			Incident: "the shim dies (\"failed to create new OS thread\"), and its container is killed by the daemon",
-			Asserts:  "it lives, whatever is asked of it, and works once there is room",
-			Load:     Heavy,
-			Run:      func(c *harness.Case) { pidsLimit(c, spare) },
-		})
-	}
-	register(Check{
-		ID: "F17", Name: "TMPDIR is full",
+		Run:      noRuntime},
+	room("F16", 0),
+	room("F16b", 1),
+	room("F16c", 2),
+	{ID: "F17", Name: "TMPDIR is full",
 		Incident: "/tmp is full: every exec fails",
 		Asserts:  "an exec and a terminal's exec start",
-		Run:      fullTemp,
-	})
-	register(Check{
-		ID: "F22", Name: "half a pid file",
+		Run:      fullTemp},
+	{ID: "F22", Name: "half a pid file",
 		Incident: "runc is killed, or the disk is full, before it renames its pid file: that exec id fails for ever (\"file exists\")",
 		Asserts:  "the exec starts",
-		Run:      halfPidFile,
-	})
-	for id, verb := range map[string]string{"F24": "pause", "F24b": "resume"} {
-		register(Check{
-			ID: id, Name: "runc " + verb + " is killed after it has done its work",
-			Incident: "State and cgroup disagree, and neither pause nor resume is allowed any more",
-			Asserts:  "State says what is, and the other verb works",
-			Run:      func(c *harness.Case) { killedVerb(c, verb) },
-		})
-	}
+		Run:      halfPidFile},
+	killedRunc("F24", "pause"),
+	killedRunc("F24b", "resume"),
+}
+
+func room(id string, spare int) Check {
+	return Check{ID: id, Load: Heavy, Name: fmt.Sprintf("a limit of processes with room for %d more", spare),
+		Incident: "the shim dies (\"failed to create new OS thread\"), and its container is killed by the daemon",
+		Asserts:  "it lives, whatever is asked of it, and works once there is room",
+		Run:      func(c *harness.Case) { pidsLimit(c, spare) }}
+}
+
+func killedRunc(id, verb string) Check {
+	return Check{ID: id, Name: "runc " + verb + " is killed after it has done its work",
+		Incident: "State and cgroup disagree, and neither pause nor resume is allowed any more",
+		Asserts:  "State says what is, and the other verb works",
+		Run:      func(c *harness.Case) { killedVerb(c, verb) }}
 }
 
 // takeInodes makes files in dir until no more can be made.

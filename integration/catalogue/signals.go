@@ -17,37 +17,27 @@ import (
 	"containerd-shim.v1/stackdump"
 )
 
-func init() {
-	register(Check{
-		ID: "B29", Name: "nobody reads the log FIFO",
+var signalChecks = []Check{
+	{ID: "B29", Name: "nobody reads the log FIFO",
 		Incident: "containerd #4509, #4546, #3275: every container goes deaf after some hours",
 		Asserts:  "with full log FIFOs and three stack dumps in debug mode exits are still published and State answers",
-		Run:      logFifoFull,
-	})
-	register(Check{
-		ID: "B30", Name: "SIGTERM",
+		Run:      logFifoFull},
+	{ID: "B30", Name: "SIGTERM",
 		Incident: "moby #41831, containerd #5828: the container runs on without a shim",
 		Asserts:  "the shim exits with 0 within 10 s, the container is dead and gone from runc",
-		Run:      func(c *harness.Case) { sigterm(c, false) },
-	})
-	register(Check{
-		ID: "B30b", Name: "SIGTERM while a Wait is open",
+		Run:      func(c *harness.Case) { sigterm(c, false) }},
+	{ID: "B30b", Name: "SIGTERM while a Wait is open",
 		Incident: "moby #41831: the shim hangs for ever",
 		Asserts:  "the same, and the Wait ends",
-		Run:      func(c *harness.Case) { sigterm(c, true) },
-	})
-	register(Check{
-		ID: "B31", Name: "SIGHUP, SIGQUIT, SIGUSR2, SIGALRM, SIGPIPE",
+		Run:      func(c *harness.Case) { sigterm(c, true) }},
+	{ID: "B31", Name: "SIGHUP, SIGQUIT, SIGUSR2, SIGALRM, SIGPIPE",
 		Incident: "containerd #13849: an operator's SIGHUP took the node down",
 		Asserts:  "the shim lives and answers after each",
-		Run:      harmlessSignals,
-	})
-	register(Check{
-		ID: "B31b", Name: "SIGUSR1 with no descriptor, then no directory",
+		Run:      harmlessSignals},
+	{ID: "B31b", Name: "SIGUSR1 with no descriptor, then no directory",
 		Incident: "this project's shim at EMFILE, and with /run full: no stacks, just when they are wanted",
 		Asserts:  "whole stacks each time, in a file or in the log; the shim works on afterwards",
-		Run:      stacksAnyhow,
-	})
+		Run:      stacksAnyhow},
 }
 
 func stacksAnyhow(c *harness.Case) {

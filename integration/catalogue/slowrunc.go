@@ -17,31 +17,23 @@ import (
 // daemon since 1.3 gives State.
 const prompt = 2 * time.Second
 
-func init() {
-	register(Check{
-		ID: "B06", Name: "slow runc create",
+var slowRuncChecks = []Check{
+	{ID: "B06", Name: "slow runc create",
 		Incident: "containerd #2743, #9104, #13483: task State times out and the new container is torn down",
 		Asserts:  "State and ShimInfo answer at once (State also with NotFound) while runc create runs",
-		Run:      slowCreate,
-	})
-	register(Check{
-		ID: "B06b", Name: "slow runc exec",
+		Run:      slowCreate},
+	{ID: "B06b", Name: "slow runc exec",
 		Incident: "containerd #2589, #2624: docker ps hangs because one exec is slow",
 		Asserts:  "State of init and a second exec answer while runc exec of a first one runs",
-		Run:      slowExec,
-	})
-	register(Check{
-		ID: "B07", Name: "exit and ListPids while an exec starts",
+		Run:      slowExec},
+	{ID: "B07", Name: "exit and ListPids while an exec starts",
 		Incident: "containerd #5364, #8617, #10058: State, Wait and ListPids stall as long as somebody's exec starts",
 		Asserts:  "after another exec's exit, State, Wait and ListPids answer while runc exec runs",
-		Run:      lookupDuringExec,
-	})
-	register(Check{
-		ID: "B08", Name: "hung runc pause",
+		Run:      lookupDuringExec},
+	{ID: "B08", Name: "hung runc pause",
 		Incident: "containerd #4177, moby #40817, #36010: the container cannot be killed any more",
 		Asserts:  "State answers and Kill ends the container while runc pause hangs",
-		Run:      hungPause,
-	})
+		Run:      hungPause},
 }
 
 func slowCreate(c *harness.Case) {

@@ -15,43 +15,31 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-func init() {
-	register(Check{
-		ID: "F02", Name: "Kill of an exec whose runc is at work",
+var raceChecks = []Check{
+	{ID: "F02", Name: "Kill of an exec whose runc is at work",
 		Incident: "the Kill fails, the client takes the exec for gone, and it runs on",
 		Asserts:  "the signal reaches the process once it is there, and the exec can be deleted",
-		Run:      killDuringStart,
-	})
-	register(Check{
-		ID: "F09", Name: "init dies while runc start hangs",
+		Run:      killDuringStart},
+	{ID: "F09", Name: "init dies while runc start hangs",
 		Incident: "a hook hangs; the exit comes late or never, and the pod cannot be deleted",
 		Asserts:  "the exit is published and Delete answers within seconds",
-		Run:      exitDuringHungStart,
-	})
-	register(Check{
-		ID: "F10", Name: "Delete of a dead container behind a runc update that hangs",
+		Run:      exitDuringHungStart},
+	{ID: "F10", Name: "Delete of a dead container behind a runc update that hangs",
 		Incident: "found by reading: the verb's lock is held for as long as runc hangs",
 		Asserts:  "Delete answers within seconds",
-		Run:      deleteBehindHungUpdate,
-	})
-	register(Check{
-		ID: "F15b", Name: "Delete whose answer nobody has heard",
+		Run:      deleteBehindHungUpdate},
+	{ID: "F15b", Name: "Delete whose answer nobody has heard",
 		Incident: "CRI gives up a Delete after 10 s; State says NotFound then, nobody asks again, shim and bundle leak",
 		Asserts:  "State says STOPPED, and Delete can be asked again for the same answer",
-		Run:      unheardDelete,
-	})
-	register(Check{
-		ID: "F19", Name: "restore that fails",
+		Run:      unheardDelete},
+	{ID: "F19", Name: "restore that fails",
 		Incident: "found by reading: State says STOPPED, Kill says that the process was not created",
 		Asserts:  "as after a failed Create nothing is there, and Delete cleans up",
-		Run:      failedRestore,
-	})
-	register(Check{
-		ID: "F20", Name: "daemon that stalls after the reply to Start",
+		Run:      failedRestore},
+	{ID: "F20", Name: "daemon that stalls after the reply to Start",
 		Incident: "the exit overtakes the start; docker shows the container as running for ever",
 		Asserts:  "no exit is published before the daemon has asked for the State, whatever others ask; other exits pass",
-		Run:      stalledAfterStart,
-	})
+		Run:      stalledAfterStart},
 }
 
 func killDuringStart(c *harness.Case) {

@@ -8,13 +8,11 @@ import (
 	"containerd-shim.v1/integration/harness"
 )
 
-func init() {
-	register(Check{
-		ID: "B48", Name: "classes of errors",
+var errorClassChecks = []Check{
+	{ID: "B48", Name: "classes of errors",
 		Incident: "containerd #3244, #3730, #3736: plain errors surface as Unknown",
 		Asserts:  "FailedPrecondition for what the state does not allow, NotFound for unknown ids",
-		Run:      errorClasses,
-	})
+		Run:      errorClasses},
 }
 
 func errorClasses(c *harness.Case) {

@@ -14,37 +14,27 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-func init() {
-	register(Check{
-		ID: "B32", Name: "CloseIO before Start",
+var stdinChecks = []Check{
+	{ID: "B32", Name: "CloseIO before Start",
 		Incident: "containerd #2439, #4489, moby #37870, nerdctl #5029: `echo x | docker exec -i c cat` hangs",
 		Asserts:  "the exec's stdin ends when the client has closed its end as well, and nothing is lost",
-		Run:      closeBeforeStart,
-	})
-	register(Check{
-		ID: "B32b", Name: "CloseIO while runc exec runs",
+		Run:      closeBeforeStart},
+	{ID: "B32b", Name: "CloseIO while runc exec runs",
 		Incident: "containerd #4489: the same, a little later",
 		Asserts:  "CloseIO answers at once, and stdin ends",
-		Run:      closeDuringStart,
-	})
-	register(Check{
-		ID: "B32c", Name: "CloseIO twice, without stdin and after the exit",
+		Run:      closeDuringStart},
+	{ID: "B32c", Name: "CloseIO twice, without stdin and after the exit",
 		Incident: "moby #38001: clients repeat it",
 		Asserts:  "each answers without an error",
-		Run:      closeAgain,
-	})
-	register(Check{
-		ID: "B35", Name: "end of stdin on a terminal",
+		Run:      closeAgain},
+	{ID: "B35", Name: "end of stdin on a terminal",
 		Incident: "containerd #2807: the client goes away, `sh` stays, later calls block on the console",
 		Asserts:  "the exec ends within 4 s of the client's close and CloseIO",
-		Run:      terminalEnd,
-	})
-	register(Check{
-		ID: "B66", Name: "nobody reads stdout for a while",
+		Run:      terminalEnd},
+	{ID: "B66", Name: "nobody reads stdout for a while",
 		Incident: "containerd #11511: with the daemon down the application stops in pipe_write",
 		Asserts:  "the process waits and loses nothing: a reader that comes later gets all 300000 bytes",
-		Run:      lateReader,
-	})
+		Run:      lateReader},
 }
 
 // closeRounds is how often CloseIO is called early. Upstream opens a writing end

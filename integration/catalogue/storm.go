@@ -19,28 +19,22 @@ import (
 // upstream's exit channels.
 const stormSize = 200
 
-func init() {
-	register(Check{
-		ID: "B01", Load: Heavy, Name: "exit storm while an exec starts",
+var stormChecks = []Check{
+	{ID: "B01", Load: Heavy, Name: "exit storm while an exec starts",
 		Incident: "containerd #2709, #3572, moby #40145: docker ps, inspect and stop hang until the shim is killed by hand",
 		Asserts:  "200 children die while a runc exec is still running: State answers in 1 s, the exec starts, no zombie stays",
 		Limit:    90 * time.Second,
-		Run:      stormDuringExec,
-	})
-	register(Check{
-		ID: "B02", Load: Heavy, Name: "exit storm delays other exits",
+		Run:      stormDuringExec},
+	{ID: "B02", Load: Heavy, Name: "exit storm delays other exits",
 		Incident: "containerd #12678, #13539, #13653: exits arrive minutes late or in the wrong order",
 		Asserts:  "64 children die while a runc exec hangs: the exits of three other execs arrive within 5 s, in the order of death",
 		Limit:    90 * time.Second,
-		Run:      stormOrder,
-	})
-	register(Check{
-		ID: "B03", Load: Heavy, Name: "exit storm while the init's rest is killed",
+		Run:      stormOrder},
+	{ID: "B03", Load: Heavy, Name: "exit storm while the init's rest is killed",
 		Incident: "containerd #13814, #13849: TaskExit of a pod with a shared pid namespace comes minutes late",
 		Asserts:  "200 children die during `runc kill --all` after the init's death: all are reaped meanwhile, and the TaskExit arrives within 5 s of that runc's end",
 		Limit:    90 * time.Second,
-		Run:      stormDuringKillAll,
-	})
+		Run:      stormDuringKillAll},
 }
 
 // orphans makes the fake runtime leave n children to the shim, with the exec "brood".

@@ -16,41 +16,37 @@ import (
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
-func init() {
-	register(Check{
-		ID: "F03", Name: "end of stdin on a terminal that nobody reads",
+var streamChecks = []Check{
+	{ID: "F03", Name: "end of stdin on a terminal that nobody reads",
 		Incident: "the client of `exec -it` goes away under a flood of output: the exec outlives it",
 		Asserts:  "the exec is hung up, and ends, within 2 s of the client's close and CloseIO",
-		Run:      hangUpUnread,
-	})
-	register(Check{
-		ID: "F08", Name: "full disk below a file:// log",
+		Run:      hangUpUnread},
+	{ID: "F08", Name: "full disk below a file:// log",
 		Incident: "ENOSPC closed the pipe, and the process died of SIGPIPE",
 		Asserts:  "the process waits for room, and nothing is lost",
-		Run:      fullDisk,
-	})
-	for id, stdin := range map[string]string{"F13": "a plain file", "F13b": "/dev/null"} {
-		register(Check{
-			ID: id, Name: "stdin is " + stdin,
-			Incident: "found beside containerd #2439: it was refused as no FIFO",
-			Asserts:  "the process reads it to its end",
-			Run:      func(c *harness.Case) { plainStdin(c, stdin) },
-		})
-	}
-	register(Check{
-		ID: "F15", Name: "Delete while the client does not read",
+		Run:      fullDisk},
+	stdinIs("F13", "a plain file"),
+	stdinIs("F13b", os.DevNull),
+	{ID: "F15", Name: "Delete while the client does not read",
 		Incident: "the log writer of CRI has given up: Delete takes CRI's own 10 s, and shim and bundle leak",
 		Asserts:  "Delete answers within 4 s",
-		Run:      deleteUnread,
-	})
-	for id, verb := range map[string]string{"F23": "exec", "F23b": "create"} {
-		register(Check{
-			ID: id, Name: "what a failing runc " + verb + " says",
-			Incident: "`docker exec c /nope`: runc's own error text in the process's stderr, and in docker logs",
-			Asserts:  "the client's streams stay empty, and end or are left alone",
-			Run:      func(c *harness.Case) { runtimeWords(c, verb) },
-		})
-	}
+		Run:      deleteUnread},
+	runcSays("F23", "exec"),
+	runcSays("F23b", "create"),
+}
+
+func stdinIs(id, what string) Check {
+	return Check{ID: id, Name: "stdin is " + what,
+		Incident: "found beside containerd #2439: it was refused as no FIFO",
+		Asserts:  "the process reads it to its end",
+		Run:      func(c *harness.Case) { plainStdin(c, what) }}
+}
+
+func runcSays(id, verb string) Check {
+	return Check{ID: id, Name: "what a failing runc " + verb + " says",
+		Incident: "`docker exec c /nope`: runc's own error text in the process's stderr, and in docker logs",
+		Asserts:  "the client's streams stay empty, and end or are left alone",
+		Run:      func(c *harness.Case) { runtimeWords(c, verb) }}
 }
 
 func hangUpUnread(c *harness.Case) {

@@ -9,29 +9,23 @@ import (
 	"containerd-shim.v1/integration/harness"
 )
 
-func init() {
-	register(Check{
-		ID: "B33", Name: "ResizePty before Start",
+var ttyChecks = []Check{
+	{ID: "B33", Name: "ResizePty before Start",
 		Incident: "moby #35407, #33794, docker/cli #3554: the terminal has the wrong size, clients retry ten times",
 		Asserts:  "the size is remembered and applied to the console",
-		Run:      resizeBeforeStart,
-	})
-	register(Check{
-		ID: "B33b", Name: "ResizePty of an unknown process",
+		Run:      resizeBeforeStart},
+	{ID: "B33b", Name: "ResizePty of an unknown process",
 		Incident: "found beside moby #35407: the error is Unknown",
 		Asserts:  "NotFound",
 		Run: func(c *harness.Case) {
 			b := c.Fixture(harness.Options{})
 			b.Up()
 			wantCode(c, "ResizePty", b.ResizePty("nobody", 80, 24), notFound)
-		},
-	})
-	register(Check{
-		ID: "B33c", Name: "ResizePty after Start",
+		}},
+	{ID: "B33c", Name: "ResizePty after Start",
 		Incident: "the plain case of moby #35407",
 		Asserts:  "the process sees the size",
-		Run:      resizeAfterStart,
-	})
+		Run:      resizeAfterStart},
 }
 
 func resizeBeforeStart(c *harness.Case) {

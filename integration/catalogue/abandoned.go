@@ -14,43 +14,31 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-func init() {
-	register(Check{
-		ID: "B22", Name: "client's deadline passes during runc create",
+var abandonedChecks = []Check{
+	{ID: "B22", Name: "client's deadline passes during runc create",
 		Incident: "containerd #11674, #6860, #11037: a container nobody can delete, after kubelet cancelled",
 		Asserts:  "the container is either known and can be deleted, or gone from runc",
-		Run:      func(c *harness.Case) { abandonedCreate(c, false) },
-	})
-	register(Check{
-		ID: "B22b", Name: "client disconnects during runc create",
+		Run:      func(c *harness.Case) { abandonedCreate(c, false) }},
+	{ID: "B22b", Name: "client disconnects during runc create",
 		Incident: "containerd #11674, #10437: the same after a daemon restart",
 		Asserts:  "the container is either known and can be deleted, or gone from runc",
-		Run:      func(c *harness.Case) { abandonedCreate(c, true) },
-	})
-	register(Check{
-		ID: "B23", Name: "Create fails after runc create succeeded",
+		Run:      func(c *harness.Case) { abandonedCreate(c, true) }},
+	{ID: "B23", Name: "Create fails after runc create succeeded",
 		Incident: "containerd #11674: a living container that the shim denies",
 		Asserts:  "without a pid file Create fails, runc has no container, no process is left",
-		Run:      lateCreateFailure,
-	})
-	register(Check{
-		ID: "B24", Name: "Start of an exec fails after runc exec succeeded",
+		Run:      lateCreateFailure},
+	{ID: "B24", Name: "Start of an exec fails after runc exec succeeded",
 		Incident: "same family as containerd #11674: a process that nobody can kill or wait for",
 		Asserts:  "without a pid file Start fails, the process is gone, Wait returns",
-		Run:      lateExecFailure,
-	})
-	register(Check{
-		ID: "B25", Name: "Create with FIFOs that nobody reads",
+		Run:      lateExecFailure},
+	{ID: "B25", Name: "Create with FIFOs that nobody reads",
 		Incident: "containerd #2877, moby #38064: the client dies before it attaches, the shim hangs",
 		Asserts:  "Create answers within 5 s; if it fails, runc has no container and the shim lives",
-		Run:      createWithoutReader,
-	})
-	register(Check{
-		ID: "B25b", Name: "exec with FIFOs that nobody reads",
+		Run:      createWithoutReader},
+	{ID: "B25b", Name: "exec with FIFOs that nobody reads",
 		Incident: "containerd #2877: one exec without a client stalls every call for 30 s",
 		Asserts:  "State answers at once, Start within 5 s; if it fails, the process is gone",
-		Run:      execWithoutReader,
-	})
+		Run:      execWithoutReader},
 }
 
 func abandonedCreate(c *harness.Case, disconnect bool) {

@@ -3,7 +3,6 @@
 package catalogue
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -16,60 +15,38 @@ import (
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
-func init() {
-	register(Check{
-		ID: "B49", Name: "bundle without a rootfs directory",
+var initDeathChecks = []Check{
+	{ID: "B49", Name: "bundle without a rootfs directory",
 		Incident: "containerd #3148: the task cannot be deleted",
 		Asserts:  "Delete succeeds",
-		Run:      noRootfs,
-	})
-	for id, kind := range map[string]string{"B50": "host", "B50b": "joined", "B50c": "broken"} {
-		register(Check{
-			ID: id, Name: map[string]string{
-				"host": "init of a host-pid container dies", "joined": "init in a joined pid namespace dies",
-				"broken": "init dies and config.json is broken",
-			}[kind],
-			Incident: "containerd #2597, #3149, #4063: processes of a dead container live on",
-			Asserts:  "its other processes are killed",
-			Run:      func(c *harness.Case) { leftovers(c, kind) },
-		})
-	}
-	register(Check{
-		ID: "B50d", Name: "init dies and config.json is gone",
+		Run:      noRootfs},
+	survivors("B50", "init of a host-pid container dies", harness.Container{HostPid: true}, false),
+	survivors("B50b", "init in a joined pid namespace dies", harness.Container{}, false),
+	survivors("B50c", "init dies and config.json is broken", harness.Container{HostPid: true}, true),
+	{ID: "B50d", Name: "init dies and config.json is gone",
 		Incident: "containerd #3559: an exit waits for what cannot be read",
 		Asserts:  "the exit is published",
-		Run:      noConfig,
-	})
-	register(Check{
-		ID: "B51", Name: "Kill of a paused container",
+		Run:      noConfig},
+	{ID: "B51", Name: "Kill of a paused container",
 		Incident: "containerd #2773, #1111: a container that died paused cannot be deleted",
 		Asserts:  "the exit is published, State says STOPPED, Delete succeeds",
-		Run:      func(c *harness.Case) { diesPaused(c, false) },
-	})
-	register(Check{
-		ID: "B51b", Name: "paused container dies by another hand",
+		Run:      func(c *harness.Case) { diesPaused(c, false) }},
+	{ID: "B51b", Name: "paused container dies by another hand",
 		Incident: "containerd #2773: the loop with docker commit",
 		Asserts:  "the exit is published, State says STOPPED, Delete succeeds",
-		Run:      func(c *harness.Case) { diesPaused(c, true) },
-	})
-	register(Check{
-		ID: "B51c", Name: "init dies while runc pause runs",
+		Run:      func(c *harness.Case) { diesPaused(c, true) }},
+	{ID: "B51c", Name: "init dies while runc pause runs",
 		Incident: "containerd #2773",
 		Asserts:  "the exit is published, State says STOPPED, Delete succeeds",
-		Run:      diesPausing,
-	})
-	register(Check{
-		ID: "B52", Name: "State and runc state",
+		Run:      diesPausing},
+	{ID: "B52", Name: "State and runc state",
 		Incident: "containerd #3711, moby #39102, kubernetes #82440: CPU of every State, and a hang when runc hangs",
 		Asserts:  "20 States start no runc and answer while `runc state` would hang",
-		Run:      stateForks,
-	})
-	register(Check{
-		ID: "B63", Name: "runc that ignores kill --all",
+		Run:      stateForks},
+	{ID: "B63", Name: "runc that ignores kill --all",
 		Incident: "containerd #11231, runc #3825: with runc 1.2 a stop reaches init only",
 		Asserts:  "Kill with all reaches a child that init does not pass the signal to",
-		Run:      killAllIgnored,
-	})
+		Run:      killAllIgnored},
 }
 
 func noRootfs(c *harness.Case) {
@@ -82,17 +59,26 @@ func noRootfs(c *harness.Case) {
 	sameExit(c, d, 137)
 }
 
-func leftovers(c *harness.Case, kind string) {
-	ct := harness.Container{HostPid: true, Args: []string{"children:1", "sleep"}}
-	if kind == "joined" {
+func survivors(id, name string, ct harness.Container, broken bool) Check {
+	return Check{ID: id, Name: name,
+		Incident: "containerd #2597, #3149, #4063: processes of a dead container live on",
+		Asserts:  "its other processes are killed",
+		Run:      func(c *harness.Case) { initDies(c, ct, broken) }}
+}
+
+// initDies kills init and wants its child gone. A container that does not share
+// the host's pid namespace joins that of another one.
+func initDies(c *harness.Case, ct harness.Container, broken bool) {
+	ct.Args = []string{"children:1", "sleep"}
+	if !ct.HostPid {
 		owner := c.Fixture(harness.Options{})
 		owner.Up()
-		ct.HostPid, ct.PidPath = false, fmt.Sprintf("/proc/%d/ns/pid", owner.InitPid)
+		ct.PidPath = procfs.File(owner.InitPid, "ns/pid")
 	}
 	b := c.Fixture(harness.Options{Container: ct})
 	b.Up()
 	child := onlyChild(c, b.InitPid)
-	if kind == "broken" {
+	if broken {
 		c.Need(os.WriteFile(filepath.Join(b.Bundle, "config.json"), []byte("{"), 0o600), "break config.json")
 	}
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
