@@ -42,9 +42,7 @@ var abandonedChecks = []Check{
 }
 
 func abandonedCreate(c *harness.Case, disconnect bool) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{
-		{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "slow"},
-	}}}})
+	b := faked(c, on("create", runReal, atGate("slow")))
 	caller := b.Dial(launch.Containerd1_7)
 	if !disconnect {
 		caller = caller.WithDeadline(3 * time.Second)
@@ -83,11 +81,8 @@ func abandonedCreate(c *harness.Case, disconnect bool) {
 }
 
 func lateCreateFailure(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{
-		{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "look"}, {Op: fakeruntime.PidFile},
-	}}}})
-	create := client.Async("Create", func() error { return b.Create() })
-	c.Await(5*time.Second, "runc create has run", func() bool { return b.Fake.Arrived("look") > 0 })
+	b := faked(c, on("create", runReal, atGate("look"), fakeruntime.Step{Op: fakeruntime.PidFile}))
+	create := heldAt(c, b, "look", "Create", func() error { return b.Create() })
 	pid := readPid(c, filepath.Join(b.Bundle, "init.pid"))
 	open(c, b.Fake.Gate("look"))
 	if c.Prompt(create.Await(10*time.Second)) == nil {
@@ -98,9 +93,7 @@ func lateCreateFailure(c *harness.Case) {
 }
 
 func lateExecFailure(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{
-		{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "look"}, {Op: fakeruntime.PidFile},
-	}}}})
+	b := faked(c, on("exec", runReal, atGate("look"), fakeruntime.Step{Op: fakeruntime.PidFile}))
 	b.Up()
 	start := startAtGate(c, b, "e", "look", "sleep")
 	pid := readPid(c, filepath.Join(b.Bundle, "e.pid"))
@@ -128,23 +121,19 @@ func createWithoutReader(c *harness.Case) {
 }
 
 func execWithoutReader(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Match: "/e.pid", Steps: []fakeruntime.Step{
-		{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "look"},
-	}}}})
+	b := faked(c, onMatch("exec", "/e.pid", runReal, atGate("look")))
 	b.Up()
 	out, errs := b.Stream("out"), b.Stream("err")
 	c.Must(b.Exec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "sleep"), "Exec")
-	start := client.Async("Start", func() error {
+	start := heldAt(c, b, "look", "Start", func() error {
 		_, err := b.Within(time.Minute).Start("e")
 		return err
 	})
-	c.Await(5*time.Second, "runc exec has run", func() bool { return b.Fake.Arrived("look") > 0 })
 	pid := readPid(c, filepath.Join(b.Bundle, "e.pid"))
 	open(c, b.Fake.Gate("look"))
 	// Any exit that the shim has to account for must get through meanwhile.
 	b.MustExec("other", harness.IO{}, "exit:0")
-	_, err := b.Within(prompt).State(b.ID)
-	c.Must(err, "State of init")
+	answers(c, b, b.ID)
 	b.AwaitExit(5*time.Second, "other")
 	if err := c.Prompt(start.Await(5 * time.Second)); err != nil {
 		c.Logf("Start: %v", err)

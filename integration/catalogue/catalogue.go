@@ -44,7 +44,7 @@ const defaultLimit = 60 * time.Second
 func All() []Check {
 	all := slices.Concat(abandonedChecks, compatChecks, crashChecks, drainChecks, errorClassChecks, floodChecks, initDeathChecks,
 		leakChecks, lifetimeChecks, loggerChecks, mountChecks, orderChecks, outboxChecks, pidChecks, pipeChecks, raceChecks,
-		rpcChecks(), runcErrorChecks, scarceChecks, signalChecks, slowRuncChecks, startChecks, stdinChecks, stormChecks,
+		rpcChecks(), runcErrorChecks, scarceChecks, signalChecks, slowRuncChecks, startupChecks, stdinChecks, stormChecks,
 		streamChecks, ttyChecks)
 	for i := range all {
 		all[i].Limit = cmp.Or(all[i].Limit, defaultLimit)
@@ -72,6 +72,3 @@ func Matching(pattern string) []Check {
 }
 
 func (c Check) String() string { return fmt.Sprintf("%s %s", c.ID, c.Name) }
-
-// elapse lets time pass, where what is checked is how long something lasts.
-func elapse(d time.Duration) { <-time.After(d) }

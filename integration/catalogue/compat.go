@@ -78,9 +78,7 @@ func stdoutLeak(c *harness.Case) {
 }
 
 func badUTF8(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "kill", Steps: []fakeruntime.Step{
-		{Op: fakeruntime.Byte, N: 0xff}, {Op: fakeruntime.Exit, N: 1, Text: " is not UTF-8"},
-	}}}})
+	b := faked(c, on("kill", fakeruntime.Step{Op: fakeruntime.Byte, N: 0xff}, exits(1, " is not UTF-8")))
 	b.Up()
 	err := c.Prompt(b.Kill(b.ID, 10, false))
 	if err == nil || !strings.Contains(err.Error(), "is not UTF-8") {
@@ -107,10 +105,8 @@ func mountTarget(c *harness.Case) {
 	if want := filepath.Join(mounted, "sub"); len(got) != 2 || got[1] != want {
 		c.Errorf("mounts %v, want %s and %s", got, mounted, want)
 	}
-	_, err = b.Client.Start(b.ID)
-	c.Must(err, "Start")
-	c.Must(b.Kill(b.ID, 9, false), "Kill")
-	b.AwaitExit(5*time.Second, b.ID)
+	b.MustStart(b.ID)
+	b.Die()
 	_, err = b.Delete()
 	c.Must(err, "Delete")
 	if left := procfs.MountsUnder(mounted); len(left) > 0 {

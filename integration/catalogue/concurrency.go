@@ -51,10 +51,7 @@ func readersGone(c *harness.Case) {
 	b := c.Fixture(harness.Options{Generation: &g, Debug: true, Container: harness.Container{Args: []string{"gate:/go", "print:200000", "sleep"}}})
 	gate := b.Gate("go")
 	out, errs := b.Stream("out").OpenOnly(), b.Stream("err").OpenOnly()
-	r, err := b.CreateTask(b.CreateRequest(harness.IO{Stdout: out.Path, Stderr: errs.Path}))
-	c.Must(err, "Create")
-	_, err = b.Client.Start(b.ID)
-	c.Must(err, "Start")
+	b.UpWith(harness.IO{Stdout: out.Path, Stderr: errs.Path})
 	c.Await(5*time.Second, "the streams are open", func() bool { return out.Opened() && errs.Opened() })
 	out.Close()
 	errs.Close()
@@ -62,7 +59,7 @@ func readersGone(c *harness.Case) {
 	b.Shim.LeaveLogs()
 	open(c, gate)
 	b.MustExec("e", harness.IO{}, "exit:0")
-	_, err = b.Wait("e")
+	_, err := b.Wait("e")
 	c.Must(err, "Wait of e")
 	before := cpu(b)
 	const look = 2 * time.Second
@@ -71,7 +68,7 @@ func readersGone(c *harness.Case) {
 		c.Errorf("the shim used %v of CPU in %v", used, look)
 	}
 	lives(c, b)
-	if !procfs.Alive(int(r.GetPid())) {
+	if !procfs.Alive(b.InitPid) {
 		c.Errorf("the container is dead")
 	}
 }

@@ -34,21 +34,8 @@ var crashChecks = []Check{
 		Run:      listPidsRace},
 }
 
-func lives(c *harness.Case, b *harness.Fixture) {
-	if status, dead := b.Shim.Exited(); dead {
-		c.Fatalf("the shim has ended: %s", status)
-	}
-	info, err := b.Within(prompt).ShimInfo()
-	c.Must(err, "ShimInfo")
-	if int(info.GetShimPid()) != b.Shim.Pid {
-		c.Errorf("ShimInfo: pid %d, want %d", info.GetShimPid(), b.Shim.Pid)
-	}
-}
-
 func doubleStart(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{
-		{Op: fakeruntime.Log, Text: "exec failed: no such file or directory"}, {Op: fakeruntime.Exit, N: 1},
-	}}}})
+	b := faked(c, on("exec", logs("exec failed: no such file or directory"), exits(1)))
 	b.Up()
 	c.Must(b.Exec("e", harness.IO{}, "exit:0"), "Exec")
 	for range 2 {
@@ -64,7 +51,7 @@ func doubleStart(c *harness.Case) {
 }
 
 func checkpointing() harness.Options {
-	return harness.Options{Fake: []fakeruntime.Rule{{Verb: "checkpoint", Steps: []fakeruntime.Step{{Op: fakeruntime.Exit}}}}}
+	return harness.Options{Fake: []fakeruntime.Rule{on("checkpoint", exits(0))}}
 }
 
 func checkpointOptions(c *harness.Case) {
@@ -95,7 +82,7 @@ func listPidsRace(c *harness.Case) {
 	// through it: upstream does so once for each pid, so many pids and a map
 	// with many execs make that the longest part of a call.
 	const loops, calls, standing, most = 3, 30, 50, 3000
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "ps", Steps: []fakeruntime.Step{{Op: fakeruntime.Pids, N: 40000}}}}})
+	b := faked(c, on("ps", fakeruntime.Step{Op: fakeruntime.Pids, N: 40000}))
 	b.Up()
 	for i := range standing {
 		c.Must(b.Exec(fmt.Sprintf("s%d", i), harness.IO{}, "exit:0"), "Exec")

@@ -5,7 +5,6 @@ package catalogue
 import (
 	"time"
 
-	task "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration/harness"
@@ -42,12 +41,8 @@ func execChildHoldsStdout(c *harness.Case) {
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
 	b.MustExec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "echo:ok", "holdout:10m", "exit:0")
 	b.AwaitExit(5*time.Second, "e")
-	del := client.Async("DeleteProcess", func() error {
-		_, err := b.Within(time.Minute).DeleteProcess("e")
-		return err
-	})
-	_, err := b.Within(prompt).State(b.ID)
-	c.Must(err, "State of init during DeleteProcess")
+	del := client.Async("DeleteProcess", func() error { _, err := b.Within(time.Minute).DeleteProcess("e"); return err })
+	answers(c, b, b.ID)
 	c.Must(del.Await(drainBound), "DeleteProcess")
 	if out.Text() != "ok\n" {
 		c.Errorf("stdout %q, want %q", out.Text(), "ok\n")
@@ -61,10 +56,7 @@ func slowReader(c *harness.Case) {
 	out, errs := b.Stream("out").OpenOnly(), b.Stream("err").Read()
 	b.MustExec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "print:120000", "exit:0")
 	b.AwaitExit(5*time.Second, "e")
-	del := client.Async("DeleteProcess", func() error {
-		_, err := b.Within(time.Minute).DeleteProcess("e")
-		return err
-	})
+	del := client.Async("DeleteProcess", func() error { _, err := b.Within(time.Minute).DeleteProcess("e"); return err })
 	// A shim may also wait for the reader; then reading lets it go on.
 	waited := del.Await(drainBound) != nil
 	out.Read()
@@ -80,29 +72,24 @@ func slowReader(c *harness.Case) {
 func drainEatsDeadline(c *harness.Case) {
 	// The child that holds the output belongs to runc, not to the
 	// container's cgroup, so that it survives whatever kills the container.
-	b := c.Fixture(hostPid(fakeruntime.Rule{Verb: "create", Steps: []fakeruntime.Step{{Op: fakeruntime.Hold}, {Op: fakeruntime.Real}}}))
+	b := c.Fixture(hostPid(on("create", fakeruntime.Step{Op: fakeruntime.Hold}, runReal)))
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
-	r, err := b.CreateTask(b.CreateRequest(harness.IO{Stdout: out.Path, Stderr: errs.Path}))
-	c.Must(err, "Create")
-	_, err = b.Client.Start(b.ID)
-	c.Must(err, "Start")
-	c.Need(unix.Kill(int(r.GetPid()), unix.SIGKILL), "kill init")
+	b.UpWith(harness.IO{Stdout: out.Path, Stderr: errs.Path})
+	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	b.AwaitExit(5*time.Second, b.ID)
-	_, err = b.Within(5 * time.Second).WithDeadline(1500 * time.Millisecond).Delete()
+	_, err := b.Within(5 * time.Second).WithDeadline(1500 * time.Millisecond).Delete()
 	c.Logf("first Delete: %v", err)
 	c.Await(12*time.Second, "runc has deleted the container", func() bool { return !b.RuncHas() })
 }
 
 func deleteTwice(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{gated("delete", "", "slow")}})
+	b := faked(c, gated("delete", "", "slow"))
 	b.Up()
-	c.Must(b.Kill(b.ID, 9, false), "Kill")
-	b.AwaitExit(5*time.Second, b.ID)
-	first := client.Async("first Delete", func() error {
+	b.Die()
+	first := heldAt(c, b, "slow", "first Delete", func() error {
 		_, err := b.Within(time.Minute).Delete()
 		return err
 	})
-	c.Await(5*time.Second, "runc delete runs", func() bool { return b.Fake.Arrived("slow") > 0 })
 	open(c, b.Fake.Gate("slow"))
 	// Its answer is lost on the way to a client that no longer waits.
 	_ = c.Prompt(first.Await(10 * time.Second))
@@ -113,11 +100,5 @@ func deleteTwice(c *harness.Case) {
 	}
 	if code(err) != notFound {
 		c.Errorf("second Delete: %v, want the exit again or NotFound", c.Prompt(err))
-	}
-}
-
-func sameExit(c *harness.Case, d *task.DeleteResponse, status uint32) {
-	if d.GetExitStatus() != status || d.GetExitedAt().GetSeconds() <= 0 {
-		c.Errorf("Delete: status %d at %v, want %d at a real time", d.GetExitStatus(), d.GetExitedAt().AsTime(), status)
 	}
 }

@@ -49,8 +49,7 @@ func Flood(c *harness.Case, n int, progress func(ended int)) {
 	b := c.Fixture(harness.Options{})
 	b.Up()
 	flood(c, b, n, progress)
-	_, err := b.Within(prompt).State(b.ID)
-	c.Must(err, "State of init after the flood")
+	answers(c, b, b.ID)
 	noZombies(c, b, 5*time.Second)
 }
 
@@ -118,23 +117,19 @@ func flood(c *harness.Case, b *harness.Fixture, n int, progress func(int)) {
 }
 
 func floodBesideHungRunc(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{gated("update", "", "hang")}})
+	b := faked(c, gated("update", "", "hang"))
 	b.Up()
-	held := client.Async("Update", func() error {
+	held := heldAt(c, b, "hang", "Update", func() error {
 		return b.Within(2 * time.Minute).Update(&task.UpdateTaskRequest{Resources: noResources})
 	})
-	c.Await(5*time.Second, "runc update runs", func() bool { return b.Fake.Arrived("hang") > 0 })
 	flood(c, b, 40, nil)
-	_, err := b.Within(prompt).State(b.ID)
-	c.Must(err, "State of init after the flood")
+	answers(c, b, b.ID)
 	open(c, b.Fake.Gate("hang"))
 	c.Must(held.Await(10*time.Second), "Update")
 }
 
 func floodBesideStoppedRunc(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Match: "/held.pid", Steps: []fakeruntime.Step{
-		{Op: fakeruntime.Stop, Name: "stop"}, {Op: fakeruntime.Real},
-	}}}})
+	b := faked(c, onMatch("exec", "/held.pid", fakeruntime.Step{Op: fakeruntime.Stop, Name: "stop"}, runReal))
 	b.Up()
 	held := startAtGate(c, b, "held", "stop", "exit:9")
 	runc := b.Fake.Waiting("stop")[0]
@@ -143,14 +138,11 @@ func floodBesideStoppedRunc(c *harness.Case) {
 		return ok && p.State == 'T'
 	})
 	flood(c, b, 40, nil)
-	_, err := b.Within(prompt).State(b.ID)
-	c.Must(err, "State of init after the flood")
+	answers(c, b, b.ID)
 	if held.Done() {
 		c.Errorf("Start of the exec whose runc is stopped has returned")
 	}
 	c.Need(unix.Kill(runc, unix.SIGCONT), "continue runc")
 	c.Must(held.Await(10*time.Second), "Start of the exec whose runc was stopped")
-	if e := b.AwaitExit(5*time.Second, "held"); e.Exit.GetExitStatus() != 9 {
-		c.Errorf("its exit: status %d, want 9", e.Exit.GetExitStatus())
-	}
+	b.AwaitStatus(5*time.Second, "held", 9)
 }

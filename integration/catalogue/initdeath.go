@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration/harness"
-	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 )
@@ -52,11 +51,8 @@ var initDeathChecks = []Check{
 func noRootfs(c *harness.Case) {
 	b := c.Fixture(harness.Options{Container: harness.Container{NoRootfs: true}})
 	b.Up()
-	c.Must(b.Kill(b.ID, 9, false), "Kill")
-	b.AwaitExit(5*time.Second, b.ID)
-	d, err := b.Delete()
-	c.Must(err, "Delete")
-	sameExit(c, d, 137)
+	b.Die()
+	deletes(c, b)
 }
 
 func survivors(id, name string, ct harness.Container, broken bool) Check {
@@ -95,7 +91,7 @@ func noConfig(c *harness.Case) {
 }
 
 func diesPaused(c *harness.Case, otherHand bool) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{}})
+	b := faked(c)
 	b.Up()
 	c.Must(b.Pause(), "Pause")
 	if otherHand {
@@ -106,34 +102,28 @@ func diesPaused(c *harness.Case, otherHand bool) {
 	}
 	b.AwaitExit(10*time.Second, b.ID)
 	stopped(c, b, b.ID, b.InitPid)
-	d, err := b.Delete()
-	c.Must(err, "Delete")
-	sameExit(c, d, 137)
+	deletes(c, b)
 }
 
 func diesPausing(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{gated("pause", "", "slow")}})
+	b := faked(c, gated("pause", "", "slow"))
 	b.Up()
-	pause := client.Async("Pause", func() error { return b.Within(time.Minute).Pause() })
-	c.Await(5*time.Second, "runc pause runs", func() bool { return b.Fake.Arrived("slow") > 0 })
+	pause := heldAt(c, b, "slow", "Pause", func() error { return b.Within(time.Minute).Pause() })
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	b.Gone(5*time.Second, "init", b.InitPid)
 	open(c, b.Fake.Gate("slow"))
 	c.Logf("Pause: %v", c.Prompt(pause.Await(10*time.Second)))
 	b.AwaitExit(10*time.Second, b.ID)
 	stopped(c, b, b.ID, b.InitPid)
-	d, err := b.Delete()
-	c.Must(err, "Delete")
-	sameExit(c, d, 137)
+	deletes(c, b)
 }
 
 func stateForks(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{gated("state", "", "hang")}})
+	b := faked(c, gated("state", "", "hang"))
 	b.Up()
 	calls := len(b.Fake.Calls(""))
 	for range 20 {
-		_, err := b.Within(prompt).State(b.ID)
-		c.Must(err, "State")
+		answers(c, b, b.ID)
 	}
 	if n := len(b.Fake.Calls("")) - calls; n != 0 {
 		c.Errorf("20 States started runc %d times", n)
@@ -144,10 +134,8 @@ func killAllIgnored(c *harness.Case) {
 	b := c.Fixture(harness.Options{
 		Container: harness.Container{Args: []string{"children:1", "ignore:15", "touch:/ready", "sleep"}},
 		Fake: []fakeruntime.Rule{
-			{Verb: "--version", Steps: []fakeruntime.Step{{Op: fakeruntime.Print, Text: "runc version 1.2.0\nspec: 1.2.0\n"}, {Op: fakeruntime.Exit}}},
-			{Verb: "kill", Steps: []fakeruntime.Step{
-				{Op: fakeruntime.Without, Text: "--all"}, {Op: fakeruntime.Without, Text: "-a"}, {Op: fakeruntime.Real},
-			}},
+			on("--version", fakeruntime.Step{Op: fakeruntime.Print, Text: "runc version 1.2.0\nspec: 1.2.0\n"}, exits(0)),
+			on("kill", fakeruntime.Step{Op: fakeruntime.Without, Text: "--all"}, fakeruntime.Step{Op: fakeruntime.Without, Text: "-a"}, runReal),
 		},
 	})
 	b.Up()

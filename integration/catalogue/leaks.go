@@ -11,7 +11,6 @@ import (
 
 	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/client"
-	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
@@ -77,24 +76,8 @@ func execLeak(c *harness.Case, tty, keep bool) {
 	}
 }
 
-// failing is a runc exec that fails with that text in its log.
-func failing(match, text string) fakeruntime.Rule {
-	return fakeruntime.Rule{Verb: "exec", Match: match, Steps: []fakeruntime.Step{{Op: fakeruntime.Log, Text: text}, {Op: fakeruntime.Exit, N: 1}}}
-}
-
-func failExec(c *harness.Case, b *harness.Fixture, id string) error {
-	c.Must(b.Exec(id, harness.IO{}, "exit:0"), "Exec "+id)
-	_, err := b.Client.Start(id)
-	if c.Prompt(err) == nil {
-		c.Errorf("Start of %s succeeded although its runc failed", id)
-	}
-	_, derr := b.DeleteProcess(id)
-	c.Must(derr, "DeleteProcess of "+id)
-	return err
-}
-
 func failedExecFds(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{failing("", "no such file")}})
+	b := faked(c, failing("", "no such file"))
 	b.Up()
 	for i := range 10 {
 		failExec(c, b, fmt.Sprintf("e%d", i))
@@ -127,13 +110,12 @@ func waitLeak(c *harness.Case) {
 	if wait.For(settle, "", func() bool { last = goroutines(); return last < before+n/2 }) != nil {
 		c.Errorf("%d goroutines, %d before the %d Waits of clients that have gone", last, before, n)
 	}
-	_, err := b.Within(prompt).State(b.ID)
-	c.Must(err, "State")
+	answers(c, b, b.ID)
 }
 
 func logGrowth(c *harness.Case) {
 	const failures, each, most = 60, 4096, 64 << 10
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{failing("", strings.Repeat("x", each))}})
+	b := faked(c, failing("", strings.Repeat("x", each)))
 	b.Up()
 	for i := range failures {
 		failExec(c, b, fmt.Sprintf("e%d", i))

@@ -50,15 +50,12 @@ func killUnstarted(c *harness.Case) {
 	b.Up()
 	c.Must(b.Exec("e", harness.IO{}, "exit:3"), "Exec")
 	wantCode(c, "Kill of an exec that was not started", b.Kill("e", 9, false), precondition)
-	_, err := b.Client.Start("e")
-	c.Must(err, "Start")
-	if e := b.AwaitExit(5*time.Second, "e"); e.Exit.GetExitStatus() != 3 {
-		c.Errorf("exit: status %d, want 3", e.Exit.GetExitStatus())
-	}
+	b.MustStart("e")
+	b.AwaitStatus(5*time.Second, "e", 3)
 }
 
 func waitThenDelete(c *harness.Case, failed bool) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{failing("", "no such file")}})
+	b := faked(c, failing("", "no such file"))
 	b.Up()
 	c.Must(b.Exec("e", harness.IO{}, "exit:0"), "Exec")
 	if failed {
@@ -117,12 +114,9 @@ func exitTime(c *harness.Case) {
 }
 
 func duplicateExec(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "pause", Steps: []fakeruntime.Step{
-		{Op: fakeruntime.Gate, Name: "slow"}, {Op: fakeruntime.Log, Text: "no"}, {Op: fakeruntime.Exit, N: 1},
-	}}}})
+	b := faked(c, on("pause", atGate("slow"), logs("no"), exits(1)))
 	b.Up()
-	pause := client.Async("Pause", func() error { return b.Within(time.Minute).Pause() })
-	c.Await(5*time.Second, "runc pause runs", func() bool { return b.Fake.Arrived("slow") > 0 })
+	pause := heldAt(c, b, "slow", "Pause", func() error { return b.Within(time.Minute).Pause() })
 	first, second := execTwice(b)
 	// Time to get into each other's way, for a shim where they wait for the pause.
 	_ = wait.For(time.Second, "", func() bool { return first.Done() && second.Done() })
@@ -165,7 +159,7 @@ func onlyOne(c *harness.Case, first, second *client.Pending) bool {
 func killStopped(c *harness.Case) {
 	b := c.Fixture(harness.Options{
 		Container: harness.Container{HostPid: true, Args: []string{"children:1", "sleep"}},
-		Fake:      []fakeruntime.Rule{{Verb: "kill", Times: 1, Steps: []fakeruntime.Step{{Op: fakeruntime.Log, Text: "device or resource busy"}, {Op: fakeruntime.Exit, N: 1}}}},
+		Fake:      []fakeruntime.Rule{onOnce("kill", logs("device or resource busy"), exits(1))},
 	})
 	b.Up()
 	child := onlyChild(c, b.InitPid)
@@ -178,19 +172,4 @@ func killStopped(c *harness.Case) {
 		c.Logf("Kill: %v", err)
 	}
 	b.Gone(5*time.Second, "what was left of the container", child)
-}
-
-// onlyChild waits for the one child of a process that sleeps. The Go runtime
-// forks another one, which ends at once, to see whether the kernel has pidfds.
-func onlyChild(c *harness.Case, pid int) int {
-	child := 0
-	c.Await(5*time.Second, "the child runs", func() bool {
-		for _, p := range procfs.Children(pid) {
-			if procfs.Command(p.Pid) == "testinit sleep" {
-				child = p.Pid
-			}
-		}
-		return child != 0
-	})
-	return child
 }

@@ -10,7 +10,6 @@ import (
 
 	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/client"
-	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
@@ -53,10 +52,7 @@ func sharedFile(c *harness.Case, scheme string) {
 	b := c.Fixture(harness.Options{Container: harness.Container{Args: []string{"echo:one", "close:1", "sleep:500ms", "eprint:two", "sleep"}}})
 	path := b.Path("log")
 	c.Need(os.WriteFile(path, nil, 0o600), "make file")
-	_, err := b.CreateTask(b.CreateRequest(harness.IO{Stdout: scheme + path, Stderr: scheme + path}))
-	c.Must(err, "Create")
-	_, err = b.Client.Start(b.ID)
-	c.Must(err, "Start")
+	b.UpWith(harness.IO{Stdout: scheme + path, Stderr: scheme + path})
 	text := func() string {
 		data, _ := os.ReadFile(path)
 		return string(data)
@@ -105,17 +101,15 @@ func loggerDies(c *harness.Case) {
 	b := c.Fixture(harness.Options{Container: harness.Container{Args: []string{"gate:/go", "echo:text", "sleep"}}})
 	gate := b.Gate("go")
 	c.Must(logged(b, "die"), "Create")
-	_, err := b.Client.Start(b.ID)
-	c.Must(err, "Start")
+	b.MustStart(b.ID)
 	b.Gone(5*time.Second, "the logger", loggerPid(c, b))
 	open(c, gate)
 	elapse(time.Second)
 	if !procfs.Alive(b.InitPid) {
 		c.Errorf("the container is dead")
 	}
-	c.Must(b.Kill(b.ID, 9, false), "Kill")
-	b.AwaitExit(5*time.Second, b.ID)
-	_, err = b.Within(loggerBound).Delete()
+	b.Die()
+	_, err := b.Within(loggerBound).Delete()
 	c.Must(err, "Delete")
 }
 
@@ -124,16 +118,11 @@ func loggerStays(c *harness.Case) {
 	c.Must(logged(b, "stay"), "Create")
 	pid := loggerPid(c, b)
 	c.OwnPid(pid)
-	_, err := b.Client.Start(b.ID)
-	c.Must(err, "Start")
-	c.Must(b.Kill(b.ID, 9, false), "Kill")
-	b.AwaitExit(5*time.Second, b.ID)
-	del := client.Async("Delete", func() error {
-		_, err := b.Within(time.Minute).Delete()
-		return err
-	})
+	b.MustStart(b.ID)
+	b.Die()
+	del := client.Async("Delete", func() error { _, err := b.Within(time.Minute).Delete(); return err })
 	_ = wait.For(500*time.Millisecond, "", del.Done)
-	_, err = b.Within(prompt).State(b.ID)
+	_, err := b.Within(prompt).State(b.ID)
 	_ = c.Prompt(err) // NotFound is an answer
 	c.Must(del.Await(loggerBound), "Delete")
 	b.Gone(loggerBound, "the logger", pid)
@@ -143,9 +132,7 @@ func loggerStays(c *harness.Case) {
 // closes the pipes of a logger that upstream has forgotten.
 func loggerAfterFailure(c *harness.Case) {
 	for range 3 {
-		b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{
-			{Op: fakeruntime.Log, Text: "no"}, {Op: fakeruntime.Exit, N: 1},
-		}}}})
+		b := faked(c, on("create", logs("no"), exits(1)))
 		if c.Prompt(logged(b, "copy")) == nil {
 			c.Errorf("Create succeeded although runc failed")
 		}
@@ -157,8 +144,7 @@ func loggerNamespace(c *harness.Case) {
 	b := c.Fixture(harness.Options{Container: harness.Container{Args: []string{"echo:text", "sleep"}}})
 	b.Namespace = ""
 	c.Must(logged(b, "copy"), "Create without a namespace in the request")
-	_, err := b.Client.Start(b.ID)
-	c.Must(err, "Start")
+	b.MustStart(b.ID)
 	env, err := os.ReadFile(filepath.Join(b.LoggerDir(), "env"))
 	c.Must(err, "the logger's environment")
 	if !strings.Contains(string(env), "CONTAINER_NAMESPACE=shimverify") || !strings.Contains(string(env), "CONTAINER_ID="+b.ID) {

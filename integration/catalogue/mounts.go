@@ -5,10 +5,8 @@ package catalogue
 import (
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/containerd/containerd/api/types"
-	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/fakeruntime"
@@ -32,7 +30,7 @@ func linkedRootfs(id, end string, succeeds bool) Check {
 func linkedBundle(c *harness.Case, succeeds bool) {
 	o := harness.Options{Fake: []fakeruntime.Rule{}}
 	if !succeeds {
-		o.Fake = []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{{Op: fakeruntime.Exit, N: 1, Text: "no"}}}}
+		o.Fake = []fakeruntime.Rule{on("create", exits(1, "no"))}
 	}
 	b := c.Fixture(o)
 	link := b.Path("link")
@@ -46,10 +44,8 @@ func linkedBundle(c *harness.Case, succeeds bool) {
 	_, err := b.CreateTask(r)
 	if succeeds {
 		c.Must(err, "Create")
-		_, err = b.Client.Start(b.ID)
-		c.Must(err, "Start")
-		c.Must(b.Kill(b.ID, uint32(unix.SIGKILL), false), "Kill")
-		b.AwaitExit(5*time.Second, b.ID)
+		b.MustStart(b.ID)
+		b.Die()
 		_, err = b.Delete()
 		c.Must(err, "Delete")
 	} else if err == nil {

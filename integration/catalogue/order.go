@@ -45,9 +45,7 @@ func initExitLast(c *harness.Case) {
 }
 
 func execAfterInit(c *harness.Case) {
-	b := c.Fixture(hostPid(fakeruntime.Rule{Verb: "exec", Steps: []fakeruntime.Step{
-		{Op: fakeruntime.Gate, Name: "slow"}, {Op: fakeruntime.Process, Name: "lives"},
-	}}))
+	b := c.Fixture(hostPid(on("exec", atGate("slow"), fakeruntime.Step{Op: fakeruntime.Process, Name: "lives"})))
 	b.Up()
 	start := startAtGate(c, b, "e", "slow")
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")

@@ -151,9 +151,7 @@ func publisherHangs(c *harness.Case) {
 
 func publisherBackpressure(c *harness.Case) {
 	const n = 160 // more than upstream's queue of 128 and what is in flight
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{
-		{Verb: "exec", Steps: []fakeruntime.Step{{Op: fakeruntime.Process}}},
-	}})
+	b := faked(c, on("exec", fakeruntime.Step{Op: fakeruntime.Process}))
 	b.Up()
 	b.Daemon.Behave(fakedaemon.Hang, -1)
 	for i := range n {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration/harness"
-	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 )
@@ -53,7 +52,7 @@ func killReusedPid(c *harness.Case) {
 
 func pidReuse(c *harness.Case) {
 	const rounds, tries = 6, 30
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{}})
+	b := faked(c)
 	b.Up()
 	for i, done := 0, 0; done < rounds; i++ {
 		if i == tries {
@@ -63,9 +62,7 @@ func pidReuse(c *harness.Case) {
 		pid := b.MustExec(old, harness.IO{}, "exit:0")
 		b.AwaitExit(5*time.Second, old)
 		c.Await(5*time.Second, "the old exec is reaped", func() bool { return !procfs.Exists(pid) })
-		c.Need(b.Fake.Play(fakeruntime.Rule{Verb: "exec", Match: "/" + fresh + ".pid", Steps: []fakeruntime.Step{
-			{Op: fakeruntime.Process, N: 5, Name: gate, Text: strconv.Itoa(pid)},
-		}}), "play")
+		c.Need(b.Fake.Play(onMatch("exec", "/"+fresh+".pid", fakeruntime.Step{Op: fakeruntime.Process, N: 5, Name: gate, Text: strconv.Itoa(pid)})), "play")
 		c.Must(b.Exec(fresh, harness.IO{}), "Exec "+fresh)
 		if _, err := b.Client.Start(fresh); c.Prompt(err) != nil {
 			// Another process of the host has the pid, and keeps it.
@@ -87,20 +84,14 @@ func pidReuse(c *harness.Case) {
 }
 
 func restoreExit(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "restore", Steps: []fakeruntime.Step{
-		{Op: fakeruntime.Sibling, N: 3, Name: "die"}, {Op: fakeruntime.Gate, Name: "slow"},
-	}}}})
+	b := faked(c, on("restore", fakeruntime.Step{Op: fakeruntime.Sibling, N: 3, Name: "die"}, atGate("slow")))
 	image := b.Path("image")
 	c.Need(os.Mkdir(image, 0o700), "make directory")
 	r := b.CreateRequest(harness.IO{})
 	r.Checkpoint = image
 	_, err := b.CreateTask(r)
 	c.Must(err, "Create from a checkpoint")
-	start := client.Async("Start", func() error {
-		_, err := b.Within(time.Minute).Start(b.ID)
-		return err
-	})
-	c.Await(5*time.Second, "runc restore runs", func() bool { return b.Fake.Arrived("slow") > 0 })
+	start := heldAt(c, b, "slow", "Start", starting(b, b.ID))
 	pid := b.Fake.Spawned()[0]
 	open(c, b.Fake.Gate("die"))
 	c.Await(5*time.Second, "the restored init is reaped", func() bool { return !procfs.Exists(pid) })
@@ -117,19 +108,8 @@ func restoreExit(c *harness.Case) {
 	stopped(c, b, b.ID, pid)
 }
 
-// stopped checks that a finished process keeps its pid in State.
-func stopped(c *harness.Case, b *harness.Fixture, id string, pid int) {
-	s, err := b.Within(prompt).State(id)
-	c.Must(err, "State of "+id)
-	if s.GetStatus().String() != "STOPPED" || int(s.GetPid()) != pid {
-		c.Errorf("State of %s: %v, pid %d, want STOPPED, pid %d", id, s.GetStatus(), s.GetPid(), pid)
-	}
-}
-
 func earlyExecExit(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{
-		{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "slow"},
-	}}}})
+	b := faked(c, on("exec", runReal, atGate("slow")))
 	b.Up()
 	start := startAtGate(c, b, "e", "slow", "exit:7")
 	pid := readPid(c, filepath.Join(b.Bundle, "e.pid"))
@@ -143,30 +123,16 @@ func earlyExecExit(c *harness.Case) {
 	stopped(c, b, "e", pid)
 }
 
-func readPid(c *harness.Case, path string) int {
-	data, err := os.ReadFile(path)
-	c.Need(err, "read pid file")
-	pid, err := strconv.Atoi(string(data))
-	c.Need(err, "read pid file")
-	return pid
-}
-
 func earlyInitExit(c *harness.Case) {
 	b := c.Fixture(harness.Options{
 		Container: harness.Container{Args: []string{"exit:9"}},
-		Fake:      []fakeruntime.Rule{{Verb: "start", Steps: []fakeruntime.Step{{Op: fakeruntime.Real}, {Op: fakeruntime.Gate, Name: "slow"}}}},
+		Fake:      []fakeruntime.Rule{on("start", runReal, atGate("slow"))},
 	})
 	c.Must(b.Create(), "Create")
-	start := client.Async("Start", func() error {
-		_, err := b.Within(time.Minute).Start(b.ID)
-		return err
-	})
-	c.Await(5*time.Second, "runc start runs", func() bool { return b.Fake.Arrived("slow") > 0 })
+	start := heldAt(c, b, "slow", "Start", starting(b, b.ID))
 	b.Gone(5*time.Second, "init", b.InitPid)
 	open(c, b.Fake.Gate("slow"))
 	c.Must(start.Await(10*time.Second), "Start")
-	if e := b.AwaitExit(5*time.Second, b.ID); e.Exit.GetExitStatus() != 9 {
-		c.Errorf("exit: status %d, want 9", e.Exit.GetExitStatus())
-	}
+	b.AwaitStatus(5*time.Second, b.ID, 9)
 	stopped(c, b, b.ID, b.InitPid)
 }

@@ -55,10 +55,7 @@ func oneStream(c *harness.Case, set string) {
 	case "stdin":
 		io.Stdin = s.Write("").Path
 	}
-	_, err := b.CreateTask(b.CreateRequest(io))
-	c.Must(err, "Create")
-	_, err = b.Client.Start(b.ID)
-	c.Must(err, "Start")
+	b.UpWith(io)
 	want := map[string]string{"stdout": "out\n", "stderr": "err\n", "stdin": ""}[set]
 	c.Await(5*time.Second, "the stream has "+strings.TrimSpace(want), func() bool { return strings.HasPrefix(s.Text(), want) })
 }
@@ -66,7 +63,7 @@ func oneStream(c *harness.Case, set string) {
 const chatter = 200000
 
 func chattyCreate(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "create", Steps: []fakeruntime.Step{{Op: fakeruntime.Stderr, N: chatter}, {Op: fakeruntime.Real}}}}})
+	b := faked(c, on("create", fakeruntime.Step{Op: fakeruntime.Stderr, N: chatter}, runReal))
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
 	_, err := b.CreateTask(b.CreateRequest(harness.IO{Stdout: out.Path, Stderr: errs.Path}))
 	c.Must(err, "Create")
@@ -74,7 +71,7 @@ func chattyCreate(c *harness.Case) {
 }
 
 func chattyExec(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{{Op: fakeruntime.Stderr, N: chatter}, {Op: fakeruntime.Real}}}}})
+	b := faked(c, on("exec", fakeruntime.Step{Op: fakeruntime.Stderr, N: chatter}, runReal))
 	b.Up()
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
 	b.MustExec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "sleep")
@@ -82,14 +79,10 @@ func chattyExec(c *harness.Case) {
 }
 
 func inheritedPipe(c *harness.Case, verb string) {
-	o := harness.Options{Fake: []fakeruntime.Rule{{Verb: verb, Steps: []fakeruntime.Step{{Op: fakeruntime.Hold}, {Op: fakeruntime.Real}}}}}
+	o := harness.Options{Fake: []fakeruntime.Rule{on(verb, fakeruntime.Step{Op: fakeruntime.Hold}, runReal)}}
 	o.Container.Terminal = true
 	b := c.Fixture(o)
 	in, out := b.Stream("in").Write(""), b.Stream("out").Read()
-	_, err := b.CreateTask(b.CreateRequest(harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}))
-	c.Must(err, "Create")
-	_, err = b.Client.Start(b.ID)
-	c.Must(err, "Start")
-	c.Must(b.Kill(b.ID, 9, false), "Kill")
-	b.AwaitExit(5*time.Second, b.ID)
+	b.UpWith(harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true})
+	b.Die()
 }

@@ -13,20 +13,19 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"containerd-shim.v1/integration/harness"
-	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-// answers are the classes that a call may have in a state: the contract leaves
+// classes are those that a call may have in a state: the contract leaves
 // some open, because daemons tell no difference.
-type answers []codes.Code
+type classes []codes.Code
 
 var (
-	yes     = answers{codes.OK}
-	refused = answers{precondition}
-	unknown = answers{notFound}
-	gone    = answers{notFound, precondition} // there is no process, or no container any more
-	again   = answers{codes.OK, notFound}     // the old answer, or that it is gone
+	yes     = classes{codes.OK}
+	refused = classes{precondition}
+	unknown = classes{notFound}
+	gone    = classes{notFound, precondition} // there is no process, or no container any more
+	again   = classes{codes.OK, notFound}     // the old answer, or that it is gone
 )
 
 // rpcState is one row of the conformance table: a state, and what every call
@@ -40,7 +39,7 @@ type rpcState struct {
 type rpc struct {
 	name string
 	call func(*harness.Fixture) error
-	want answers
+	want classes
 }
 
 // rpcChecks makes a check of each row.
@@ -58,7 +57,7 @@ func rpcChecks() []Check {
 func everyCall(c *harness.Case, s rpcState) {
 	// Old daemons cannot do without a status in an OK response either, but
 	// that is row C02: here it would hide everything else.
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "checkpoint", Steps: []fakeruntime.Step{{Op: fakeruntime.Exit}}}}})
+	b := faked(c, on("checkpoint", exits(0)))
 	s.make(c, b)
 	for _, r := range s.calls {
 		err := c.Prompt(r.call(b))
@@ -94,11 +93,11 @@ func state(id, want string) rpc {
 	}, yes}
 }
 
-func ofInit(want answers, name string, f func(b *harness.Fixture, id string) error) rpc {
+func ofInit(want classes, name string, f func(b *harness.Fixture, id string) error) rpc {
 	return rpc{name, func(b *harness.Fixture) error { return f(b, b.ID) }, want}
 }
 
-func ofExec(want answers, name string, f func(b *harness.Fixture, id string) error) rpc {
+func ofExec(want classes, name string, f func(b *harness.Fixture, id string) error) rpc {
 	return rpc{name + " of the exec", func(b *harness.Fixture) error { return f(b, "e") }, want}
 }
 

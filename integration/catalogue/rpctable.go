@@ -21,17 +21,17 @@ var rpcStates = []rpcState{
 		{"Create", (*harness.Fixture).Create, yes},
 	}},
 	{"R2", "created", func(c *harness.Case, b *harness.Fixture) { c.Must(b.Create(), "Create") }, []rpc{
-		state("", "CREATED"), ofInit(answers{codes.InvalidArgument}, "DeleteProcess", delProc), ofInit(yes, "ListPids", list),
+		state("", "CREATED"), ofInit(classes{codes.InvalidArgument}, "DeleteProcess", delProc), ofInit(yes, "ListPids", list),
 		ofInit(refused, "Pause", pause), ofInit(refused, "Resume", resume), ofInit(refused, "Checkpoint", checkpoint),
 		ofInit(yes, "ResizePty", resize), ofInit(yes, "CloseIO", closeIO), ofInit(yes, "Update", update),
 		ofInit(yes, "ShimInfo", info), blocks(""), ofInit(yes, "Exec", execNew), ofInit(yes, "Start", start),
 	}},
 	{"R3", "running", func(c *harness.Case, b *harness.Fixture) { b.Up() }, []rpc{
 		state("", "RUNNING"), ofInit(refused, "Start", start), ofInit(refused, "Delete", del),
-		ofInit(answers{codes.InvalidArgument}, "DeleteProcess", delProc), ofInit(yes, "ListPids", list),
+		ofInit(classes{codes.InvalidArgument}, "DeleteProcess", delProc), ofInit(yes, "ListPids", list),
 		ofInit(refused, "Resume", resume), ofInit(yes, "Checkpoint", checkpoint), ofInit(yes, "ResizePty", resize),
 		ofInit(yes, "CloseIO", closeIO), ofInit(yes, "Update", update), ofInit(yes, "ShimInfo", info), blocks(""),
-		ofInit(answers{exists}, "Exec with init's id", execOld), ofInit(yes, "Exec", execNew),
+		ofInit(classes{exists}, "Exec with init's id", execOld), ofInit(yes, "Exec", execNew),
 		ofInit(yes, "Pause", pause), ofInit(yes, "Resume", resume), ofInit(yes, "Kill", kill9),
 	}},
 	{"R4", "paused", func(c *harness.Case, b *harness.Fixture) { b.Up(); c.Must(b.Pause(), "Pause") }, []rpc{
@@ -43,7 +43,7 @@ var rpcStates = []rpcState{
 	{"R5", "stopped", stopInit, []rpc{
 		state("", "STOPPED"), ofInit(refused, "Start", start), ofInit(refused, "Pause", pause), ofInit(refused, "Resume", resume),
 		ofInit(refused, "Checkpoint", checkpoint), ofInit(refused, "Update", update), ofInit(refused, "Exec", execNew),
-		ofInit(answers{notFound}, "Kill", kill9), ofInit(yes, "ResizePty", resize), ofInit(yes, "CloseIO", closeIO),
+		ofInit(classes{notFound}, "Kill", kill9), ofInit(yes, "ResizePty", resize), ofInit(yes, "CloseIO", closeIO),
 		ofInit(yes, "Wait", waitFor), ofInit(yes, "ShimInfo", info), ofInit(yes, "Delete", del),
 	}},
 	{"R6", "deleted", func(c *harness.Case, b *harness.Fixture) {
@@ -62,20 +62,20 @@ var rpcStates = []rpcState{
 		c.Must(b.Exec("e", harness.IO{}, "sleep"), "Exec")
 	}, []rpc{
 		state("e", "CREATED"), ofExec(refused, "Kill", kill9), ofExec(yes, "ResizePty", resize), ofExec(yes, "CloseIO", closeIO),
-		ofExec(answers{exists}, "Exec with its id", execOld), blocks("e"), ofExec(yes, "Start", start),
+		ofExec(classes{exists}, "Exec with its id", execOld), blocks("e"), ofExec(yes, "Start", start),
 	}},
 	{"R8", "exec running", func(c *harness.Case, b *harness.Fixture) {
 		b.Up()
 		b.MustExec("e", harness.IO{}, "sleep")
 	}, []rpc{
 		state("e", "RUNNING"), ofExec(refused, "Start", start), ofExec(refused, "DeleteProcess", delProc),
-		ofExec(answers{exists}, "Exec with its id", execOld), ofExec(yes, "ResizePty", resize), ofExec(yes, "CloseIO", closeIO),
+		ofExec(classes{exists}, "Exec with its id", execOld), ofExec(yes, "ResizePty", resize), ofExec(yes, "CloseIO", closeIO),
 		blocks("e"), ofExec(yes, "Kill", kill9),
 	}},
 	{"R9", "exec stopped", stopExec, []rpc{
 		state("e", "STOPPED"), ofExec(refused, "Start", start), ofExec(unknown, "Kill", kill9), ofExec(yes, "CloseIO", closeIO),
-		ofExec(answers{codes.OK, precondition}, "ResizePty", resize), ofExec(yes, "Wait", waitFor),
-		ofExec(answers{exists}, "Exec with its id", execOld), ofExec(yes, "DeleteProcess", delProc),
+		ofExec(classes{codes.OK, precondition}, "ResizePty", resize), ofExec(yes, "Wait", waitFor),
+		ofExec(classes{exists}, "Exec with its id", execOld), ofExec(yes, "DeleteProcess", delProc),
 	}},
 	{"R9b", "exec deleted", func(c *harness.Case, b *harness.Fixture) {
 		stopExec(c, b)
@@ -90,8 +90,7 @@ var rpcStates = []rpcState{
 
 func stopInit(c *harness.Case, b *harness.Fixture) {
 	b.Up()
-	c.Must(b.Kill(b.ID, 9, false), "Kill")
-	b.AwaitExit(5*time.Second, b.ID)
+	b.Die()
 }
 
 func stopExec(c *harness.Case, b *harness.Fixture) {

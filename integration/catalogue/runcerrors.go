@@ -30,10 +30,8 @@ var runcErrorChecks = []Check{
 }
 
 func staleError(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{
-		failing("/a.pid", "exec of marker-a: no such file"),
-		{Verb: "exec", Steps: []fakeruntime.Step{{Op: fakeruntime.Exit, N: 42}}},
-	}})
+	b := faked(c, failing("/a.pid", "exec of marker-a: no such file"),
+		on("exec", exits(42)))
 	b.Up()
 	if err := failExec(c, b, "a"); !strings.Contains(err.Error(), "marker-a") {
 		c.Errorf("error of a: %v, want runc's text in it", err)
@@ -49,7 +47,7 @@ func crossedErrors(c *harness.Case) {
 		r.Steps = []fakeruntime.Step{r.Steps[0], {Op: fakeruntime.Gate, Name: id}, r.Steps[1]}
 		return r
 	}
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{slow("a"), slow("b")}})
+	b := faked(c, slow("a"), slow("b"))
 	b.Up()
 	a, bb := startAtGate(c, b, "a", "a", "exit:0"), startAtGate(c, b, "b", "b", "exit:0")
 	open(c, b.Fake.Gate("a"))
@@ -80,10 +78,10 @@ func killTexts(c *harness.Case) {
 		"container \"x\" does not exist",
 		"kill container `x`: No such process", // crun
 	}
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{}})
+	b := faked(c)
 	b.Up()
 	play := func(text string) {
-		c.Need(b.Fake.Play(fakeruntime.Rule{Verb: "kill", Steps: []fakeruntime.Step{{Op: fakeruntime.Log, Text: text}, {Op: fakeruntime.Exit, N: 1, Text: text}}}), "play")
+		c.Need(b.Fake.Play(on("kill", logs(text), exits(1, text))), "play")
 	}
 	for _, text := range gone {
 		play(text)

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration/harness"
-	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
 var scarceChecks = []Check{
@@ -80,24 +79,18 @@ func spoiltBundle(c *harness.Case, spoil func(dir string) error) {
 	c.Need(os.Mkdir(filepath.Join(b.Bundle, "rootfs"), 0o711), "make directory") // without it: B49
 	b.Up()
 	c.Need(spoil(b.Bundle), "spoil the bundle's file system")
-	c.Must(b.Kill(b.ID, uint32(unix.SIGKILL), false), "Kill")
-	b.AwaitExit(5*time.Second, b.ID)
-	d, err := b.Delete()
-	c.Must(err, "Delete")
-	sameExit(c, d, 137)
+	b.Die()
+	deletes(c, b)
 }
 
 func noRuntime(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{}})
+	b := faked(c)
 	b.Up()
 	aside := b.Path("aside")
 	c.Need(os.Rename(b.Fake.Path, aside), "move the runtime")
-	c.Must(b.Kill(b.ID, uint32(unix.SIGKILL), false), "Kill")
-	b.AwaitExit(5*time.Second, b.ID)
+	b.Die()
 	c.Need(os.Rename(aside, b.Fake.Path), "move the runtime back")
-	d, err := b.Delete()
-	c.Must(err, "Delete")
-	sameExit(c, d, 137)
+	deletes(c, b)
 }
 
 // pidsLimit asks for execs where no process can be made, one after another and
@@ -129,8 +122,7 @@ func pidsLimit(c *harness.Case, spare int) {
 	b.LimitPids(-1)
 	b.MustExec("after", harness.IO{}, "exit:0")
 	b.AwaitExit(5*time.Second, "after")
-	c.Must(b.Kill(b.ID, uint32(unix.SIGKILL), false), "Kill")
-	b.AwaitExit(5*time.Second, b.ID)
+	b.Die()
 }
 
 func fullTemp(c *harness.Case) {
@@ -151,15 +143,11 @@ func halfPidFile(c *harness.Case) {
 	b.Up()
 	c.Need(os.WriteFile(filepath.Join(b.Bundle, ".e1.pid"), nil, 0o600), "leave half a pid file")
 	b.MustExec("e1", harness.IO{}, "exit:3")
-	if e := b.AwaitExit(5*time.Second, "e1"); e.Exit.GetExitStatus() != 3 {
-		c.Errorf("exit %v, want status 3", e)
-	}
+	b.AwaitStatus(5*time.Second, "e1", 3)
 }
 
 func killedVerb(c *harness.Case, verb string) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: verb, Times: 1, Steps: []fakeruntime.Step{
-		{Op: fakeruntime.Real}, {Op: fakeruntime.Exit, N: 137},
-	}}}})
+	b := faked(c, onOnce(verb, runReal, exits(137)))
 	b.Up()
 	do, undo, want := b.Pause, b.Resume, "PAUSED"
 	if verb == "resume" {
@@ -176,6 +164,5 @@ func killedVerb(c *harness.Case, verb string) {
 	if verb == "resume" {
 		c.Must(b.Resume(), "Resume")
 	}
-	c.Must(b.Kill(b.ID, uint32(unix.SIGKILL), false), "Kill")
-	b.AwaitExit(5*time.Second, b.ID)
+	b.Die()
 }

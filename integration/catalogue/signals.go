@@ -86,8 +86,7 @@ func logFifoFull(c *harness.Case) {
 	elapse(500 * time.Millisecond)
 	b.MustExec("e", harness.IO{}, "exit:0")
 	b.AwaitExit(10*time.Second, "e")
-	_, err := b.Within(prompt).State(b.ID)
-	c.Must(err, "State")
+	answers(c, b, b.ID)
 }
 
 func sigterm(c *harness.Case, waiting bool) {
@@ -124,6 +123,5 @@ func harmlessSignals(c *harness.Case) {
 		}
 		lives(c, b)
 	}
-	_, err := b.Within(prompt).State(b.ID)
-	c.Must(err, "State")
+	answers(c, b, b.ID)
 }

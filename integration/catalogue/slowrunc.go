@@ -8,14 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration/harness"
-	"containerd-shim.v1/integration/harness/client"
-	"containerd-shim.v1/integration/harness/fakeruntime"
 )
-
-// prompt is how long a call may take that does not have to wait for anything.
-// A healthy shim needs less than a millisecond; a bound of 2 s is also what a
-// daemon since 1.3 gives State.
-const prompt = 2 * time.Second
 
 var slowRuncChecks = []Check{
 	{ID: "B06", Name: "slow runc create",
@@ -37,12 +30,11 @@ var slowRuncChecks = []Check{
 }
 
 func slowCreate(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{gated("create", "", "slow")}})
-	create := client.Async("Create", func() error {
+	b := faked(c, gated("create", "", "slow"))
+	create := heldAt(c, b, "slow", "Create", func() error {
 		_, err := b.Within(time.Minute).CreateTask(b.CreateRequest(harness.IO{}))
 		return err
 	})
-	c.Await(5*time.Second, "runc create runs", func() bool { return b.Fake.Arrived("slow") > 0 })
 	_, err := b.Within(prompt).ShimInfo()
 	c.Must(err, "ShimInfo")
 	_, err = b.Within(prompt).State(b.ID)
@@ -52,15 +44,13 @@ func slowCreate(c *harness.Case) {
 }
 
 func slowExec(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{gated("exec", "/slow.pid", "slow")}})
+	b := faked(c, gated("exec", "/slow.pid", "slow"))
 	b.Up()
 	slow := startAtGate(c, b, "slow", "slow")
-	_, err := b.Within(prompt).State(b.ID)
-	c.Must(err, "State of init")
-	_, err = b.Within(prompt).State("slow")
-	c.Must(err, "State of the starting exec")
+	answers(c, b, b.ID)
+	answers(c, b, "slow")
 	c.Must(b.Exec("other", harness.IO{}, "exit:0"), "Exec of other")
-	_, err = b.Within(5 * time.Second).Start("other")
+	_, err := b.Within(5 * time.Second).Start("other")
 	c.Must(err, "Start of other")
 	b.AwaitExit(5*time.Second, "other")
 	open(c, b.Fake.Gate("slow"))
@@ -80,8 +70,7 @@ func lookupDuringExec(c *harness.Case) {
 	c.Need(unix.Kill(pid, unix.SIGKILL), "kill other")
 	_, err := b.Within(prompt).Wait("other")
 	c.Must(err, "Wait of other")
-	_, err = b.Within(prompt).State(b.ID)
-	c.Must(err, "State of init")
+	answers(c, b, b.ID)
 	for range 5 { // upstream asks the processes in the order of a map
 		_, err = b.Within(prompt).ListPids(b.ID)
 		c.Must(err, "ListPids")
@@ -91,12 +80,10 @@ func lookupDuringExec(c *harness.Case) {
 }
 
 func hungPause(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{gated("pause", "", "hang")}})
+	b := faked(c, gated("pause", "", "hang"))
 	b.Up()
-	pause := client.Async("Pause", func() error { return b.Within(time.Minute).Pause() })
-	c.Await(5*time.Second, "runc pause runs", func() bool { return b.Fake.Arrived("hang") > 0 })
-	_, err := b.Within(prompt).State(b.ID)
-	c.Must(err, "State of init")
+	pause := heldAt(c, b, "hang", "Pause", func() error { return b.Within(time.Minute).Pause() })
+	answers(c, b, b.ID)
 	c.Must(b.Within(5*time.Second).Kill(b.ID, 9, false), "Kill")
 	b.Gone(5*time.Second, "init", b.InitPid)
 	b.AwaitExit(5*time.Second, b.ID)

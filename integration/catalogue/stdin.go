@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration/harness"
-	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
@@ -49,8 +48,7 @@ func closeBeforeStart(c *harness.Case) {
 		id := fmt.Sprintf("e%d", i)
 		in, out := catExec(c, b, id)
 		c.Must(b.CloseIO(id), "CloseIO")
-		_, err := b.Client.Start(id)
-		c.Must(err, "Start")
+		b.MustStart(id)
 		endsWith(c, b, id, in, out)
 	}
 }
@@ -65,11 +63,7 @@ func closeDuringStart(c *harness.Case) {
 	for i, r := range rules {
 		id, gate := fmt.Sprintf("e%d", i), r.Steps[0].Name
 		in, out := catExec(c, b, id)
-		start := client.Async("Start", func() error {
-			_, err := b.Within(time.Minute).Start(id)
-			return err
-		})
-		c.Await(5*time.Second, "runc exec runs", func() bool { return b.Fake.Arrived(gate) > 0 })
+		start := heldAt(c, b, gate, "Start", starting(b, id))
 		c.Must(b.Within(prompt).CloseIO(id), "CloseIO")
 		open(c, b.Fake.Gate(gate))
 		c.Must(start.Await(10*time.Second), "Start")

@@ -9,9 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration/harness"
-	"containerd-shim.v1/integration/harness/client"
-	"containerd-shim.v1/integration/harness/fakeruntime"
-	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -36,79 +33,6 @@ var stormChecks = []Check{
 		Limit:    90 * time.Second,
 		Run:      stormDuringKillAll},
 }
-
-// orphans makes the fake runtime leave n children to the shim, with the exec "brood".
-func orphans(n int) fakeruntime.Rule {
-	return fakeruntime.Rule{Verb: "exec", Match: "/brood.pid", Steps: []fakeruntime.Step{
-		{Op: fakeruntime.Spawn, N: n}, {Op: fakeruntime.Process, Name: "brood-lives"},
-	}}
-}
-
-// brood runs that exec, and returns the orphans once they are the shim's.
-func brood(c *harness.Case, b *harness.Fixture, n int) []int {
-	c.Must(b.Exec("brood", harness.IO{}), "Exec of brood")
-	resp, err := b.Within(time.Minute).Start("brood") // the runtime starts n processes, on a host that may be busy
-	c.Must(err, "Start of brood")
-	pid := int(resp.GetPid())
-	var pids []int
-	for _, p := range b.Fake.Spawned() {
-		if p != pid {
-			pids = append(pids, p)
-		}
-	}
-	if len(pids) != n {
-		c.Need(fmt.Errorf("%d of %d", len(pids), n), "leave orphans to the shim")
-	}
-	c.Await(5*time.Second, "the orphans are the shim's children", func() bool {
-		return len(procfs.Count(b.Shim.Pid).Living) >= n
-	})
-	return pids
-}
-
-func killEach(pids []int) {
-	for _, p := range pids {
-		_ = unix.Kill(p, unix.SIGKILL) // each is alive until here
-	}
-}
-
-// reaped waits until the shim has taken every exit. No shim has to wait for
-// anything before it does.
-func reaped(c *harness.Case, pids []int) {
-	c.Await(10*time.Second, "all orphans are reaped", func() bool {
-		for _, p := range pids {
-			if procfs.Exists(p) {
-				return false
-			}
-		}
-		return true
-	})
-}
-
-func noZombies(c *harness.Case, b *harness.Fixture, d time.Duration) {
-	c.Await(d, "no zombie below the shim", func() bool { return len(procfs.Count(b.Shim.Pid).Zombies) == 0 })
-}
-
-func hostPid(rules ...fakeruntime.Rule) harness.Options {
-	return harness.Options{Container: harness.Container{HostPid: true}, Fake: append([]fakeruntime.Rule{}, rules...)}
-}
-
-// gated is a call of real runc that first waits at a gate.
-func gated(verb, match, gate string) fakeruntime.Rule {
-	return fakeruntime.Rule{Verb: verb, Match: match, Steps: []fakeruntime.Step{{Op: fakeruntime.Gate, Name: gate}, {Op: fakeruntime.Real}}}
-}
-
-// startAtGate starts an exec whose runc stops at a gate, and returns once it is there.
-func startAtGate(c *harness.Case, b *harness.Fixture, id, gate string, steps ...string) *client.Pending {
-	c.Must(b.Exec(id, harness.IO{}, steps...), "Exec "+id)
-	p := client.Async("Start of "+id, func() error {
-		_, err := b.Within(time.Minute).Start(id)
-		return err
-	})
-	c.Await(5*time.Second, "runc exec of "+id+" runs", func() bool { return b.Fake.Arrived(gate) > 0 })
-	return p
-}
-
-func open(c *harness.Case, g *wait.Gate) { c.Need(g.Open(), "open gate") }
 
 func stormDuringExec(c *harness.Case) {
 	b := c.Fixture(hostPid(orphans(stormSize), gated("exec", "/slow.pid", "slow")))

@@ -81,19 +81,14 @@ func fullDisk(c *harness.Case) {
 	c.Need(unix.Mount("tmpfs", disk, "tmpfs", 0, "size=64k"), "mount a small disk")
 	defer func() { _ = unix.Unmount(disk, unix.MNT_DETACH) }() // the shim may still write there
 	log := filepath.Join(disk, "log")
-	r, err := b.CreateTask(b.CreateRequest(harness.IO{Stdout: "file://" + log, Stderr: "file://" + log}))
-	c.Must(err, "Create")
-	_, err = b.Client.Start(b.ID)
-	c.Must(err, "Start")
+	b.UpWith(harness.IO{Stdout: "file://" + log, Stderr: "file://" + log})
 	c.Await(5*time.Second, "the disk is full", func() bool { st, err := os.Stat(log); return err == nil && st.Size() == 64<<10 })
 	elapse(500 * time.Millisecond)
-	if !procfs.Alive(int(r.GetPid())) {
+	if !procfs.Alive(b.InitPid) {
 		c.Errorf("the process did not wait for room")
 	}
 	c.Need(unix.Mount("tmpfs", disk, "tmpfs", unix.MS_REMOUNT, "size=1m"), "enlarge it")
-	if e := b.AwaitExit(5*time.Second, b.ID); e.Exit.GetExitStatus() != 0 {
-		c.Errorf("exit status %d", e.Exit.GetExitStatus())
-	}
+	b.AwaitStatus(5*time.Second, b.ID, 0)
 	c.Await(5*time.Second, "all is in the file", func() bool { st, err := os.Stat(log); return err == nil && st.Size() == n })
 }
 
@@ -119,14 +114,10 @@ func deleteUnread(c *harness.Case) {
 	b := c.Fixture(harness.Options{Container: harness.Container{Args: []string{"print:300000", "sleep"}}})
 	out, errs := b.Stream("out").OpenOnly(), b.Stream("err").Read()
 	defer out.Close()
-	_, err := b.CreateTask(b.CreateRequest(harness.IO{Stdout: out.Path, Stderr: errs.Path}))
-	c.Must(err, "Create")
-	_, err = b.Client.Start(b.ID)
-	c.Must(err, "Start")
+	b.UpWith(harness.IO{Stdout: out.Path, Stderr: errs.Path})
 	fills(c, out)
-	c.Must(b.Kill(b.ID, uint32(unix.SIGKILL), false), "Kill")
-	b.AwaitExit(5*time.Second, b.ID)
-	_, err = b.Within(4 * time.Second).Delete()
+	b.Die()
+	_, err := b.Within(4 * time.Second).Delete()
 	c.Must(err, "Delete")
 }
 
@@ -134,9 +125,7 @@ func deleteUnread(c *harness.Case) {
 const words = "exec failed: no such program"
 
 func runtimeWords(c *harness.Case, verb string) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{
-		Verb: verb, Steps: []fakeruntime.Step{{Op: fakeruntime.Print, Text: words}, {Op: fakeruntime.Exit, N: 1, Text: words}},
-	}}})
+	b := faked(c, on(verb, fakeruntime.Step{Op: fakeruntime.Print, Text: words}, exits(1, words)))
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
 	io := harness.IO{Stdout: out.Path, Stderr: errs.Path}
 	var err error

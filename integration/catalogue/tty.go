@@ -35,8 +35,7 @@ func resizeBeforeStart(c *harness.Case) {
 	gate := b.Gate("go")
 	c.Must(b.Exec("e", harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "gate:/go", "winsize"), "Exec")
 	c.Must(b.ResizePty("e", 123, 45), "ResizePty")
-	_, err := b.Client.Start("e")
-	c.Must(err, "Start")
+	b.MustStart("e")
 	open(c, gate)
 	wantSize(c, out, "45 123")
 }

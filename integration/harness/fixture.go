@@ -3,24 +3,18 @@
 package harness
 
 import (
-	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
-	task "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"golang.org/x/sys/unix"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakedaemon"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/launch"
-	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/sweep"
 	"containerd-shim.v1/integration/harness/wait"
 )
@@ -220,72 +214,6 @@ func (b *Fixture) Runtime() string {
 type IO struct {
 	Stdin, Stdout, Stderr string
 	Terminal              bool
-}
-
-// CreateRequest is a request for the box's container.
-func (b *Fixture) CreateRequest(io IO) *task.CreateTaskRequest {
-	return &task.CreateTaskRequest{
-		ID: b.ID, Bundle: b.Bundle, Runtime: b.Runtime(), Terminal: io.Terminal,
-		Stdin: io.Stdin, Stdout: io.Stdout, Stderr: io.Stderr,
-	}
-}
-
-// Create creates the container without any streams.
-func (b *Fixture) Create() error {
-	resp, err := b.CreateTask(b.CreateRequest(IO{}))
-	if err == nil {
-		b.InitPid = int(resp.GetPid())
-	}
-	return err
-}
-
-// Up creates and starts the container.
-func (b *Fixture) Up() {
-	b.c.Must(b.Create(), "Create")
-	_, err := b.Client.Start(b.ID)
-	b.c.Must(err, "Start of init")
-}
-
-// Exec adds a process that does steps; it is not started yet.
-func (b *Fixture) Exec(id string, io IO, steps ...string) error {
-	return b.execAs(b.Client, id, io, steps)
-}
-
-// ExecWith is Exec by another client.
-func (b *Fixture) ExecWith(c client.Client, id string, steps ...string) error {
-	return b.execAs(c, id, IO{}, steps)
-}
-
-func (b *Fixture) execAs(by client.Client, id string, io IO, steps []string) error {
-	spec, err := json.Marshal(process(steps, io.Terminal, b.c.Dir))
-	if err != nil {
-		return err
-	}
-	return by.ExecProcess(&task.ExecProcessRequest{
-		ID: id, Terminal: io.Terminal, Stdin: io.Stdin, Stdout: io.Stdout, Stderr: io.Stderr,
-		Spec: &anypb.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process", Value: spec},
-	})
-}
-
-// MustExec adds and starts a process, and returns its pid.
-func (b *Fixture) MustExec(id string, io IO, steps ...string) int {
-	b.c.Must(b.Exec(id, io, steps...), "Exec "+id)
-	resp, err := b.Client.Start(id)
-	b.c.Must(err, "Start of "+id)
-	return int(resp.GetPid())
-}
-
-// AwaitExit waits until the exit of a process has reached the daemon.
-func (b *Fixture) AwaitExit(d time.Duration, id string) fakedaemon.Event {
-	b.c.Await(d, fmt.Sprintf("the exit event of %s (the daemon has %v)", id, b.Daemon.Events()), func() bool {
-		return len(b.Daemon.ExitsOf(id)) > 0
-	})
-	return b.Daemon.ExitsOf(id)[0]
-}
-
-// Gone waits until a process has ended, also as a zombie.
-func (b *Fixture) Gone(d time.Duration, what string, pid int) {
-	b.c.Await(d, fmt.Sprintf("%s (pid %d) is dead", what, pid), func() bool { return !procfs.Alive(pid) })
 }
 
 // RuncHas reports whether the runtime has state of the box's container.

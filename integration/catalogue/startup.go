@@ -15,7 +15,7 @@ import (
 	"containerd-shim.v1/integration/harness/launch"
 )
 
-var startChecks = []Check{
+var startupChecks = []Check{
 	{ID: "B57", Name: "descriptors of runc and of the publisher",
 		Incident: "containerd #3359, #3481: hooks and loggers hold the API socket, a dead shim's socket still takes connections",
 		Asserts:  "runc and the publish binary inherit nothing but stdin, stdout and stderr",
@@ -77,7 +77,7 @@ func umask(id, name string, mask int) Check {
 }
 
 func inheritedFds(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{}})
+	b := faked(c)
 	b.Daemon.OnlyBinary()
 	b.Up()
 	b.MustExec("e", harness.IO{}, "exit:0")
@@ -160,7 +160,7 @@ func modes(c *harness.Case, mask int) {
 }
 
 func runcDiesToo(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{gated("exec", "/slow.pid", "slow")}})
+	b := faked(c, gated("exec", "/slow.pid", "slow"))
 	b.Up()
 	startAtGate(c, b, "slow", "slow")
 	runc := b.Fake.Waiting("slow")[0]

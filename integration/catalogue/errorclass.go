@@ -19,8 +19,7 @@ func errorClasses(c *harness.Case) {
 	b := c.Fixture(harness.Options{})
 	c.Must(b.Create(), "Create")
 	wantCode(c, "Pause of a created container", b.Pause(), precondition)
-	_, err := b.Client.Start(b.ID)
-	c.Must(err, "Start")
+	b.MustStart(b.ID)
 	for _, row := range []struct {
 		what string
 		call func() error

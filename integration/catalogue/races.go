@@ -43,9 +43,7 @@ var raceChecks = []Check{
 }
 
 func killDuringStart(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{
-		{Op: fakeruntime.Gate, Name: "slow"}, {Op: fakeruntime.Process, Name: "lives"},
-	}}}})
+	b := faked(c, on("exec", atGate("slow"), fakeruntime.Step{Op: fakeruntime.Process, Name: "lives"}))
 	b.Up()
 	start := startAtGate(c, b, "e", "slow")
 	kill := client.Async("Kill", func() error { return b.Within(30*time.Second).Kill("e", 9, false) })
@@ -64,10 +62,9 @@ func killDuringStart(c *harness.Case) {
 const bounded = 5 * time.Second
 
 func exitDuringHungStart(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "start", Steps: []fakeruntime.Step{{Op: fakeruntime.Gate, Name: "hook"}}}}})
+	b := faked(c, on("start", atGate("hook")))
 	c.Must(b.Create(), "Create")
-	start := client.Async("Start", func() error { _, err := b.Within(time.Minute).Start(b.ID); return err })
-	c.Await(5*time.Second, "runc start runs", func() bool { return b.Fake.Arrived("hook") > 0 })
+	start := heldAt(c, b, "hook", "Start", starting(b, b.ID))
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	b.AwaitExit(bounded, b.ID)
 	_, err := b.Within(bounded).Delete()
@@ -76,10 +73,9 @@ func exitDuringHungStart(c *harness.Case) {
 }
 
 func deleteBehindHungUpdate(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "update", Steps: []fakeruntime.Step{{Op: fakeruntime.Gate, Name: "hung"}}}}})
+	b := faked(c, on("update", atGate("hung")))
 	b.Up()
-	update := client.Async("Update", func() error { return b.Within(time.Minute).Update(updateRequest()) })
-	c.Await(5*time.Second, "runc update runs", func() bool { return b.Fake.Arrived("hung") > 0 })
+	update := heldAt(c, b, "hung", "Update", func() error { return b.Within(time.Minute).Update(updateRequest()) })
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	b.AwaitExit(10*time.Second, b.ID)
 	_, err := b.Within(bounded).Delete()
@@ -90,8 +86,7 @@ func deleteBehindHungUpdate(c *harness.Case) {
 func unheardDelete(c *harness.Case) {
 	b := c.Fixture(harness.Options{})
 	b.Up()
-	c.Must(b.Kill(b.ID, 9, false), "Kill")
-	b.AwaitExit(10*time.Second, b.ID)
+	b.Die()
 	first, err := b.Delete()
 	c.Must(err, "Delete")
 	other := b.Dial(launch.Containerd1_7) // the daemon's next connection
@@ -108,9 +103,7 @@ func unheardDelete(c *harness.Case) {
 }
 
 func failedRestore(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{{Verb: "restore", Steps: []fakeruntime.Step{
-		{Op: fakeruntime.Log, Text: "criu failed"}, {Op: fakeruntime.Exit, N: 1},
-	}}}})
+	b := faked(c, on("restore", logs("criu failed"), exits(1)))
 	req := b.CreateRequest(harness.IO{})
 	req.Checkpoint = b.Path("image")
 	_, err := b.CreateTask(req)

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	task "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
+	"containerd-shim.v1/integration/harness/fakeruntime"
+	"containerd-shim.v1/integration/harness/procfs"
+	"containerd-shim.v1/integration/harness/wait"
+)
+
+// The classes of errors that daemons tell apart.
+const (
+	notFound     = codes.NotFound
+	precondition = codes.FailedPrecondition
+	exists       = codes.AlreadyExists
+	invalid      = codes.InvalidArgument
+)
+
+// prompt is how long a call may take that does not have to wait for anything.
+// A healthy shim needs less than a millisecond; a bound of 2 s is also what a
+// daemon since 1.3 gives State.
+const prompt = 2 * time.Second
+
+// elapse lets time pass, where what is checked is how long something lasts.
+func elapse(d time.Duration) { <-time.After(d) }
+
+// code is the class of an RPC's error.
+func code(err error) codes.Code { return status.Code(err) }
+
+// wantCode records an error of another class, or none.
+func wantCode(c *harness.Case, what string, err error, want codes.Code) {
+	if got := code(c.Prompt(err)); got != want {
+		c.Errorf("%s: %v (%v), want %v", what, got, err, want)
+	}
+}
+
+func lives(c *harness.Case, b *harness.Fixture) {
+	if status, dead := b.Shim.Exited(); dead {
+		c.Fatalf("the shim has ended: %s", status)
+	}
+	info, err := b.Within(prompt).ShimInfo()
+	c.Must(err, "ShimInfo")
+	if int(info.GetShimPid()) != b.Shim.Pid {
+		c.Errorf("ShimInfo: pid %d, want %d", info.GetShimPid(), b.Shim.Pid)
+	}
+}
+
+// answers wants the State of a process at once.
+func answers(c *harness.Case, b *harness.Fixture, id string) {
+	_, err := b.Within(prompt).State(id)
+	c.Must(err, "State of "+id)
+}
+
+// deletes deletes the container, whose init was killed with SIGKILL.
+func deletes(c *harness.Case, b *harness.Fixture) {
+	d, err := b.Delete()
+	c.Must(err, "Delete")
+	sameExit(c, d, 137)
+}
+
+func sameExit(c *harness.Case, d *task.DeleteResponse, status uint32) {
+	if d.GetExitStatus() != status || d.GetExitedAt().GetSeconds() <= 0 {
+		c.Errorf("Delete: status %d at %v, want %d at a real time", d.GetExitStatus(), d.GetExitedAt().AsTime(), status)
+	}
+}
+
+// stopped checks that a finished process keeps its pid in State.
+func stopped(c *harness.Case, b *harness.Fixture, id string, pid int) {
+	s, err := b.Within(prompt).State(id)
+	c.Must(err, "State of "+id)
+	if s.GetStatus().String() != "STOPPED" || int(s.GetPid()) != pid {
+		c.Errorf("State of %s: %v, pid %d, want STOPPED, pid %d", id, s.GetStatus(), s.GetPid(), pid)
+	}
+}
+
+func readPid(c *harness.Case, path string) int {
+	data, err := os.ReadFile(path)
+	c.Need(err, "read pid file")
+	pid, err := strconv.Atoi(string(data))
+	c.Need(err, "read pid file")
+	return pid
+}
+
+// onlyChild waits for the one child of a process that sleeps. The Go runtime
+// forks another one, which ends at once, to see whether the kernel has pidfds.
+func onlyChild(c *harness.Case, pid int) int {
+	child := 0
+	c.Await(5*time.Second, "the child runs", func() bool {
+		for _, p := range procfs.Children(pid) {
+			if procfs.Command(p.Pid) == "testinit sleep" {
+				child = p.Pid
+			}
+		}
+		return child != 0
+	})
+	return child
+}
+
+// orphans makes the fake runtime leave n children to the shim, with the exec "brood".
+func orphans(n int) fakeruntime.Rule {
+	return onMatch("exec", "/brood.pid", fakeruntime.Step{Op: fakeruntime.Spawn, N: n}, fakeruntime.Step{Op: fakeruntime.Process, Name: "brood-lives"})
+}
+
+// brood runs that exec, and returns the orphans once they are the shim's.
+func brood(c *harness.Case, b *harness.Fixture, n int) []int {
+	c.Must(b.Exec("brood", harness.IO{}), "Exec of brood")
+	resp, err := b.Within(time.Minute).Start("brood") // the runtime starts n processes, on a host that may be busy
+	c.Must(err, "Start of brood")
+	pid := int(resp.GetPid())
+	var pids []int
+	for _, p := range b.Fake.Spawned() {
+		if p != pid {
+			pids = append(pids, p)
+		}
+	}
+	if len(pids) != n {
+		c.Need(fmt.Errorf("%d of %d", len(pids), n), "leave orphans to the shim")
+	}
+	c.Await(5*time.Second, "the orphans are the shim's children", func() bool {
+		return len(procfs.Count(b.Shim.Pid).Living) >= n
+	})
+	return pids
+}
+
+func killEach(pids []int) {
+	for _, p := range pids {
+		_ = unix.Kill(p, unix.SIGKILL) // each is alive until here
+	}
+}
+
+// reaped waits until the shim has taken every exit. No shim has to wait for
+// anything before it does.
+func reaped(c *harness.Case, pids []int) {
+	c.Await(10*time.Second, "all orphans are reaped", func() bool {
+		for _, p := range pids {
+			if procfs.Exists(p) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func noZombies(c *harness.Case, b *harness.Fixture, d time.Duration) {
+	c.Await(d, "no zombie below the shim", func() bool { return len(procfs.Count(b.Shim.Pid).Zombies) == 0 })
+}
+
+func hostPid(rules ...fakeruntime.Rule) harness.Options {
+	return harness.Options{Container: harness.Container{HostPid: true}, Fake: append([]fakeruntime.Rule{}, rules...)}
+}
+
+// gated is a call of real runc that first waits at a gate.
+func gated(verb, match, gate string) fakeruntime.Rule {
+	return onMatch(verb, match, atGate(gate), runReal)
+}
+
+// startAtGate starts an exec whose runc stops at a gate, and returns once it is there.
+func startAtGate(c *harness.Case, b *harness.Fixture, id, gate string, steps ...string) *client.Pending {
+	c.Must(b.Exec(id, harness.IO{}, steps...), "Exec "+id)
+	return heldAt(c, b, gate, "Start of "+id, starting(b, id))
+}
+
+// starting is a Start that may take its time.
+func starting(b *harness.Fixture, id string) func() error {
+	return func() error { _, err := b.Within(time.Minute).Start(id); return err }
+}
+
+// heldAt begins a call whose runc stops at a gate, and returns once it is there.
+func heldAt(c *harness.Case, b *harness.Fixture, gate, what string, call func() error) *client.Pending {
+	p := client.Async(what, call)
+	c.Await(5*time.Second, what+" is at its runc", func() bool { return b.Fake.Arrived(gate) > 0 })
+	return p
+}
+
+func open(c *harness.Case, g *wait.Gate) { c.Need(g.Open(), "open gate") }
+
+// failing is a runc exec that fails with that text in its log.
+func failing(match, text string) fakeruntime.Rule {
+	return onMatch("exec", match, logs(text), exits(1))
+}
+
+// on is a rule for a verb of the runtime.
+func on(verb string, steps ...fakeruntime.Step) fakeruntime.Rule {
+	return fakeruntime.Rule{Verb: verb, Steps: steps}
+}
+
+// onMatch is on for calls with an argument that contains piece.
+func onMatch(verb, piece string, steps ...fakeruntime.Step) fakeruntime.Rule {
+	return fakeruntime.Rule{Verb: verb, Match: piece, Steps: steps}
+}
+
+// onOnce is on for the first call only.
+func onOnce(verb string, steps ...fakeruntime.Step) fakeruntime.Rule {
+	return fakeruntime.Rule{Verb: verb, Times: 1, Steps: steps}
+}
+
+// The steps of most rules.
+var runReal = fakeruntime.Step{Op: fakeruntime.Real}
+
+func atGate(name string) fakeruntime.Step { return fakeruntime.Step{Op: fakeruntime.Gate, Name: name} }
+func logs(text string) fakeruntime.Step   { return fakeruntime.Step{Op: fakeruntime.Log, Text: text} }
+
+// exits ends the runtime with a status, and words on its stderr.
+func exits(status int, words ...string) fakeruntime.Step {
+	return fakeruntime.Step{Op: fakeruntime.Exit, N: status, Text: strings.Join(words, " ")}
+}
+
+// faked starts a shim with the fake runtime. Without a rule, it only records.
+func faked(c *harness.Case, rules ...fakeruntime.Rule) *harness.Fixture {
+	return c.Fixture(harness.Options{Fake: append([]fakeruntime.Rule{}, rules...)})
+}
+
+func failExec(c *harness.Case, b *harness.Fixture, id string) error {
+	c.Must(b.Exec(id, harness.IO{}, "exit:0"), "Exec "+id)
+	_, err := b.Client.Start(id)
+	if c.Prompt(err) == nil {
+		c.Errorf("Start of %s succeeded although its runc failed", id)
+	}
+	_, derr := b.DeleteProcess(id)
+	c.Must(derr, "DeleteProcess of "+id)
+	return err
+}
