@@ -21,7 +21,7 @@ LOCKED := ./reaper/... ./proc/... ./shim/... ./cmd/containerd-shim
 .PHONY: help build packages test check unit clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 24
+	@grep -hE '^[a-z/.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 24
 
 build: ## build every command into bin/
 	packaging/build bin

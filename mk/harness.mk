@@ -26,6 +26,10 @@ test-baselines: packages build baselines ## what CI runs of that: the deadlock o
 	bin/shimverify compare --expect -j 12 --shim $(BASELINES)/v1.1.2/containerd-shim --vs $(BASELINES)/v1.2.6/containerd-shim \
 	  --vs /usr/bin/containerd-shim --vs $(BASELINES)/v1.7.35/containerd-shim
 
+.PHONY: docs/bugs.md
+docs/bugs.md: ## write the list of known bugs as the catalogue has it
+	go run ./cmd/shimverify list --markdown >$@.new && mv $@.new $@
+
 demo: demo-deadlock demo-containerd ## the deadlock of an old shim, the same on this one, then a real containerd with this one
 
 demo-deadlock: packages build ## the exec flood: the deadlock of an old shim and its stacks, then the same on this one

@@ -12,9 +12,13 @@ import (
 
 func list(args []string) error {
 	if len(args) > 1 {
-		return fmt.Errorf("what is %q? One argument may hold several patterns, separated by commas", args[1])
+		return fmt.Errorf("unexpected argument %q: one argument may hold several patterns, separated by commas", args[1])
 	}
 	pattern := strings.Join(args, "")
+	if pattern == "-markdown" || pattern == "--markdown" {
+		_, err := fmt.Print(catalogue.Markdown())
+		return err
+	}
 	checks := catalogue.Matching(pattern)
 	if len(checks) == 0 {
 		fmt.Fprintf(os.Stderr, "shimverify: no check matches %q\n", pattern)

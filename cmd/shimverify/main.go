@@ -3,7 +3,8 @@
 // Shimverify tests any containerd v1 shim binary for the known bugs of that
 // shim, on this host and with its own runc.
 //
-// Exit status: 0 all pass, 1 a check failed, 2 could not run.
+// Exit status: 0 all pass, 1 a check failed, 2 could not run, 3 a bench went
+// well but no stack dump came out.
 package main
 
 import (
@@ -24,11 +25,12 @@ const (
 	exitPass   = 0
 	exitFail   = 1
 	exitBroken = 2
+	exitNoDump = 3 // of a bench, where all else went well
 )
 
 const usage = `usage: shimverify VERB [flags]
 
-  list     the checks and what each asserts
+  list     the checks and what each asserts: [PATTERN[,PATTERN]]; --markdown: as docs/bugs.md
   run      test one shim
            --shim PATH [--only PATTERN[,PATTERN]] [--runtime runc|crun|PATH] [-n N]
            [-j N] [-v] [--expect] [--release NAME]
@@ -37,9 +39,11 @@ const usage = `usage: shimverify VERB [flags]
            --shim A --vs B [--vs C ...] and the flags of run
   demo     the exec flood: the deadlock on one shim, then the same on another
            [--shim PATH] [--vs PATH] [--size N] [--stacks]
+  bench    measure one shim under load, as a row of a table
+           flood|storm --shim PATH [--n N] [--name NAME] [--limit 1m] [--settle 15s]
   version, help
 
-exit status: 0 all pass, 1 a check failed, 2 could not run
+exit status: 0 all pass, 1 a check failed, 2 could not run, 3 a bench without a stack dump
 `
 
 // errFailed means that checks were run and some failed.
@@ -48,7 +52,7 @@ var errFailed = errors.New("a check failed")
 func main() {
 	helper.Dispatch()
 	verbs := map[string]func([]string) error{
-		"list": list, "run": runVerb, "compare": runVerb, "demo": demo,
+		"list": list, "run": runVerb, "compare": runVerb, "demo": demo, "bench": bench,
 		"version": tell, "-version": tell, "--version": tell, "-v": tell,
 		"help": help, "-help": help, "--help": help, "-h": help,
 	}
@@ -61,6 +65,8 @@ func main() {
 		os.Exit(exitPass)
 	case errors.Is(err, errFailed):
 		os.Exit(exitFail)
+	case errors.Is(err, errNoDump):
+		os.Exit(exitNoDump)
 	default:
 		fmt.Fprintln(os.Stderr, "shimverify:", err)
 		os.Exit(exitBroken)

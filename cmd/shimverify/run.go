@@ -76,7 +76,7 @@ func parseRun(args []string) (runFlags, error) {
 	f.found = !given
 	switch {
 	case set.NArg() > 0:
-		return f, fmt.Errorf("what is %q?", set.Arg(0))
+		return f, fmt.Errorf("unexpected argument %q", set.Arg(0))
 	case f.count < 1 || f.count > mostRuns:
 		return f, fmt.Errorf("-n %d: want 1 to %d", f.count, mostRuns)
 	case f.side < 1 || f.side > mostSide:

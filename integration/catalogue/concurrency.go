@@ -20,22 +20,16 @@ func threadChurn(c *harness.Case) {
 	b.Up()
 	var all []*client.Pending
 	for n := range clients {
-		caller := b.Dial(launch.Containerd1_7)
+		by := b.Dial(launch.Containerd1_7).Within(30 * time.Second)
 		all = append(all, client.Async("execs", func() error {
 			for i := range each {
 				id := fmt.Sprintf("e%d-%d", n, i)
-				if err := b.Exec(id, harness.IO{}, fmt.Sprintf("exit:%d", n+1)); err != nil {
-					return err
+				status, err := b.RunExec(by, id, fmt.Sprintf("exit:%d", n+1))
+				if err == nil && int(status) != n+1 {
+					err = fmt.Errorf("%s: status %d, want %d", id, status, n+1)
 				}
-				if _, err := caller.Within(30 * time.Second).Start(id); err != nil {
-					return err
-				}
-				w, err := caller.Within(30 * time.Second).Wait(id)
 				if err != nil {
 					return err
-				}
-				if int(w.GetExitStatus()) != n+1 {
-					return fmt.Errorf("%s: status %d, want %d", id, w.GetExitStatus(), n+1)
 				}
 			}
 			return nil

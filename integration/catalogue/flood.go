@@ -63,20 +63,14 @@ func flood(c *harness.Case, b *harness.Fixture, n int, progress func(int)) {
 		id, begun := fmt.Sprintf("e%d", i), time.Now()
 		caller := b.Within(2 * time.Minute)
 		all = append(all, client.Async("exec "+id, func() error {
-			if err := b.ExecWith(caller, id, fmt.Sprintf("exit:%d", floodStatus(i))); err != nil {
-				return err
-			}
-			if _, err := caller.Start(id); err != nil {
-				return err
-			}
-			w, err := caller.Wait(id)
+			status, err := b.RunExec(caller, id, fmt.Sprintf("exit:%d", floodStatus(i)))
 			if err != nil {
 				return err
 			}
 			ended.Add(1)
 			c.Sample(time.Since(begun))
-			if w.GetExitStatus() != floodStatus(i) {
-				return fmt.Errorf("Wait: status %d, want %d", w.GetExitStatus(), floodStatus(i))
+			if status != floodStatus(i) {
+				return fmt.Errorf("Wait of %s: status %d, want %d", id, status, floodStatus(i))
 			}
 			return nil
 		}))

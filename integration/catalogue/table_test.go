@@ -3,6 +3,7 @@
 package catalogue_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -35,6 +36,17 @@ func TestTable(t *testing.T) {
 		if ids[n.ID] || n.Why == "" {
 			t.Errorf("note %s: it is a check, or has no reason", n.ID)
 		}
+	}
+}
+
+// TestBugsOfTheDocuments: docs/bugs.md is what the catalogue says.
+func TestBugsOfTheDocuments(t *testing.T) {
+	text, err := os.ReadFile("../../docs/bugs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(text) != catalogue.Markdown() {
+		t.Error("docs/bugs.md is not what the catalogue says: make docs/bugs.md")
 	}
 }
 

@@ -85,6 +85,22 @@ func (b *Fixture) MustExec(id string, io IO, steps ...string) int {
 	return b.MustStart(id)
 }
 
+// RunExec adds and starts a process by another client, waits for it, and returns
+// its exit status.
+func (b *Fixture) RunExec(by client.Client, id string, steps ...string) (uint32, error) {
+	if err := b.ExecWith(by, id, steps...); err != nil {
+		return 0, fmt.Errorf("Exec %s: %w", id, err)
+	}
+	if _, err := by.Start(id); err != nil {
+		return 0, fmt.Errorf("Start of %s: %w", id, err)
+	}
+	w, err := by.Wait(id)
+	if err != nil {
+		return 0, fmt.Errorf("Wait of %s: %w", id, err)
+	}
+	return w.GetExitStatus(), nil
+}
+
 // AwaitExit waits until the exit of a process has reached the daemon.
 func (b *Fixture) AwaitExit(d time.Duration, id string) fakedaemon.Event {
 	b.c.Await(d, fmt.Sprintf("the exit event of %s (the daemon has %v)", id, b.Daemon.Events()), func() bool {

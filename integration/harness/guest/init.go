@@ -21,6 +21,7 @@
 //	term:N           from now on exit with status N on SIGTERM
 //	gate:PATH        open the FIFO PATH for reading: blocks until somebody opens it for writing
 //	touch:PATH       create an empty file
+//	stamp:PATH       write the time into a file, in Unix nanoseconds
 //	close:FD         close a file descriptor
 //	env              print the environment
 //	fds              print the open descriptors
@@ -86,6 +87,7 @@ func init() {
 		"ignore":   func(v string) error { signal.Ignore(syscall.Signal(number(v))); return nil },
 		"term":     term,
 		"gate":     gate,
+		"stamp":    stamp,
 		"touch":    func(v string) error { return os.WriteFile(v, nil, 0o644) },
 		"close":    func(v string) error { return unix.Close(number(v)) },
 		"env":      func(string) error { return line(os.Stdout, strings.Join(os.Environ(), "\n")) },
@@ -201,6 +203,10 @@ func gate(path string) error {
 		return err
 	}
 	return f.Close()
+}
+
+func stamp(path string) error {
+	return os.WriteFile(path, strconv.AppendInt(nil, time.Now().UnixNano(), 10), 0o644)
 }
 
 func fds(string) error {

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"testing"
+	"time"
+
+	"containerd-shim.v1/integration/catalogue"
+)
+
+func TestBenchVerdict(t *testing.T) {
+	for name, tt := range map[string]struct {
+		f    catalogue.Figures
+		want error
+	}{
+		"all well":    {catalogue.Figures{Dump: true}, nil},
+		"failed exec": {catalogue.Figures{Failed: 1, Dump: true}, errFailed},
+		"lost exit":   {catalogue.Figures{Lost: 1, Dump: true}, errFailed},
+		"hung":        {catalogue.Figures{Hung: true}, errFailed},
+		"no dump":     {catalogue.Figures{}, errNoDump},
+	} {
+		if got := benchVerdict(tt.f); got != tt.want {
+			t.Errorf("%s: got %v, want %v", name, got, tt.want)
+		}
+	}
+	got := benchRow("v1.1.2", 50, catalogue.Figures{Failed: 1, State: 2 * time.Second, Pending: true, Hung: true})
+	if want := "| v1.1.2 | 50 | 1 | 0 | 0.0 s | > 2.0 s | 0.0 s | yes | no |"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/client"
+	"containerd-shim.v1/integration/harness/procfs"
+	"containerd-shim.v1/integration/harness/wait"
+)
+
+// Bench is a flood or a storm that measures instead of judging: it ends with
+// figures also where the shim hangs.
+type Bench struct {
+	N      int           // execs of a flood, orphans of a storm
+	Limit  time.Duration // for all execs together
+	Settle time.Duration // what late exits, and the dump, are waited for
+	Dumps  string        // where a patched shim of upstream's leaves its dumps
+
+	c      *harness.Case
+	b      *harness.Fixture
+	figure Figures
+	probe  *sampler
+}
+
+// Figures are what a Bench has measured.
+type Figures struct {
+	Failed, Lost      int           // execs, and exits that were never published
+	Late, State, Wall time.Duration // from a process's end to Wait's answer, at the most; the longest State; all of it
+	Pending           bool          // the longest State had no answer yet
+	Hung, Dump        bool          // State is not answered afterwards; a dump came out as a file
+	Errors            []string      // the first of them
+	Stacks            string        // of a shim that hangs
+}
+
+const (
+	// stallTime is how long a shim may answer nothing at all before it is given up.
+	stallTime = 20 * time.Second
+	// hungTime bounds the State call that decides whether the shim hangs.
+	hungTime = 10 * time.Second
+	// stormTime bounds the wait for the orphans to be reaped before the slow exec
+	// goes on: a shim that reaps none of them meanwhile is what is looked for.
+	stormTime = 3 * time.Second
+)
+
+// Flood runs N execs at once.
+func (m Bench) Flood(c *harness.Case) Figures {
+	m.begin(c, c.Fixture(harness.Options{}))
+	begun := time.Now()
+	m.collect(m.N, m.start(m.N))
+	m.figure.Wall = time.Since(begun)
+	return m.end(m.N)
+}
+
+// Storm kills N orphans of a container on the host's pid namespace at once while
+// runc is slow to start one exec, which has to start and end all the same.
+func (m Bench) Storm(c *harness.Case) Figures {
+	b := c.Fixture(hostPid(orphans(m.N), gated("exec", "/e0.pid", "slow")))
+	m.begin(c, b)
+	pids := brood(c, b, m.N)
+	slow := m.start(1)
+	c.Await(m.Limit, "runc exec runs", func() bool { return b.Fake.Arrived("slow") > 0 })
+	begun := time.Now()
+	killEach(pids)
+	wait.Until(stormTime, func() bool { return len(procfs.Children(b.Shim.Pid)) < m.N/10 })
+	open(c, b.Fake.Gate("slow"))
+	m.collect(1, slow)
+	m.figure.Wall = time.Since(begun)
+	return m.end(1)
+}
+
+func (m *Bench) begin(c *harness.Case, b *harness.Fixture) {
+	m.c, m.b = c, b
+	b.Up()
+	m.probe = newSampler(func() error { _, err := b.Within(m.patience()).State(b.ID); return err })
+}
+
+// patience is longer than anything is waited for here.
+func (m *Bench) patience() time.Duration { return m.Limit + m.Settle + time.Minute }
+
+// ended is how an exec has ended.
+type ended struct {
+	late time.Duration // from the process's end to Wait's answer
+	err  error
+}
+
+// start begins n execs, and returns where each one's end comes.
+func (m *Bench) start(n int) <-chan ended {
+	ends := make(chan ended, n) // one for each: nobody waits for the last of a shim that hangs
+	for i := range n {
+		go func() { ends <- m.exec(fmt.Sprintf("e%d", i)) }()
+	}
+	return ends
+}
+
+// collect takes the ends of n execs, as long as there are any.
+func (m *Bench) collect(n int, ends <-chan ended) {
+	stalled := m.stalled()
+	m.figure.Failed = n
+	for range n {
+		select {
+		case e := <-ends:
+			m.figure.Late = max(m.figure.Late, e.late)
+			if e.err == nil {
+				m.figure.Failed--
+			} else if len(m.figure.Errors) < 3 {
+				m.figure.Errors = append(m.figure.Errors, e.err.Error())
+			}
+		case <-stalled:
+			return
+		}
+	}
+}
+
+// exec runs a process that notes its end. Its calls carry no deadline, which
+// would make the shim kill its runc.
+func (m *Bench) exec(id string) ended {
+	by := m.b.Within(m.patience())
+	by.Caller = noting{by.Caller, m.probe}
+	status, err := m.b.RunExec(by, id, "stamp:/"+id+".end", "exit:7")
+	answered := time.Now()
+	if err == nil && status != 7 {
+		err = fmt.Errorf("exec %s: exit status %d, want 7", id, status)
+	}
+	if err != nil {
+		return ended{err: err}
+	}
+	text, err := os.ReadFile(filepath.Join(m.b.Rootfs, id+".end"))
+	if err != nil {
+		return ended{err: fmt.Errorf("Wait of %s was answered before the process had run: %w", id, err)}
+	}
+	ns, err := strconv.ParseInt(string(text), 10, 64)
+	return ended{answered.Sub(time.Unix(0, ns)), err}
+}
+
+// stalled is closed when the time is over, or when the shim has answered no
+// call, State included, for stallTime.
+func (m *Bench) stalled() <-chan struct{} {
+	c := make(chan struct{})
+	go func() {
+		defer close(c)
+		wait.Until(m.Limit, func() bool { return time.Since(m.probe.answered()) > stallTime })
+	}()
+	return c
+}
+
+// published counts the execs whose exit the daemon has, when all n are there or
+// Settle is over.
+func (m *Bench) published(n int) int {
+	var seen map[string]bool
+	wait.Until(m.Settle, func() bool {
+		seen = map[string]bool{}
+		for _, e := range m.b.Daemon.Events() {
+			if id := e.Exit.GetID(); strings.HasPrefix(id, "e") {
+				seen[id] = true
+			}
+		}
+		return len(seen) >= n
+	})
+	return len(seen)
+}
+
+// end counts the exits of n execs, asks whether the shim hangs, and for a dump.
+func (m *Bench) end(n int) Figures {
+	f := &m.figure
+	f.Lost = n - m.published(n)
+	f.State, f.Pending = m.probe.end()
+	_, err := m.b.Within(hungTime).State(m.b.ID)
+	var stuck *client.Stuck
+	f.Hung = errors.As(err, &stuck)
+	asked := time.Now()
+	stacks, err := m.b.Shim.Stacks(m.Settle / 3)
+	if f.Hung && err == nil {
+		f.Stacks = stacks
+	}
+	f.Dump = wait.Until(m.Settle/3, func() bool { return m.dumped(asked) })
+	return *f
+}
+
+// dumped reports whether the shim has left a dump in a file since: this project's
+// in the fixture's directory, a patched one of upstream's, which is removed, in Dumps.
+func (m *Bench) dumped(since time.Time) bool {
+	const clockTick = 50 * time.Millisecond // more than a file's time may lag behind the clock
+	ours, _ := filepath.Glob(filepath.Join(m.b.Path("stacks"), "*.stacks"))
+	theirs, _ := filepath.Glob(filepath.Join(m.Dumps, "*-"+strconv.Itoa(m.b.Shim.Pid)+".txt"))
+	for _, f := range theirs {
+		info, err := os.Lstat(f)
+		if err != nil || info.Mode() != 0o600 || info.ModTime().Before(since.Add(-clockTick)) {
+			continue // or left by an earlier shim that had this pid
+		}
+		text, _ := os.ReadFile(f)
+		if _, text, ok := strings.Cut(string(text), "=== BEGIN goroutine stack dump ==="); ok && strings.Contains(text, "=== END") {
+			return unix.Unlink(f) == nil
+		}
+	}
+	return len(ours) > 0
+}
+
+// sampler asks a question again and again, and notes when there was an answer.
+type sampler struct {
+	last atomic.Int64  // when the last answer came, in Unix nanoseconds
+	done chan struct{} // closed by end
+
+	mu      sync.Mutex // guards the following
+	asked   time.Time  // zero: no question is open
+	longest time.Duration
+}
+
+func newSampler(ask func() error) *sampler {
+	s := &sampler{done: make(chan struct{})}
+	s.note()
+	go func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			s.mu.Lock()
+			s.asked = time.Now()
+			s.mu.Unlock()
+			err := ask()
+			s.note()
+			s.mu.Lock()
+			s.longest, s.asked = max(s.longest, time.Since(s.asked)), time.Time{}
+			s.mu.Unlock()
+			if err != nil {
+				return // the connection is closed
+			}
+			select {
+			case <-s.done:
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return s
+}
+
+// noting is a caller whose answers a sampler notes.
+type noting struct {
+	client.Caller
+	by *sampler
+}
+
+func (n noting) Call(ctx context.Context, method string, req, resp proto.Message) error {
+	defer n.by.note()
+	return n.Caller.Call(ctx, method, req, resp)
+}
+
+func (s *sampler) note()               { s.last.Store(time.Now().UnixNano()) }
+func (s *sampler) answered() time.Time { return time.Unix(0, s.last.Load()) }
+
+// end stops asking, and returns the longest time for an answer; open is true if
+// it is of a question that has none yet.
+func (s *sampler) end() (longest time.Duration, open bool) {
+	close(s.done)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.asked.IsZero() && time.Since(s.asked) > s.longest {
+		return time.Since(s.asked), true
+	}
+	return s.longest, false
+}
