@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -38,15 +37,8 @@ func Setup(shim, runtime, helper string) (Config, error) {
 		return Config{}, err
 	}
 	keepOwnFds()
-	if err := sweep.Abandoned(); err != nil {
-		return Config{}, fmt.Errorf("remove what an earlier run left: %w", err)
-	}
-	me, ok := procfs.Read(os.Getpid())
-	if !ok {
-		return Config{}, errors.New("read /proc/self: is /proc mounted?")
-	}
-	dir := filepath.Join(sweep.Root, strconv.Itoa(me.Pid)+"-"+strconv.FormatUint(me.StartTime, 10))
-	if err := os.MkdirAll(dir, 0o711); err != nil {
+	dir, err := sweep.Begin()
+	if err != nil {
 		return Config{}, err
 	}
 	// One copy beside the cases, so that a rootfs is made with a hard link.

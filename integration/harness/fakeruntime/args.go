@@ -10,12 +10,16 @@ import (
 // globals with a value, as go-runc passes them before the verb.
 var globals = []string{"--root", "--log", "--log-format", "--criu", "--rootless"}
 
+// verbs' own with a value, that matter here.
+var verbs = []string{"--pid-file", "--process", "-p"}
+
 // invocation is a runtime command line taken apart.
 type invocation struct {
 	args    []string
 	verb    string
 	log     string // --log
 	pidFile string // --pid-file
+	process string // --process
 }
 
 func parse(args []string) invocation {
@@ -26,7 +30,7 @@ func parse(args []string) invocation {
 			inv.verb = name
 			continue
 		}
-		takes := inv.verb == "" && slices.Contains(globals, name) || name == "--pid-file"
+		takes := inv.verb == "" && slices.Contains(globals, name) || slices.Contains(verbs, name)
 		if takes && !inline && i+1 < len(args) {
 			i++
 			value = args[i]
@@ -36,6 +40,8 @@ func parse(args []string) invocation {
 			inv.log = value
 		case "--pid-file":
 			inv.pidFile = value
+		case "--process", "-p":
+			inv.process = value
 		}
 	}
 	return inv

@@ -30,11 +30,17 @@ func Main(argv []string) int {
 	if err != nil {
 		return fail(err)
 	}
+	p := player{dir: dir, runc: script.Runc, inv: inv}
+	if rule == nil && script.Runc == "" {
+		if err := p.bare(); err != nil {
+			return fail(err)
+		}
+		return 0
+	}
 	if rule == nil {
 		err := syscall.Exec(script.Runc, append([]string{script.Runc}, inv.args...), os.Environ())
 		return fail(fmt.Errorf("exec %s: %w", script.Runc, err))
 	}
-	p := player{dir: dir, runc: script.Runc, inv: inv}
 	for _, step := range rule.Steps {
 		status, done, err := p.play(step)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"containerd-shim.v1/integration/harness/guest"
@@ -57,7 +58,7 @@ func (p *player) play(s Step) (status int, done bool, err error) {
 		err = p.start(cmd)
 	case Spawn:
 		for range s.N {
-			if err = p.start(sleeper()); err != nil {
+			if err = p.start(sleeper(strings.Fields(s.Text)...)); err != nil {
 				break
 			}
 		}
@@ -117,6 +118,9 @@ func (p player) appendLog(text string) error {
 }
 
 func (p player) real() (int, bool, error) {
+	if p.runc == "" {
+		return 0, false, p.bare()
+	}
 	cmd := exec.Command(p.runc, p.inv.args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	err := cmd.Run()

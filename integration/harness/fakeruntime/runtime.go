@@ -24,7 +24,8 @@ type Runtime struct {
 }
 
 // New makes a fake runtime in dir out of the helper, an executable that calls
-// Main by the name Name. What the rules do not say, it hands to runc.
+// Main by the name Name. What the rules do not say, it hands to runc; if that is
+// "", it keeps containers of its own, which are one sleeping process each.
 func New(dir, helper, runc string, rules ...Rule) (*Runtime, error) {
 	f := &Runtime{Path: filepath.Join(dir, Name), dir: dir, runc: runc, gates: map[string]*wait.Gate{}}
 	if err := os.MkdirAll(dir, 0o700); err != nil {

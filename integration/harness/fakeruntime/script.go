@@ -20,8 +20,9 @@ import (
 	"path/filepath"
 )
 
-// Name is the name by which the helper is the fake runtime.
-const Name = "fakerunc"
+// Name is the name by which the helper is the fake runtime: the one by which
+// others know that a shim's child is a runtime at work.
+const Name = "runc"
 
 // Files in the directory of argv[0].
 const (
@@ -32,7 +33,7 @@ const (
 
 // Script is what the fake runtime does instead of, before and after real runc.
 type Script struct {
-	Runc  string // the real runtime
+	Runc  string // the real runtime; "": none, see bare
 	Rules []Rule // the first rule that matches a call applies
 }
 
@@ -58,7 +59,7 @@ const (
 	Exit    Op = "exit"    // end with status N, Text on stderr
 	Real    Op = "real"    // run the real runtime with the same arguments and wait; a failure ends the script
 	Hold    Op = "hold"    // leave a child with the inherited stdin, stdout, stderr open until killed
-	Spawn   Op = "spawn"   // leave N children (stdio on /dev/null) that sleep until killed
+	Spawn   Op = "spawn"   // leave N children (stdio on /dev/null) that do the steps in Text, or sleep until killed
 	Process Op = "process" // start a process that waits for the FIFO Name and exits with N; its pid is the container's or exec's
 	Sibling Op = "sibling" // the same, but a child of the shim's from its start on, as real runc's are
 	PidFile Op = "pidfile" // replace the pid file's content by Text; remove it when Text is empty

@@ -25,6 +25,7 @@
 //	close:FD         close a file descriptor
 //	env              print the environment
 //	fds              print the open descriptors
+//	leaderless       end the first thread and go on sleeping, a zombie by its state (only as the first step)
 //	refused:ADDRESS  connect to a unix socket; exit 66 unless it is refused or closed at once
 //
 // Logger is a process that a binary:// stdio URI names.
@@ -38,6 +39,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -74,25 +76,26 @@ var steps map[string]func(string) error
 
 func init() {
 	steps = map[string]func(string) error{
-		"exit":     func(string) error { return nil },
-		"sleep":    sleep,
-		"echo":     func(v string) error { return line(os.Stdout, v) },
-		"eprint":   func(v string) error { return line(os.Stderr, v) },
-		"print":    func(v string) error { return Pattern(os.Stdout, number(v)) },
-		"cat":      func(string) error { _, err := io.Copy(os.Stdout, os.Stdin); return err },
-		"winsize":  winsize,
-		"children": children,
-		"orphans":  orphans,
-		"holdout":  holdout,
-		"ignore":   func(v string) error { signal.Ignore(syscall.Signal(number(v))); return nil },
-		"term":     term,
-		"gate":     gate,
-		"stamp":    stamp,
-		"touch":    func(v string) error { return os.WriteFile(v, nil, 0o644) },
-		"close":    func(v string) error { return unix.Close(number(v)) },
-		"env":      func(string) error { return line(os.Stdout, strings.Join(os.Environ(), "\n")) },
-		"fds":      fds,
-		"refused":  refused,
+		"exit":       func(string) error { return nil },
+		"sleep":      sleep,
+		"echo":       func(v string) error { return line(os.Stdout, v) },
+		"eprint":     func(v string) error { return line(os.Stderr, v) },
+		"print":      func(v string) error { return Pattern(os.Stdout, number(v)) },
+		"cat":        func(string) error { _, err := io.Copy(os.Stdout, os.Stdin); return err },
+		"winsize":    winsize,
+		"children":   children,
+		"orphans":    orphans,
+		"holdout":    holdout,
+		"ignore":     func(v string) error { signal.Ignore(syscall.Signal(number(v))); return nil },
+		"term":       term,
+		"gate":       gate,
+		"stamp":      stamp,
+		"touch":      func(v string) error { return os.WriteFile(v, nil, 0o644) },
+		"close":      func(v string) error { return unix.Close(number(v)) },
+		"env":        func(string) error { return line(os.Stdout, strings.Join(os.Environ(), "\n")) },
+		"fds":        fds,
+		"leaderless": leaderless,
+		"refused":    refused,
 	}
 }
 
@@ -160,6 +163,20 @@ func term(v string) error {
 		os.Exit(status)
 	}()
 	return nil
+}
+
+// leaderless ends the thread that main runs on, and no other.
+func leaderless(string) error {
+	go func() { _ = sleep("") }()
+	_, _, errno := unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
+	return errno
+}
+
+// A thread's goroutine may be any but for this.
+func init() {
+	if len(os.Args) > 1 && os.Args[1] == "leaderless" {
+		runtime.LockOSThread()
+	}
 }
 
 func winsize(string) error {

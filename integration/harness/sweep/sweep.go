@@ -39,6 +39,20 @@ const Mark = "SHIMVERIFY_CASE"
 // patience bounds how long a sweep waits for killed processes to be gone.
 const patience = 10 * time.Second
 
+// Begin removes what dead harnesses have left, and makes the directory of this
+// one, which Clean removes.
+func Begin() (dir string, err error) {
+	if err := Abandoned(); err != nil {
+		return "", fmt.Errorf("remove what an earlier run left: %w", err)
+	}
+	me, ok := procfs.Read(os.Getpid())
+	if !ok {
+		return "", errors.New("read /proc/self: is /proc mounted?")
+	}
+	dir = filepath.Join(Root, strconv.Itoa(me.Pid)+"-"+strconv.FormatUint(me.StartTime, 10))
+	return dir, os.MkdirAll(dir, 0o711)
+}
+
 // Cgroup is the cgroup of a case's containers, below each hierarchy's root: the
 // cases of one run are in one cgroup, as their directories are.
 func Cgroup(dir string) string { return "shimverify-" + strings.TrimPrefix(dir, Root+"/") }

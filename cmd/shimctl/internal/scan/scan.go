@@ -174,7 +174,7 @@ func (t *tree) family(s *Shim) {
 
 // isRuntime reports whether an OCI runtime's command runs under the name.
 func isRuntime(comm string) bool {
-	for _, name := range []string{"runc", "docker-runc", "crun", "youki", "runsc", "fake-runc"} {
+	for _, name := range []string{"runc", "docker-runc", "crun", "youki", "runsc"} {
 		if comm == name {
 			return true
 		}

@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
+
+	"containerd-shim.v1/integration/harness/sweep"
 )
 
 // Underneath starts a containerd of its own, with the shim binary as its v1
@@ -18,9 +21,8 @@ import (
 // the pid of the shim that has the container id.
 func Underneath(t testing.TB, binary string, find func(id string) int) *Shim {
 	t.Helper()
-	dir := t.TempDir()
-	runc := filepath.Join(dir, fakeRunc)
-	must(t, os.Symlink(tool(t, fakeRunc), runc))
+	dir := world(t)
+	runc := fakeRuntime(t, dir)
 	address := filepath.Join(dir, "d.sock")
 	config := filepath.Join(dir, "config.toml")
 	must(t, os.WriteFile(config, fmt.Appendf(nil, `version = 2
@@ -32,16 +34,18 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
 [plugins."io.containerd.runtime.v1.linux"]
   shim = %q
   runtime = %q
-`, filepath.Join(dir, "root"), filepath.Join(dir, "state"), address, binary, runc), 0o600))
+`, filepath.Join(dir, "root"), filepath.Join(dir, "state"), address, binary, runc.Path), 0o600))
 	log, err := os.Create(filepath.Join(dir, "containerd.log"))
 	must(t, err)
 	defer log.Close()
 	daemon := exec.Command("containerd", "--config", config)
 	daemon.Stdout, daemon.Stderr = log, log
-	daemon.Env = append(os.Environ(), "TMPDIR="+dir, "XDG_RUNTIME_DIR=") // its shims leave temporary files
+	daemon.Env = append(os.Environ(), sweep.Mark+"="+dir, "TMPDIR="+dir, "XDG_RUNTIME_DIR=") // its shims leave temporary files
 	daemon.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	must(t, daemon.Start())
-	s := &Shim{Namespace: "default", ID: "c" + filepath.Base(filepath.Dir(dir)), Daemon: address, beside: dir, exited: make(chan struct{})}
+	ended := make(chan struct{})
+	close(ended) // the shim is not our child: nobody waits for it here
+	s := &Shim{Namespace: "default", ID: "c" + filepath.Base(dir), Daemon: address, runtime: runc, exited: ended}
 	t.Cleanup(func() {
 		if t.Failed() {
 			b, _ := os.ReadFile(log.Name())
@@ -67,9 +71,11 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
 	s.PID = find(s.ID)
 	s.Bundle, err = os.Readlink(fmt.Sprintf("/proc/%d/cwd", s.PID))
 	must(t, err)
-	s.InitPID, s.group = pidOf(filepath.Join(s.Bundle, "init.pid")), pidOf(filepath.Join(s.Bundle, "orphans.pgid"))
+	pid, err := os.ReadFile(filepath.Join(s.Bundle, "init.pid"))
+	must(t, err)
+	init, err := strconv.Atoi(string(pid))
+	must(t, err)
+	s.created(init)
 	s.API = s.Dial(t)
-	close(s.exited) // it is not our child: nobody waits for it here
-	t.Cleanup(s.stop)
 	return s
 }

@@ -7,20 +7,24 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"
-	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"containerd-shim.v1/integration/harness/fakedaemon"
+	"containerd-shim.v1/integration/harness/fakeruntime"
+	"containerd-shim.v1/integration/harness/launch"
+	"containerd-shim.v1/integration/harness/procfs"
+	"containerd-shim.v1/integration/harness/sweep"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -35,58 +39,82 @@ type Shim struct {
 	Daemon    string // Underneath's containerd
 	API       shimapi.ShimService
 
-	group  int    // of the orphans
-	beside string // the directory of fake runc
-	exited chan struct{}
+	runtime *fakeruntime.Runtime
+	holds   int // so far
+	orphans []int
+	exited  <-chan struct{}
 }
 
-// Start runs the binary as containerd does (contract: a listening socket as
-// descriptor 3, the bundle as working directory, standard streams on
-// /dev/null), with arguments added to the usual ones, and creates a container.
-// Everything is gone when the test is over.
+// orphans is how many processes create leaves to the shim: twice what a
+// subscriber's channel of 32 takes. One more has a first thread that has ended:
+// a zombie by its state, under a shim that has nothing to reap.
+const orphans = 80
+
+// create is what the fake runtime does at create; all else is its own.
+var create = fakeruntime.Rule{Verb: "create", Steps: []fakeruntime.Step{
+	{Op: fakeruntime.Spawn, N: orphans}, {Op: fakeruntime.Spawn, N: 1, Text: "leaderless"}, {Op: fakeruntime.Real},
+}}
+
+// run is the directory of this test binary; Run removes it.
+var run = sync.OnceValues(sweep.Begin)
+
+// world makes a directory in which everything of one shim is; all that was
+// started in it ends with the test.
+func world(t testing.TB) string {
+	t.Helper()
+	dir, err := run()
+	must(t, err)
+	dir, err = os.MkdirTemp(dir, "")
+	must(t, err)
+	must(t, os.Chmod(dir, 0o711))
+	t.Cleanup(func() {
+		if err := sweep.Clean(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// fakeRuntime makes the runtime of a world, which has no real runc behind it.
+func fakeRuntime(t testing.TB, dir string) *fakeruntime.Runtime {
+	t.Helper()
+	r, err := fakeruntime.New(filepath.Join(dir, "r"), tool(t, helper), "", create)
+	must(t, err)
+	t.Cleanup(r.Close)
+	return r
+}
+
+// Start runs the binary as containerd does, with arguments added to the usual
+// ones, and creates a container. Everything is gone when the test is over.
 func Start(t testing.TB, binary string, args ...string) *Shim {
 	t.Helper()
-	dir := t.TempDir()
-	s := &Shim{Namespace: "shimtest", ID: fmt.Sprintf("c%d", os.Getpid()) + filepath.Base(dir), beside: dir, exited: make(chan struct{})}
+	dir := world(t)
+	s := &Shim{Namespace: "shimtest", ID: "c" + filepath.Base(dir), runtime: fakeRuntime(t, dir)}
 	s.Work = filepath.Join(dir, "io.containerd.runtime.v1.linux", s.Namespace, s.ID)
 	s.Bundle = filepath.Join(dir, "state", s.ID)
-	for _, d := range []string{s.Work, filepath.Join(s.Bundle, "rootfs")} {
+	daemon := filepath.Join(dir, "d")
+	for _, d := range []string{s.Work, filepath.Join(s.Bundle, "rootfs"), daemon} {
 		must(t, os.MkdirAll(d, 0o700))
 	}
 	spec := `{"ociVersion":"1.0.0","process":{"args":["sleep"]},"linux":{}}`
 	must(t, os.WriteFile(filepath.Join(s.Bundle, "config.json"), []byte(spec), 0o600))
-	runc := tool(t, fakeRunc)
-	for _, name := range []string{fakeRunc, fakePublisher} {
-		must(t, os.Symlink(runc, filepath.Join(dir, name)))
-	}
-
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unix"})
+	events, err := fakedaemon.Start(daemon, tool(t, helper))
 	must(t, err)
-	defer l.Close()
-	l.SetUnlinkOnClose(false)
-	fd3, err := l.File()
+	t.Cleanup(events.Crash)
+	// Nobody is at the daemon's address: what asks it about its tasks sees it down.
+	shim, err := launch.Start(binary, launch.Options{
+		Generation: launch.Generation{Socket: launch.FilePath, Address: true}, Namespace: s.Namespace, ID: s.ID,
+		Bundle: s.Bundle, Workdir: s.Work, RuntimeRoot: filepath.Join(dir, "runc"), GRPC: filepath.Join(dir, "daemon.sock"),
+		Publisher: events.Binary, StackDir: filepath.Join(dir, "stacks"), Flags: args, Dir: dir,
+	})
 	must(t, err)
-	defer fd3.Close()
-	must(t, os.WriteFile(filepath.Join(s.Bundle, "address"), []byte("unix://"+l.Addr().String()), 0o600))
-
-	argv := append([]string{"-namespace", s.Namespace, "-workdir", s.Work, "-address", filepath.Join(dir, "daemon.sock"),
-		"-containerd-binary", filepath.Join(dir, fakePublisher), "-runtime-root", filepath.Join(dir, "runc")}, args...)
-	cmd := exec.Command(binary, argv...)
-	cmd.Dir = s.Bundle
-	cmd.ExtraFiles = []*os.File{fd3}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// Killed shims leave temporary files.
-	cmd.Env = append(os.Environ(), "CONTAINERD_SHIM_STACK_DIR="+filepath.Join(dir, "stacks"), "TMPDIR="+dir, "XDG_RUNTIME_DIR=")
-	must(t, cmd.Start())
-	s.PID = cmd.Process.Pid
-	go func() { _ = cmd.Wait(); close(s.exited) }()
-	t.Cleanup(s.stop)
-
+	t.Cleanup(shim.Kill)
+	s.PID, s.exited = shim.Pid, shim.Done
 	s.API = s.Dial(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	create := &shimapi.CreateTaskRequest{
-		ID: s.ID, Bundle: s.Bundle, Runtime: filepath.Join(dir, fakeRunc),
+		ID: s.ID, Bundle: s.Bundle, Runtime: s.runtime.Path,
 		Stdout: filepath.Join(dir, "stdout"), Stderr: filepath.Join(dir, "stderr"),
 	}
 	for _, fifo := range []string{create.Stdout, create.Stderr} {
@@ -97,11 +125,16 @@ func Start(t testing.TB, binary string, args ...string) *Shim {
 	}
 	created, err := s.API.Create(ctx, create)
 	must(t, err)
-	s.InitPID = int(created.Pid)
-	s.group = pidOf(filepath.Join(s.Bundle, "orphans.pgid"))
+	s.created(int(created.Pid))
 	_, err = s.API.Start(ctx, &shimapi.StartRequest{ID: s.ID})
 	must(t, err)
 	return s
+}
+
+// created notes the container's init, and the orphans beside it.
+func (s *Shim) created(pid int) {
+	s.InitPID = pid
+	s.orphans = slices.DeleteFunc(s.runtime.Spawned(), func(p int) bool { return p == pid })
 }
 
 // Dial makes one more connection to the shim.
@@ -116,22 +149,27 @@ func (s *Shim) Dial(t testing.TB) shimapi.ShimService {
 	return shimapi.NewShimClient(client)
 }
 
-// Exec adds and starts an exec. It returns when Start has.
+// Exec adds and starts an exec that sleeps. It returns when Start has.
 func (s *Shim) Exec(ctx context.Context, id string) error {
 	return s.ExecSpec(ctx, id, []byte(`{"args":["sleep"],"cwd":"/"}`))
 }
 
-// ExecSpec is Exec of a process by its OCI specification.
+// Create adds an exec of a process by its OCI specification, and does not start
+// it. Arguments that begin with "testinit" are steps of guest.Init; of others
+// nothing is done, the process sleeps.
+func (s *Shim) Create(ctx context.Context, id string, process []byte) error {
+	_, err := s.API.Exec(ctx, &shimapi.ExecProcessRequest{ID: id, Spec: &anypb.Any{
+		TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process", Value: process,
+	}})
+	return err
+}
+
+// ExecSpec is Create and Start.
 func (s *Shim) ExecSpec(ctx context.Context, id string, process []byte) error {
-	spec, err := anypb.New(&emptypb.Empty{})
-	if err != nil {
+	if err := s.Create(ctx, id, process); err != nil {
 		return err
 	}
-	spec.TypeUrl, spec.Value = "types.containerd.io/opencontainers/runtime-spec/1/Process", process
-	if _, err := s.API.Exec(ctx, &shimapi.ExecProcessRequest{ID: id, Spec: spec}); err != nil {
-		return err
-	}
-	_, err = s.API.Start(ctx, &shimapi.StartRequest{ID: id})
+	_, err := s.API.Start(ctx, &shimapi.StartRequest{ID: id})
 	return err
 }
 
@@ -156,23 +194,18 @@ func (s *Shim) ExecOnce(ctx context.Context, id string) error {
 	return err
 }
 
-// Hold does a call whose runc verb (or publisher) stays at its gate, and
-// returns when it is there. release lets it go on.
+// Hold does a call whose runc verb stays at its gate, and returns when it is
+// there. The verb's next call goes through. release lets this one go on.
 func (s *Shim) Hold(t testing.TB, verb string, call func(context.Context) error) (release func()) {
 	t.Helper()
-	gate := filepath.Join(s.Bundle, "gate-"+verb)
-	must(t, syscall.Mkfifo(gate, 0o600))
+	s.holds++
+	name := fmt.Sprintf("%s-%d", verb, s.holds)
+	must(t, s.runtime.Play(create, fakeruntime.Rule{Verb: verb, Times: 1, Steps: []fakeruntime.Step{
+		{Op: fakeruntime.Gate, Name: name}, {Op: fakeruntime.Real},
+	}}))
 	go func() { _ = call(context.Background()) }() // ends with the shim, which ends with the test
-	var w *os.File
-	Until(t, 10*time.Second, verb+" at its gate", func() bool {
-		fd, err := unix.Open(gate, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0) // ENXIO without a reader
-		if err == nil {
-			w = os.NewFile(uintptr(fd), gate)
-		}
-		return err == nil
-	})
-	must(t, os.Remove(gate)) // the next one goes through
-	return func() { _ = w.Close() }
+	Until(t, 10*time.Second, verb+" at its gate", func() bool { return s.runtime.Arrived(name) > 0 })
+	return func() { must(t, s.runtime.Gate(name).Open()) }
 }
 
 // HoldExec holds an exec's start.
@@ -181,10 +214,12 @@ func (s *Shim) HoldExec(t testing.TB) (release func()) {
 	return s.Hold(t, "exec", func(ctx context.Context) error { return s.Exec(ctx, "held") })
 }
 
-// KillOrphans ends all orphans at one moment.
+// KillOrphans ends all orphans.
 func (s *Shim) KillOrphans(t testing.TB) {
 	t.Helper()
-	must(t, syscall.Kill(-s.group, syscall.SIGKILL))
+	for _, pid := range s.orphans {
+		must(t, syscall.Kill(pid, syscall.SIGKILL))
+	}
 }
 
 // Wedge makes the cycle of B01: the orphans' exits fill the channel while an
@@ -201,79 +236,31 @@ func (s *Shim) Wedge(t testing.TB) {
 // Answers reports whether State answers within three seconds: shims up to v1.2.11
 // fork `runc state` for it.
 func (s *Shim) Answers() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-	defer cancel()
-	_, err := s.API.State(ctx, &shimapi.StateRequest{ID: s.ID})
-	return err == nil
+	return answers(func(ctx context.Context) error {
+		_, err := s.API.State(ctx, &shimapi.StateRequest{ID: s.ID})
+		return err
+	})
 }
 
 // Runs reports whether ShimInfo answers, for which no release forks or locks.
 func (s *Shim) Runs() bool {
+	return answers(func(ctx context.Context) error {
+		_, err := s.API.ShimInfo(ctx, &emptypb.Empty{})
+		return err
+	})
+}
+
+func answers(call func(context.Context) error) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	_, err := s.API.ShimInfo(ctx, &emptypb.Empty{})
-	return err == nil
+	return call(ctx) == nil
 }
 
 // Zombies counts the shim's unreaped children: those without a living thread.
-func (s *Shim) Zombies() (n int) {
-	for _, pid := range s.children() {
-		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		_, after, _ := strings.Cut(string(stat), ") ")
-		if f := strings.Fields(after); len(f) > 17 && f[0] == "Z" && f[17] == "1" {
-			n++
-		}
-	}
-	return n
-}
-
-// children are those of every thread: a child belongs to the thread that
-// forked it, an adopted one to the first.
-func (s *Shim) children() (pids []int) {
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.PID))
-	for _, f := range files {
-		b, _ := os.ReadFile(f)
-		for _, field := range strings.Fields(string(b)) {
-			if pid, err := strconv.Atoi(field); err == nil {
-				pids = append(pids, pid)
-			}
-		}
-	}
-	return pids
-}
+func (s *Shim) Zombies() int { return len(procfs.Count(s.PID).Zombies) }
 
 // Exited is closed when the shim is gone.
 func (s *Shim) Exited() <-chan struct{} { return s.exited }
-
-// pidOf reads a pid file; 0 when there is none.
-func pidOf(file string) int {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return 0
-	}
-	pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
-	return pid
-}
-
-func (s *Shim) stop() {
-	if s.group > 0 {
-		_ = syscall.Kill(-s.group, syscall.SIGKILL)
-	}
-	// A killed shim leaves its execs to init, out of our sight but for this list.
-	started, _ := os.ReadFile(filepath.Join(s.beside, startedFile))
-	for _, field := range strings.Fields(string(started)) {
-		pid, _ := strconv.Atoi(field)
-		if comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); string(comm) == "sleep\n" {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-	}
-	for _, pid := range append(s.children(), s.InitPID, s.PID) { // the shim last: it is their reaper
-		if pid > 0 {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-	}
-	<-s.exited
-}
 
 // Until waits for a condition, and fails the test when it does not come true in
 // time.

@@ -9,17 +9,15 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"containerd-shim.v1/integration/harness/sweep"
 )
 
-// Names by which fakerunc is called.
+// Names of the tools.
 const (
-	fakeRunc      = "fake-runc"
-	fakePublisher = "fake-publisher"
-	fakeShim      = "fake-containerd-shim"
+	helper   = "shimhelper" // plays runtime, publisher and processes
+	fakeShim = "fake-containerd-shim"
 )
-
-// startedFile is where fakerunc lists every process that it has left.
-const startedFile = "started"
 
 // dir has the tools, once they are built; Run removes it.
 var dir string
@@ -35,7 +33,7 @@ var build = sync.OnceValue(func() error {
 		return err
 	}
 	for name, pkg := range map[string]string{
-		fakeRunc:  "containerd-shim.v1/cmd/shimctl/internal/shimtest/testdata/fakerunc",
+		helper:    "containerd-shim.v1/integration/harness/guest/helper/shimhelper",
 		fakeShim:  "containerd-shim.v1/cmd/shimctl/internal/shimtest/testdata/fakeshim",
 		"shimctl": "containerd-shim.v1/cmd/shimctl",
 	} {
@@ -53,6 +51,9 @@ func Run(m *testing.M) int {
 	defer func() {
 		if dir != "" {
 			_ = os.RemoveAll(dir)
+			if mine, err := run(); err == nil {
+				_ = sweep.Clean(mine) // each test has cleaned up, and said what it could not
+			}
 		}
 	}()
 	return m.Run()

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fakeruntime
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"containerd-shim.v1/integration/harness/guest"
+)
+
+// bare plays a runtime without real runc behind it: a container is one process
+// that sleeps, on the host, with no root file system. An exec does the steps in
+// its arguments if it is a guest.Init, and sleeps otherwise. That is enough for
+// tests of the shim's state, and needs neither a bundle nor an image.
+func (p player) bare() error {
+	switch p.inv.verb {
+	case "create", "restore":
+		pid, err := p.leave("sleep")
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(p.initFile(), []byte(strconv.Itoa(pid)), 0o600)
+	case "exec":
+		_, err := p.leave(p.inv.steps()...)
+		return err
+	case "state":
+		return json.NewEncoder(os.Stdout).Encode(map[string]any{"id": p.inv.id(), "pid": p.init(), "status": "running"})
+	case "ps":
+		return json.NewEncoder(os.Stdout).Encode([]int{p.init()})
+	case "kill", "delete":
+		if pid := p.init(); pid > 0 {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone already
+		}
+	}
+	return nil
+}
+
+// leave starts a process with the call's streams, which the shim inherits when
+// this call ends, and writes the pid file.
+func (p player) leave(steps ...string) (pid int, err error) {
+	cmd := sleeper(steps...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := p.start(cmd); err != nil {
+		return 0, err
+	}
+	return cmd.Process.Pid, os.WriteFile(p.inv.pidFile, []byte(strconv.Itoa(cmd.Process.Pid)), 0o644)
+}
+
+// initFile has the pid of the container's init. A daemon's own call of the
+// runtime, for a dead shim, does not run in the bundle.
+func (p player) initFile() string { return filepath.Join(p.dir, p.inv.id()+".init") }
+
+// init is that pid, 0 if there is none.
+func (p player) init() int {
+	pids := readPids(p.initFile())
+	if len(pids) == 0 {
+		return 0
+	}
+	return pids[0]
+}
+
+// id is the container's: the last argument, but for the signal of kill.
+func (inv invocation) id() string {
+	id := inv.args[len(inv.args)-1]
+	if _, err := strconv.Atoi(id); inv.verb == "kill" && err == nil && len(inv.args) > 1 {
+		id = inv.args[len(inv.args)-2]
+	}
+	return id
+}
+
+// steps are those of an exec's process.
+func (inv invocation) steps() []string {
+	var process struct{ Args []string }
+	data, err := os.ReadFile(inv.process)
+	if err == nil {
+		err = json.Unmarshal(data, &process)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fakeruntime: process:", err)
+	}
+	if len(process.Args) > 1 && strings.TrimPrefix(process.Args[0], "/") == guest.InitName {
+		return process.Args[1:]
+	}
+	return []string{"sleep"}
+}
