@@ -24,6 +24,14 @@ func newChild(pid int, owner any) *Child {
 	return &Child{pid: pid, owner: owner, done: make(chan struct{})}
 }
 
+// NewDead returns the Child of a process whose exit is known, and of which the
+// Reaper has nothing to tell any more.
+func NewDead(e Exit) *Child {
+	c := newChild(e.Pid, e.Owner)
+	c.complete(e)
+	return c
+}
+
 // Pid returns the process id, also after the exit.
 func (c *Child) Pid() int { return c.pid }
 

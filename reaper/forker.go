@@ -5,6 +5,8 @@ package reaper
 import (
 	"context"
 	"runtime"
+
+	"golang.org/x/sys/unix"
 )
 
 // forker runs every fork of the process on one OS thread that lives as long as
@@ -29,6 +31,9 @@ func (f *forker) loop() {
 	defer close(f.ended)
 	// Never unlocked: when this goroutine ends, so does the thread.
 	runtime.LockOSThread()
+	// Children inherit the signal mask of the thread that forks. A program that
+	// was executed in place of another has all signals blocked; see Exec.
+	_ = unix.PthreadSigmask(sigSetmask, new(unix.Sigset_t), nil) // cannot fail
 	for fn := range f.work {
 		fn()
 	}

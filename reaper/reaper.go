@@ -20,7 +20,8 @@ type Reaper struct {
 	// wake receives SIGCHLD; capacity 1, for signals coalesce anyway and one
 	// look finds every dead child.
 	wake chan os.Signal
-	// stop is closed by Close, stopped by the reaping goroutine when it ends.
+	// stop ends the reaping goroutine, which closes stopped; both are made anew
+	// by Resume, and are its caller's and Pause's.
 	stop    chan struct{}
 	stopped chan struct{}
 	forks   *forker
@@ -42,45 +43,77 @@ type Reaper struct {
 // New starts reaping. It panics if the process already has a Reaper: two
 // owners of wait lose exits.
 func New() *Reaper {
+	r := Prepare(0)
+	r.Resume()
+	return r
+}
+
+// Prepare is New, but nothing is reaped before Resume: children that the program
+// had before can be claimed first. Deaths are numbered from seq+1.
+func Prepare(seq uint64) *Reaper {
 	if !running.CompareAndSwap(false, true) {
 		panic("reaper: a second Reaper in one process")
 	}
 	r := &Reaper{
-		wake:    make(chan os.Signal, 1),
-		stop:    make(chan struct{}),
-		stopped: make(chan struct{}),
-		forks:   newForker(),
-		claims:  make(map[int]*Child),
-		open:    list.New(),
-		subs:    make(map[*Subscription]struct{}),
+		wake:   make(chan os.Signal, 1),
+		forks:  newForker(),
+		claims: make(map[int]*Child),
+		open:   list.New(),
+		seq:    seq,
+		subs:   make(map[*Subscription]struct{}),
 	}
 	// A handler also undoes an inherited SIG_IGN, under which the kernel would
 	// reap by itself and lose every status.
 	signal.Notify(r.wake, unix.SIGCHLD)
-	go r.loop()
 	return r
 }
 
-// Close stops reaping. Children that are still claimed never complete.
-func (r *Reaper) Close() {
-	signal.Stop(r.wake)
+// Resume starts reaping after Prepare or Pause. Who is dead is found at once. It
+// is not for concurrent use with Pause, nor is Close.
+func (r *Reaper) Resume() {
+	r.stop, r.stopped = make(chan struct{}), make(chan struct{})
+	go r.loop(r.stop, r.stopped)
+}
+
+// Pause stops reaping: the dead stay zombies until Resume. When it returns, every
+// exit that was reaped is with its owner and its subscribers.
+func (r *Reaper) Pause() {
 	close(r.stop)
 	<-r.stopped
+}
+
+// Close stops reaping for good. Children that are still claimed never complete.
+// The Reaper must not be paused.
+func (r *Reaper) Close() {
+	signal.Stop(r.wake)
+	r.Pause()
 	r.forks.close()
 	running.Store(false)
+}
+
+// Seq returns the number of the latest death that was seen.
+func (r *Reaper) Seq() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.seq
 }
 
 // Reaped returns how many children were reaped so far.
 func (r *Reaper) Reaped() uint64 { return r.reaped.Load() }
 
-func (r *Reaper) loop() {
-	defer close(r.stopped)
+func (r *Reaper) loop(stop <-chan struct{}, stopped chan<- struct{}) {
+	defer close(stopped)
 	for {
 		for r.reapOne() {
+			select {
+			case <-stop: // somebody pauses, and children may die without an end
+				return
+			default:
+			}
 		}
 		select {
 		case <-r.wake:
-		case <-r.stop:
+		case <-stop:
 			return
 		}
 	}

@@ -112,8 +112,7 @@ func (t *Ticket) claimLocked(pid int, owner any) *Child {
 // +checklocks:t.r.mu
 func (t *Ticket) deadLocked(e Exit, owner any) *Child {
 	e.Owner = owner
-	c := newChild(e.Pid, owner)
-	c.complete(e)
+	c := NewDead(e)
 	if owner != nil {
 		t.r.tellLocked(e)
 	}
