@@ -5,6 +5,7 @@ package proc
 import (
 	"time"
 
+	"containerd-shim.v1/internal/gate"
 	"containerd-shim.v1/proc/stdio"
 	"containerd-shim.v1/reaper"
 )
@@ -28,6 +29,9 @@ type Env struct {
 	// Limits are those of the processes, Streams those of their streams.
 	Limits  Limits
 	Streams stdio.Limits
+	// Streaming is shut while the streams of all processes are to stand still;
+	// nil if they never are.
+	Streaming *gate.Gate
 }
 
 // Limits are the times that a process waits for what should take none.

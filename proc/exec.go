@@ -51,6 +51,9 @@ func (p *Exec) Start(ctx context.Context) error {
 	if err := p.ask(WantStart); err != nil {
 		return err
 	}
+	if len(p.spec.Args) == 0 { // see AdoptExec
+		return internalf("the process of exec %s was lost when the shim was replaced", p.id)
+	}
 	p.newAttempt()
 	if err := p.start(ctx); err != nil {
 		p.endAttempt()

@@ -112,7 +112,8 @@ func (p *Init) ioConfig() stdio.Config {
 	return stdio.Config{
 		Names: p.names, UID: int(p.config.IoUID), GID: int(p.config.IoGID),
 		Container: p.id, Namespace: p.env.Namespace, Monitor: p.env.Monitor,
-		NewConsoleSocket: func() (*runc.Socket, error) { return newConsoleSocket(p.config.Bundle) }, Limits: p.env.Streams,
+		NewConsoleSocket: func() (*runc.Socket, error) { return newConsoleSocket(p.config.Bundle) },
+		Limits:           p.env.Streams, Gate: p.env.Streaming,
 	}
 }
 

@@ -31,7 +31,7 @@ func NewSize(width, height uint32) (Size, error) {
 
 // console is a terminal whose master the runtime sends over a socket.
 type console struct {
-	socket *runc.Socket
+	socket *runc.Socket // nil for one that was adopted
 	// arrived is closed when master or err is set.
 	arrived chan struct{}
 	err     error
@@ -99,14 +99,19 @@ func (s *Streams) attach(master *os.File, to *sink, l Limits) {
 	out.inUse = out.processLives
 	s.startOutput(out, s.console.close)
 	if s.input != nil {
-		guard.Go("copy input", func() {
-			if s.input.run(master, true) {
-				// At the end of its input a terminal hangs up: its processes
-				// get SIGHUP, as when a user's terminal closes.
-				out.order(orders{hungUp: true})
-			}
-		})
+		s.startTyping(master, out)
 	}
+}
+
+// startTyping copies from the client to the terminal whose output is out.
+func (s *Streams) startTyping(master *os.File, out *output) {
+	guard.Go("copy input", func() {
+		if s.input.run(master, true) {
+			// At the end of its input a terminal hangs up: its processes
+			// get SIGHUP, as when a user's terminal closes.
+			out.order(orders{hungUp: true})
+		}
+	})
 }
 
 // receive waits for the master, applies the size and makes it pollable.
@@ -160,7 +165,11 @@ func (s *Streams) AwaitConsole(ctx context.Context) error {
 }
 
 // closeSocket removes the socket once the runtime has returned.
-func (c *console) closeSocket() { _ = c.socket.Close() } // closed twice is harmless
+func (c *console) closeSocket() {
+	if c.socket != nil {
+		_ = c.socket.Close() // closed twice is harmless
+	}
+}
 
 // close hangs the terminal up.
 func (c *console) close() {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"containerd-shim.v1/internal/gate"
 	"containerd-shim.v1/proc/internal/errclass"
 
 	"golang.org/x/sys/unix"
@@ -17,10 +18,15 @@ import (
 
 // input is the client's end of stdin: a FIFO, or a file that ends by itself.
 type input struct {
-	path   string
-	r      *os.File
-	fifo   bool
-	limits Limits
+	path string
+	r    *os.File
+	fifo bool
+	// terminal: the process's end is its terminal; set with pump.
+	terminal bool
+	limits   Limits
+	gate     *gate.Gate
+	// first are bytes that an adopted input has to write before anything else.
+	first []byte
 	// decided is closed when it is known whether the input is held: nothing is
 	// read before.
 	decided chan struct{}
@@ -42,6 +48,9 @@ type input struct {
 	// pump is nil before the process's end is there.
 	// +checklocks:mu
 	pump *pump
+	// over: the input is closed.
+	// +checklocks:mu
+	over bool
 }
 
 // decision is what came first.
@@ -150,12 +159,26 @@ func (i *input) exit() {
 
 func (i *input) close() {
 	i.closeKeepalive()
+	i.mu.Lock()
+	i.over = true
+	i.mu.Unlock()
 	_ = i.r.Close() // a reader has nothing to flush
 }
 
 // until lets p wait until then; zero, as long as it likes. Once the process has
-// exited, nothing waits any more.
+// exited, nothing waits any more. It is where the input stands still while the
+// gate is shut.
 func (i *input) until(p *pump, then time.Time) (exited bool) {
+	for {
+		i.gate.Pass()
+		exited = i.untilNow(p, then)
+		if !i.gate.IsShut() { // or the interrupt that followed would be undone
+			return exited
+		}
+	}
+}
+
+func (i *input) untilNow(p *pump, then time.Time) (exited bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if !i.exited {
@@ -168,10 +191,12 @@ func (i *input) until(p *pump, then time.Time) (exited bool) {
 // held, until the client and the shim have closed the FIFO or the process is
 // gone. It reports whether it was the client who ended it.
 func (i *input) run(dst *os.File, terminal bool) bool {
+	i.gate.Enter()
+	defer i.gate.Leave()
 	defer i.close()
-	p := &pump{src: i.r, dst: dst, spliced: i.fifo && !terminal}
+	p := &pump{src: i.r, dst: dst, spliced: i.fifo && !terminal, pending: i.first}
 	i.mu.Lock()
-	i.pump = p
+	i.pump, i.terminal = p, terminal
 	i.mu.Unlock()
 	<-i.decided
 	i.mu.Lock()

@@ -104,7 +104,7 @@ func (s *Streams) AwaitOutput(longest time.Duration) {
 // lastMoved returns when a byte was moved last on any output.
 func (s *Streams) lastMoved() (last time.Time) {
 	for _, o := range s.all() {
-		if moved := time.Unix(0, o.moved.Load()); moved.After(last) {
+		if moved := o.movedAt(); moved.After(last) {
 			last = moved
 		}
 	}

@@ -23,12 +23,17 @@ import (
 // CONTAINER_ID and CONTAINER_NAMESPACE. It has /dev/null as stdio: anything of
 // the shim's would keep containerd from noticing the shim's death.
 type logger struct {
-	stdout, stderr *os.File // the write ends
-	path           string
-	child          *reaper.Child
-	limits         Limits
-	stopping       sync.Once
-	stopped        chan struct{} // closed when stop is first called
+	stdout   *os.File // the write ends
+	stderr   *os.File
+	path     string
+	child    *reaper.Child
+	limits   Limits
+	stopping sync.Once
+	stopped  chan struct{} // closed when stop is first called
+
+	mu sync.Mutex
+	// +checklocks:mu
+	reads []*os.File // what outlive keeps open
 }
 
 // startLogger starts the logger and waits until it is ready. childEnds: the
@@ -69,37 +74,60 @@ func startLogger(t target, c Config, childEnds bool) (_ *logger, err error) {
 		return nil, fmt.Errorf("logger %s: %w", t.path, err)
 	}
 	l.stdout, l.stderr = w[0], w[1]
-	reads := []*os.File{r[0], r[1]}
-	guard.Go("outlive the logger", func() { l.outlive(reads) })
+	l.keep([]*os.File{r[0], r[1]})
 	r[0], r[1], w[0], w[1] = nil, nil, nil, nil
 	return l, nil
+}
+
+// keep lets the read ends of the logger's input outlive it.
+func (l *logger) keep(reads []*os.File) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reads = reads
+	guard.Go("outlive the logger", l.outlive)
+}
+
+// kept returns them.
+func (l *logger) kept() []*os.File {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]*os.File(nil), l.reads...)
 }
 
 // outlive keeps the read ends open until the process is deleted: with the
 // logger's alone, its death would be the death, by SIGPIPE, of the process at
 // its next line. After that nobody reads, so what is written is dropped, or the
 // process would stop when the pipes are full.
-func (l *logger) outlive(reads []*os.File) {
+func (l *logger) outlive() {
 	select {
 	case <-l.child.Done():
 	case <-l.stopped:
 	}
-	for i, f := range reads {
+	for i, f := range l.kept() {
 		select {
 		case <-l.stopped:
 		default:
 			logrus.WithField("logger", l.path).Warn("the logger has ended; output is dropped")
-			if p, err := pollable(f.Fd(), f.Name()); err == nil {
-				_ = f.Close() // p is a duplicate
-				reads[i] = p
+			var p *os.File
+			control(f, func(fd int) { p, _ = pollable(uintptr(fd), f.Name()) }) // nil without a descriptor to spare
+			if p != nil {
+				l.replace(i, p)
 				go func() { _, _ = io.Copy(io.Discard, p) }() // until it is closed
 			}
 		}
 	}
 	<-l.stopped
-	for _, f := range reads {
+	for _, f := range l.kept() {
 		_ = f.Close() // nothing is written here
 	}
+}
+
+// replace exchanges a read end for a duplicate of it.
+func (l *logger) replace(i int, f *os.File) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = l.reads[i].Close() // f is a duplicate
+	l.reads[i] = f
 }
 
 // awaitReady waits for a byte, or the end, on the ready pipe. A logger that

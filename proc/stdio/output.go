@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"containerd-shim.v1/internal/gate"
+
 	"github.com/sirupsen/logrus"
 )
 
@@ -30,6 +32,7 @@ type output struct {
 	pump
 	sink   *sink
 	limits Limits
+	gate   *gate.Gate
 	state  outputState
 	since  time.Time // when state was reached
 	// retry is when a write to a file that fails is tried again; 0 if none does.
@@ -43,6 +46,8 @@ type output struct {
 	// was, if the start has failed.
 	decided chan struct{}
 	words   []byte
+	// ended is closed with the state closed.
+	ended chan struct{}
 	// changed has a value when there are orders that were not looked at.
 	changed chan struct{}
 	// moved is when a byte was moved last, in Unix nanoseconds.
@@ -56,7 +61,7 @@ type output struct {
 func newOutput(src *os.File, spliced bool, to *sink, l Limits) *output {
 	o := &output{
 		pump: pump{src: src, dst: to.w, spliced: spliced && to.kind == isFIFO}, sink: to, limits: l,
-		decided: make(chan struct{}), changed: make(chan struct{}, 1),
+		decided: make(chan struct{}), ended: make(chan struct{}), changed: make(chan struct{}, 1),
 	}
 	o.moved.Store(time.Now().UnixNano())
 	return o
@@ -74,8 +79,19 @@ func (o *output) order(add orders) {
 	}
 }
 
-// look returns the orders, and lets the next step wait until deadline.
+// look returns the orders, and lets the next step wait until deadline. It is
+// where the output stands still while the gate is shut.
 func (o *output) look() (ord orders, deadline time.Time) {
+	for {
+		o.gate.Pass()
+		ord, deadline = o.lookNow()
+		if !o.gate.IsShut() { // or the deadline would undo the interrupt that followed
+			return ord, deadline
+		}
+	}
+}
+
+func (o *output) lookNow() (ord orders, deadline time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	deadline = o.facts(o.orders).deadline(o.limits.Linger)
@@ -90,9 +106,12 @@ func (o *output) processLives() bool {
 	return !o.orders.exited && !o.orders.aborted
 }
 
+// movedAt returns when a byte was moved last.
+func (o *output) movedAt() time.Time { return time.Unix(0, o.moved.Load()) }
+
 func (o *output) facts(ord orders) facts {
 	f := facts{
-		state: o.state, since: o.since, deleted: ord.deleted, moved: time.Unix(0, o.moved.Load()),
+		state: o.state, since: o.since, deleted: ord.deleted, moved: o.movedAt(),
 		blocked: o.blocked, kept: o.sink.kept(),
 	}
 	if o.state == waiting {
@@ -104,6 +123,8 @@ func (o *output) facts(ord orders) facts {
 
 // run takes the output through its states.
 func (o *output) run() {
+	o.gate.Enter()
+	defer o.gate.Leave()
 	defer o.advance(over) // after a panic
 	for o.state != closed {
 		o.advance(o.step())
@@ -128,6 +149,7 @@ func (o *output) advance(e outputEvent) {
 	}
 	if was < closed && o.state == closed {
 		o.sink.close()
+		close(o.ended)
 	}
 }
 

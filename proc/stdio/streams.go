@@ -27,6 +27,7 @@ import (
 	"sync"
 
 	"containerd-shim.v1/guard"
+	"containerd-shim.v1/internal/gate"
 	"containerd-shim.v1/proc/internal/errclass"
 	"containerd-shim.v1/reaper"
 
@@ -38,6 +39,7 @@ import (
 // process has, the clients' FIFOs or files, and what copies between them.
 type Streams struct {
 	limits Limits
+	gate   *gate.Gate // of every goroutine that copies
 	// console is set instead of pipes for a terminal.
 	console *console
 	log     *logger
@@ -87,6 +89,9 @@ type Config struct {
 	// terminal's master; nil is go-runc's, in a temporary directory.
 	NewConsoleSocket func() (*runc.Socket, error)
 	Limits           Limits
+	// Gate is shut while the streams are to stand still; see Freeze. It may be
+	// nil.
+	Gate *gate.Gate
 }
 
 // Open opens the streams and starts reading, before the process exists: what
@@ -100,6 +105,7 @@ type Config struct {
 func Open(c Config) (_ *Streams, err error) {
 	s := &Streams{
 		limits:    c.Limits,
+		gate:      c.Gate,
 		undrained: 1, // until all are open
 		drained:   make(chan struct{}), pipes: make(map[inode]bool),
 	}
@@ -113,6 +119,7 @@ func Open(c Config) (_ *Streams, err error) {
 		if s.input, err = openInput(c.Stdin, c.Limits); err != nil {
 			return nil, err
 		}
+		s.input.gate = c.Gate
 	}
 	target, err := parseTarget(c.Stdout)
 	if err != nil {
@@ -135,10 +142,7 @@ func (s *Streams) openPipes(c Config, t target) error {
 		}
 		s.childFiles[0] = child
 		s.own(child, c)
-		guard.Go("copy input", func() {
-			defer shim.Close() // the process sees the end
-			s.input.run(shim, false)
-		})
+		s.startInput(shim)
 	}
 	if t.scheme == schemeBinary {
 		l, err := startLogger(t, c, true)
@@ -169,6 +173,14 @@ func (s *Streams) openPipes(c Config, t target) error {
 	return s.openNull()
 }
 
+// startInput copies from the client to a pipe to the process.
+func (s *Streams) startInput(pipe *os.File) {
+	guard.Go("copy input", func() {
+		defer pipe.Close() // the process sees the end
+		s.input.run(pipe, false)
+	})
+}
+
 func sameFile(a, b string) bool {
 	if a == "" || b == "" || a == b {
 		return a == b
@@ -197,10 +209,12 @@ func (s *Streams) pipeOutput(c Config, path string, fd int) error {
 // startOutput copies from the process to the client until the process, and
 // all that inherited its output, are gone. ended then closes the process's end.
 func (s *Streams) startOutput(o *output, ended func()) {
-	o.closeSource, o.drained = ended, s.outputDrained
+	o.closeSource, o.drained, o.gate = ended, s.outputDrained, s.gate
 	s.mu.Lock()
 	s.outputs = append(s.outputs, o)
-	s.undrained++
+	if o.state < waiting { // which an adopted one may be
+		s.undrained++
+	}
 	o.order(s.orders)
 	s.mu.Unlock()
 	guard.Go("copy output", o.run)

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"containerd-shim.v1/proc/stdio"
+	"containerd-shim.v1/reaper"
+	"containerd-shim.v1/state"
+
+	"github.com/containerd/containerd/mount"
+)
+
+// Adoption is what the processes of a program that was replaced need to be taken
+// over. The Reaper is paused while they are.
+type Adoption struct {
+	// Ticket has been open since before anything was reaped.
+	Ticket *reaper.Ticket
+	// Lost is told of processes of which only that they have ended is known. It
+	// has them recorded.
+	Lost func(owner any, e reaper.Exit)
+}
+
+// claim returns the child with this pid; one that is none has ended, with a
+// status that nobody knows.
+func (a Adoption) claim(pid int, owner any) (c *reaper.Child, found bool) {
+	if pid != 0 {
+		if c, err := a.Ticket.Claim(pid, time.Time{}, owner); err == nil {
+			return c, true
+		}
+	}
+	return reaper.NewDead(reaper.Exit{Pid: pid, Status: reaper.UnknownStatus, At: time.Now()}), false
+}
+
+// AdoptInit returns the container that st tells of. Its rootfs is mounted, and its
+// process, if it lives, a child of this process.
+func AdoptInit(env *Env, st *state.Container, a Adoption) *Init {
+	c := InitConfig{
+		ID: st.ID, Bundle: st.Bundle, Runtime: st.Runtime, Checkpoint: st.Checkpoint, Stdio: namesOf(&st.Process),
+		NoPivotRoot: st.NoPivotRoot, NoNewKeyring: st.NoNewKeyring,
+		IoUID: st.IoUID, IoGID: st.IoGID, CriuWorkPath: st.CriuWorkPath,
+	}
+	if c.Bundle == "" {
+		c.Bundle = env.Bundle
+	}
+	for _, m := range st.Rootfs {
+		c.Rootfs = append(c.Rootfs, mount.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
+	}
+	p := NewInit(env, c)
+	p.rootfs.resolve()
+	p.sharedPids = sharesPidNamespace(c.Bundle)
+	p.rebuild(&st.Process, p.ioConfig(), a, p)
+	return p
+}
+
+// AdoptExec is AdoptInit for an exec of init.
+func AdoptExec(init *Init, st *state.Exec, a Adoption) *Exec {
+	p := &Exec{process: newProcess(init.env, st.ID, namesOf(&st.Process)), init: init}
+	if st.Phase == state.Created {
+		spec, err := parseExecSpec(st.Spec, st.Terminal)
+		if err != nil {
+			p.warn(err, "the spec of an exec is lost")
+		}
+		p.spec = spec
+	}
+	c := init.ioConfig()
+	c.Names = p.names
+	p.rebuild(&st.Process, c, a, p)
+	return p
+}
+
+// AdoptStreams returns those of a process that was deleted.
+func AdoptStreams(env *Env, st *state.Streams, a Adoption) Streams {
+	c := stdio.Config{Limits: env.Streams, Gate: env.Streaming}
+	return stdio.Adopt(c, st, func(pid int) *reaper.Child { c, _ := a.claim(pid, nil); return c })
+}
+
+func namesOf(st *state.Process) Stdio {
+	return Stdio{Stdin: st.Stdin, Stdout: st.Stdout, Stderr: st.Stderr, Terminal: st.Terminal}
+}
+
+// rebuild gives a new process the facts of st; owner is the Init or Exec that it
+// is part of.
+func (p *process) rebuild(st *state.Process, c stdio.Config, a Adoption, owner any) {
+	var io *stdio.Streams
+	if st.Size != nil {
+		c.Size = &stdio.Size{Width: st.Size.Width, Height: st.Size.Height}
+	}
+	if st.Streams != nil {
+		io = stdio.Adopt(c, st.Streams, func(pid int) *reaper.Child { c, _ := a.claim(pid, nil); return c })
+	}
+	if lost := p.rebuildFacts(st, c.Size, io, a, owner); lost {
+		p.warn(reaper.ErrNotChild, "the exit of an adopted process is lost")
+		a.Lost(owner, p.Child().Wait())
+	}
+	if io != nil && st.Exit != nil {
+		io.ProcessExited()
+	}
+}
+
+func (p *process) rebuildFacts(st *state.Process, size *stdio.Size, io *stdio.Streams, a Adoption, owner any) (lost bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for phase, name := range statePhases {
+		if name == st.Phase && phase != Deleted {
+			p.phase = phase
+		}
+	}
+	p.pid, p.io, p.size, p.stdinEOF = st.Pid, io, size, st.StdinClosed
+	if st.Exit != nil {
+		p.endAttemptLocked(Exit{Status: st.Exit.Status, At: st.Exit.At})
+		if st.Pid != 0 {
+			p.child = reaper.NewDead(reaper.Exit{Pid: st.Pid, Status: st.Exit.Status, At: st.Exit.At, Owner: owner})
+		}
+		return false
+	}
+	if st.Pid == 0 {
+		return false
+	}
+	found := false
+	p.child, found = a.claim(st.Pid, owner)
+	return !found
+}
+
+// ClaimRuntime returns the runtime that is at work for a start; one that is not
+// there any more has returned.
+func (a Adoption) ClaimRuntime(st *state.Start) *reaper.Child {
+	c, _ := a.claim(st.Runtime, nil)
+	return c
+}
+
+// FinishStart waits for what a start comes to that a program before this one has
+// begun. The process is locked meanwhile.
+func (p *Exec) FinishStart(ctx context.Context, a Adoption, runtime *reaper.Child, pidFile string) error {
+	err := await(ctx, runtime)
+	if err == nil && p.Child() == nil {
+		if pidFile == "" {
+			pidFile = p.pidFile()
+		}
+		err = p.claimStarted(a, pidFile)
+	}
+	if err != nil {
+		p.mu.Lock()
+		io := p.io
+		p.io = nil
+		p.mu.Unlock()
+		if io != nil {
+			io.Abort()
+		}
+		p.endAttempt()
+		return internalf("a start that began before the shim was replaced: %w", err)
+	}
+	return p.apply(DidStart)
+}
+
+// claimStarted adopts the process whose pid a runtime has left in pidFile.
+func (p *Exec) claimStarted(a Adoption, pidFile string) error {
+	pid, since, err := readPidFile(pidFile)
+	if err != nil {
+		return err
+	}
+	child, err := a.Ticket.Claim(pid, since, p)
+	if errors.Is(err, reaper.ErrNotChild) { // it ran, and was reaped
+		child = reaper.NewDead(reaper.Exit{Pid: pid, Status: reaper.UnknownStatus, At: time.Now()})
+		p.adopt(child)
+		a.Lost(p, child.Wait())
+		return nil
+	}
+	if err == nil {
+		p.adopt(child)
+	}
+	return err
+}
+
+// FinishStart is Exec.FinishStart for the container's own process. Whether it was
+// started the runtime tells.
+func (p *Init) FinishStart(ctx context.Context, _ Adoption, runtime *reaper.Child, _ string) error {
+	if err := await(ctx, runtime); err != nil {
+		return internalf("a start that began before the shim was replaced: %w", err)
+	}
+	if p.Snapshot().Phase == Stopped {
+		return nil
+	}
+	status, err := p.runtime.Status(ctx, p.id)
+	if err != nil {
+		return err
+	}
+	if status == "created" {
+		return internalf("a start that began before the shim was replaced has failed: the container is %s", status)
+	}
+	return p.apply(DidStart)
+}
+
+func await(ctx context.Context, c *reaper.Child) error {
+	select {
+	case <-c.Done():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the runtime: %w", ctx.Err())
+	}
+}
+
+// resolve finds the rootfs that is mounted.
+func (r *rootfs) resolve() {
+	if path, err := filepath.Abs(r.path); err == nil {
+		r.path = path
+	}
+	if path, err := filepath.EvalSymlinks(r.path); err == nil {
+		r.path = path
+	}
+}

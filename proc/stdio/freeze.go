@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stdio
+
+import (
+	"errors"
+	"os"
+
+	"containerd-shim.v1/state"
+)
+
+// Interrupt makes the goroutines that copy come to the gate, which was shut
+// before: they stand still once nobody is inside. Opening the gate lets them go
+// on.
+func (s *Streams) Interrupt() {
+	s.order(orders{})
+	if s.input != nil {
+		s.input.interrupt()
+	}
+}
+
+func (i *input) interrupt() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.pump != nil {
+		i.pump.interrupt(past)
+	}
+}
+
+// Save returns what the streams are while they stand still, nil if they have
+// ended. It fails for those of a start that is not over.
+func (s *Streams) Save() (*state.Streams, error) {
+	st := &state.Streams{}
+	if s.console != nil {
+		select {
+		case <-s.console.arrived:
+		default:
+			return nil, errors.New("its terminal has not come yet")
+		}
+		s.console.save(st)
+	}
+	for _, o := range s.all() {
+		if o.state == held {
+			return nil, errors.New("its start is not over")
+		}
+		if o.state != closed {
+			st.Outputs = append(st.Outputs, o.save())
+		}
+	}
+	if s.input != nil {
+		st.Input = s.input.save()
+	}
+	if s.log != nil {
+		st.Logger = s.log.save()
+	}
+	s.mu.Lock()
+	st.Deleted = s.orders.deleted
+	s.mu.Unlock()
+	if st.Terminal == 0 && st.Input == nil && len(st.Outputs) == 0 && st.Logger == nil {
+		return nil, nil
+	}
+	return st, nil
+}
+
+// Ended reports whether nothing of the streams is open any more.
+func (s *Streams) Ended() bool {
+	for _, o := range s.all() {
+		select {
+		case <-o.ended:
+		default:
+			return false
+		}
+	}
+	return (s.input == nil || s.input.isOver()) && (s.log == nil || s.log.ended())
+}
+
+func (c *console) save(st *state.Streams) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st.Terminal = fdOf(c.master)
+}
+
+func (o *output) save() state.Output {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	st := state.Output{
+		Path: o.sink.path, Kind: kinds[o.sink.kind], To: fdOf(o.sink.w), Pending: o.pending, Written: o.total,
+		Met: o.sink.seen, HungUp: o.orders.hungUp, Moved: o.movedAt(),
+	}
+	if o.sink.keepalive >= 0 {
+		st.Keepalive = state.FD(o.sink.keepalive)
+	}
+	if o.state < flushing {
+		st.From = fdOf(o.src)
+	} else {
+		st.Since = o.since
+	}
+	return st
+}
+
+var kinds = [...]state.Kind{isFIFO: state.FIFO, isFile: state.File, isPipe: state.Pipe}
+
+// save returns nil for an input that has ended.
+func (i *input) save() *state.Input {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.over || i.pump == nil {
+		return nil
+	}
+	st := &state.Input{Path: i.path, From: fdOf(i.r), ClosedFirst: i.decision == toEnd, Pending: i.pump.pending}
+	if i.keepalive >= 0 {
+		st.Keepalive = state.FD(i.keepalive)
+	}
+	if !i.terminal {
+		st.To = fdOf(i.pump.dst)
+	}
+	return st
+}
+
+func (i *input) isOver() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.over
+}
+
+// ended reports whether the logger is gone, and not wanted any more.
+func (l *logger) ended() bool {
+	for _, c := range []<-chan struct{}{l.child.Done(), l.stopped} {
+		select {
+		case <-c:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// save returns nil for a logger that has ended.
+func (l *logger) save() *state.Logger {
+	if l.ended() {
+		return nil
+	}
+	st := &state.Logger{Path: l.path}
+	select {
+	case <-l.child.Done():
+	default:
+		st.Pid = l.child.Pid()
+	}
+	for _, f := range l.kept() {
+		if fd := fdOf(f); fd != 0 {
+			st.Pipes = append(st.Pipes, fd)
+		}
+	}
+	return st
+}
+
+// fdOf returns f's descriptor, 0 if f is nil or closed. Unlike Fd it leaves f
+// non-blocking.
+func fdOf(f *os.File) (n state.FD) {
+	if f != nil {
+		control(f, func(fd int) { n = state.FD(fd) })
+	}
+	return n
+}
