@@ -3,15 +3,24 @@
 package shim
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"net"
+	"os"
 	"sync"
 	"syscall"
+	"time"
+
+	"containerd-shim.v1/state"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -26,12 +35,12 @@ import (
 // OK. An empty status, two bytes, is enough for the old clients and the same as
 // none for the new ones.
 func Handshaker(s *Supervisor) ttrpc.Handshaker {
-	return handshaker{ttrpc.UnixSocketRequireSameUser(), s.exits}
+	return handshaker{ttrpc.UnixSocketRequireSameUser(), s}
 }
 
 type handshaker struct {
 	sameUser ttrpc.UnixCredentialsFunc
-	watcher  watcher
+	s        *Supervisor
 }
 
 // watcher is told what a connection carries: of an answer just before it is
@@ -48,7 +57,13 @@ func (h handshaker) Handshake(ctx context.Context, c net.Conn) (net.Conn, any, e
 	if err != nil {
 		return nil, nil, err
 	}
-	return newConn(c, h.watcher), creds, nil
+	one := newConn(c, h.s.exits, h.s.conns)
+	if st, ok := h.s.conns.stateOf(c); ok {
+		one.resume(st.Connection)
+		h.s.exits.connected(st.number, one)
+	}
+	h.s.conns.add(one)
+	return one, creds, nil
 }
 
 // A ttrpc frame has a header of ten bytes: the payload's length (4 bytes,
@@ -67,14 +82,24 @@ const (
 var emptyStatus = []byte{statusTag, 0}
 
 // call is a request that is not answered yet.
-type call struct{ method, id string }
+type call struct {
+	method, id string
+	// frame is kept of a request that may be handled once more: a Wait, which
+	// changes nothing, and what makes another program do it.
+	frame []byte
+	// answered: the answer is being written.
+	answered bool
+}
 
 // conn is a client's connection, on which it sees the frames pass. ttrpc's
 // server reads from one goroutine and writes from one.
 type conn struct {
 	net.Conn
 	watcher watcher
+	conns   *connections
 
+	// first is what is read before anything else; the reader's.
+	first []byte
 	// request is what was read of a frame; the reader's, as is skip: how many
 	// bytes are still to come of one that the server refuses for its size.
 	request []byte
@@ -85,18 +110,21 @@ type conn struct {
 	head []byte
 	// rest is how many bytes of the present frame pass through unchanged.
 	rest int
+	// ended are the streams whose answers are being written.
+	ended []uint32
 
 	mu sync.Mutex
 	// +checklocks:mu
-	calls map[uint32]call // by stream: the starts that are not answered yet
+	calls map[uint32]call // by stream
 }
 
-func newConn(c net.Conn, w watcher) *conn {
-	return &conn{Conn: c, watcher: w, calls: make(map[uint32]call)}
+func newConn(c net.Conn, w watcher, all *connections) *conn {
+	return &conn{Conn: c, watcher: w, conns: all, calls: make(map[uint32]call)}
 }
 
 // Close closes the connection. It may be called more than once.
 func (c *conn) Close() error {
+	c.conns.remove(c)
 	c.watcher.disconnected(c, c.unanswered())
 	return c.Conn.Close()
 }
@@ -106,14 +134,22 @@ func (c *conn) unanswered() (ids []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, unanswered := range c.calls {
-		ids = append(ids, unanswered.id)
+		if unanswered.starts() && !unanswered.answered {
+			ids = append(ids, unanswered.id)
+		}
 	}
 	return ids
 }
 
+// starts reports whether the request is one that makes a process.
+func (c call) starts() bool { return c.method == "Create" || c.method == "Start" }
+
 // unread reports whether the client has yet to read something that was written
-// (unix(7), SIOCOUTQ).
+// (unix(7), SIOCOUTQ). A nil conn is one that is closed.
 func (c *conn) unread() bool {
+	if c == nil {
+		return false
+	}
 	sc, ok := c.Conn.(syscall.Conn)
 	if !ok {
 		return false
@@ -127,9 +163,34 @@ func (c *conn) unread() bool {
 	return err == nil && n > 0
 }
 
+// Read stands still while conns.reads is shut.
 func (c *conn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	for p := b[:n]; len(p) > 0; {
+	for {
+		n, err := c.readOnce(b)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+	}
+}
+
+func (c *conn) readOnce(b []byte) (n int, err error) {
+	c.conns.reads.Enter()
+	defer c.conns.reads.Leave()
+	if len(c.first) > 0 {
+		n = copy(b, c.first)
+		if c.first = c.first[n:]; len(c.first) == 0 {
+			c.first = nil
+		}
+	} else {
+		n, err = c.Conn.Read(b)
+	}
+	c.see(b[:n])
+	return n, err
+}
+
+// see notes the frames in what was read.
+func (c *conn) see(p []byte) {
+	for len(p) > 0 {
 		if c.skip > 0 {
 			m := min(c.skip, len(p))
 			p, c.skip = p[m:], c.skip-m
@@ -147,6 +208,7 @@ func (c *conn) Read(b []byte) (int, error) {
 		size := int(binary.BigEndian.Uint32(c.request))
 		switch {
 		case size > maxPayload:
+			c.note(c.request, call{method: "a request that is too large"})
 			c.skip, c.request = size, c.request[:0]
 		case len(c.request) == headerSize+size:
 			c.read(c.request)
@@ -155,7 +217,6 @@ func (c *conn) Read(b []byte) (int, error) {
 			}
 		}
 	}
-	return n, err
 }
 
 // keepRequest is how large a buffer for requests is kept.
@@ -167,28 +228,93 @@ func (c *conn) read(frame []byte) {
 		return
 	}
 	var r ttrpc.Request
-	if proto.Unmarshal(frame[headerSize:], &r) != nil {
-		return // the server says so
-	}
-	var state api.StateRequest // has its id where the other requests have theirs
-	switch r.Method {
-	case "Create", "Start", "State":
-		if (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(r.Payload, &state) != nil {
-			return
+	_ = proto.Unmarshal(frame[headerSize:], &r) // the server says what is wrong with it
+	request := call{method: r.Method}
+	switch {
+	case r.Method == "Create", r.Method == "Start", r.Method == "State":
+		var state api.StateRequest // has its id where the other requests have theirs
+		if (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(r.Payload, &state) == nil {
+			request.id = state.ID
 		}
-	default:
-		return
+	case r.Method == "Wait", isUpgrade(&r):
+		request.frame = bytes.Clone(frame)
 	}
+	c.note(frame, request)
 	if r.Method == "State" {
-		c.watcher.asked(c, state.ID)
-		return
+		c.watcher.asked(c, request.id)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.calls[binary.BigEndian.Uint32(frame[streamOffset:])] = call{r.Method, state.ID}
 }
 
-func (c *conn) Write(b []byte) (int, error) {
+// note keeps in mind that a request, with this header, is not answered yet.
+func (c *conn) note(header []byte, request call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls[binary.BigEndian.Uint32(header[streamOffset:])] = request
+}
+
+// resume begins with what is known of the connection from before.
+func (c *conn) resume(st *state.Connection) {
+	for _, r := range st.Requests {
+		c.first = append(c.first, r...)
+	}
+	c.first = append(c.first, st.Partial...)
+	for _, e := range st.Errors {
+		if err := c.refuse(e); err != nil {
+			logrus.WithError(err).WithField("stream", e.Stream).Error("answer a request that was lost")
+		}
+	}
+}
+
+// refuse answers a request with an error. Nobody else writes yet.
+func (c *conn) refuse(e state.Error) error {
+	code := codes.Code(e.Code)
+	if code == codes.OK {
+		code = codes.Internal
+	}
+	payload, err := proto.Marshal(&ttrpc.Response{Status: status.New(code, safeText(e.Text)).Proto()})
+	if err != nil {
+		return err
+	}
+	frame := binary.BigEndian.AppendUint32(nil, uint32(len(payload)))
+	frame = append(binary.BigEndian.AppendUint32(frame, e.Stream), typeResponse, 0)
+	_ = c.SetWriteDeadline(time.Now().Add(refuseTime)) // fails only if it is closed
+	_, err = c.Conn.Write(append(frame, payload...))
+	return errors.Join(err, c.SetWriteDeadline(time.Time{}))
+}
+
+// refuseTime is for how long a client that does not read is waited for.
+const refuseTime = time.Second
+
+// Write stands still, while conns.writes is shut, before the beginning of a frame.
+func (c *conn) Write(b []byte) (n int, err error) {
+	if !c.inFrame() {
+		c.conns.writes.Enter()
+	}
+	defer func() {
+		if err != nil || !c.inFrame() {
+			c.conns.writes.Leave()
+		}
+	}()
+	if n, err = c.write(b); err == nil && !c.inFrame() {
+		c.forgetAnswered()
+	}
+	return n, err
+}
+
+// inFrame reports whether a frame is half written.
+func (c *conn) inFrame() bool { return c.rest > 0 || len(c.head) > 0 }
+
+// forgetAnswered drops the requests whose answers are written.
+func (c *conn) forgetAnswered() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, stream := range c.ended {
+		delete(c.calls, stream)
+	}
+	c.ended = c.ended[:0]
+}
+
+func (c *conn) write(b []byte) (int, error) {
 	out := make([]byte, 0, len(b)+len(c.head)+len(emptyStatus))
 	for p := b; len(p) > 0; {
 		if c.rest > 0 {
@@ -216,9 +342,12 @@ func (c *conn) Write(b []byte) (int, error) {
 func (c *conn) answer(stream uint32, ok bool) {
 	c.mu.Lock()
 	ended, known := c.calls[stream]
-	delete(c.calls, stream)
+	if known {
+		c.calls[stream] = call{method: ended.method, id: ended.id, frame: ended.frame, answered: true}
+	}
 	c.mu.Unlock()
-	if ok && known {
+	c.ended = append(c.ended, stream)
+	if ok && known && ended.starts() {
 		c.watcher.answered(c, ended.method, ended.id)
 	}
 }

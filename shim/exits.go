@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/guard"
+	"containerd-shim.v1/internal/gate"
 	"containerd-shim.v1/reaper"
 )
 
@@ -49,6 +50,10 @@ type exits struct {
 	over chan struct{}
 	// wake holds a token when something may be due; capacity 1.
 	wake chan struct{}
+	// gate is shut while no exit is to be taken or sent. Who is inside owns
+	// source, and so does whoever has shut it once nobody is.
+	gate   gate.Gate
+	source source // set by run
 
 	mu sync.Mutex
 	// +checklocks:mu
@@ -112,20 +117,34 @@ func (h heldExit) due(l Limits, now time.Time) time.Time {
 // run takes and sends exits until ctx ends.
 func (x *exits) run(ctx context.Context, s source) {
 	for {
-		for e, ok := s.Pop(); ok; e, ok = s.Pop() {
-			if o, ok := e.Owner.(owner); ok {
-				x.take(o, e)
-			}
-		}
-		due, last, next := x.release(time.Now())
-		for _, h := range due {
-			x.send(h.id, h.Exit)
-		}
-		if last {
-			close(x.over)
-		}
+		next := x.round(s)
 		if !x.sleep(ctx, s, next) {
 			return
+		}
+	}
+}
+
+// round takes what is there and sends what is due. It returns when more will be.
+func (x *exits) round(s source) (next time.Time) {
+	x.gate.Enter()
+	defer x.gate.Leave()
+	x.source = s
+	x.drain()
+	due, last, next := x.release(time.Now())
+	for _, h := range due {
+		x.send(h.id, h.Exit)
+	}
+	if last {
+		close(x.over)
+	}
+	return next
+}
+
+// drain takes what the reaper has told.
+func (x *exits) drain() {
+	for e, ok := x.source.Pop(); ok; e, ok = x.source.Pop() {
+		if o, ok := e.Owner.(owner); ok {
+			x.take(o, e)
 		}
 	}
 }

@@ -28,7 +28,7 @@ func (f *failing) Accept() (net.Conn, error) {
 
 func TestListenerOutlivesErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := Listener(&failing{errs: []error{syscall.ENOMEM, syscall.ENOBUFS, nil, net.ErrClosed}})
+		l := newConnections().listen(&failing{errs: []error{syscall.ENOMEM, syscall.ENOBUFS, nil, net.ErrClosed}})
 		if c, err := l.Accept(); c == nil || err != nil {
 			t.Errorf("after ENOMEM and ENOBUFS: got %v, %v, want a connection", c, err)
 		}

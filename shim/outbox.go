@@ -5,10 +5,12 @@ package shim
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"containerd-shim.v1/guard"
+	"containerd-shim.v1/internal/gate"
 	"containerd-shim.v1/shim/publish"
 
 	"github.com/containerd/containerd/api/types"
@@ -35,6 +37,8 @@ const (
 // grows: whoever puts an event in waits for nothing.
 type Outbox struct {
 	publisher Publisher
+	// gate is shut while nothing is to be sent.
+	gate gate.Gate
 	// wake holds a token when the sender shall not wait any longer; capacity 1.
 	wake chan struct{}
 
@@ -143,12 +147,11 @@ func (o *Outbox) Run(ctx context.Context) {
 				return
 			}
 		}
-		err := guard.Call("publish", func() error { return o.publisher.Publish(ctx, e) })
+		err := o.send(ctx, e)
 		if err == nil {
 			if failed > 0 {
 				logrus.WithField("attempts", failed+1).Info("the daemon takes events again")
 			}
-			o.taken()
 			pause, failed = retryFirst, 0
 			continue
 		}
@@ -168,6 +171,25 @@ func (o *Outbox) Run(ctx context.Context) {
 		}
 		pause = min(2*pause, retryMost)
 	}
+}
+
+// send makes one attempt to send the oldest event, and removes it if it was
+// taken.
+func (o *Outbox) send(ctx context.Context, e *types.Envelope) error {
+	o.gate.Enter()
+	defer o.gate.Leave()
+	err := guard.Call("publish", func() error { return o.publisher.Publish(ctx, e) })
+	if err == nil {
+		o.taken()
+	}
+	return err
+}
+
+// queued returns what was not taken yet.
+func (o *Outbox) queued() []*types.Envelope {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.queue)
 }
 
 // wait waits for d, or until somebody waits for the outbox to be empty. It

@@ -36,7 +36,7 @@ func (s *Supervisor) Delete(ctx context.Context) (proc.Snapshot, error) {
 			return proc.Snapshot{}, fmt.Errorf("wait for the container's last processes: %w", ctx.Err())
 		}
 	}
-	err := perform(ctx, s.ctx, init, func(ctx context.Context) error {
+	err := s.perform(ctx, s.ctx, init, func(ctx context.Context) error {
 		if err := init.Delete(ctx); err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (s *Supervisor) Shutdown(ctx context.Context) error {
 	if err != nil {
 		return nil // there is nothing to end
 	}
-	err = detach(ctx, s.ctx, init.Destroy)
+	err = s.detach(ctx, s.ctx, init.Destroy)
 	if init.Child() != nil {
 		s.flush(ctx)
 	}

@@ -40,6 +40,7 @@ type start struct {
 	repliedAt time.Time
 	askedAt   time.Time
 	on        *conn         // that of the reply
+	number    int           // of an adopted connection that is yet to be on
 	polled    bool          // a State of the process was asked for before the reply
 	dead      bool          // the process's exit was taken
 	returned  chan struct{} // closed when the runtime has returned

@@ -6,9 +6,11 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"containerd-shim.v1/guard"
+	"containerd-shim.v1/internal/gate"
 	"containerd-shim.v1/proc"
 	"containerd-shim.v1/reaper"
 
@@ -21,6 +23,16 @@ type Supervisor struct {
 	env    *proc.Env
 	outbox *Outbox
 	exits  *exits
+	conns  *connections
+	// working has everybody inside who may run the runtime.
+	working gate.Gate
+	// upgrades are handed to who can carry them out; see Upgrades.
+	upgrades chan *Upgrade
+	// upgraded: the next request for an upgrade is the one that has made this
+	// program, come again.
+	upgraded atomic.Bool
+	// reaperPaused is Freeze's and Thaw's.
+	reaperPaused bool
 	// ctx ends with the shim.
 	ctx context.Context
 	// alive ends a moment after the container's death, and with it the verbs
@@ -42,6 +54,10 @@ type Supervisor struct {
 	deleted *proc.Snapshot // the answer to Delete, once it succeeded
 	// +checklocks:mu
 	execs map[string]*proc.Exec
+	// +checklocks:mu
+	leaving leaving // the streams of deleted execs
+	// +checklocks:mu
+	begun map[string]*begun // the starts that the program before this one has begun, by process id
 }
 
 // lingerTime is how long a checkpoint may take that has ended its container: all
@@ -52,7 +68,13 @@ const lingerTime = 30 * time.Second
 // make. Verbs run under ctx, which ends with the shim; exits go to outbox while
 // Run runs.
 func NewSupervisor(ctx context.Context, env *proc.Env, outbox *Outbox, l Limits) *Supervisor {
-	s := &Supervisor{env: env, outbox: outbox, ctx: ctx, execs: make(map[string]*proc.Exec)}
+	s := &Supervisor{
+		env: env, outbox: outbox, ctx: ctx, conns: newConnections(),
+		upgrades: make(chan *Upgrade), execs: make(map[string]*proc.Exec),
+	}
+	if env.Streaming == nil {
+		env.Streaming = new(gate.Gate)
+	}
 	s.alive, s.endAlive = context.WithCancelCause(ctx)
 	s.lingering, s.endLingering = context.WithCancelCause(ctx)
 	s.exits = newExits(l, s.record, func(id string, e reaper.Exit) { outbox.Put(s.exitEvent(id, e)) })
@@ -86,13 +108,20 @@ func (s *Supervisor) record(o owner, e reaper.Exit) {
 	case *proc.Init:
 		was := p.RecordExit(e)
 		living := s.exits.close()
-		time.AfterFunc(s.exits.limits.Reply, func() { s.endAlive(errContainerDied()) })
-		time.AfterFunc(lingerTime, func() { s.endLingering(errContainerDied()) })
-		guard.Go("kill what is left", func() {
-			defer s.exits.clear()
-			s.killRest(p, living, was == proc.Paused || was == proc.Pausing)
-		})
+		s.clearUp(p, living, was == proc.Paused || was == proc.Pausing)
 	}
+}
+
+// clearUp ends what the death of the container leaves.
+func (s *Supervisor) clearUp(p *proc.Init, living []owner, wasPaused bool) {
+	time.AfterFunc(s.exits.limits.Reply, func() { s.endAlive(errContainerDied()) })
+	time.AfterFunc(lingerTime, func() { s.endLingering(errContainerDied()) })
+	guard.Go("kill what is left", func() {
+		s.working.Enter()
+		defer s.working.Leave()
+		defer s.exits.clear()
+		s.killRest(p, living, wasPaused)
+	})
 }
 
 // killRest kills what is left in the container whose first process was p.
@@ -208,7 +237,7 @@ func (s *Supervisor) Create(ctx context.Context, c proc.InitConfig) (int, error)
 	p := proc.NewInit(s.env, c)
 	run, kill := context.WithCancelCause(s.ctx)
 	st := s.exits.begin(p, true, kill)
-	err := detach(ctx, run, func(ctx context.Context) error {
+	err := s.detach(ctx, run, func(ctx context.Context) error {
 		defer kill(nil)
 		defer close(created)
 		err := guard.Call("create", func() error { return p.Create(ctx) })

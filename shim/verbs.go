@@ -21,9 +21,13 @@ import (
 
 // detach runs fn with the context run and waits for it until caller ends.
 // Goroutines that fn starts inherit the caller's profiling labels.
-func detach(caller, run context.Context, fn func(context.Context) error) error {
+func (s *Supervisor) detach(caller, run context.Context, fn func(context.Context) error) error {
 	result := make(chan error, 1) // sent to once; nobody may be left to receive
-	go func() { result <- guard.Call("operation", func() error { return fn(run) }) }()
+	go func() {
+		s.working.Enter()
+		defer s.working.Leave()
+		result <- guard.Call("operation", func() error { return fn(run) })
+	}()
 	select {
 	case err := <-result:
 		return err
@@ -34,11 +38,11 @@ func detach(caller, run context.Context, fn func(context.Context) error) error {
 
 // perform runs fn, a verb of p, when those before it have ended. A caller that
 // gives up before that has changed nothing.
-func perform(caller, run context.Context, p process, fn func(context.Context) error) error {
+func (s *Supervisor) perform(caller, run context.Context, p process, fn func(context.Context) error) error {
 	if err := p.Lock(caller); err != nil {
 		return err
 	}
-	return detach(caller, run, func(ctx context.Context) error {
+	return s.detach(caller, run, func(ctx context.Context) error {
 		defer p.Unlock()
 		return fn(ctx)
 	})
@@ -50,7 +54,7 @@ func (s *Supervisor) onContainer(ctx context.Context, verb func(*proc.Init, cont
 	if err != nil {
 		return err
 	}
-	return perform(ctx, s.alive, init, func(ctx context.Context) error { return verb(init, ctx) })
+	return s.perform(ctx, s.alive, init, func(ctx context.Context) error { return verb(init, ctx) })
 }
 
 // Pause freezes the container.
@@ -75,7 +79,7 @@ func (s *Supervisor) Checkpoint(ctx context.Context, o proc.CheckpointOptions) e
 	if err != nil {
 		return err
 	}
-	return perform(ctx, s.lingering, init, func(ctx context.Context) error { return init.Checkpoint(ctx, o) })
+	return s.perform(ctx, s.lingering, init, func(ctx context.Context) error { return init.Checkpoint(ctx, o) })
 }
 
 // Kill signals the container, which an empty id means too, or an exec. While
@@ -95,7 +99,7 @@ func (s *Supervisor) Kill(ctx context.Context, id string, sig uint32, all bool) 
 		if init.Absent() {
 			return errNoProcess(init.ID())
 		}
-		return detach(ctx, s.ctx, func(ctx context.Context) error { return init.Kill(ctx, sig, all) })
+		return s.detach(ctx, s.ctx, func(ctx context.Context) error { return init.Kill(ctx, sig, all) })
 	}
 	p, err := s.exec(id)
 	if err != nil {
@@ -133,7 +137,7 @@ func (s *Supervisor) Pids(ctx context.Context) (pids []int, names map[int]string
 		return nil, nil, err
 	}
 	found := make(chan []int, 1) // the caller may be gone
-	err = detach(ctx, s.ctx, func(ctx context.Context) error {
+	err = s.detach(ctx, s.ctx, func(ctx context.Context) error {
 		pids, err := init.Pids(ctx)
 		found <- pids
 		return err
@@ -167,7 +171,11 @@ func (s *Supervisor) Start(ctx context.Context, id string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	err = s.start(ctx, p)
+	if begun := s.begunBefore(id); begun != nil {
+		err = begun.wait(ctx)
+	} else {
+		err = s.start(ctx, p)
+	}
 	return p.Snapshot().Pid, err
 }
 
@@ -196,7 +204,7 @@ func (s *Supervisor) start(ctx context.Context, p process) error {
 		kill(nil)
 		return err
 	}
-	err = detach(ctx, run, func(ctx context.Context) error {
+	err = s.detach(ctx, run, func(ctx context.Context) error {
 		defer kill(nil)
 		defer p.Unlock()
 		defer admitted()
@@ -267,19 +275,23 @@ func (s *Supervisor) DeleteExec(ctx context.Context, id string) (proc.Snapshot, 
 	if err != nil {
 		return proc.Snapshot{}, err
 	}
-	err = perform(ctx, s.ctx, p, func(ctx context.Context) error {
+	err = s.perform(ctx, s.ctx, p, func(ctx context.Context) error {
 		if err := p.Delete(ctx); err != nil {
 			return err
 		}
 		s.exits.forget(p)
-		s.forgetExec(id)
+		s.forgetExec(id, p.Streams())
 		return nil
 	})
 	return p.Snapshot(), err
 }
 
-func (s *Supervisor) forgetExec(id string) {
+// forgetExec removes an exec. Its streams may live on.
+func (s *Supervisor) forgetExec(id string, io proc.Streams) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.execs, id)
+	if io != nil {
+		s.leaving.add(io)
+	}
 }

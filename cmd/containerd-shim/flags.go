@@ -31,6 +31,9 @@ listening socket as file descriptor 3.
                           and the log stand in for it
   -runtime-timeout D      how long one call of the runtime may take (` + defaultTimeout + `);
                           also CONTAINERD_SHIM_RUNTIME_TIMEOUT
+  -adopt FILE             take over the process of a shim that wrote FILE and then
+                          executed this program; shimctl upgrade has that done
+  -check                  with -adopt: only say whether FILE can be read; 0 if so
   -v, -version            print the version and exit
 
 Flags that are not known are ignored, for later versions of containerd.
@@ -43,9 +46,9 @@ const defaultTimeout = "10m"
 type options struct {
 	namespace, socket, address, containerdBinary string
 	workdir, runtimeRoot, stackDir               string
-	criu                                         string
+	criu, adopt                                  string
 	runtimeTimeout                               time.Duration
-	systemdCgroup, debug, version, help          bool
+	systemdCgroup, debug, check, version, help   bool
 }
 
 // parseFlags reads the command line as Go's flag package does (one dash or
@@ -64,10 +67,10 @@ func parseFlags(args []string, getenv func(string) (string, bool)) (options, err
 		"namespace": &o.namespace, "socket": &o.socket, "address": &o.address,
 		"containerd-binary": &o.containerdBinary, "workdir": &o.workdir,
 		"runtime-root": &o.runtimeRoot, "criu": &o.criu, "criu-path": &o.criu,
-		"stack-dir": &o.stackDir, "runtime-timeout": &timeout,
+		"stack-dir": &o.stackDir, "runtime-timeout": &timeout, "adopt": &o.adopt,
 	}
 	switches := map[string]*bool{
-		"systemd-cgroup": &o.systemdCgroup, "debug": &o.debug,
+		"systemd-cgroup": &o.systemdCgroup, "debug": &o.debug, "check": &o.check,
 		"v": &o.version, "version": &o.version, "h": &o.help, "help": &o.help,
 	}
 	for len(args) > 0 {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"containerd-shim.v1/stackdump"
@@ -20,21 +19,24 @@ import (
 const logTime = "2006-01-02T15:04:05.000000000Z07:00"
 
 // setLog sends the log to the FIFO that containerd reads, shim.stdout.log in
-// the work directory, and puts it into log. Without it the shim works as well,
-// and logs nothing.
-func setLog(o options, log *atomic.Pointer[logFIFO]) {
-	if o.debug {
+// the work directory. Without it the shim works as well, and logs nothing.
+func (p *program) setLog() {
+	if p.debug {
 		logrus.SetLevel(logrus.DebugLevel)
 	}
 	logrus.SetFormatter(&logrus.TextFormatter{DisableColors: true, TimestampFormat: logTime})
 	logrus.SetOutput(io.Discard)
 	// A daemon that restarts opens both FIFOs and gives a task up, silently, if
 	// it cannot (contract since containerd 1.2.7); nothing is written to stderr's.
-	out, err := openLogFIFO(filepath.Join(o.workdir, "shim.stdout.log"))
+	out, err := openLogFIFO(filepath.Join(p.workdir, "shim.stdout.log"))
 	if err == nil {
 		logrus.SetOutput(out)
-		log.Store(&out)
-		_, err = openLogFIFO(filepath.Join(o.workdir, "shim.stderr.log"))
+		p.log.Store(&out)
+		p.logs = append(p.logs, out.fd)
+		var other logFIFO
+		if other, err = openLogFIFO(filepath.Join(p.workdir, "shim.stderr.log")); err == nil {
+			p.logs = append(p.logs, other.fd)
+		}
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "containerd-shim: no log: %v\n", err)

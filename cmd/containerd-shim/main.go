@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -25,6 +26,7 @@ import (
 	"containerd-shim.v1/shim"
 	"containerd-shim.v1/shim/publish"
 	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/state"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"
@@ -54,6 +56,10 @@ func main() {
 	case err == nil && o.help:
 		fmt.Print(usage)
 		return
+	case err == nil && o.adopt != "" && o.check:
+		_, err = state.ReadFile(o.adopt)
+	case err == nil && o.adopt != "":
+		adopt(o)
 	case err == nil:
 		err = run(o)
 	}
@@ -63,16 +69,12 @@ func main() {
 	}
 }
 
+// run is a shim that containerd has started.
 func run(o options) error {
-	bundle, err := os.Getwd()
+	p, err := newProgram(o)
 	if err != nil {
 		return err
 	}
-	// Before anything that could hang.
-	var log atomic.Pointer[logFIFO] // set once it is open
-	handleDumps(stackdump.NewWriter(o.stackDir, o.workdir, o.namespace, filepath.Base(bundle), version), &log)
-	signals := handleSignals()
-	intercept := tuneRuntime()
 	if o.namespace == "" {
 		return errors.New("no namespace: -namespace must be given")
 	}
@@ -83,50 +85,85 @@ func run(o options) error {
 	if err := reaper.SetSubreaper(); err != nil {
 		return err
 	}
-	setLog(o, &log)
+	p.setLog()
+	p.supervise(reaper.New())
+	go p.sup.Run(p.env.Reaper.Subscribe())
+	return p.serve(listener)
+}
 
-	r := reaper.New()
+// program is the shim as a process.
+type program struct {
+	options
+	bundle  string
+	log     atomic.Pointer[logFIFO] // set once it is open
+	logs    []int                   // the descriptors of the log's FIFOs
+	signals <-chan os.Signal        // the first that ends the shim
+	calls   ttrpc.UnaryServerInterceptor
+	env     *proc.Env
+	sup     *shim.Supervisor
+}
+
+// newProgram does what comes before anything that could hang.
+func newProgram(o options) (*program, error) {
+	bundle, err := os.Getwd()
+	p := &program{options: o, bundle: bundle}
+	handleDumps(stackdump.NewWriter(o.stackDir, o.workdir, o.namespace, filepath.Base(bundle), version), &p.log)
+	p.signals = handleSignals()
+	p.calls = tuneRuntime()
+	return p, err
+}
+
+// supervise makes the Supervisor, and lets the outbox run.
+func (p *program) supervise(r *reaper.Reaper) {
 	monitor := reaper.NewMonitor(r, reaper.DefaultLimits(), "GODEBUG", "NOTIFY_SOCKET")
 	ctx := context.Background() // until the process ends
-	env := &proc.Env{
-		Namespace: o.namespace, Bundle: bundle, WorkDir: o.workdir,
+	p.env = &proc.Env{
+		Namespace: p.namespace, Bundle: p.bundle, WorkDir: p.workdir,
 		Reaper: r, Monitor: monitor, Limits: proc.DefaultLimits(), Streams: stdio.DefaultLimits(),
 		NewRuntime: proc.NewRunc(proc.RuntimeConfig{
-			Root:          filepath.Join(o.runtimeRoot, o.namespace),
-			Dir:           bundle,
-			SystemdCgroup: o.systemdCgroup,
-			Timeout:       o.runtimeTimeout,
-			ImageTimeout:  max(o.runtimeTimeout, imageTimeout),
+			Root:          filepath.Join(p.runtimeRoot, p.namespace),
+			Dir:           p.bundle,
+			SystemdCgroup: p.systemdCgroup,
+			Timeout:       p.runtimeTimeout,
+			ImageTimeout:  max(p.runtimeTimeout, imageTimeout),
 			Monitor:       monitor,
 		}),
 	}
 	outbox := shim.NewOutbox(publish.New(publish.Config{
-		Address: o.address, Binary: o.containerdBinary, Bundle: bundle, Monitor: monitor,
+		Address: p.address, Binary: p.containerdBinary, Bundle: p.bundle, Monitor: monitor,
 	}))
 	go outbox.Run(ctx)
-	if o.debug {
+	if p.debug {
 		guard.Go("log what was reaped", func() { logReaped(ctx, r) })
 	}
-	sup := shim.NewSupervisor(ctx, env, outbox, shim.DefaultLimits)
-	go sup.Run(r.Subscribe())
+	p.sup = shim.NewSupervisor(ctx, p.env, outbox, shim.DefaultLimits)
+}
+
+// serve answers clients until the shim is told to end.
+func (p *program) serve(listener net.Listener) error {
 	server, err := ttrpc.NewServer(
-		ttrpc.WithServerHandshaker(shim.Handshaker(sup)),
-		ttrpc.WithUnaryServerInterceptor(intercept),
+		ttrpc.WithServerHandshaker(shim.Handshaker(p.sup)),
+		ttrpc.WithUnaryServerInterceptor(p.calls),
 	)
 	if err != nil {
 		return err
 	}
-	api.RegisterShimService(server, shim.NewService(sup))
+	api.RegisterShimService(server, shim.NewService(p.sup))
+	shim.RegisterUpgrade(server, p.sup, version+" "+revision)
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(ctx, shim.Listener(listener)) }()
-	logrus.WithFields(logrus.Fields{"version": version, "namespace": o.namespace, "bundle": bundle}).Debug("serving")
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve: %w", err)
-	case s := <-signals:
-		logrus.WithField("signal", s).Info("shutting down, with the container")
+	go func() { failed <- server.Serve(context.Background(), p.sup.Listener(listener)) }()
+	logrus.WithFields(logrus.Fields{"version": version, "namespace": p.namespace, "bundle": p.bundle}).Debug("serving")
+	for {
+		select {
+		case err := <-failed:
+			return fmt.Errorf("serve: %w", err)
+		case u := <-p.sup.Upgrades():
+			u.Done(p.upgrade(u.Binary))
+		case s := <-p.signals:
+			logrus.WithField("signal", s).Info("shutting down, with the container")
+			return shutdown(p.sup, server)
+		}
 	}
-	return shutdown(sup, server)
 }
 
 // shutdown ends the container and then the shim. What clients wait for is

@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"os/signal"
+	"strings"
 	"sync/atomic"
 
 	"containerd-shim.v1/guard"
@@ -69,7 +70,10 @@ func handleDumps(w *stackdump.Writer, log *atomic.Pointer[logFIFO]) {
 // go.mod cannot set it). The reaper's Monitor keeps it from children.
 func labelGoroutines() {
 	value := "tracebacklabels=1"
-	if old := os.Getenv("GODEBUG"); old != "" {
+	switch old := os.Getenv("GODEBUG"); {
+	case strings.Contains(old, value): // of a program that this one has replaced
+		return
+	case old != "":
 		value = old + "," + value
 	}
 	_ = os.Setenv("GODEBUG", value) // without it dumps lack labels, no more

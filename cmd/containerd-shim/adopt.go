@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+
+	"containerd-shim.v1/reaper"
+	"containerd-shim.v1/state"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// adopt is a shim that was executed in place of another. Nothing is fatal: the
+// container has no other supervisor. What cannot be taken over is logged, and
+// answered with an error when somebody asks for it.
+func adopt(o options) {
+	fds := inheritedFDs() // nothing that is started from here on gets them
+	p, err := newProgram(o)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "containerd-shim: %v\n", err)
+	}
+	p.setLog()
+	st, err := state.ReadFile(o.adopt)
+	if err != nil {
+		logrus.WithError(err).Error("the state is lost; the container is not known")
+		st = &state.Shim{Listener: findListener(fds)}
+	}
+	if err := reaper.SetSubreaper(); err != nil { // it is one: an execve keeps that
+		logrus.WithError(err).Error("adopt")
+	}
+	r := reaper.Prepare(st.Seq)
+	p.supervise(r)
+	kept := make(map[int]bool)
+	for _, fd := range st.FDs() {
+		kept[int(fd)] = true
+	}
+	for _, fd := range fds {
+		if !kept[fd] {
+			_ = unix.Close(fd) // nobody knows what it was
+		}
+	}
+	listener := adoptListener(st.Listener, o.socket != "")
+	p.sup.Adopt(st)
+	go p.sup.Run(r.Subscribe())
+	r.Resume()
+	_ = os.Remove(o.adopt) // there are specs in it, which nobody needs any more
+	logrus.WithField("writer", st.Writer).Info("the program was exchanged")
+	for {
+		err := p.serve(listener)
+		if err == nil {
+			return
+		}
+		logrus.WithError(err).Error("serve")
+		listener = noListener{}
+	}
+}
+
+// inheritedFDs lists the descriptors that the program was given beside its stdio,
+// and marks them to be closed on exec. The Go runtime's own are marked already.
+func inheritedFDs() (fds []int) {
+	entries, _ := os.ReadDir("/proc/self/fd") // without /proc nothing is inherited by children for sure
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd < 3 {
+			continue
+		}
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err == nil && flags&unix.FD_CLOEXEC == 0 {
+			unix.CloseOnExec(fd)
+			fds = append(fds, fd)
+		}
+	}
+	return fds
+}
+
+// findListener returns the listening socket among fds.
+func findListener(fds []int) state.FD {
+	for _, fd := range fds {
+		if on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err == nil && on != 0 {
+			return state.FD(fd)
+		}
+	}
+	return 0
+}
+
+// adoptListener returns the listener; own says that the shim has made its path.
+func adoptListener(fd state.FD, own bool) net.Listener {
+	if fd == 0 {
+		return noListener{}
+	}
+	f := os.NewFile(uintptr(fd), "socket")
+	l, err := net.FileListener(f)
+	_ = f.Close() // l has a duplicate
+	if err != nil {
+		logrus.WithError(err).WithField("fd", fd).Error("adopt the listener")
+		return noListener{}
+	}
+	if u, ok := l.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(own) // else the path is the daemon's to remove
+	}
+	return l
+}
+
+// noListener is one on which nobody ever connects.
+type noListener struct{}
+
+func (noListener) Accept() (net.Conn, error) { select {} }
+func (noListener) Close() error              { return nil }
+func (noListener) Addr() net.Addr            { return &net.UnixAddr{Net: "unix"} }

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"containerd-shim.v1/reaper"
+	"containerd-shim.v1/state"
+
+	"github.com/containerd/errdefs"
+	"github.com/sirupsen/logrus"
+)
+
+const (
+	// stateFile is what a shim hands itself over in; in the bundle, which lives as
+	// long as the shim and has no exec of such a name.
+	stateFile = ".shim.state.json"
+	// restTime is how long the shim may take to come to rest: what is at work then
+	// goes on, and the upgrade is refused.
+	restTime = 10 * time.Second
+	// checkTime bounds the new program's look at the state.
+	checkTime = 20 * time.Second
+)
+
+// upgrade executes binary in place of this program. It returns only if that cannot
+// be done: nothing has changed then. The error says why.
+//
+// The shim comes to rest twice: the first time for a state that the new program is
+// asked to read, as a child, while everything goes on; the second time for the
+// state that it is to live on.
+func (p *program) upgrade(binary string) error {
+	path := filepath.Join(p.bundle, stateFile)
+	args := append(withoutAdopt(os.Args), "-adopt", path)
+	err := p.handOver(path, func(*state.Shim) error { return nil })
+	if err == nil {
+		err = p.checkProgram(append([]string{binary}, append(args[1:], "-check")...))
+	}
+	if err == nil {
+		err = p.handOver(path, func(st *state.Shim) error {
+			if len(p.signals) > 0 {
+				return fmt.Errorf("the shim is told to end: %w", errdefs.ErrUnavailable)
+			}
+			logrus.WithField("binary", binary).Info("the program is exchanged")
+			return p.env.Reaper.Exec(context.Background(), binary, args, os.Environ(), p.keep(st))
+		})
+	}
+	_ = os.Remove(path) // it is of no use any more
+	logrus.WithError(err).WithField("binary", binary).Warn("the program is not exchanged")
+	return err
+}
+
+// handOver writes what the shim is to path, and calls then, while everything stands
+// still.
+func (p *program) handOver(path string, then func(*state.Shim) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), restTime)
+	defer cancel()
+	if err := p.sup.Freeze(ctx); err != nil {
+		return fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
+	}
+	defer p.sup.Thaw()
+	st, err := p.sup.Save()
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
+	}
+	st.Writer = fmt.Sprintf("containerd-shim %s %s", version, revision)
+	if err := errors.Join(st.Check(), state.Write(path, st)); err != nil {
+		return err
+	}
+	return then(st)
+}
+
+// checkProgram asks the new program whether it can read the state.
+func (p *program) checkProgram(args []string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), checkTime)
+	defer cancel()
+	out, status, err := p.env.Monitor.Run(ctx, reaper.Command{Args: args, Env: os.Environ()})
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w: %w", args[0], err, errdefs.ErrInvalidArgument)
+	case status != 0:
+		return fmt.Errorf("%s cannot take over (status %d): %.512s: %w", args[0], status, bytes.TrimSpace(out), errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
+
+// keep lists the descriptors that the new program gets. The log's are only to be
+// open until it has opened the log again: a daemon that reads it must not see its
+// end.
+func (p *program) keep(st *state.Shim) (fds []int) {
+	for _, fd := range st.FDs() {
+		fds = append(fds, int(fd))
+	}
+	return append(fds, p.logs...)
+}
+
+// withoutAdopt returns the arguments without -adopt and its file.
+func withoutAdopt(args []string) (rest []string) {
+	for i := 0; i < len(args); i++ {
+		if args[i] == "-adopt" {
+			i++
+			continue
+		}
+		rest = append(rest, args[i])
+	}
+	return rest
+}

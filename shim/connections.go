@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"containerd-shim.v1/internal/gate"
+	"containerd-shim.v1/state"
+
+	"github.com/sirupsen/logrus"
+)
+
+// acceptPause is how long is waited after a failed accept(2).
+const acceptPause = 100 * time.Millisecond
+
+// connections are those of the clients.
+type connections struct {
+	// reads has inside who accepts or reads: bytes that were read are then noted
+	// by their conn.
+	reads gate.Gate
+	// writes has inside who is in the middle of a frame.
+	writes gate.Gate
+
+	mu sync.Mutex
+	// +checklocks:mu
+	all map[*conn]struct{}
+	// +checklocks:mu
+	listener deadliner // nil before there is one
+	// +checklocks:mu
+	adopted []net.Conn // those that are yet to be accepted
+	// +checklocks:mu
+	states map[net.Conn]adoptedConn // of those that are yet to shake hands
+}
+
+type deadliner interface{ SetDeadline(time.Time) error }
+
+// adoptedConn is what is known of a connection that was adopted.
+type adoptedConn struct {
+	*state.Connection
+	number int // counted from 1
+}
+
+func newConnections() *connections {
+	return &connections{all: make(map[*conn]struct{}), states: make(map[net.Conn]adoptedConn)}
+}
+
+func (c *connections) add(one *conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all[one] = struct{}{}
+}
+
+func (c *connections) remove(one *conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.all, one)
+}
+
+func (c *connections) list() (all []*conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for one := range c.all {
+		all = append(all, one)
+	}
+	return all
+}
+
+// adopt queues a connection to be accepted first.
+func (c *connections) adopt(fd net.Conn, st *state.Connection, number int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.adopted = append(c.adopted, fd)
+	c.states[fd] = adoptedConn{st, number}
+}
+
+// next returns the oldest adopted connection that is yet to be accepted, or nil.
+func (c *connections) next() (first net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.adopted) > 0 {
+		first, c.adopted = c.adopted[0], c.adopted[1:]
+	}
+	return first
+}
+
+// stateOf returns what is known of an adopted connection, once.
+func (c *connections) stateOf(fd net.Conn) (st adoptedConn, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st, ok = c.states[fd]
+	delete(c.states, fd)
+	return st, ok
+}
+
+// standStill lets nobody accept or read any more who is not at it already, and
+// interrupts who is.
+func (c *connections) standStill() {
+	c.reads.Shut()
+	c.setDeadlines(time.Unix(1, 0))
+}
+
+// goOn undoes standStill.
+func (c *connections) goOn() {
+	c.setDeadlines(time.Time{})
+	c.reads.Open()
+}
+
+func (c *connections) setDeadlines(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.listener != nil {
+		_ = c.listener.SetDeadline(t) // fails only if it is closed
+	}
+	for one := range c.all {
+		_ = one.SetReadDeadline(t) // likewise
+	}
+}
+
+// unanswered says which request is neither answered nor one that may be repeated;
+// "" if there is none.
+func (c *connections) unanswered() string {
+	for _, one := range c.list() {
+		if why := one.unansweredCall(); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+func (c *connections) listenerFD() state.FD {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return fdOf(c.listener)
+}
+
+// save returns the connections while nobody reads or writes.
+func (c *connections) save() (all []*conn, states []state.Connection, err error) {
+	all = c.list()
+	for _, one := range all {
+		st, err := one.save()
+		if err != nil {
+			return nil, nil, err
+		}
+		states = append(states, st)
+	}
+	return all, states, nil
+}
+
+// save returns the connection while nobody reads or writes on it.
+func (c *conn) save() (st state.Connection, err error) {
+	if c.skip > 0 || len(c.first) > 0 {
+		return st, errors.New("a request is half read")
+	}
+	st.Partial = slices.Clone(c.request)
+	if st.FD = fdOf(c.Conn); st.FD == 0 {
+		return st, errors.New("a connection is being closed")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	streams := make([]uint32, 0, len(c.calls))
+	for stream := range c.calls {
+		streams = append(streams, stream)
+	}
+	slices.Sort(streams)
+	for _, stream := range streams {
+		st.Requests = append(st.Requests, c.calls[stream].frame)
+	}
+	return st, nil
+}
+
+// unansweredCall is unanswered for one connection.
+func (c *conn) unansweredCall() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, unanswered := range c.calls {
+		if unanswered.frame == nil {
+			return fmt.Sprintf("%s %s is not answered", unanswered.method, unanswered.id)
+		}
+	}
+	return ""
+}
+
+// Listener wraps l so that only closing it ends it. ttrpc's server gives up at
+// an error that is not temporary, such as ENOMEM, and the container would lose
+// its supervisor to a moment without memory. Connections that were adopted come
+// first.
+func (s *Supervisor) Listener(l net.Listener) net.Listener { return s.conns.listen(l) }
+
+func (c *connections) listen(l net.Listener) net.Listener {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.listener, _ = l.(deadliner)
+	return &lasting{Listener: l, conns: c}
+}
+
+// lasting is accepted from by one goroutine.
+type lasting struct {
+	net.Listener
+	conns  *connections
+	inside bool // of conns.reads, until what was accepted is among conns
+}
+
+func (l *lasting) Accept() (net.Conn, error) {
+	if l.inside {
+		l.conns.reads.Leave()
+	}
+	l.conns.reads.Enter()
+	l.inside = true
+	for {
+		if c := l.conns.next(); c != nil {
+			return c, nil
+		}
+		c, err := l.Listener.Accept()
+		switch {
+		case err == nil:
+			return c, nil
+		case errors.Is(err, net.ErrClosed):
+			l.inside = false
+			l.conns.reads.Leave()
+			return nil, err
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			l.conns.reads.Pass()
+		default:
+			logrus.WithError(err).Warn("accept")
+			time.Sleep(acceptPause)
+		}
+	}
+}

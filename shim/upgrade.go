@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/ttrpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// The ttrpc method, beside containerd's own service on the same socket, that
+// exchanges the shim's program: a google.protobuf.StringValue with the path of
+// the new one, answered by one with the version of the program that runs then.
+const (
+	UpgradeService = "containerd.shim.inplace.v1"
+	UpgradeMethod  = "Upgrade"
+)
+
+// Upgrade is a request to exchange the program.
+type Upgrade struct {
+	Binary string // an absolute path
+	result chan error
+}
+
+// Done says why the request could not be carried out. A request that was is
+// answered by the new program.
+func (u *Upgrade) Done(err error) { u.result <- err }
+
+// Upgrades receives the requests, one at a time. Each is to be ended by Done.
+func (s *Supervisor) Upgrades() <-chan *Upgrade { return s.upgrades }
+
+// Upgrade has the program exchanged by who receives from Upgrades. It returns only
+// if that fails, or nil in the new program for the request that has made it.
+func (s *Supervisor) Upgrade(ctx context.Context, binary string) error {
+	if s.upgraded.CompareAndSwap(true, false) {
+		return nil
+	}
+	if !filepath.IsAbs(binary) {
+		return fmt.Errorf("%q is no absolute path: %w", binary, errdefs.ErrInvalidArgument)
+	}
+	u := &Upgrade{Binary: binary, result: make(chan error, 1)}
+	select {
+	case s.upgrades <- u:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for another upgrade: %w", ctx.Err())
+	}
+	select {
+	case err := <-u.result:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("gave up waiting, the upgrade goes on: %w", ctx.Err())
+	}
+}
+
+// RegisterUpgrade adds the method to server; version is this program's.
+func RegisterUpgrade(server *ttrpc.Server, s *Supervisor, version string) {
+	server.RegisterService(UpgradeService, &ttrpc.ServiceDesc{Methods: map[string]ttrpc.Method{
+		UpgradeMethod: func(ctx context.Context, unmarshal func(any) error) (any, error) {
+			var binary wrapperspb.StringValue
+			if err := unmarshal(&binary); err != nil {
+				return nil, err
+			}
+			if err := s.Upgrade(ctx, binary.Value); err != nil {
+				return nil, err
+			}
+			return wrapperspb.String(version), nil
+		},
+	}})
+}
+
+func isUpgrade(r *ttrpc.Request) bool {
+	return r.Service == UpgradeService && r.Method == UpgradeMethod
+}
+
+// asksForUpgrade reports whether a frame is such a request.
+func asksForUpgrade(frame []byte) bool {
+	var r ttrpc.Request
+	return proto.Unmarshal(frame[headerSize:], &r) == nil && isUpgrade(&r)
+}
