@@ -11,13 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"containerd-shim.v1/integration/harness/procfs"
+	"containerd-shim.v1/integration/harness/sweep"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -185,57 +185,27 @@ func (r *Rig) tempFiles() ([]Leftover, error) {
 // a directory below which something is still mounted.
 func (r *Rig) purge() error {
 	var errs []error
-	for round := 0; round < 5; round++ {
+	wait.Until(settleLimit, func() bool {
 		found, err := r.processes()
 		errs = append(errs, err)
 		for _, l := range found {
 			pid, _ := strconv.Atoi(l.Path) // made by Itoa
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
-		if len(found) == 0 {
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	mounts, err := r.mounts()
-	errs = append(errs, err)
+		return len(found) == 0
+	})
 	// dockerd bind-mounts its data root on itself and leaves that to live restore.
-	_ = syscall.Unmount(r.path("docker", "root"), syscall.MNT_DETACH) // EINVAL when it is no mount
-	for i := len(mounts) - 1; i >= 0; i-- {
-		_ = syscall.Unmount(mounts[i].Path, syscall.MNT_DETACH) // judged by the next census
+	errs = append(errs, sweep.Unmount(r.Dir))
+	cgroups, _ := filepath.Glob(filepath.Join(cgroupRoot, "*", r.Name)) // the pattern is right
+	for _, cg := range cgroups {
+		errs = append(errs, sweep.RemoveCgroup(cg))
 	}
-	errs = append(errs, r.purgeCgroups())
 	for id, ns := range r.known() {
 		_ = os.Remove(r.socket(ns, id)) // mostly not there
 	}
 	errs = append(errs, os.RemoveAll(filepath.Join(runcRoot, r.Name)))
-	if mounts, err = r.mounts(); len(mounts) > 0 || err != nil {
-		return errors.Join(append(errs, err, fmt.Errorf("%s kept: %d mounts below it", r.Dir, len(mounts)))...)
+	if mounts := procfs.MountsUnder(r.Dir); len(mounts) > 0 {
+		return errors.Join(append(errs, fmt.Errorf("%s kept: %v are mounted below it", r.Dir, mounts))...)
 	}
 	return errors.Join(append(errs, os.RemoveAll(r.Dir))...)
-}
-
-// purgeCgroups removes /NAME of every hierarchy, deepest directory first.
-func (r *Rig) purgeCgroups() error {
-	roots, err := filepath.Glob(filepath.Join(cgroupRoot, "*", r.Name))
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, root := range roots {
-		var dirs []string
-		_ = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				dirs = append(dirs, p)
-			}
-			return nil // a vanished directory needs no removal
-		})
-		sort.Sort(sort.Reverse(sort.StringSlice(dirs)))
-		for _, d := range dirs {
-			if err := os.Remove(d); err != nil && !os.IsNotExist(err) {
-				errs = append(errs, err)
-			}
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -18,6 +19,8 @@ const (
 	startGap = 4 * time.Millisecond
 	// exitsLimit bounds the way of the last exits through the daemon.
 	exitsLimit = 30 * time.Second
+	// paceSize is how many execs tell how fast the machine is.
+	paceSize = 40
 	// shimSettles is how long a shim gets to reap and to close what it needs no more.
 	shimSettles = 40 * time.Second
 )
@@ -44,11 +47,23 @@ func exitCode(i int) (code uint32, argv []string) {
 
 // Flood runs f and reports. The error is nil unless the flood could not be made.
 func (r *Rig) Flood(ctx context.Context, f Flood) (*Report, error) {
-	shim, err := r.Shim(r.Name, f.Container)
+	return r.press(ctx, f.Container, f.N, func(shim *Shim, events *Events, report *Report) (map[string]uint32, error) {
+		return r.pour(ctx, f, shim, events, report)
+	})
+}
+
+// press runs work, n execs in a container, while the shim and its daemon are
+// asked for the state, and reports what came of both. work returns the exit
+// status of each exec that has run.
+func (r *Rig) press(ctx context.Context, container string, n int, work func(*Shim, *Events, *Report) (map[string]uint32, error)) (*Report, error) {
+	shim, err := r.Shim(r.Name, container)
 	if err != nil {
 		return nil, err
 	}
-	report := &Report{N: f.N}
+	report := &Report{N: n}
+	if report.Pace, err = r.pace(ctx, container); err != nil {
+		return nil, err
+	}
 	if report.Before, err = shim.Counts(); err != nil {
 		return nil, err
 	}
@@ -57,19 +72,44 @@ func (r *Rig) Flood(ctx context.Context, f Flood) (*Report, error) {
 		return nil, err
 	}
 	defer events.Close()
-	probes, err := r.probe(shim, f.Container, report)
+	probes, err := r.probe(shim, container, report)
 	if err != nil {
 		return nil, err
 	}
 	begin := time.Now()
-	want, err := r.pour(ctx, f, shim, events, report)
+	want, err := work(shim, events, report)
 	report.Elapsed = time.Since(begin)
 	probes.end()
 	if err != nil {
 		return nil, err
 	}
-	r.conclude(ctx, shim, f.Container, events, want, report)
+	r.conclude(ctx, shim, container, events, want, report)
 	return report, nil
+}
+
+// pace is what one of paceSize execs at once takes on this machine without a
+// shim: the flood's own pace would excuse a slow one.
+func (r *Rig) pace(ctx context.Context, container string) (time.Duration, error) {
+	var mu sync.Mutex
+	var errs []error
+	var all sync.WaitGroup
+	begin := time.Now()
+	for range paceSize {
+		all.Go(func() {
+			err := r.BareExec(ctx, container)
+			mu.Lock()
+			defer mu.Unlock()
+			errs = append(errs, err)
+		})
+	}
+	all.Wait()
+	return time.Since(begin) / paceSize, errors.Join(errs...)
+}
+
+// BareExec runs true in a container of Run by runc alone.
+func (r *Rig) BareExec(ctx context.Context, container string) error {
+	_, err := output(command(ctx, "runc", "--root", filepath.Join(runcRoot, r.Name), "exec", container, "true"))
+	return err
 }
 
 // conclude waits for the last exits and for the shim to settle, and judges
@@ -103,12 +143,13 @@ func (r *Rig) conclude(ctx context.Context, shim *Shim, container string, events
 func (r *Rig) pour(ctx context.Context, f Flood, shim *Shim, events *Events, report *Report) (map[string]uint32, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.Limit)
 	defer cancel()
-	var g *gate
+	var g *wait.Gate
 	if f.Gated {
 		var err error
-		if g, err = newGate(shim); err != nil {
+		if g, err = shim.gate(); err != nil {
 			return nil, err
 		}
+		defer g.Close()
 	}
 	count := newTally(report)
 	var all sync.WaitGroup
@@ -135,7 +176,7 @@ func (r *Rig) pour(ctx context.Context, f Flood, shim *Shim, events *Events, rep
 			ended, _ := count.ended()
 			return started(list, f.Container)+ended >= f.N
 		})
-		opened = g.open(done)
+		opened = g.Open()
 	}
 	<-done
 	return count.want, opened

@@ -220,10 +220,6 @@ func background(t *testing.T) context.Context {
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-func command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, name, args...)
-}
-
 func touch(t *testing.T, file string) {
 	t.Helper()
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

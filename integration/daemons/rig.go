@@ -155,6 +155,10 @@ func (r *Rig) removeContainers() error {
 	return errors.Join(errs...)
 }
 
+func command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, name, args...)
+}
+
 // output runs cmd and returns its standard output; the error carries what it
 // wrote to standard error.
 func output(cmd *exec.Cmd) ([]byte, error) {

@@ -51,6 +51,15 @@ func (r *Rig) Shim(namespace, id string) (*Shim, error) {
 	return s, nil
 }
 
+// gate makes a gate in the container's root file system, at which its processes
+// wait by through. The bundle's rootfs is the very mount that they have as root.
+func (s *Shim) gate() (*wait.Gate, error) {
+	return wait.NewGate(filepath.Join(s.Bundle, "rootfs", "gate"))
+}
+
+// through is a shell command that waits at the gate and exits with code.
+func through(code uint32) string { return fmt.Sprintf(": </gate; exit %d", code) }
+
 // Client is a connection to a shim's ttrpc service.
 type Client struct {
 	shimapi.ShimService

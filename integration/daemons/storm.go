@@ -16,6 +16,8 @@ import (
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // processType names the JSON of an OCI process in an Any.
@@ -31,44 +33,23 @@ type Storm struct {
 
 // Storm runs s and reports. The error is nil unless the storm could not be made.
 func (r *Rig) Storm(ctx context.Context, s Storm) (*Report, error) {
-	shim, err := r.Shim(r.Name, s.Container)
-	if err != nil {
-		return nil, err
-	}
-	process, err := bundleProcess(shim)
-	if err != nil {
-		return nil, err
-	}
-	g, err := newGate(shim)
-	if err != nil {
-		return nil, err
-	}
-	report := &Report{N: s.N}
-	if report.Before, err = shim.Counts(); err != nil {
-		return nil, err
-	}
-	events, err := r.Watch(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer events.Close()
-	client, err := shim.Dial()
-	if err != nil {
-		return nil, err
-	}
-	probes, err := r.probe(shim, s.Container, report)
-	if err != nil {
-		return nil, errors.Join(err, client.Close())
-	}
-	begin := time.Now()
-	want, err := storm(ctx, s, client, process, g, report)
-	report.Elapsed = time.Since(begin)
-	probes.end()
-	if err = errors.Join(err, client.Close()); err != nil {
-		return nil, err
-	}
-	r.conclude(ctx, shim, s.Container, events, want, report)
-	return report, nil
+	return r.press(ctx, s.Container, s.N, func(shim *Shim, _ *Events, report *Report) (_ map[string]uint32, err error) {
+		process, err := bundleProcess(shim)
+		if err != nil {
+			return nil, err
+		}
+		g, err := shim.gate()
+		if err != nil {
+			return nil, err
+		}
+		defer g.Close()
+		client, err := shim.Dial()
+		if err != nil {
+			return nil, err
+		}
+		want, err := storm(ctx, s, client, process, g, report)
+		return want, errors.Join(err, client.Close())
+	})
 }
 
 // bundleProcess is the container's own process, a pattern for execs.
@@ -84,7 +65,7 @@ func bundleProcess(shim *Shim) (*specs.Process, error) {
 	return spec.Process, nil
 }
 
-func storm(ctx context.Context, s Storm, client *Client, process *specs.Process, g *gate, report *Report) (map[string]uint32, error) {
+func storm(ctx context.Context, s Storm, client *Client, process *specs.Process, g *wait.Gate, report *Report) (map[string]uint32, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Limit)
 	defer cancel()
 	count := newTally(report)
@@ -103,7 +84,7 @@ func storm(ctx context.Context, s Storm, client *Client, process *specs.Process,
 	done := make(chan struct{})
 	go func() { all.Wait(); close(done) }()
 	starting.Wait()
-	err := g.open(done)
+	err := g.Open()
 	<-done
 	return count.want, err
 }

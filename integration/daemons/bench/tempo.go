@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -65,7 +64,7 @@ func tempos(ctx context.Context, shims []string) (err error) {
 	if rigs[0].docker[v2], err = rigs[0].DockerRun(ctx, []string{"--runtime", v2}, "sleep", "100000"); err != nil {
 		return err
 	}
-	execs := []take{timed(func() error { return rigs[0].bareExec(ctx) })}
+	execs := []take{timed(func() error { return rigs[0].BareExec(ctx, container) })}
 	dockers := []take{timed(func() error { return rigs[0].dockerExec(ctx, v2) })}
 	exits := []take{func() (time.Duration, error) { return rigs[0].EventLatency(ctx) }}
 	for _, r := range rigs {
@@ -119,7 +118,7 @@ func crowds(ctx context.Context, shim string, n int) (err error) {
 		return err
 	}
 	took, err := inTurns(crowdRounds, []take{
-		timed(func() error { return atOnce(n, func() error { return r.bareExec(ctx) }) }),
+		timed(func() error { return atOnce(n, func() error { return r.BareExec(ctx, container) }) }),
 		timed(func() error { return atOnce(n, func() error { return r.ExecOnce(ctx, container) }) }),
 	})
 	if err != nil {
@@ -159,12 +158,6 @@ func (r *rig) start(ctx context.Context) (err error) {
 
 func (r *rig) dockerExec(ctx context.Context, runtime string) error {
 	return run(r.Docker(ctx, "exec", r.docker[runtime], "true"))
-}
-
-// bareExec is runc's own share, in the same container.
-func (r *rig) bareExec(ctx context.Context) error {
-	root := filepath.Join("/run/containerd/runc", r.Name) // as containerd has it without a runtime_root
-	return run(exec.CommandContext(ctx, "runc", "--root", root, "exec", container, "true"))
 }
 
 func run(cmd *exec.Cmd) error {

@@ -96,14 +96,9 @@ func Clean(dir string) error {
 
 // remove takes away what no process uses any more.
 func remove(dir string) error {
-	var errs []error
-	mounts := procfs.MountsUnder(dir)
-	slices.Reverse(mounts)
-	for _, m := range mounts {
-		errs = append(errs, unix.Unmount(m, unix.MNT_DETACH))
-	}
+	errs := []error{Unmount(dir)}
 	for _, cg := range cgroups(dir) {
-		errs = append(errs, removeCgroup(cg))
+		errs = append(errs, RemoveCgroup(cg))
 	}
 	return errors.Join(append(errs, os.RemoveAll(dir))...)
 }
@@ -192,7 +187,20 @@ func thaw(dir string) {
 	}
 }
 
-func removeCgroup(cg string) error {
+// Unmount detaches what is mounted at or below dir.
+func Unmount(dir string) error {
+	var errs []error
+	mounts := procfs.MountsUnder(dir)
+	slices.Reverse(mounts)
+	for _, m := range mounts {
+		errs = append(errs, unix.Unmount(m, unix.MNT_DETACH))
+	}
+	return errors.Join(errs...)
+}
+
+// RemoveCgroup removes the cgroup at a path below /sys/fs/cgroup and those in
+// it, once their last processes are reaped.
+func RemoveCgroup(cg string) error {
 	var dirs []string
 	_ = filepath.WalkDir(cg, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
@@ -201,7 +209,6 @@ func removeCgroup(cg string) error {
 		return nil
 	})
 	slices.Reverse(dirs)
-	// A dead process leaves its cgroup only after it has been reaped.
 	return wait.For(patience, "cgroup "+cg+" is removed", func() bool {
 		for _, d := range dirs {
 			_ = unix.Rmdir(d)
