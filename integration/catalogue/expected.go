@@ -13,7 +13,7 @@ import (
 
 // expectedText is a table: a line of releases, then for each check its id and
 // a letter for each release: P passes, F fails, ? either, because the bug is a
-// race that the check cannot force there.
+// race that the check cannot force there; what follows a "#" says why.
 //
 //go:embed expected.txt
 var expectedText string
