@@ -57,6 +57,9 @@ type Goroutine struct {
 	Frames []Frame
 	// CreatedBy is the function that started it, empty for the main goroutine.
 	CreatedBy string
+	// CreatedIn is the number of the goroutine that did; 0 when the dump does not
+	// say, as before Go 1.21.
+	CreatedIn uint64
 }
 
 // Frame is one call of a goroutine's stack.

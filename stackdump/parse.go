@@ -47,8 +47,9 @@ func goroutines(body string) []Goroutine {
 			continue
 		}
 		if by, ok := strings.CutPrefix(line, "created by "); ok {
-			by, _, _ = strings.Cut(by, " in goroutine ")
+			by, in, _ := strings.Cut(by, " in goroutine ")
 			current.CreatedBy, created = by, true
+			current.CreatedIn, _ = strconv.ParseUint(in, 10, 64) // 0 when it is not there
 			continue
 		}
 		if file, no, ok := location(line); ok {

@@ -62,7 +62,7 @@ func TestParseForms(t *testing.T) {
 			if !d.Complete && d.Why == "" {
 				t.Error("got no reason for an incomplete dump")
 			}
-			want := Goroutine{ID: 1, State: "chan send", Since: 83 * time.Minute, CreatedBy: "main.g",
+			want := Goroutine{ID: 1, State: "chan send", Since: 83 * time.Minute, CreatedBy: "main.g", CreatedIn: 7,
 				Frames: []Frame{{Func: "main.f", Args: "0xc0, 0x1?", File: "/src/a.go", Line: 44}}}
 			if len(d.Goroutines) != 2 || !reflect.DeepEqual(d.Goroutines[0], want) {
 				t.Fatalf("got %+v", d.Goroutines)

@@ -79,7 +79,7 @@ func TestRepairUnderContainerd(t *testing.T) {
 				t.Fatalf("check: status %d\n%s%s", status, o, e)
 			}
 			t.Log("\n" + o)
-			status, o, e = capture(t, "repair", "-yes", "-state", "always", "-state-file", "", "-dir", t.TempDir(), pid)
+			status, o, e = capture(t, "repair", "-yes", "-kill", "-binary", "", "-state", "always", "-state-file", "", "-dir", t.TempDir(), pid)
 			if status != exitOK || !strings.Contains(o, "repaired (ReaperDeadlock)") {
 				t.Fatalf("repair: status %d\n%s%s", status, o, e)
 			}

@@ -27,45 +27,54 @@ type repairer struct {
 	checkFlags
 	heal.Policy
 	all, yes bool
+	end      bool   // -kill
+	binary   string // the program to heal with, "" for none
 	dir      string // ledger, lock and evidence
 	onReason string
-	killed   int
+	acted    int
 }
 
 // daemonOf connects to a shim's containerd, replaced by tests.
 var daemonOf = connect
 
 var repairVerb = verb{
-	name: "repair", args: "ID|PID... | -all", short: "end wedged shims, after saying what that costs",
-	long: `Without -yes it only says what it would do, and why not: no process is ended
-and nothing is written below -dir. It looks as check -confirm does, for which a
-shim with a sign gets SIGUSR1 and may be traced for a moment. With -yes it kills a
-shim (SIGKILL) whose wedge a goroutine dump proves, and only then:
+	name: "repair", args: "ID|PID... | -all", short: "heal wedged shims in place, or end them",
+	long: `Without -yes it only says what it would do, and why not: no program is exchanged, no
+process is ended, and nothing is written below -dir. It looks as check -confirm does, for
+which a shim with a sign gets SIGUSR1 and may be traced for a moment. With -yes it acts on
+a shim whose wedge a goroutine dump proves, and only then.
 
-  - its containerd answers: otherwise the container would run on unwatched
+In place is tried first: the shim's program is exchanged for this project's (see shimctl
+upgrade), which reaps, publishes the exits and answers the calls that hang. The
+container runs on. With -kill a shim that cannot be healed so gets SIGKILL; with
+-binary '' each does. What is needed:
+
+  - for a kill its containerd answers: otherwise the container would run on unwatched
   - it is a v1 shim and not this project's
   - the container has no annotation shimctl.repair=never
   - a second dump, taken right before, still shows the cycle
   - cool-down, hourly cap and the host's lock allow it
 
-Evidence (see shimctl report -list) is on disk before. Afterwards it waits until
-shim, zombies, init and containerd's task are gone.
-
-The container ends with status 137; execs and unread output are lost. A restart
-policy or the kubelet starts it again. Other containers are not touched.
+Evidence (see shimctl report -list) is on disk before. After a kill it waits until
+shim, zombies, init and containerd's task are gone: the container ends with status 137;
+execs and unread output are lost. A restart policy or the kubelet starts it
+again. Other containers are not touched.
 
 exit status: 0 nothing to do or all repaired, 1 wedged shims are left (also of a
-dry run), 2 could not check, 3 killed but not healed, 64 usage
+dry run), 2 could not check, 3 exchanged or killed and not healed, 64 usage
 
 examples:
   shimctl repair -all
   shimctl repair -yes 3776
+  shimctl repair -yes -kill 3776
   shimctl repair -all -yes -max-per-run 1 -on-reason ReaperDeadlock   # a timer`,
 	flags: func(set *flag.FlagSet) func(context.Context, []string) int {
 		r := &repairer{Policy: heal.Default}
 		r.define(set)
 		set.BoolVar(&r.all, "all", false, "every wedged v1 shim of this host")
 		set.BoolVar(&r.yes, "yes", false, "act; without it no process is ended")
+		set.BoolVar(&r.end, "kill", false, "end a shim that cannot be healed in place")
+		set.StringVar(&r.binary, "binary", defaultBinary, "`path` of this project's shim, where the wedged one sees it")
 		set.BoolVar(&r.Unproven, "unproven", false, "also act on a wedge that only time has shown")
 		set.StringVar(&r.onReason, "on-reason", "", "act on these `reasons` only, comma separated")
 		set.DurationVar(&r.Cooldown, "cooldown-time", r.Cooldown, "time between two repairs on this host")
@@ -118,7 +127,7 @@ func (r *repairer) run(ctx context.Context, args []string) int {
 			status = max(status, r.one(ctx, s, ledger))
 		}
 	}
-	if status == exitOK && r.killed == 0 {
+	if status == exitOK && r.acted == 0 {
 		fmt.Fprintln(out, "nothing to do")
 	}
 	return status
@@ -136,39 +145,70 @@ func (r *repairer) one(ctx context.Context, s *row, ledger *heal.Ledger) int {
 		fmt.Fprintf(out, "%s: not repaired: %s\n", name, why)
 		return left
 	}
-	d, done, err := daemonOf(s)
-	if err != nil {
-		return fail(exitCheck, "repair", err)
-	}
-	defer done()
-	ask, cancel := context.WithTimeout(ctx, r.limit)
-	version, err := d.Version(ask)
-	cancel()
-	if err != nil {
-		fmt.Fprintf(out, "%s: not repaired: %v: the container would run on with nobody to watch it\n", name, err)
-		return exitSome
-	}
 	why := r.Wait(ledger, time.Now())
-	if r.killed >= r.PerRun {
-		why = fmt.Sprintf("this run has repaired %d", r.killed)
+	if r.acted >= r.PerRun {
+		why = fmt.Sprintf("this run has repaired %d", r.acted)
 	}
 	if !r.yes {
-		fmt.Fprintf(out, "%s: %s: would save evidence below %s and send SIGKILL.\n  %s\n", name, s.Result.Reason, r.dir, c.Lost())
-		if why != "" {
-			fmt.Fprintf(out, "  but not now: %s\n", why)
-		}
-		fmt.Fprintf(out, "  to do it: shimctl repair -yes %d\n", s.PID)
+		r.dry(ctx, c, name, why)
 		return exitSome
 	}
 	if why != "" {
 		fmt.Fprintf(out, "%s: not repaired now: %s\n", name, why)
 		return exitSome
 	}
+	version, unwatched := r.daemon(ctx, s)
+	impossible := r.refused(c)
+	if impossible != nil && !r.mayKill(name, impossible, unwatched) {
+		return exitSome
+	}
 	if why := r.again(ctx, s, version); why != "" {
 		fmt.Fprintf(out, "%s: not repaired: %s\n", name, why)
 		return exitSome
 	}
+	if impossible == nil {
+		healed, err := r.inPlace(ctx, c, ledger)
+		switch {
+		case healed && err != nil:
+			return fail(exitUnverified, "repair", fmt.Errorf("%s: %w", name, err))
+		case healed:
+			return exitOK
+		case !r.mayKill(name, err, unwatched):
+			return exitSome
+		}
+	}
+	d, done, err := daemonOf(s)
+	if err != nil {
+		return fail(exitCheck, "repair", err)
+	}
+	defer done()
 	return r.kill(ctx, c, d, ledger)
+}
+
+// mayKill reports whether a shim that cannot be healed in place is to be ended. If not
+// it says why.
+func (r *repairer) mayKill(name string, impossible, unwatched error) bool {
+	switch {
+	case !r.end:
+		fmt.Fprintf(out, "%s: not repaired: it cannot be healed in place: %v%s\n  -kill ends it\n", name, impossible, hint(impossible))
+	case unwatched != nil:
+		fmt.Fprintf(out, "%s: not repaired: %v: the container would run on with nobody to watch it\n", name, unwatched)
+	default:
+		return true
+	}
+	return false
+}
+
+// daemon is the version of the shim's containerd, or why it does not watch.
+func (r *repairer) daemon(ctx context.Context, s *row) (string, error) {
+	d, done, err := daemonOf(s)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, r.limit)
+	defer cancel()
+	return d.Version(ctx)
 }
 
 // again takes a second dump, saves it with the rest, and says what has changed.
@@ -180,8 +220,8 @@ func (r *repairer) again(ctx context.Context, s *row, version string) string {
 	case err == nil && !r.Unproven && stackdump.Explain(taken.Dump).Worst() != stackdump.Deadlock:
 		return "the second dump shows no closed cycle any more"
 	}
-	dir := filepath.Join(r.dir, "evidence", fmt.Sprintf("%s.%s.%d.%s", s.Namespace, s.ID, s.PID, time.Now().UTC().Format("20060102T150405Z")))
-	if err := evidence.Save(dir, evidence.Collect(procRoot, &s.Shim, s.Result, taken, version)); err != nil {
+	dir, err := saveEvidence(r.dir, &s.Shim, evidence.Collect(procRoot, &s.Shim, s.Result, taken, version))
+	if err != nil {
 		return fmt.Sprintf("the evidence cannot be saved: %v", err)
 	}
 	fmt.Fprintf(out, "%s pid %d: evidence in %s\n", s.Name(), s.PID, dir)
@@ -189,7 +229,7 @@ func (r *repairer) again(ctx context.Context, s *row, version string) string {
 }
 
 func (r *repairer) kill(ctx context.Context, c *heal.Case, d heal.Daemon, ledger *heal.Ledger) int {
-	r.killed++
+	r.acted++
 	// The ledger comes first: a kill that is not in it would not count.
 	entry := heal.Entry{Time: time.Now(), Shim: c.Shim.Name(), PID: c.Shim.PID, Reason: c.Result.Reason, Result: heal.Running}
 	if err := ledger.Add(entry); err != nil {

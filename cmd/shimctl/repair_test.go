@@ -16,6 +16,7 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/heal"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 )
 
 // fakeDaemon does what containerd does when a shim is gone: it kills the
@@ -54,7 +55,7 @@ func TestRepair(t *testing.T) {
 			dir := t.TempDir()
 			timeout := "5s"
 			repair := func(args ...string) (int, string) {
-				status, o, e := capture(t, append([]string{"repair", "-timeout", timeout, "-state-file", "", "-state", "always", "-dir", dir, strconv.Itoa(shim.PID)}, args...)...)
+				status, o, e := capture(t, append([]string{"repair", "-timeout", timeout, "-state-file", "", "-state", "always", "-kill", "-binary", "", "-dir", dir, strconv.Itoa(shim.PID)}, args...)...)
 				return status, o + e
 			}
 			alive := func(step string) {
@@ -69,7 +70,7 @@ func TestRepair(t *testing.T) {
 			}
 			shim.Wedge(t)
 			timeout = "1s" // State is not answered from now on
-			if status, o := repair(); status != exitSome || !strings.Contains(o, "exit status 137") || !strings.Contains(o, "repair -yes") {
+			if status, o := repair(); status != exitSome || !strings.Contains(o, "exit status 137") || !strings.Contains(o, "repair -yes -kill") {
 				t.Errorf("dry run: status %d\n%s", status, o)
 			}
 			alive("dry run")
@@ -105,8 +106,46 @@ func TestRepairThatDoesNotHeal(t *testing.T) {
 	daemonOf = func(*row) (heal.Daemon, func(), error) { return &fakeDaemon{shim: shim, deaf: true}, func() {}, nil }
 	defer func() { daemonOf = old }()
 	shim.Wedge(t)
-	status, o, e := capture(t, "repair", "-yes", "-verify", "2s", "-timeout", "1s", "-state-file", "", "-dir", t.TempDir(), strconv.Itoa(shim.PID))
+	status, o, e := capture(t, "repair", "-yes", "-kill", "-binary", "", "-verify", "2s", "-timeout", "1s", "-state-file", "", "-dir", t.TempDir(), strconv.Itoa(shim.PID))
 	if status != exitUnverified || !strings.Contains(e, "containerd still lists the task") {
 		t.Errorf("status %d\n%s%s", status, o, e)
+	}
+}
+
+// A wedged shim is healed in place: each client that hung gets the answer to its call,
+// and the container runs on. Its daemon need not be there.
+func TestRepairInPlace(t *testing.T) {
+	for _, version := range []string{"v1.1.2", "v1.2.0"} {
+		t.Run(version, func(t *testing.T) {
+			shim := started(t, shimtest.Baseline(t, version))
+			takeover.Tracer = shimtest.Shimctl(t)
+			old := daemonOf
+			daemonOf = func(*row) (heal.Daemon, func(), error) { return &fakeDaemon{shim: shim, down: true}, func() {}, nil }
+			defer func() { daemonOf = old }()
+			dir := t.TempDir()
+			repair := func(args ...string) (int, string) {
+				status, o, e := capture(t, append([]string{"repair", "-timeout", "1s", "-state-file", "", "-state", "always",
+					"-dir", dir, strconv.Itoa(shim.PID)}, args...)...)
+				return status, o + e
+			}
+			wg, clients := wedgedWith(t, shim, 5)
+			if status, o := repair("-yes", "-binary", "/nonexistent"); status != exitSome || !strings.Contains(o, "cannot be healed in place") {
+				t.Errorf("no such binary: status %d\n%s", status, o)
+			}
+			if status, o := repair("-binary", shimtest.Own(t)); status != exitSome || !strings.Contains(o, "unanswered calls") || !strings.Contains(o, "would save evidence") {
+				t.Errorf("dry run: status %d\n%s", status, o)
+			}
+			if shim.Answers() {
+				t.Fatal("the dry run has healed it")
+			}
+			status, o := repair("-yes", "-binary", shimtest.Own(t))
+			if status != exitOK || !strings.Contains(o, "healed in place (ReaperDeadlock)") {
+				t.Fatalf("status %d\n%s", status, o)
+			}
+			t.Log(strings.TrimSpace(o))
+			endLate(t, shim, clients)
+			wg.Wait()
+			lifeGoesOn(t, shim)
+		})
 	}
 }

@@ -6,17 +6,21 @@ import (
 	"os"
 
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
+	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 )
 
 // verbs are the commands in the order of the help text.
 func verbs() []verb {
-	return []verb{psVerb, checkVerb, stacksVerb, explainVerb, repairVerb, exportVerb, reportVerb}
+	return []verb{psVerb, checkVerb, stacksVerb, explainVerb, repairVerb, upgradeVerb, exportVerb, reportVerb}
 }
 
 // childMain runs the part of a helper process, when this is one, and ends.
 func childMain() bool {
 	if len(os.Args) > 1 && os.Args[1] == stacks.TracerArg {
 		os.Exit(stacks.TracerMain(os.Args[2:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == takeover.Arg {
+		os.Exit(takeover.Main())
 	}
 	return false
 }

@@ -45,7 +45,7 @@ func TestNodeProblemDetector(t *testing.T) {
 	awaitMetrics(t, port, "problem_gauge"+labels+"0", `problem_counter{reason="WedgedContainerdShim"} 0`)
 	shim.Wedge(t)
 	awaitMetrics(t, port, "problem_gauge"+labels+"1", `problem_counter{reason="WedgedContainerdShim"} 1`)
-	t.Log(shimctl(t, "repair", "-yes", strconv.Itoa(shim.PID)))
+	t.Log(shimctl(t, "repair", "-yes", "-kill", "-binary", "", strconv.Itoa(shim.PID)))
 	awaitMetrics(t, port, "problem_gauge"+labels+"0")
 	if !healthy.Answers() {
 		t.Error("the other shim does not answer")

@@ -94,31 +94,42 @@ func (t *Table) Entry(name string) uint64 {
 	return 0
 }
 
-// startOfProgram is _rt0_amd64 of Go's runtime: it loads argc and argv and jumps
-// to runtime.rt0_go.
-var startOfProgram = []byte{0x48, 0x8b, 0x3c, 0x24, 0x48, 0x8d, 0x74, 0x24, 0x08, 0xe9}
+// jumpsTo are the functions that end in a jump to runtime.rt0_go, with what they do
+// before: the start of a program, which loads argc and argv, and the main function of one
+// that was linked with C.
+var jumpsTo = []struct {
+	name   string
+	before []byte
+}{
+	{"_rt0_amd64", []byte{0x48, 0x8b, 0x3c, 0x24, 0x48, 0x8d, 0x74, 0x24, 0x08}},
+	{"main", nil},
+}
 
 // StartCode is where the code of runtime.rt0_go is and how long it is. It runs once,
 // when a program starts, and is used by nobody afterwards. That the table
 // tells the truth is checked by the jump that leads there.
 func (t *Table) StartCode() (addr uint64, size int, err error) {
-	f, from := t.gosym.LookupFunc("runtime.rt0_go"), t.gosym.LookupFunc("_rt0_amd64")
-	if f == nil || from == nil {
+	f := t.gosym.LookupFunc("runtime.rt0_go")
+	if f == nil {
 		return 0, 0, fmt.Errorf("%w: no runtime.rt0_go", ErrNoTable)
 	}
 	text := t.file.Section(".text")
-	b := make([]byte, len(startOfProgram)+4)
-	if _, err := text.ReadAt(b, int64(from.Entry-text.Addr)); err != nil {
-		return 0, 0, err
+	for _, j := range jumpsTo {
+		from := t.gosym.LookupFunc(j.name)
+		if from == nil {
+			continue
+		}
+		jump := append(bytes.Clone(j.before), 0xe9) // jmp rel32
+		b := make([]byte, len(jump)+4)
+		if _, err := text.ReadAt(b, int64(from.Entry-text.Addr)); err != nil {
+			return 0, 0, err
+		}
+		distance := int32(binary.LittleEndian.Uint32(b[len(jump):]))
+		if bytes.HasPrefix(b, jump) && from.Entry+uint64(len(b))+uint64(int64(distance)) == f.Entry {
+			return f.Entry + t.bias, int(f.End - f.Entry), nil
+		}
 	}
-	if !bytes.HasPrefix(b, startOfProgram) {
-		return 0, 0, errors.New("the program's start-up code is not what it should be")
-	}
-	jump := int64(int32(binary.LittleEndian.Uint32(b[len(startOfProgram):])))
-	if to := uint64(int64(from.Entry) + int64(len(b)) + jump); to != f.Entry {
-		return 0, 0, errors.New("the program's function table is not right")
-	}
-	return f.Entry + t.bias, int(f.End - f.Entry), nil
+	return 0, 0, errors.New("the program's start-up code is not where its function table says")
 }
 
 // loadedAt is what a position-independent program's addresses are moved by.

@@ -34,12 +34,12 @@ func (p *Policy) Refuse(root string, c *Case) string {
 	case len(p.Reasons) > 0 && !slices.Contains(p.Reasons, c.Result.Reason):
 		return "its reason " + c.Result.Reason + " is not in -on-reason"
 	}
-	return optedOut(root, c.Shim.PID)
+	return OptedOut(root, c.Shim.PID)
 }
 
-// optedOut says why the container's own wish forbids a repair, or "". A
+// OptedOut says why the container's own wish forbids a repair, or "". A
 // config.json that is there and cannot be read may hold the wish.
-func optedOut(root string, pid int) string {
+func OptedOut(root string, pid int) string {
 	b, err := scan.ReadFile(filepath.Join(root, strconv.Itoa(pid), "cwd", "config.json"), scan.MaxFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return ""

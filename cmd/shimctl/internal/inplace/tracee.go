@@ -294,3 +294,14 @@ func (t *Tracee) release(tid int, th *thread) {
 	_ = ptrace.Detach(tid, th.signal) // ESRCH: it was killed meanwhile
 	delete(t.threads, tid)
 }
+
+// Pending are the signals whose delivery was stopped: a new program does not get
+// them.
+func (t *Tracee) Pending() (signals []int) {
+	for _, th := range t.threads {
+		if th.signal != 0 && th.signal != int(unix.SIGCHLD) && th.signal != int(unix.SIGURG) {
+			signals = append(signals, th.signal)
+		}
+	}
+	return signals
+}

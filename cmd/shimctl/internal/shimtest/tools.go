@@ -17,6 +17,7 @@ import (
 const (
 	helper   = "shimhelper" // plays runtime, publisher and processes
 	fakeShim = "fake-containerd-shim"
+	ownShim  = "containerd-shim"
 )
 
 // dir has the tools, once they are built; Run removes it.
@@ -36,6 +37,7 @@ var build = sync.OnceValue(func() error {
 		helper:    "containerd-shim.v1/integration/harness/guest/helper/shimhelper",
 		fakeShim:  "containerd-shim.v1/cmd/shimctl/internal/shimtest/testdata/fakeshim",
 		"shimctl": "containerd-shim.v1/cmd/shimctl",
+		ownShim:   "containerd-shim.v1/cmd/containerd-shim",
 	} {
 		cmd := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(dir, name), pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
@@ -63,6 +65,12 @@ func Run(m *testing.M) int {
 func Shimctl(t testing.TB) string {
 	t.Helper()
 	return tool(t, "shimctl")
+}
+
+// Own is the path of this project's shim, built from this tree.
+func Own(t testing.TB) string {
+	t.Helper()
+	return tool(t, ownShim)
 }
 
 func tool(t testing.TB, name string) string {

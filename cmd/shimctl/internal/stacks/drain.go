@@ -133,3 +133,10 @@ func (d *drain) close() {
 	_ = d.f.Close()
 	<-d.done
 }
+
+// Drain reads the shim's log FIFO until stop is called, if it has one and nobody else
+// does: a shim whose FIFO is full writes no dump.
+func Drain(root string, s *scan.Shim) (stop func()) {
+	d := openDrain(root, s)
+	return d.close
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package takeover
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/stacks"
+)
+
+// Tracer is the program that is run with Arg: this one, but in tests.
+var Tracer = "/proc/self/exe"
+
+// Limits of the parent.
+const (
+	traceLimit = 20 * time.Second       // of one attempt; then the tracer is killed, which lets the shim go
+	between    = 100 * time.Millisecond // two attempts at a busy shim
+)
+
+// ErrTracer is returned when the tracer was ended before it said anything: the shim
+// runs the old program, or the new one.
+var ErrTracer = errors.New("the tracer has ended")
+
+// Run makes attempts until the shim is not busy any more, or patience is over. What it
+// returns is that of the last one.
+func Run(ctx context.Context, s *scan.Shim, req Request, patience time.Duration) (*Outcome, error) {
+	req.PID, req.StartTicks, req.ID = s.PID, s.StartTicks, s.ID
+	defer stacks.Drain("/proc", s)()
+	deadline := time.Now().Add(patience)
+	for {
+		outcome, err := attempt(ctx, &req)
+		if err != nil || !outcome.Busy || time.Now().After(deadline) {
+			return outcome, err
+		}
+		select {
+		case <-ctx.Done():
+			return outcome, nil
+		case <-time.After(between):
+		}
+	}
+}
+
+func attempt(ctx context.Context, req *Request) (*Outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, traceLimit)
+	defer cancel()
+	in, err := json.Marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, Tracer, Arg) // SIGKILL at the limit
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &stdout, &stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	done := make(chan error, 1)
+	go func() { // the kernel sends the parent death signal when the thread that forked ends
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		done <- cmd.Run()
+	}()
+	err = <-done
+	outcome := new(Outcome)
+	if json.Unmarshal(stdout.Bytes(), outcome) == nil {
+		return outcome, nil
+	}
+	return nil, fmt.Errorf("%w: %w %s", ErrTracer, errors.Join(err, ctx.Err()), strings.TrimSpace(stderr.String()))
+}
+
+// Err is the outcome's error, as one that tells a missing right.
+func (o *Outcome) Err() error {
+	switch {
+	case o.Error == "":
+		return nil
+	case o.Denied:
+		return fmt.Errorf("%s: %w", o.Error, os.ErrPermission)
+	}
+	return errors.New(o.Error)
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package takeover
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/cmd/shimctl/internal/inplace"
+	"containerd-shim.v1/cmd/shimctl/internal/ptrace"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/upstream"
+	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/state"
+)
+
+// Main is the child's main function: it reads a Request from standard input and
+// writes an Outcome to standard output.
+func Main() int {
+	runtime.LockOSThread()
+	var req Request
+	if err := json.NewDecoder(os.Stdin).Decode(&req); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 64
+	}
+	outcome := &Outcome{}
+	if err := req.run(outcome); err != nil {
+		outcome.Error = err.Error()
+		outcome.Busy = errors.Is(err, upstream.ErrBusy) || errors.Is(err, inplace.ErrBusy)
+		outcome.Denied = errors.Is(err, os.ErrPermission)
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(outcome); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func (req *Request) run(outcome *Outcome) error {
+	if !inplace.Supported {
+		return fmt.Errorf("%w: not on %s yet", upstream.ErrRefused, runtime.GOARCH)
+	}
+	program, err := upstream.Identify(req.PID)
+	if err != nil {
+		return err
+	}
+	defer program.Text.Close()
+	code, err := inplace.StartCode(program.Text)
+	if err != nil {
+		return err
+	}
+	image, err := req.image()
+	if err != nil {
+		return err
+	}
+	if !scan.Alive("/proc", req.PID, req.StartTicks) {
+		return inplace.ErrGone
+	}
+	t, err := inplace.Seize(req.PID)
+	if err != nil {
+		return err
+	}
+	defer t.Detach()
+	dump, err := req.dump(t)
+	if err != nil {
+		return err
+	}
+	prepared, err := program.Prepare(req.PID, dump)
+	if err != nil {
+		return err
+	}
+	if err := t.Stop(); err != nil {
+		return err
+	}
+	defer func() { outcome.Stopped = time.Since(t.Stopped()) }()
+	read, err := prepared.Read(req.ID, req.Wedged)
+	if err != nil {
+		return err
+	}
+	outcome.Report = &read.Report
+	tid, err := t.Forker(read.Alive)
+	if err != nil {
+		return err
+	}
+	if err := state.Write(req.StateFile, read.State); err != nil {
+		return err
+	}
+	if image == nil {
+		return nil
+	}
+	image.Keep = read.Keep
+	outcome.Signals = t.Pending()
+	if err := t.Exec(tid, code, image, req.step); err != nil {
+		return err
+	}
+	outcome.Swapped = true
+	return nil
+}
+
+func (req *Request) step(now string) {
+	if now == req.DieAt {
+		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+		select {}
+	}
+}
+
+// image is the new program with the arguments and the environment of the old; nil for
+// a look only.
+func (req *Request) image() (*inplace.Image, error) {
+	dir := filepath.Join("/proc", strconv.Itoa(req.PID))
+	args, err := list(filepath.Join(dir, "cmdline"))
+	if err != nil || req.Binary == "" {
+		return nil, err
+	}
+	env, err := list(filepath.Join(dir, "environ"))
+	if err != nil {
+		return nil, err
+	}
+	return &inplace.Image{Path: req.Binary, Args: append(args, "-adopt", req.StateFile), Env: env}, nil
+}
+
+func list(name string) ([]string, error) {
+	b, err := os.ReadFile(name)
+	if err != nil || len(b) == 0 {
+		return nil, err
+	}
+	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
+}
+
+// dump sends SIGUSR1 and takes the goroutine dump from the write(2) that carries it.
+// Meanwhile no thread reads from a client, a process or a FIFO, answers a client, accepts
+// one or reaps a child: what the dump says of those stays true.
+func (req *Request) dump(t *inplace.Tracee) (*stackdump.Dump, error) {
+	g := &gate{pid: req.PID}
+	shim := &scan.Shim{PID: req.PID, StartTicks: req.StartTicks}
+	if err := t.Gate(func() error { return scan.Signal("/proc", shim, unix.SIGUSR1) }, g.look); err != nil {
+		return nil, err
+	}
+	d, err := stackdump.Parse(g.text)
+	if err != nil {
+		return nil, err
+	}
+	if !d.Complete {
+		return nil, fmt.Errorf("the stack dump is not complete: %s", d.Why)
+	}
+	return d, nil
+}
+
+// gate says which threads stay where they are.
+type gate struct {
+	pid  int
+	text []byte
+}
+
+// kind is the type of what a descriptor is at this moment, as in stat(2).
+func (g *gate) kind(fd uint64) uint32 {
+	var st unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/fd/%d", g.pid, int32(fd)), &st); err != nil {
+		return 0 // not open: the call will say so
+	}
+	return st.Mode & unix.S_IFMT
+}
+
+func (g *gate) look(c inplace.Call) inplace.Verdict {
+	fd := c.Args[0]
+	switch c.Nr {
+	case unix.SYS_READ, unix.SYS_READV, unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_SPLICE:
+		switch g.kind(fd) {
+		case unix.S_IFSOCK, unix.S_IFIFO, unix.S_IFCHR: // clients, streams, terminals
+			return inplace.Hold
+		}
+	case unix.SYS_WRITE, unix.SYS_WRITEV, unix.SYS_SENDTO, unix.SYS_SENDMSG:
+		if g.kind(fd) == unix.S_IFSOCK {
+			return inplace.Hold
+		}
+		if c.Nr == unix.SYS_WRITE && g.carries(uintptr(c.Args[1]), c.Args[2]) {
+			return inplace.Finish
+		}
+	case unix.SYS_ACCEPT4, unix.SYS_WAIT4, unix.SYS_WAITID:
+		return inplace.Hold
+	}
+	return inplace.Pass
+}
+
+// Bounds of what is taken for a dump.
+const (
+	lookAhead = 256       // logrus puts time and level before the mark
+	maxDump   = 256 << 20 // 20,000 goroutines make 14 MB
+)
+
+// carries takes the dump if one begins in the buffer.
+func (g *gate) carries(addr uintptr, n uint64) bool {
+	if n < uint64(len(stackdump.BeginMark)) || n > maxDump {
+		return false
+	}
+	head := make([]byte, min(n, lookAhead))
+	if !ptrace.Read(g.pid, head, addr) || !bytes.Contains(head, []byte(stackdump.BeginMark)) {
+		return false
+	}
+	g.text = make([]byte, n)
+	return ptrace.Read(g.pid, g.text, addr)
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/state"
+)
+
+// connection is a client's, as memory and dump have it.
+type connection struct {
+	run     uint64 // the goroutine that serves it
+	channel uint64 // address of ttrpc's channel
+	state.Connection
+}
+
+// Of ttrpc's channel, in every release.
+const (
+	channelReader = 24
+	channelHeader = 32
+	headerSize    = 10
+)
+
+// connections finds the clients' connections: each has a goroutine that receives.
+func (r *reader) connections() error {
+	for i := range r.dump.Goroutines {
+		g := &r.dump.Goroutines[i]
+		receiver := ".(*serverConn).run.func1"
+		if r.calls { // there a closure that sends comes first
+			receiver = ".(*serverConn).run.func2"
+		}
+		if !has(g, r.ttrpc+receiver) {
+			continue
+		}
+		recv, fd := frameOf(g, r.ttrpc+".(*channel).recv"), frameOf(g, "internal/poll.(*FD).Read")
+		if recv == nil || fd == nil {
+			return fmt.Errorf("%w: a connection is being read", ErrBusy)
+		}
+		c := &connection{run: g.CreatedIn} // which starts the handlers, too
+		if r.calls {
+			c.run = g.ID
+		}
+		ch, at := words(recv.Args), words(fd.Args)
+		if len(ch) == 0 || len(at) == 0 || !exact(ch[0]) || !exact(at[0]) {
+			r.m.Fail("a connection is not shown: %s, %s", recv.Args, fd.Args)
+			return nil
+		}
+		c.channel, c.FD = value(ch[0]), state.FD(r.m.Int(value(at[0])+fdNumber))
+		if !r.fds.use(c.FD, "socket:") {
+			r.m.Fail("descriptor %d is no connection", c.FD)
+		}
+		if err := r.partial(c, g); err != nil {
+			return err
+		}
+		r.conns = append(r.conns, c)
+	}
+	slices.SortFunc(r.conns, func(a, b *connection) int { return cmp.Compare(a.FD, b.FD) })
+	// Every socket is one of them, or the listener.
+	for n, d := range r.fds {
+		listens, unix := r.sockets[d.link]
+		switch {
+		case d.used || !unix || n < 3: // stdio stays as it is
+		case listens && r.listener == 0:
+			r.listener, d.used = n, true
+		case listens && r.fds[r.listener].link == d.link: // the same, twice: one is enough
+		default:
+			return fmt.Errorf("%w: socket %d is not served by any goroutine", ErrBusy, n)
+		}
+	}
+	if r.listener == 0 {
+		return fmt.Errorf("%w: it does not listen", ErrRefused)
+	}
+	return nil
+}
+
+// partial reads what was received of a frame that is not whole.
+func (r *reader) partial(c *connection, g *stackdump.Goroutine) error {
+	buffer := r.m.Word(c.channel + channelReader)
+	from, to := r.m.Int(buffer+40), r.m.Int(buffer+48)
+	if from != to {
+		return fmt.Errorf("%w: a connection has been read ahead", ErrBusy)
+	}
+	header := c.channel + channelHeader
+	read := frameOf(g, "bufio.(*Reader).Read")
+	whole := frameOf(g, "io.ReadAtLeast")
+	if read == nil || whole == nil {
+		r.m.Fail("how a connection is read is not shown")
+		return nil
+	}
+	a, b := words(read.Args), words(whole.Args) // reader, ptr, len, cap; type, reader, ptr, len, cap, least
+	if len(a) < 3 || len(b) < 4 || !exact(a[1]) || !exact(a[2]) {
+		r.m.Fail("how a connection is read is not shown: %s; %s", read.Args, whole.Args)
+		return nil
+	}
+	at, left := value(a[1]), value(a[2])
+	if at >= header && at < header+headerSize {
+		if at-header+left != headerSize {
+			r.m.Fail("a header of %d bytes", at-header+left)
+		}
+		c.Partial = r.m.Bytes(header, int(at-header))
+		return nil
+	}
+	if !exact(b[2]) || !exact(b[3]) {
+		r.m.Fail("a half-read request is not shown: %s", whole.Args)
+		return nil
+	}
+	payload, size := value(b[2]), value(b[3])
+	c.Partial = r.m.Bytes(header, headerSize)
+	if uint64(binary.BigEndian.Uint32(c.Partial)) != size || left > size || payload+size-left != at {
+		r.m.Fail("%d of %d bytes of a request are left", left, size)
+		return nil
+	}
+	c.Partial = append(c.Partial, r.m.Bytes(payload, int(size-left))...)
+	return nil
+}
+
+// of is the connection that a handler answers on. Before Go 1.21 a dump does not say
+// who has started a goroutine: then there must be one only.
+func (r *reader) of(g *stackdump.Goroutine) *connection {
+	for _, c := range r.conns {
+		if g.CreatedIn != 0 && c.run == g.CreatedIn || g.CreatedIn == 0 && len(r.conns) == 1 {
+			return c
+		}
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/state"
+)
+
+// descriptor is one that the shim has open.
+type descriptor struct {
+	n     state.FD
+	link  string // what /proc/PID/fd/N shows, without " (deleted)"
+	flags uint64 // of open(2)
+	used  bool   // it is in the state
+}
+
+// cloexec is O_CLOEXEC, as fdinfo shows FD_CLOEXEC.
+func (d *descriptor) cloexec() bool { return d.flags&unix.O_CLOEXEC != 0 }
+
+// handle: it was opened by O_PATH, as the fifo package keeps two for each FIFO.
+func (d *descriptor) handle() bool { return d.flags&unix.O_PATH != 0 }
+
+func (d *descriptor) reads() bool  { return !d.handle() && d.flags&unix.O_ACCMODE != unix.O_WRONLY }
+func (d *descriptor) writes() bool { return !d.handle() && d.flags&unix.O_ACCMODE != unix.O_RDONLY }
+
+// descriptors are all that a process has open, by number.
+type descriptors map[state.FD]*descriptor
+
+func readDescriptors(pid int) (descriptors, error) {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	names, err := os.ReadDir(filepath.Join(dir, "fd"))
+	if err != nil {
+		return nil, err
+	}
+	all := descriptors{}
+	for _, name := range names {
+		n, err := strconv.Atoi(name.Name())
+		if err != nil {
+			continue
+		}
+		link, err := os.Readlink(filepath.Join(dir, "fd", name.Name()))
+		if err != nil {
+			return nil, err
+		}
+		info, err := os.ReadFile(filepath.Join(dir, "fdinfo", name.Name()))
+		if err != nil {
+			return nil, err
+		}
+		d := &descriptor{n: state.FD(n), link: strings.TrimSuffix(link, " (deleted)")}
+		if d.flags, err = field(string(info), "flags:", 8); err != nil {
+			return nil, fmt.Errorf("descriptor %d: %w", n, err)
+		}
+		all[d.n] = d
+	}
+	return all, nil
+}
+
+// field is the number behind a key in a file of /proc.
+func field(text, key string, base int) (uint64, error) {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, key); ok {
+			return strconv.ParseUint(strings.TrimSpace(value), base, 64)
+		}
+	}
+	return 0, fmt.Errorf("no %q", key)
+}
+
+// take finds the lowest descriptor of the path that fits and is not used yet, and
+// uses it; 0 when there is none.
+func (all descriptors) take(path string, fits func(*descriptor) bool) state.FD {
+	best := state.FD(0)
+	for n, d := range all {
+		if d.link == path && n > 2 && !d.used && fits(d) && (best == 0 || n < best) {
+			best = n
+		}
+	}
+	if best != 0 {
+		all[best].used = true
+	}
+	return best
+}
+
+// use marks a descriptor whose link begins with kind; false when it is another, or is
+// used already.
+func (all descriptors) use(n state.FD, kind string) bool {
+	d := all[n]
+	if d == nil || n < 3 || d.used || !strings.HasPrefix(d.link, kind) {
+		return false
+	}
+	d.used = true
+	return true
+}
+
+// Kept are those of s that are closed by execve(2) unless their flag is cleared.
+func (all descriptors) kept(s *state.Shim) (fds []int) {
+	for _, n := range s.FDs() {
+		if d := all[n]; d != nil && d.cloexec() {
+			fds = append(fds, int(n))
+		}
+	}
+	return fds
+}
+
+// sockets are the unix sockets of the process's network namespace: by inode, whether it
+// listens.
+func sockets(pid int) (map[string]bool, error) {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "net/unix"))
+	if err != nil {
+		return nil, err
+	}
+	listens := map[string]bool{}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line) // Num RefCount Protocol Flags Type St Inode Path
+		if len(f) < 7 {
+			continue
+		}
+		listens["socket:["+f[6]+"]"] = f[3] == acceptsConnections
+	}
+	return listens, nil
+}
+
+// acceptsConnections is __SO_ACCEPTCON in the flags of /proc/net/unix.
+const acceptsConnections = "00010000"

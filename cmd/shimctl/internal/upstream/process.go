@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"containerd-shim.v1/state"
+)
+
+// object is one process of the shim, as its memory has it.
+type object struct {
+	*processLayout
+	at        uint64
+	exec      bool
+	phaseName string // of its state's type
+	state.Process
+	status int
+	exited time.Time
+}
+
+// Where os.File and what is below it have their fields, in every release of Go since
+// 1.9: *file; poll.FD; its state and its descriptor.
+const (
+	fdClosed = 1  // of the state, bit 0
+	fdNumber = 16 // Sysfd
+)
+
+// file is the descriptor of the *os.File at the address; 0 when it is nil or closed.
+func (r *reader) file(at uint64) state.FD {
+	f := r.m.Word(at)
+	if f == 0 {
+		return 0
+	}
+	inner := r.m.Word(f)
+	if inner == 0 || r.m.Word(inner)&fdClosed != 0 {
+		return 0
+	}
+	n := r.m.Int(inner + fdNumber)
+	if n < 0 || n > 1<<20 {
+		r.m.Fail("a file with descriptor %d", n)
+	}
+	return state.FD(n)
+}
+
+// internal is the time of Go's wall clock reading at the address.
+func (r *reader) time(at uint64) time.Time {
+	const (
+		hasMonotonic = 1 << 63
+		secondShift  = 30
+		toInternal   = (1884*365 + 1884/4 - 1884/100 + 1884/400) * 86400 // from 1885 to year 1
+		toUnix       = (1969*365 + 1969/4 - 1969/100 + 1969/400) * 86400
+	)
+	wall, ext := r.m.Word(at), int64(r.m.Word(at+8))
+	nano := int64(wall & (1<<secondShift - 1))
+	if wall == 0 && ext == 0 {
+		return time.Time{}
+	}
+	if wall&hasMonotonic != 0 {
+		ext = toInternal + int64(wall<<1>>(secondShift+1))
+	}
+	return time.Unix(ext-toUnix, nano).UTC()
+}
+
+// object reads the process in the interface at the address.
+func (r *reader) object(key string, iface uint64) *object {
+	o := &object{at: r.m.Data(iface)}
+	switch typ := r.m.Type(iface); typ {
+	case r.process + ".(*Init)":
+		o.processLayout = &r.init
+	case r.process + ".(*execProcess)":
+		o.processLayout, o.exec = &r.Release.exec, true
+	default:
+		r.m.Fail("process %q is a %s", key, typ)
+		return o
+	}
+	m, at := r.m, o.at
+	o.ID = m.String(at + o.id)
+	if o.ID != key {
+		m.Fail("process %q calls itself %q", key, o.ID)
+	}
+	o.phaseName = strings.TrimSuffix(strings.TrimPrefix(m.Type(at+o.state), r.process+".(*"), ")")
+	// Each state but the last points back.
+	if o.phaseName != "deletedState" && m.Word(m.Data(at+o.state)) != at {
+		m.Fail("the state of %q is another process's", key)
+	}
+	switch pid := at + o.pid; {
+	case !o.exec || !r.safePid:
+		o.Pid = m.Int(pid)
+	case r.pidPointer:
+		o.Pid = m.Int(m.Word(pid) + 8)
+	default:
+		o.Pid = m.Int(pid + 8)
+	}
+	if o.Pid < 0 || o.Pid > maxPid {
+		m.Fail("%q has the pid %d", key, o.Pid)
+	}
+	o.status, o.exited = m.Int(at+o.processLayout.status), r.time(at+o.processLayout.exited)
+	stdio := at + o.stdio
+	o.Stdin, o.Stdout, o.Stderr, o.Terminal = m.String(stdio), m.String(stdio+16), m.String(stdio+32), m.Bool(stdio+48)
+	return o
+}
+
+// maxPid is Linux's PID_MAX_LIMIT on 64 bits.
+const maxPid = 1 << 22
+
+// phase sets the phase and, where there is one, the exit.
+func (r *reader) phase(o *object) error {
+	switch o.phaseName {
+	case "createdState", "createdCheckpointState", "execCreatedState":
+		o.Phase = state.Created
+	case "runningState", "execRunningState":
+		o.Phase = state.Running
+	case "pausedState":
+		o.Phase = state.Paused
+	case "stoppedState", "execStoppedState":
+		o.Phase = state.Stopped
+		o.Exit = &state.Exit{Status: statusOf(o.status), At: o.exited}
+	case "deletedState":
+		return fmt.Errorf("%w: %s is being deleted", ErrRefused, o.ID)
+	default:
+		r.m.Fail("%q is in a %s", o.ID, o.phaseName)
+	}
+	if o.phaseName == "createdCheckpointState" {
+		return fmt.Errorf("%w: a restore is not done yet", ErrRefused)
+	}
+	if e, ok := r.exits[o.Pid]; ok && o.Pid != 0 && o.Exit == nil {
+		o.Phase, o.Exit = state.Stopped, &state.Exit{Status: statusOf(e.Status), At: e.At}
+		r.lateExits = append(r.lateExits, o)
+	}
+	return nil
+}
+
+// statusOf makes 255, unknown, of what no process can have.
+func statusOf(n int) int {
+	if n < 0 || n > 255 {
+		return 255
+	}
+	return n
+}
+
+// streams finds the descriptors of a process's stdio: the shim's ends of the pipes by
+// the process's own record, the clients' by the path.
+func (r *reader) streams(o *object) error {
+	s := &state.Streams{}
+	in, out, errs := state.FD(0), state.FD(0), state.FD(0)
+	io := o.at + o.io
+	if r.ioPointer {
+		io = r.m.Word(io) // processIO begins with the IO
+	}
+	if io != 0 {
+		const runc = "github.com/containerd/go-runc.(*"
+		switch typ := r.m.Type(io); typ {
+		case "", runc + "nullIO)":
+		case runc + "pipeIO)":
+			end := func(pipe, which uint64) state.FD {
+				if p := r.m.Word(r.m.Data(io) + pipe); p != 0 {
+					return r.file(p + which)
+				}
+				return 0
+			}
+			in, out, errs = end(0, 8), end(8, 0), end(16, 0) // stdin's write end, the others' read ends
+		case r.process + ".(*binaryIO)":
+			return fmt.Errorf("%w: %s writes to a binary:// logger", ErrRefused, o.ID)
+		default:
+			r.m.Fail("the streams of %q are a %s", o.ID, typ)
+		}
+	}
+	for _, n := range []state.FD{in, out, errs} {
+		if n != 0 && !r.fds.use(n, "pipe:") {
+			r.m.Fail("descriptor %d of %q is no pipe of its own", n, o.ID)
+		}
+	}
+	if typ := r.m.Type(o.at + o.console); typ != "" {
+		if typ != "github.com/containerd/console.(*EpollConsole)" {
+			r.m.Fail("the console of %q is a %s", o.ID, typ)
+		}
+		const sysfd, closed = 32, 40
+		if c := r.m.Data(o.at + o.console); !r.m.Bool(c + closed) {
+			s.Terminal = state.FD(r.m.Int(c + sysfd))
+			if d := r.fds[s.Terminal]; d == nil {
+				s.Terminal = 0 // its process has ended
+			} else if !r.fds.use(s.Terminal, "/dev/p") { // /dev/ptmx, /dev/pts/ptmx
+				r.m.Fail("descriptor %d of %q is no terminal", s.Terminal, o.ID)
+			}
+		}
+	}
+	if o.Terminal {
+		out = s.Terminal
+	}
+	for _, output := range []struct {
+		path string
+		from state.FD
+	}{{o.Stdout, out}, {o.Stderr, errs}} {
+		if output.path == "" {
+			continue
+		}
+		d := state.Output{Path: strings.TrimPrefix(output.path, "file://"), Kind: state.FIFO, From: output.from}
+		d.To = r.fds.take(d.Path, (*descriptor).writes)
+		d.Keepalive = r.fds.take(d.Path, (*descriptor).reads)
+		if !r.fifos(d.Path) {
+			d.Kind = state.File
+		}
+		switch {
+		case d.To == 0 && (d.From == 0 || d.From == s.Terminal || !r.reading[d.From] && o.Start == nil): // it has ended
+			if d := r.fds[d.From]; d != nil {
+				d.used = d.n == s.Terminal
+			}
+		case d.To == 0:
+			return fmt.Errorf("%w: %s: %s is not open", ErrBusy, o.ID, d.Path)
+		case d.From != 0 && d.From != s.Terminal && !r.reading[d.From]:
+			return fmt.Errorf("%w: %s: nobody copies its output", ErrBusy, o.ID)
+		default:
+			s.Outputs = append(s.Outputs, d)
+		}
+	}
+	if o.Stdin != "" {
+		i := &state.Input{Path: o.Stdin, To: in}
+		i.From = r.fds.take(o.Stdin, (*descriptor).reads)
+		i.Keepalive = r.fds.take(o.Stdin, (*descriptor).writes)
+		switch {
+		case i.From != 0 && (i.To != 0 || s.Terminal != 0):
+			s.Input = i
+			o.StdinClosed = i.Keepalive == 0
+		case i.To != 0:
+			r.fds[i.To].used = false // its client's end is closed: this one is as good as closed
+		}
+	}
+	if s.Terminal != 0 || s.Input != nil || len(s.Outputs) > 0 {
+		o.Streams = s
+	}
+	return nil
+}
+
+// pidFile is where the runtime writes the pid of an exec.
+func (r *reader) pidFile(id string) string { return filepath.Join(r.bundle, id+".pid") }

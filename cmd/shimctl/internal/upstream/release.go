@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"containerd-shim.v1/cmd/shimctl/internal/goheap"
+	"containerd-shim.v1/cmd/shimctl/internal/gotext"
+)
+
+// Release is how one release of upstream's shim lays out what it knows. Offsets are
+// in bytes, and 0 for what a release has not: no field that is read is the first.
+type Release struct {
+	Name    string
+	service string // package of Service
+	process string // package of Init and execProcess
+	ttrpc   string // package of ttrpc's server
+	specs   specLayout
+
+	init, exec processLayout
+	safePid    bool   // an exec's pid is {mutex, pid}
+	pidPointer bool   // an exec's pid is a pointer to that
+	ioPointer  bool   // io is a pointer to {IO, …}, not an IO
+	message    uint64 // of protobuf's state in front of a message's fields
+	calls      bool   // ttrpc 1.2: a request and its stream are in closures only
+}
+
+// processLayout is where Init or execProcess has its fields.
+type processLayout struct {
+	state, waitBlock, id, console, io, status, exited, pid, stdio uint64
+
+	runtime, ioUID, noPivotRoot, criuWork uint64 // Init
+	bundle, pausing                       uint64 // Init
+	spec, parent                          uint64 // execProcess
+}
+
+// Of Service, in every release.
+const (
+	serviceProcesses = 112
+	serviceEvents    = 120
+	serviceExits     = 144
+	serviceID        = 152
+)
+
+const (
+	containerd = "github.com/containerd/containerd/"
+	newTTRPC   = "github.com/containerd/ttrpc"
+)
+
+// releases are those that were tried. The builds of upstream's tags, by its own
+// vendored modules, have the same layouts but for what their release of Go and of the
+// runtime specification make different; those are not known here, and refused.
+var releases = []*Release{
+	{
+		Name: "v1.1.2", service: containerd + "linux/shim", process: containerd + "linux/proc", ttrpc: "github.com/stevvooe/ttrpc",
+		specs: specs102, init: init11, exec: exec11,
+	},
+	{
+		Name: "v1.2.0", service: containerd + "runtime/v1/shim", process: containerd + "runtime/v1/linux/proc", ttrpc: newTTRPC,
+		specs: specs102, init: init12, exec: exec11,
+	},
+	{
+		Name: "v1.2.6", service: containerd + "runtime/v1/shim", process: containerd + "runtime/v1/linux/proc", ttrpc: newTTRPC,
+		specs: specs102, init: init12, exec: exec11, safePid: true, pidPointer: true,
+	},
+	{
+		Name: "v1.2.13", service: containerd + "runtime/v1/shim", process: containerd + "runtime/v1/linux/proc", ttrpc: newTTRPC,
+		specs: specs102, init: init1213, exec: exec1213, safePid: true,
+	},
+	{
+		Name: "v1.6.38", service: containerd + "runtime/v1/shim", process: containerd + "pkg/process", ttrpc: newTTRPC,
+		specs: specs102, init: init16, exec: exec16, safePid: true, ioPointer: true,
+	},
+	{
+		Name: "v1.7.35", service: containerd + "runtime/v1/shim", process: containerd + "pkg/process", ttrpc: newTTRPC,
+		specs: specs110, init: init16, exec: exec17, safePid: true, ioPointer: true, message: 40, calls: true,
+	},
+}
+
+var (
+	init11 = processLayout{state: 16, waitBlock: 40, id: 64, bundle: 80, console: 96, io: 128, runtime: 144, status: 152, exited: 160,
+		pid: 184, stdio: 232, ioUID: 304}
+	init12 = processLayout{state: 16, waitBlock: 40, id: 64, bundle: 80, console: 96, io: 128, runtime: 144, status: 152, exited: 160,
+		pid: 184, stdio: 232, ioUID: 304, noPivotRoot: 320}
+	init1213 = processLayout{state: 16, waitBlock: 40, id: 64, bundle: 80, console: 96, io: 128, runtime: 144, pausing: 152, status: 160, exited: 168,
+		pid: 192, stdio: 240, ioUID: 312, noPivotRoot: 328}
+	init16 = processLayout{state: 16, waitBlock: 40, id: 64, bundle: 80, console: 96, io: 128, runtime: 136, pausing: 144, status: 152, exited: 160,
+		pid: 184, stdio: 232, ioUID: 304, noPivotRoot: 320, criuWork: 328}
+
+	exec11   = processLayout{state: 16, id: 40, console: 56, io: 72, status: 88, exited: 96, pid: 120, stdio: 168, spec: 240, parent: 472, waitBlock: 480}
+	exec1213 = processLayout{state: 16, id: 40, console: 56, io: 72, status: 88, exited: 96, pid: 120, stdio: 176, spec: 248, parent: 480, waitBlock: 488}
+	exec16   = processLayout{state: 16, id: 40, console: 56, io: 72, status: 80, exited: 88, pid: 112, stdio: 168, spec: 240, parent: 472, waitBlock: 480}
+	exec17   = processLayout{state: 16, id: 40, console: 56, io: 72, status: 80, exited: 88, pid: 112, stdio: 168, spec: 240, parent: 488, waitBlock: 496}
+)
+
+// ErrUnknown is wrapped by errors for a build that is not known.
+var ErrUnknown = errors.New("not a build whose memory can be read")
+
+// debian is the release whose layout Debian 12's package has: 1.6.20, built with its
+// own modules, which leave no version in the program.
+const debian = "v1.6.38"
+
+// Program is the program of a running shim.
+type Program struct {
+	*Release
+	Era  *goheap.Era
+	Text *gotext.Table
+}
+
+// Identify says which release the program of a process is. Close the Text of what it
+// returns.
+func Identify(pid int) (*Program, error) {
+	info, err := buildinfo.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrUnknown, err)
+	}
+	era := goheap.For(info.GoVersion)
+	if era == nil {
+		return nil, fmt.Errorf("%w: built with %s", ErrUnknown, info.GoVersion)
+	}
+	version := ""
+	const module = "github.com/containerd/containerd"
+	if info.Main.Path == module {
+		version = info.Main.Version
+	}
+	for _, d := range info.Deps {
+		if d.Path == module {
+			version = d.Version
+		}
+	}
+	if version == "" && info.Main.Path == "" && strings.HasPrefix(info.GoVersion, "go1.19.") {
+		version = debian // its functions are looked for below
+	}
+	for _, r := range releases {
+		if r.Name != version {
+			continue
+		}
+		text, err := gotext.Open(pid)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range []string{r.service + ".(*Service).processExits", r.process + ".(*Init).Wait", r.process + ".(*execProcess).start", r.ttrpc + ".(*serverConn).run"} {
+			if text.Entry(name) == 0 {
+				_ = text.Close()
+				return nil, fmt.Errorf("%w: it has no function %s", ErrUnknown, name)
+			}
+		}
+		return &Program{r, era, text}, nil
+	}
+	if version == "" {
+		version = "no version of containerd"
+	}
+	return nil, fmt.Errorf("%w: %s, built with %s", ErrUnknown, version, info.GoVersion)
+}

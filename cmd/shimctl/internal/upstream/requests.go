@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+
+	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/state"
+)
+
+// shimService is the name of the shim's service on the wire.
+const shimService = "containerd.runtime.linux.shim.v1.Shim"
+
+// pending is a request that is not answered yet.
+type pending struct {
+	g       *stackdump.Goroutine
+	conn    *connection
+	stream  uint32
+	method  string
+	request uint64 // address of the decoded request, 0 when it is not shown
+	payload uint64 // of the encoded one, and its length; it may be overwritten
+	size    int
+	id      string // of the process, "" when it is not known
+}
+
+// goroutine reports whether the dump has a goroutine of the number.
+func (r *reader) goroutine(id uint64) bool {
+	return slices.ContainsFunc(r.dump.Goroutines, func(g stackdump.Goroutine) bool { return g.ID == id })
+}
+
+// begun reports whether the handler has come past the locks to the runtime.
+func (p *pending) begun() bool {
+	return has(p.g, "github.com/containerd/go-runc.(*Runc).") || has(p.g, "github.com/containerd/go-runc.cmdOutput")
+}
+
+// requests finds what every handler works on, and puts it on its connection: a frame
+// that the next program handles as if it came now, or an error.
+func (r *reader) requests() error {
+	waits := r.waits()
+	for i := range r.dump.Goroutines {
+		p, err := r.pending(&r.dump.Goroutines[i])
+		if err != nil {
+			return err
+		}
+		if p == nil {
+			continue
+		}
+		message, err := r.message(p, waits)
+		if err != nil {
+			return err
+		}
+		if p.conn == nil { // its client is gone; a start that has begun is finished all the same
+			r.report.Abandoned++
+			continue
+		}
+		r.report.Requests = append(r.report.Requests, Request{Method: p.method, ID: p.id, Stream: p.stream, Answered: message != nil})
+		if message == nil {
+			p.conn.Errors = append(p.conn.Errors, state.Error{Stream: p.stream, Code: unavailable,
+				Text: "the call was interrupted when the shim was replaced; what it has done is not known"})
+			continue
+		}
+		frame, err := frameOfRequest(p, message)
+		if err != nil {
+			return err
+		}
+		p.conn.Requests = append(p.conn.Requests, frame)
+	}
+	for _, c := range r.conns {
+		slices.SortFunc(c.Requests, func(a, b []byte) int {
+			return cmp.Compare(binary.BigEndian.Uint32(a[4:]), binary.BigEndian.Uint32(b[4:]))
+		})
+	}
+	return r.m.Err()
+}
+
+// unavailable is gRPC's code for "try again".
+const unavailable = 14
+
+// frameOfRequest encodes a request as it came.
+func frameOfRequest(p *pending, message proto.Message) ([]byte, error) {
+	payload, err := proto.Marshal(message)
+	if err != nil {
+		return nil, err
+	}
+	body, err := proto.Marshal(&ttrpc.Request{Service: shimService, Method: p.method, Payload: payload})
+	if err != nil {
+		return nil, err
+	}
+	const typeRequest = 1
+	b := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
+	b = append(binary.BigEndian.AppendUint32(b, p.stream), typeRequest, 0)
+	return append(b, body...), nil
+}
+
+// pending is what the goroutine handles; nil when it handles no request.
+func (r *reader) pending(g *stackdump.Goroutine) (*pending, error) {
+	p := &pending{g: g}
+	var raw *stackdump.Frame
+	switch {
+	case !r.calls && has(g, r.ttrpc+".(*serverConn).run.func2"):
+		f := frameOf(g, r.ttrpc+".(*serverConn).run.func2")
+		a := words(f.Args)
+		if len(a) == 0 || !exact(a[0]) {
+			r.m.Fail("a request's stream is not shown: %s", f.Args)
+			return nil, nil
+		}
+		p.stream, raw = uint32(value(a[0])), frameOf(g, r.ttrpc+".(*serviceSet).dispatch")
+		if raw != nil {
+			if a := words(raw.Args); len(a) >= 9 && exact(a[7]) && exact(a[8]) { // s, ctx, ctx, svc, len, method, len, payload, len, cap
+				p.payload, p.size = value(a[7]), int(value(a[8]))
+			}
+		}
+	case r.calls && has(g, r.ttrpc+".(*serviceSet).handle.func1"):
+		if raw = frameOf(g, r.ttrpc+".(*serviceSet).unaryCall"); raw != nil {
+			a := words(raw.Args) // s, ctx, ctx, method, info, data, len, cap
+			if len(a) < 7 || !exact(a[5]) || !exact(a[6]) {
+				r.m.Fail("a request is not shown: %s", raw.Args)
+				return nil, nil
+			}
+			p.payload, p.size = value(a[5]), int(value(a[6]))
+			stream, ok := r.streamOf[p.payload]
+			if !ok {
+				return nil, fmt.Errorf("%w: a request's stream is not in memory", ErrRefused)
+			}
+			p.stream = stream
+		}
+	default:
+		return nil, nil
+	}
+	prefix := r.Release.service + ".(*Service)."
+	f := frameOf(g, prefix)
+	if f == nil || raw == nil {
+		return nil, fmt.Errorf("%w: a request is being answered", ErrBusy)
+	}
+	for i := range g.Frames { // the outermost: a method may call another
+		if strings.HasPrefix(g.Frames[i].Func, prefix) {
+			f = &g.Frames[i]
+		}
+	}
+	p.method = strings.TrimPrefix(f.Func, prefix)
+	if a := words(f.Args); len(a) == 4 && exact(a[3]) { // s, ctx, ctx, request
+		p.request = value(a[3])
+	}
+	if p.conn = r.of(g); p.conn == nil && (g.CreatedIn == 0 || r.goroutine(g.CreatedIn)) {
+		return nil, fmt.Errorf("%w: a request cannot be told to a connection", ErrRefused)
+	}
+	return p, nil
+}
+
+// message is the request as it is to be handled, nil when it cannot be.
+func (r *reader) message(p *pending, waits map[uint64]string) (proto.Message, error) {
+	if p.method == "Create" {
+		return nil, fmt.Errorf("%w: the container is being created", ErrBusy)
+	}
+	var message proto.Message
+	r.m.Try(func() { message = r.decoded(p, waits) })
+	if message == nil {
+		message = r.idOnly(p)
+	}
+	switch p.method {
+	case "Wait":
+		if message == nil && p.conn != nil { // an error might be taken for the container's end
+			return nil, fmt.Errorf("%w: it is not known for whom a Wait waits", ErrRefused)
+		}
+	case "Start":
+		if o := r.objects[p.id]; o != nil && (p.begun() || has(p.g, r.process+".(*execProcess).start")) {
+			return message, r.underway(o)
+		}
+	case "Exec":
+		if r.objects[p.id] != nil {
+			return nil, fmt.Errorf("%w: an exec is being made", ErrBusy)
+		}
+	case "Kill":
+		if k, ok := message.(*shimapi.KillRequest); ok && p.begun() && k.Signal != uint32(unix.SIGKILL) {
+			return nil, nil // it may have been sent already
+		}
+	case "Pause", "Resume", "Checkpoint", "Update":
+		if p.begun() {
+			return nil, nil
+		}
+	}
+	return message, nil
+}
+
+// decoded reads the decoded request, nil when it is not shown.
+func (r *reader) decoded(p *pending, waits map[uint64]string) proto.Message {
+	switch p.method { // no fields
+	case "Delete", "Pause", "Resume", "ShimInfo":
+		return &emptypb.Empty{}
+	case "Wait":
+		if id, ok := waits[p.g.ID]; ok {
+			p.id = id
+			return &shimapi.WaitRequest{ID: id}
+		}
+	}
+	if p.request == 0 {
+		return nil
+	}
+	m, at := r.m, p.request+r.Release.message
+	if p.method == "Update" {
+		return &shimapi.UpdateTaskRequest{Resources: r.any(at)}
+	}
+	id := m.String(at)
+	if m.Err() != nil || !wellFormed(id) {
+		return nil
+	}
+	p.id = id
+	switch p.method {
+	case "State":
+		return &shimapi.StateRequest{ID: id}
+	case "Start":
+		return &shimapi.StartRequest{ID: id}
+	case "Wait":
+		return &shimapi.WaitRequest{ID: id}
+	case "DeleteProcess":
+		return &shimapi.DeleteProcessRequest{ID: id}
+	case "ListPids":
+		return &shimapi.ListPidsRequest{ID: id}
+	case "Kill":
+		return &shimapi.KillRequest{ID: id, Signal: m.Uint32(at + 16), All: m.Bool(at + 20)}
+	case "ResizePty":
+		return &shimapi.ResizePtyRequest{ID: id, Width: m.Uint32(at + 16), Height: m.Uint32(at + 20)}
+	case "CloseIO":
+		return &shimapi.CloseIORequest{ID: id, Stdin: m.Bool(at + 16)}
+	case "Exec":
+		e := &shimapi.ExecProcessRequest{ID: id, Terminal: m.Bool(at + 16), Stdin: m.String(at + 24), Stdout: m.String(at + 40), Stderr: m.String(at + 56), Spec: r.any(at + 72)}
+		if e.Spec == nil || m.Err() != nil || !strings.Contains(e.Spec.TypeUrl, "Process") || !bytes.HasPrefix(e.Spec.Value, []byte("{")) {
+			return nil
+		}
+		return e
+	}
+	return nil
+}
+
+// any is the protobuf Any whose address is at the address.
+func (r *reader) any(at uint64) *anypb.Any {
+	a := r.m.Word(at)
+	if a == 0 {
+		return nil
+	}
+	a += r.Release.message
+	array, n := r.m.Slice(a + 16)
+	return &anypb.Any{TypeUrl: r.m.String(a), Value: r.m.Bytes(array, n)}
+}
+
+// idOnly makes the request from what else there is: the object whose method the
+// handler is in, or the encoded request if it is one well-formed id of a process.
+func (r *reader) idOnly(p *pending) proto.Message {
+	id := ""
+	for _, f := range p.g.Frames {
+		for _, typ := range []string{".(*Init).", ".(*execProcess)."} {
+			if a := words(f.Args); strings.HasPrefix(f.Func, r.process+typ) && len(a) > 0 && exact(a[0]) {
+				if o := r.byAddress[value(a[0])]; o != nil && (o.exec || id == "") {
+					id = o.ID
+				}
+			}
+		}
+	}
+	if id == "" && p.payload != 0 && p.size >= 2 && p.size < 128 {
+		r.m.Try(func() {
+			b := r.m.Bytes(p.payload, p.size)
+			if b[0] == 0x0a && int(b[1]) == p.size-2 && r.objects[string(b[2:])] != nil {
+				id = string(b[2:])
+			}
+		})
+	}
+	if id == "" {
+		return nil
+	}
+	p.id = id
+	switch p.method {
+	case "State":
+		return &shimapi.StateRequest{ID: id}
+	case "Start":
+		return &shimapi.StartRequest{ID: id}
+	case "Wait":
+		return &shimapi.WaitRequest{ID: id}
+	case "DeleteProcess":
+		return &shimapi.DeleteProcessRequest{ID: id}
+	case "ListPids":
+		return &shimapi.ListPidsRequest{ID: id}
+	}
+	return nil
+}
+
+// waits are the ids for whose exit goroutines wait, by the goroutine: it is at the
+// channel that the exit closes.
+func (r *reader) waits() map[uint64]string {
+	waits := map[uint64]string{}
+	for id, o := range r.objects {
+		if at := r.m.Word(o.at + o.waitBlock); at != 0 {
+			for _, w := range r.m.Chan(at).Receivers {
+				waits[w.ID] = id
+			}
+		}
+	}
+	return waits
+}
+
+// underway notes that the start of a process has begun and is not answered.
+func (r *reader) underway(o *object) error {
+	start := &state.Start{Stage: state.Underway}
+	for _, c := range r.runtimes {
+		if slices.Contains(c.args, r.pidFile(o.ID)) {
+			start.Runtime, c.used = c.pid, true
+		}
+	}
+	if o.Phase == state.Created {
+		o.Start = start
+		if !o.exec {
+			return fmt.Errorf("%w: the container is being started", ErrBusy)
+		}
+	}
+	return nil
+}
+
+// wellFormed reports whether id is what containerd takes as one.
+func wellFormed(id string) bool {
+	for _, c := range []byte(id) {
+		if c <= ' ' || c >= 0x7f || c == '/' {
+			return false
+		}
+	}
+	return id != "" && len(id) <= 255
+}

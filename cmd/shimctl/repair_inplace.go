@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"containerd-shim.v1/cmd/shimctl/internal/heal"
+	"containerd-shim.v1/cmd/shimctl/internal/takeover"
+)
+
+// patience is how long a wedged shim may be busy: what is still at work in it ends soon,
+// or never.
+const patience = 10 * time.Second
+
+// errNoBinary is why nothing is healed in place.
+var errNoBinary = errors.New("no -binary is given")
+
+// refused says why the shim cannot be healed in place, whatever it does; nil otherwise.
+func (r *repairer) refused(c *heal.Case) error {
+	if r.binary == "" {
+		return errNoBinary
+	}
+	if why := takeover.Refuse(&c.Shim); why != "" {
+		return errors.New(why)
+	}
+	return takeover.CheckBinary(&c.Shim, r.binary)
+}
+
+// inPlace exchanges the program of a wedged shim. It reports whether that was done, and
+// then an error says that the new program does not answer.
+func (r *repairer) inPlace(ctx context.Context, c *heal.Case, ledger *heal.Ledger) (done bool, err error) {
+	s := &c.Shim
+	entry := heal.Entry{Time: time.Now(), Shim: s.Name(), PID: s.PID, Reason: c.Result.Reason, Result: heal.Running}
+	o, err := takeover.Swap(ctx, s, r.binary, true, patience)
+	if err != nil && !takeover.Runs(s, r.binary) {
+		return false, err
+	}
+	r.acted++
+	result := heal.Repaired
+	if err != nil {
+		result = heal.Failed
+	}
+	entry.Result = result
+	if err := errors.Join(err, ledger.Add(entry)); err != nil {
+		return true, err
+	}
+	fmt.Fprintf(out, "%s pid %d: healed in place (%s): %s; it stood still for %s and answered %s later; took %s\n", s.Name(), s.PID,
+		c.Result.Reason, takenOver(o), o.Stopped.Round(100*time.Microsecond), o.Answered.Round(time.Millisecond), time.Since(entry.Time).Round(10*time.Millisecond))
+	return true, nil
+}
+
+// dry says what a repair would do.
+func (r *repairer) dry(ctx context.Context, c *heal.Case, name, notNow string) {
+	err := r.refused(c)
+	var o *takeover.Outcome
+	if err == nil {
+		if o, err = takeover.Look(ctx, &c.Shim, true, patience); err == nil {
+			err = o.Err()
+		}
+	}
+	flags := ""
+	if err == nil {
+		fmt.Fprintf(out, "%s: %s: would save evidence below %s and exchange its program for %s, with %s.\n", name, c.Result.Reason, r.dir, r.binary, takenOver(o))
+	} else {
+		flags = "-kill "
+		fmt.Fprintf(out, "%s: %s: cannot be healed in place: %v%s\n  with -kill: would save evidence below %s and send SIGKILL.\n  %s\n",
+			name, c.Result.Reason, err, hint(err), r.dir, c.Lost())
+	}
+	if notNow != "" {
+		fmt.Fprintf(out, "  but not now: %s\n", notNow)
+	}
+	fmt.Fprintf(out, "  to do it: shimctl repair -yes %s%d\n", flags, c.Shim.PID)
+}

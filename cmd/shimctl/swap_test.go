@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build baseline
+
+package main
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/takeover"
+)
+
+// swapped exchanges a shim's program for this tree's.
+func swapped(t *testing.T, shim *shimtest.Shim, wedged bool) *takeover.Outcome {
+	t.Helper()
+	takeover.Tracer = shimtest.Shimctl(t)
+	s, ok := scan.One(procRoot, shim.PID, 0)
+	if !ok {
+		t.Fatalf("%d is no shim", shim.PID)
+	}
+	o, err := takeover.Swap(t.Context(), &s, shimtest.Own(t), wedged, 10*time.Second)
+	if err != nil {
+		t.Fatalf("swap: %v %+v", err, o)
+	}
+	if now, ok := scan.One(procRoot, shim.PID, s.StartTicks); !ok || !now.Build.Ours {
+		t.Fatalf("got %+v", now)
+	}
+	return o
+}
+
+// endLate ends the processes that end when they are told.
+func endLate(t *testing.T, shim *shimtest.Shim, clients []*client) {
+	t.Helper()
+	for _, c := range clients {
+		if c.late {
+			if _, err := shim.API.Kill(t.Context(), &shimapi.KillRequest{ID: c.id, Signal: uint32(unix.SIGTERM)}); err != nil {
+				t.Errorf("%s: %v", c.id, err)
+			}
+		}
+	}
+}
+
+// lifeGoesOn wants all that a shim does, to the end of the container.
+func lifeGoesOn(t *testing.T, shim *shimtest.Shim) {
+	t.Helper()
+	ctx := t.Context()
+	if !shim.Answers() {
+		t.Fatal("State is not answered")
+	}
+	c := &client{id: "afterwards", status: 77}
+	if err := shim.Create(ctx, c.id, c.spec()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.start(ctx, shim.API); err != nil {
+		t.Error(err)
+	}
+	shimtest.Until(t, 10*time.Second, "no zombie", func() bool { return shim.Zombies() == 0 })
+	if _, err := shim.API.Kill(ctx, &shimapi.KillRequest{ID: shim.ID, Signal: uint32(unix.SIGKILL)}); err != nil {
+		t.Error(err)
+	}
+	w, err := shim.API.Wait(ctx, &shimapi.WaitRequest{ID: shim.ID})
+	if err != nil || w.ExitStatus != 137 {
+		t.Errorf("the container ends with %v, %v", w, err)
+	}
+	if d, err := shim.API.Delete(ctx, &emptypb.Empty{}); err != nil || d.ExitStatus != 137 {
+		t.Errorf("delete: %v, %v", d, err)
+	}
+}
+
+// Two execs run, and a client waits for each.
+func TestSwapHealthy(t *testing.T) {
+	for _, version := range []string{"v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35", "debian"} {
+		t.Run(version, func(t *testing.T) {
+			shim := started(t, shimtest.Baseline(t, version))
+			var wg sync.WaitGroup
+			clients := []*client{{id: "e1", status: 11, late: true}, {id: "e2", status: 12, late: true}}
+			for _, c := range clients {
+				if err := shim.ExecSpec(t.Context(), c.id, c.spec()); err != nil {
+					t.Fatal(err)
+				}
+				background(&wg, t, c, func() error { return c.finish(t.Context(), shim.API) })
+			}
+			shimtest.Until(t, 10*time.Second, "two Waits", func() bool {
+				o, _ := looked(t, shim, false)
+				return len(o.Report.Requests) == 2
+			})
+			o := swapped(t, shim, false)
+			t.Logf("stood still for %v, answered %v later", o.Stopped, o.Answered)
+			if len(o.Report.Requests) != 2 {
+				t.Errorf("got %+v", o.Report)
+			}
+			endLate(t, shim, clients)
+			wg.Wait()
+			lifeGoesOn(t, shim)
+		})
+	}
+}
+
+func TestSwapWedged(t *testing.T) {
+	for _, version := range []string{"v1.1.2", "v1.2.0"} {
+		t.Run(version, func(t *testing.T) {
+			shim := started(t, shimtest.Baseline(t, version))
+			wg, clients := wedgedWith(t, shim, 10)
+			shimtest.Until(t, 20*time.Second, "all clients to hang", func() bool {
+				o, _ := looked(t, shim, true)
+				return len(o.Report.Requests) >= len(clients)
+			})
+			o := swapped(t, shim, true)
+			t.Logf("stood still for %v, answered %v later", o.Stopped, o.Answered)
+			endLate(t, shim, clients)
+			wg.Wait()
+			lifeGoesOn(t, shim)
+		})
+	}
+}
