@@ -333,23 +333,6 @@ func (r *reader) responds(goroutine uint64) (stream uint32, ok bool) {
 	return stream, ok && stream%2 == 1
 }
 
-// underway notes that the start of a process has begun and is not answered.
-func (r *reader) underway(o *object) error {
-	start := &state.Start{Stage: state.Underway}
-	for _, c := range r.runtimes {
-		if slices.Contains(c.args, r.pidFile(o.ID)) {
-			start.Runtime, c.used = c.pid, true
-		}
-	}
-	if o.Phase == state.Created {
-		o.Start = start
-		if !o.exec {
-			return fmt.Errorf("%w: the container is being started", ErrBusy)
-		}
-	}
-	return nil
-}
-
 // wellFormed reports whether id is what containerd takes as one.
 func wellFormed(id string) bool {
 	for _, c := range []byte(id) {
