@@ -143,10 +143,10 @@ func floodOfBytes() (io.Reader, string) {
 	return io.LimitReader(rand.New(rand.NewSource(1)), size), hex.EncodeToString(sum.Sum(nil))
 }
 
-func TestCtrExecCarries64MiBThroughStdinAndStdout(t *testing.T) {
-	idle(t, shared, "bytes")
+// carries pours 64 MiB into a cat and wants all of it back.
+func carries(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
 	data, want := floodOfBytes()
-	cmd := ctrExec(t, "bytes", "e1", nil, "cat")
 	sum := sha256.New()
 	cmd.Stdin, cmd.Stdout = data, sum
 	if got := do(t, cmd); got.code != 0 {
@@ -155,6 +155,11 @@ func TestCtrExecCarries64MiBThroughStdinAndStdout(t *testing.T) {
 	if got := hex.EncodeToString(sum.Sum(nil)); got != want {
 		t.Errorf("sha256 of what came back: got %s, want %s", got, want)
 	}
+}
+
+func TestCtrExecCarries64MiBThroughStdinAndStdout(t *testing.T) {
+	idle(t, shared, "bytes")
+	carries(t, ctrExec(t, "bytes", "e1", nil, "cat"))
 }
 
 func TestCtrTaskCreatedStartedKilledDeletedStepByStep(t *testing.T) {
