@@ -114,9 +114,7 @@ func TestCtrExecOnTerminalHasItsSize(t *testing.T) {
 	s := onTerminal(t, ctrExec(t, "tty", "e1", []string{"--tty"}, "sh", "-c", sizes), 31, 99)
 	s.shows(t, "size=31 99")
 	s.keys(t, "quit\r")
-	if got, want := s.wait(), 11; got != want {
-		t.Errorf("got exit %d, want %d", got, want)
-	}
+	s.ends(t, 11)
 }
 
 func TestCtrAttachTalksToADetachedTask(t *testing.T) {

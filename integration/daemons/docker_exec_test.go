@@ -149,6 +149,14 @@ func (s *screen) shows(t *testing.T, text string) {
 	})
 }
 
+// ends wants the client to end with an exit status.
+func (s *screen) ends(t *testing.T, want int) {
+	t.Helper()
+	if got := s.wait(); got != want {
+		t.Errorf("got exit %d, want %d", got, want)
+	}
+}
+
 func (s *screen) wait() int {
 	_ = s.cmd.Wait() // its exit code is what counts
 	return s.cmd.ProcessState.ExitCode()
@@ -169,9 +177,7 @@ func TestDockerExecTerminalResizesAndEchoes(t *testing.T) {
 	}
 	s.shows(t, "size=44 122")
 	s.keys(t, "quit\r")
-	if got, want := s.wait(), 11; got != want {
-		t.Errorf("got exit %d, want %d", got, want)
-	}
+	s.ends(t, 11)
 }
 
 func TestDockerRunTerminalInterruptsOnControlC(t *testing.T) {
@@ -181,9 +187,7 @@ func TestDockerRunTerminalInterruptsOnControlC(t *testing.T) {
 	s.shows(t, "ready")
 	s.keys(t, "\x03")
 	s.shows(t, "caught")
-	if got, want := s.wait(), 12; got != want {
-		t.Errorf("got exit %d, want %d", got, want)
-	}
+	s.ends(t, 12)
 }
 
 func TestDockerRunCarries64MiBThroughStdinAndStdout(t *testing.T) {
