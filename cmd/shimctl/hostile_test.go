@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -101,7 +102,7 @@ func TestDryRunWritesNothing(t *testing.T) {
 		if status, o, e := capture(t, append([]string{"repair", "-state-file", "", "-dir", dir}, args...)...); status != exitOK {
 			t.Errorf("%q: status %d\n%s%s", args, status, o, e)
 		}
-		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%q: %s is there", args, dir)
 		}
 	}

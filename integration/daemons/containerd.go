@@ -65,7 +65,7 @@ func (r *Rig) StartContainerd(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := os.Remove(r.self()); err != nil && !os.IsNotExist(err) {
+	if err := os.Remove(r.self()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	if err := os.Link(r.path("bin", "containerd.real"), r.self()); err != nil {
@@ -127,7 +127,7 @@ func (r *Rig) installRecorder() error {
 // shim of this Rig has forked so far.
 func (r *Rig) Publishes() ([]string, error) {
 	data, err := os.ReadFile(r.path("publish.log"))
-	if os.IsNotExist(err) {
+	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
@@ -197,7 +197,7 @@ func (r *Rig) Destroy(ctx context.Context, id string) error {
 	}
 	wait.Until(settleLimit, func() bool {
 		_, err := os.Stat(shim.Bundle)
-		return os.IsNotExist(err)
+		return errors.Is(err, os.ErrNotExist)
 	})
 	return r.Remove(ctx, id)
 }

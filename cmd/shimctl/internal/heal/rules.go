@@ -104,7 +104,7 @@ const kept = 1000
 func OpenLedger(name string) (*Ledger, error) {
 	l := &Ledger{name: name}
 	b, err := os.ReadFile(name)
-	if os.IsNotExist(err) {
+	if errors.Is(err, os.ErrNotExist) {
 		return l, nil
 	}
 	if err == nil {
