@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
@@ -75,7 +75,7 @@ func TestBlindIsNotHealthy(t *testing.T) {
 // Label values in the text format know three escapes; any other makes
 // node_exporter drop the whole file.
 func TestMetricsOfHostileReasons(t *testing.T) {
-	r := &round{Rows: []row{{Shim: scan.Shim{Namespace: "n", ID: "i"}, Result: judge.Result{Verdict: judge.Wedged, Reason: "a\"b\\c\nd\x1b"}}}}
+	r := &round{Rows: []row{{Shim: scan.Shim{Namespace: "n", ID: "i"}, Result: health.Result{Verdict: health.Wedged, Reason: "a\"b\\c\nd\x1b"}}}}
 	r.Rows = append(r.Rows, r.Rows[0]) // two processes with one name
 	r.Rows[1].PID = 8
 	var b bytes.Buffer
