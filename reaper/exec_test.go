@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestPausedReaperLeavesZombies: a child that dies while reaping is paused keeps
+// its status for whoever claims it before Resume.
+func TestPausedReaperLeavesZombies(t *testing.T) {
+	ticket := testReaper.Begin()
+	defer ticket.Close()
+	testReaper.Pause()
+	paused := true
+	defer func() {
+		if paused {
+			testReaper.Resume()
+		}
+	}()
+	seq := testReaper.Seq()
+	pid, err := os.StartProcess("/bin/sh", []string{"sh", "-c", "exit 7"}, &os.ProcAttr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var info unix.Siginfo // returns when it is dead
+	if err := unix.Waitid(unix.P_PID, pid.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	child, err := ticket.Claim(pid.Pid, time.Time{}, "owner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-child.Done():
+		t.Fatal("reaped while paused")
+	default:
+	}
+	sub := testReaper.Subscribe()
+	defer sub.Close()
+	testReaper.Resume()
+	paused = false
+	if e := child.Wait(); e.Status != 7 || e.Owner != "owner" || e.Seq <= seq {
+		t.Errorf("got %+v, after number %d", e, seq)
+	}
+	if e, err := sub.Next(t.Context()); err != nil || e.Pid != pid.Pid {
+		t.Errorf("told %+v, %v", e, err)
+	}
+	_ = pid.Release() // the Reaper has waited
+}
+
+func TestDeadChild(t *testing.T) {
+	c := NewDead(Exit{Pid: 1 << 22, Status: 3})
+	if e := c.Wait(); e.Status != 3 || c.Signal(unix.SIGKILL) != os.ErrProcessDone {
+		t.Errorf("got %+v", e)
+	}
+}
+
+// TestExecThatFails changes nothing: the descriptors are closed on exec again, the
+// forking thread has its mask, and children of it start as before.
+func TestExecThatFails(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	busy := write("busy", "#!/bin/sh\n", 0o700)
+	f, err := os.OpenFile(busy, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	fd := int(w.Fd())
+	kept, err := os.Readlink(fmt.Sprint("/proc/self/fd/", fd))
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := []string{"x", strings.Repeat("y", 1<<20)} // one argument may have 128 KiB (execve(2))
+	for _, c := range []struct {
+		path string
+		args []string
+		keep []int
+		want error
+	}{
+		{filepath.Join(dir, "none"), []string{"x"}, []int{fd}, unix.ENOENT},
+		{write("mode", "#!/bin/sh\n", 0o600), []string{"x"}, []int{fd}, unix.EACCES},
+		{dir, []string{"x"}, []int{fd}, unix.EACCES},
+		{write("junk", "junk", 0o700), []string{"x"}, []int{fd}, unix.ENOEXEC},
+		{busy, []string{"x"}, []int{fd}, unix.ETXTBSY},
+		{"/bin/true", long, []int{fd}, unix.E2BIG},
+		{"/bin/true", []string{"x"}, []int{fd, 1 << 20}, unix.EBADF},
+	} {
+		err := testReaper.Exec(t.Context(), c.path, c.args, nil, c.keep)
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.path, err, c.want)
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags != unix.FD_CLOEXEC {
+			t.Errorf("%s: flags %d, %v", c.path, flags, err)
+		}
+		out, status, err := NewMonitor(testReaper, DefaultLimits()).Run(t.Context(), Command{
+			Args: []string{"/bin/sh", "-c", "grep SigBlk /proc/self/status; ls -l /proc/self/fd"},
+		})
+		if err != nil || status != 0 || !strings.Contains(string(out), "SigBlk:\t0000000000000000\n") || strings.Contains(string(out), kept) {
+			t.Errorf("%s: a child after it has\n%s, status %d, %v", c.path, out, status, err)
+		}
+	}
+}
