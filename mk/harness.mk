@@ -3,13 +3,13 @@
 SHIM ?= $(CURDIR)/bin/containerd-shim
 BASELINES ?= $(CURDIR)/bin/baselines
 
-.PHONY: demo-picture integration verify verify-baselines test-baselines demo demo-deadlock
+.PHONY: integration verify verify-baselines test-baselines demo demo-deadlock
 
 integration: build ## the harness's own tests and its catalogue on $(SHIM), by go test (root, runc)
-	SHIM=$(SHIM) go test -race -count=1 -timeout 30m ./integration/harness/... ./integration/catalogue ./cmd/shimverify
+	SHIM=$(SHIM) go test -race -count=1 -timeout 30m ./integration/harness/... ./integration/catalogue ./integration/inplace ./cmd/shimverify
 
 test-catalogue: packages build ## the harness's own tests and the catalogue, by go test with the race detector
-	SHIM=$(SHIM) go test -race -count=1 -p 1 -parallel 4 -timeout 30m ./integration/harness/... ./integration/catalogue
+	SHIM=$(SHIM) go test -race -count=1 -p 1 -parallel 4 -timeout 30m ./integration/harness/... ./integration/catalogue ./integration/inplace
 
 verify: build ## the catalogue on $(SHIM) by bin/shimverify, one line a check
 	bin/shimverify run --shim $(SHIM)
@@ -34,7 +34,3 @@ demo: demo-deadlock demo-containerd ## the deadlock of an old shim, the same on 
 
 demo-deadlock: packages build ## the exec flood: the deadlock of an old shim and its stacks, then the same on this one
 	bin/shimverify demo --shim $(SHIM)
-
-demo-picture: packages build ## draw docs/demo.svg from a run of the first demo
-	bin/shimverify demo --shim $(SHIM) >bin/demo.txt
-	sed -e 's#bin/baselines/v1.1.2/containerd-shim#upstream v1.1.2#; s#$(SHIM)#this shim#' bin/demo.txt | mk/picture -v title="make demo" >docs/demo.svg

@@ -23,8 +23,11 @@ const (
 	// long as the shim and has no exec of such a name.
 	stateFile = ".shim.state.json"
 	// restTime is how long the shim may take to come to rest: what is at work then
-	// goes on, and the upgrade is refused.
-	restTime = 10 * time.Second
+	// goes on, and the upgrade is refused. For stillTime at a time requests are not
+	// read meanwhile, so that new ones do not keep it busy, and then for as long
+	// they are: a runtime that hangs must not keep the shim from answering.
+	restTime  = 10 * time.Second
+	stillTime = time.Second
 	// checkTime bounds the new program's look at the state.
 	checkTime = 20 * time.Second
 )
@@ -44,9 +47,6 @@ func (p *program) upgrade(binary string) error {
 	}
 	if err == nil {
 		err = p.handOver(path, func(st *state.Shim) error {
-			if len(p.signals) > 0 {
-				return fmt.Errorf("the shim is told to end: %w", errdefs.ErrUnavailable)
-			}
 			logrus.WithField("binary", binary).Info("the program is exchanged")
 			return p.env.Reaper.Exec(context.Background(), binary, args, os.Environ(), p.keep(st))
 		})
@@ -59,9 +59,7 @@ func (p *program) upgrade(binary string) error {
 // handOver writes what the shim is to path, and calls then, while everything stands
 // still.
 func (p *program) handOver(path string, then func(*state.Shim) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), restTime)
-	defer cancel()
-	if err := p.sup.Freeze(ctx); err != nil {
+	if err := p.rest(); err != nil {
 		return fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
 	}
 	defer p.sup.Thaw()
@@ -74,6 +72,24 @@ func (p *program) handOver(path string, then func(*state.Shim) error) error {
 		return err
 	}
 	return then(st)
+}
+
+// rest brings the shim to a stand, unless it is told to end.
+func (p *program) rest() error {
+	for deadline := time.Now().Add(restTime); ; time.Sleep(stillTime) {
+		ctx, cancel := context.WithTimeout(context.Background(), stillTime)
+		err := p.sup.Freeze(ctx)
+		cancel()
+		switch {
+		case len(p.signals) > 0:
+			if err == nil {
+				p.sup.Thaw()
+			}
+			return errors.New("the shim is told to end")
+		case err == nil, time.Now().After(deadline):
+			return err
+		}
+	}
 }
 
 // checkProgram asks the new program whether it can read the state.

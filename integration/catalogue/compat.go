@@ -66,7 +66,8 @@ func strictLife(c *harness.Case) {
 
 func stdoutLeak(c *harness.Case) {
 	g := launch.Containerd1_4_1
-	b := upWith(c, harness.Options{Generation: &g})
+	b := c.Fixture(harness.Options{Generation: &g})
+	b.Up()
 	b.MustExec("e", harness.IO{}, "sleep")
 	c.Need(unix.Kill(b.Shim.Pid, unix.SIGKILL), "kill the shim")
 	_, err := b.Shim.ExitCode(3 * time.Second)
@@ -77,7 +78,8 @@ func stdoutLeak(c *harness.Case) {
 }
 
 func badUTF8(c *harness.Case) {
-	b := upFaked(c, on("kill", fakeruntime.Step{Op: fakeruntime.Byte, N: 0xff}, exits(1, " is not UTF-8")))
+	b := faked(c, on("kill", fakeruntime.Step{Op: fakeruntime.Byte, N: 0xff}, exits(1, " is not UTF-8")))
+	b.Up()
 	err := c.Prompt(b.Kill(b.ID, 10, false))
 	if err == nil || !strings.Contains(err.Error(), "is not UTF-8") {
 		c.Errorf("Kill: %v, want an error with runc's text", err)
@@ -105,14 +107,16 @@ func mountTarget(c *harness.Case) {
 	}
 	b.MustStart(b.ID)
 	b.Die()
-	c.Must(del(b, ""), "Delete")
+	_, err = b.Delete()
+	c.Must(err, "Delete")
 	if left := procfs.MountsUnder(mounted); len(left) > 0 {
 		c.Errorf("mounts after Delete: %v", left)
 	}
 }
 
 func socketStays(c *harness.Case) {
-	b := up(c)
+	b := c.Fixture(harness.Options{})
+	b.Up()
 	c.Need(unix.Kill(b.Shim.Pid, unix.SIGTERM), "signal the shim")
 	_, err := b.Shim.ExitCode(10 * time.Second)
 	c.Must(err, "SIGTERM")
@@ -122,7 +126,8 @@ func socketStays(c *harness.Case) {
 }
 
 func otherBinary(c *harness.Case) {
-	b := up(c)
+	b := c.Fixture(harness.Options{})
+	b.Up()
 	b.Daemon.OnlyBinary()
 	b.Daemon.Rename(publish.Renamed)
 	b.MustExec("e", harness.IO{}, "exit:0")
@@ -130,7 +135,8 @@ func otherBinary(c *harness.Case) {
 }
 
 func unknownMethod(c *harness.Case) {
-	b := up(c)
+	b := c.Fixture(harness.Options{})
+	b.Up()
 	err := c.Prompt(b.Method("Frobnicate", &task.WaitRequest{ID: b.ID}))
 	if got := code(err); got != codes.NotFound && got != codes.Unimplemented {
 		c.Errorf("unknown method: %v (%v), want NotFound or Unimplemented", got, err)
@@ -141,7 +147,8 @@ func unknownMethod(c *harness.Case) {
 func runcFlags(c *harness.Case) {
 	g := launch.Containerd1_0
 	g.Strict = false
-	b := upWith(c, harness.Options{Generation: &g, Fake: []fakeruntime.Rule{}})
+	b := c.Fixture(harness.Options{Generation: &g, Fake: []fakeruntime.Rule{}})
+	b.Up()
 	b.MustExec("e", harness.IO{}, "exit:0")
 	for _, call := range b.Fake.Calls("") {
 		line := strings.Join(call.Args, " ")

@@ -16,7 +16,8 @@ import (
 // its threads come and go.
 func threadChurn(c *harness.Case) {
 	const clients, each = 12, 5
-	b := up(c)
+	b := c.Fixture(harness.Options{})
+	b.Up()
 	var all []*client.Pending
 	for n := range clients {
 		by := b.Dial(launch.Containerd1_7).Within(30 * time.Second)
@@ -52,7 +53,8 @@ func readersGone(c *harness.Case) {
 	b.Shim.LeaveLogs()
 	open(c, gate)
 	b.MustExec("e", harness.IO{}, "exit:0")
-	c.Must(waits(b, "e"), "Wait of e")
+	_, err := b.Wait("e")
+	c.Must(err, "Wait of e")
 	before := cpu(b)
 	const look = 2 * time.Second
 	elapse(look)

@@ -35,7 +35,8 @@ var crashChecks = []Check{
 }
 
 func doubleStart(c *harness.Case) {
-	b := upFaked(c, on("exec", logs("exec failed: no such file or directory"), exits(1)))
+	b := faked(c, on("exec", logs("exec failed: no such file or directory"), exits(1)))
+	b.Up()
 	c.Must(b.Exec("e", harness.IO{}, "exit:0"), "Exec")
 	for range 2 {
 		if _, err := b.Client.Start("e"); c.Prompt(err) == nil {
@@ -43,8 +44,10 @@ func doubleStart(c *harness.Case) {
 		}
 	}
 	lives(c, b)
-	c.Must(waits(b, "e"), "Wait of the failed exec")
-	c.Must(delProc(b, "e"), "DeleteProcess of the failed exec")
+	_, err := b.Wait("e")
+	c.Must(err, "Wait of the failed exec")
+	_, err = b.DeleteProcess("e")
+	c.Must(err, "DeleteProcess of the failed exec")
 }
 
 func checkpointing() harness.Options {
@@ -79,7 +82,8 @@ func listPidsRace(c *harness.Case) {
 	// through it: upstream does so once for each pid, so many pids and a map
 	// with many execs make that the longest part of a call.
 	const loops, calls, standing, most = 3, 30, 50, 3000
-	b := upFaked(c, on("ps", fakeruntime.Step{Op: fakeruntime.Pids, N: 40000}))
+	b := faked(c, on("ps", fakeruntime.Step{Op: fakeruntime.Pids, N: 40000}))
+	b.Up()
 	for i := range standing {
 		c.Must(b.Exec(fmt.Sprintf("s%d", i), harness.IO{}, "exit:0"), "Exec")
 	}

@@ -36,7 +36,8 @@ var drainChecks = []Check{
 }
 
 func execChildHoldsStdout(c *harness.Case) {
-	b := up(c)
+	b := c.Fixture(harness.Options{})
+	b.Up()
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
 	b.MustExec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "echo:ok", "holdout:10m", "exit:0")
 	b.AwaitExit(5*time.Second, "e")
@@ -50,7 +51,8 @@ func execChildHoldsStdout(c *harness.Case) {
 
 func slowReader(c *harness.Case) {
 	const n = 120000 // less than a pipe and a FIFO hold together
-	b := up(c)
+	b := c.Fixture(harness.Options{})
+	b.Up()
 	out, errs := b.Stream("out").OpenOnly(), b.Stream("err").Read()
 	b.MustExec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "print:120000", "exit:0")
 	b.AwaitExit(5*time.Second, "e")
@@ -81,7 +83,8 @@ func drainEatsDeadline(c *harness.Case) {
 }
 
 func deleteTwice(c *harness.Case) {
-	b := upFaked(c, gated("delete", "", "slow"))
+	b := faked(c, gated("delete", "", "slow"))
+	b.Up()
 	b.Die()
 	first := heldAt(c, b, "slow", "first Delete", func() error {
 		_, err := b.Within(time.Minute).Delete()

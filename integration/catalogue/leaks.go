@@ -48,7 +48,8 @@ var leakChecks = []Check{
 
 func execLeak(c *harness.Case, tty, keep bool) {
 	const n = 10
-	b := up(c)
+	b := c.Fixture(harness.Options{})
+	b.Up()
 	held := func() string {
 		count := procfs.Count(b.Shim.Pid)
 		return fmt.Sprintf("%d FIFOs, %d ptys", count.FdsLike(b.Path("x-")), count.FdsLike("ptmx"))
@@ -76,7 +77,8 @@ func execLeak(c *harness.Case, tty, keep bool) {
 }
 
 func failedExecFds(c *harness.Case) {
-	b := upFaked(c, failing("", "no such file"))
+	b := faked(c, failing("", "no such file"))
+	b.Up()
 	for i := range 10 {
 		failExec(c, b, fmt.Sprintf("e%d", i))
 	}
@@ -88,7 +90,8 @@ func failedExecFds(c *harness.Case) {
 
 func waitLeak(c *harness.Case) {
 	const n = 50
-	b := up(c)
+	b := c.Fixture(harness.Options{})
+	b.Up()
 	goroutines := func() int {
 		stacks, err := b.Shim.Stacks(5 * time.Second)
 		c.Must(err, "SIGUSR1")
@@ -112,7 +115,8 @@ func waitLeak(c *harness.Case) {
 
 func logGrowth(c *harness.Case) {
 	const failures, each, most = 60, 4096, 64 << 10
-	b := upFaked(c, failing("", strings.Repeat("x", each)))
+	b := faked(c, failing("", strings.Repeat("x", each)))
+	b.Up()
 	for i := range failures {
 		failExec(c, b, fmt.Sprintf("e%d", i))
 	}

@@ -38,7 +38,8 @@ var pidChecks = []Check{
 }
 
 func killReusedPid(c *harness.Case) {
-	b := up(c)
+	b := c.Fixture(harness.Options{})
+	b.Up()
 	pid := b.MustExec("e", harness.IO{}, "exit:0")
 	b.AwaitExit(5*time.Second, "e")
 	c.Await(5*time.Second, "the exec is reaped", func() bool { return !procfs.Exists(pid) })
@@ -51,7 +52,8 @@ func killReusedPid(c *harness.Case) {
 
 func pidReuse(c *harness.Case) {
 	const rounds, tries = 6, 30
-	b := upFaked(c)
+	b := faked(c)
+	b.Up()
 	for i, done := 0, 0; done < rounds; i++ {
 		if i == tries {
 			c.Need(fmt.Errorf("only %d times in %d tries", done, tries), "give a new exec the pid of an old one")
@@ -76,7 +78,8 @@ func pidReuse(c *harness.Case) {
 		if n := len(b.Daemon.ExitsOf(old)); n != 1 {
 			c.Errorf("%d exits of %s, want 1", n, old)
 		}
-		c.Must(waits(b, fresh), "Wait of "+fresh)
+		_, err := b.Wait(fresh)
+		c.Must(err, "Wait of "+fresh)
 	}
 }
 
@@ -100,12 +103,14 @@ func restoreExit(c *harness.Case) {
 	if e.Exit.GetExitStatus() != 3 || int(e.Exit.GetPid()) != pid {
 		c.Errorf("exit: pid %d status %d, want pid %d status 3", e.Exit.GetPid(), e.Exit.GetExitStatus(), pid)
 	}
-	c.Must(waitFor(b, b.ID), "Wait")
+	_, err = b.Within(prompt).Wait(b.ID)
+	c.Must(err, "Wait")
 	stopped(c, b, b.ID, pid)
 }
 
 func earlyExecExit(c *harness.Case) {
-	b := upFaked(c, on("exec", runReal, atGate("slow")))
+	b := faked(c, on("exec", runReal, atGate("slow")))
+	b.Up()
 	start := startAtGate(c, b, "e", "slow", "exit:7")
 	pid := readPid(c, filepath.Join(b.Bundle, "e.pid"))
 	c.Await(5*time.Second, "the exec is dead and reaped", func() bool { return !procfs.Exists(pid) })

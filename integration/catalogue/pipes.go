@@ -25,22 +25,22 @@ var pipeChecks = []Check{
 	{ID: "B28", Name: "a child of runc create keeps its output open",
 		Incident: "containerd #4434: a hook's background process delays Create of a tty container as long as it lives",
 		Asserts:  "Create answers when runc has ended",
-		Run:      with(inheritedPipe, "create")},
+		Run:      func(c *harness.Case) { inheritedPipe(c, "create") }},
 	{ID: "B28b", Name: "a child of runc start keeps its output open",
 		Incident: "containerd #4434: the same for Start",
 		Asserts:  "Start answers when runc has ended",
-		Run:      with(inheritedPipe, "start")},
+		Run:      func(c *harness.Case) { inheritedPipe(c, "start") }},
 	{ID: "B28c", Name: "a child of runc kill keeps its output open",
 		Incident: "containerd #4434: the same for Kill",
 		Asserts:  "Kill answers when runc has ended",
-		Run:      with(inheritedPipe, "kill")},
+		Run:      func(c *harness.Case) { inheritedPipe(c, "kill") }},
 }
 
 func onlyGiven(id, set string) Check {
 	return Check{ID: id, Name: "only " + set + " is given",
 		Incident: "no public thread: Create fails after the container exists, or hangs",
 		Asserts:  "Create succeeds, the other streams are /dev/null",
-		Run:      with(oneStream, set)}
+		Run:      func(c *harness.Case) { oneStream(c, set) }}
 }
 
 func oneStream(c *harness.Case, set string) {
@@ -71,7 +71,8 @@ func chattyCreate(c *harness.Case) {
 }
 
 func chattyExec(c *harness.Case) {
-	b := upFaked(c, on("exec", fakeruntime.Step{Op: fakeruntime.Stderr, N: chatter}, runReal))
+	b := faked(c, on("exec", fakeruntime.Step{Op: fakeruntime.Stderr, N: chatter}, runReal))
+	b.Up()
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
 	b.MustExec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "sleep")
 	c.Await(5*time.Second, "runc's output is on stderr", func() bool { return strings.Count(errs.Text(), "e") >= chatter })

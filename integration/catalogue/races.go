@@ -43,7 +43,8 @@ var raceChecks = []Check{
 }
 
 func killDuringStart(c *harness.Case) {
-	b := upFaked(c, on("exec", atGate("slow"), fakeruntime.Step{Op: fakeruntime.Process, Name: "lives"}))
+	b := faked(c, on("exec", atGate("slow"), fakeruntime.Step{Op: fakeruntime.Process, Name: "lives"}))
+	b.Up()
 	start := startAtGate(c, b, "e", "slow")
 	kill := client.Async("Kill", func() error { return b.Within(30*time.Second).Kill("e", 9, false) })
 	// A Kill that is not to wait has its answer by then.
@@ -53,7 +54,8 @@ func killDuringStart(c *harness.Case) {
 	c.Must(kill.Await(10*time.Second), "Kill")
 	b.Gone(5*time.Second, "the exec that was killed", b.Fake.Spawned()[0])
 	b.AwaitExit(10*time.Second, "e")
-	c.Must(delProc(b, "e"), "DeleteProcess")
+	_, err := b.DeleteProcess("e")
+	c.Must(err, "DeleteProcess")
 }
 
 // bounded is within what an operator sees as an answer.
@@ -71,7 +73,8 @@ func exitDuringHungStart(c *harness.Case) {
 }
 
 func deleteBehindHungUpdate(c *harness.Case) {
-	b := upFaked(c, on("update", atGate("hung")))
+	b := faked(c, on("update", atGate("hung")))
+	b.Up()
 	update := heldAt(c, b, "hung", "Update", func() error { return b.Within(time.Minute).Update(updateRequest()) })
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	b.AwaitExit(10*time.Second, b.ID)
@@ -81,7 +84,8 @@ func deleteBehindHungUpdate(c *harness.Case) {
 }
 
 func unheardDelete(c *harness.Case) {
-	b := up(c)
+	b := c.Fixture(harness.Options{})
+	b.Up()
 	b.Die()
 	first, err := b.Delete()
 	c.Must(err, "Delete")
@@ -110,11 +114,13 @@ func failedRestore(c *harness.Case) {
 	_, err = b.State(b.ID)
 	wantCode(c, "State", err, notFound)
 	wantCode(c, "Kill", b.Kill(b.ID, 9, false), notFound)
-	c.Must(del(b, ""), "Delete")
+	_, err = b.Delete()
+	c.Must(err, "Delete")
 }
 
 func stalledAfterStart(c *harness.Case) {
-	b := up(c)
+	b := c.Fixture(harness.Options{})
+	b.Up()
 	c.Must(b.Exec("e", harness.IO{}, "exit:7"), "Exec")
 	_, err := b.StartOnly("e")
 	c.Must(err, "Start")
@@ -130,7 +136,8 @@ func stalledAfterStart(c *harness.Case) {
 	b.MustExec("f", harness.IO{}, "exit:0")
 	b.AwaitExit(5*time.Second, "f")
 	c.Never(2*time.Second, "the exit is published before the start", func() bool { return len(b.Daemon.ExitsOf("e")) > 0 })
-	c.Must(stateOf(b, "e"), "State")
+	_, err = b.State("e")
+	c.Must(err, "State")
 	b.AwaitExit(time.Second, "e")
 }
 

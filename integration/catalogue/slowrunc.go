@@ -44,7 +44,8 @@ func slowCreate(c *harness.Case) {
 }
 
 func slowExec(c *harness.Case) {
-	b := upFaked(c, gated("exec", "/slow.pid", "slow"))
+	b := faked(c, gated("exec", "/slow.pid", "slow"))
+	b.Up()
 	slow := startAtGate(c, b, "slow", "slow")
 	answers(c, b, b.ID)
 	answers(c, b, "slow")
@@ -57,7 +58,8 @@ func slowExec(c *harness.Case) {
 }
 
 func lookupDuringExec(c *harness.Case) {
-	b := upWith(c, hostPid(orphans(1), gated("exec", "/slow.pid", "slow")))
+	b := c.Fixture(hostPid(orphans(1), gated("exec", "/slow.pid", "slow")))
+	b.Up()
 	stranger := brood(c, b, 1)
 	pid := b.MustExec("other", harness.IO{}, "sleep")
 	slow := startAtGate(c, b, "slow", "slow")
@@ -66,10 +68,11 @@ func lookupDuringExec(c *harness.Case) {
 	killEach(stranger)
 	reaped(c, stranger)
 	c.Need(unix.Kill(pid, unix.SIGKILL), "kill other")
-	c.Must(waitFor(b, "other"), "Wait of other")
+	_, err := b.Within(prompt).Wait("other")
+	c.Must(err, "Wait of other")
 	answers(c, b, b.ID)
 	for range 5 { // upstream asks the processes in the order of a map
-		_, err := b.Within(prompt).ListPids(b.ID)
+		_, err = b.Within(prompt).ListPids(b.ID)
 		c.Must(err, "ListPids")
 	}
 	open(c, b.Fake.Gate("slow"))
@@ -77,7 +80,8 @@ func lookupDuringExec(c *harness.Case) {
 }
 
 func hungPause(c *harness.Case) {
-	b := upFaked(c, gated("pause", "", "hang"))
+	b := faked(c, gated("pause", "", "hang"))
+	b.Up()
 	pause := heldAt(c, b, "hang", "Pause", func() error { return b.Within(time.Minute).Pause() })
 	answers(c, b, b.ID)
 	c.Must(b.Within(5*time.Second).Kill(b.ID, 9, false), "Kill")

@@ -73,7 +73,7 @@ func umask(id, name string, mask int) Check {
 	return Check{ID: id, Load: Alone, Name: name,
 		Incident: "CVE-2021-41103: files of a bundle that others can use",
 		Asserts:  "what the shim makes in its workdir is its own only, and a container runs",
-		Run:      with(modes, mask)}
+		Run:      func(c *harness.Case) { modes(c, mask) }}
 }
 
 func inheritedFds(c *harness.Case) {
@@ -95,7 +95,8 @@ func inheritedFds(c *harness.Case) {
 }
 
 func notifySocket(c *harness.Case) {
-	b := upWith(c, harness.Options{Fake: []fakeruntime.Rule{}, Env: []string{"NOTIFY_SOCKET=/run/shimverify-no-such-socket"}})
+	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{}, Env: []string{"NOTIFY_SOCKET=/run/shimverify-no-such-socket"}})
+	b.Up()
 	for _, call := range b.Fake.Calls("") {
 		for _, v := range call.Env {
 			if strings.HasPrefix(v, "NOTIFY_SOCKET=") {
@@ -107,7 +108,8 @@ func notifySocket(c *harness.Case) {
 
 func otherUser(c *harness.Case) {
 	g := launch.Containerd1_2_9 // an abstract address: no file mode guards it
-	b := upWith(c, harness.Options{Generation: &g})
+	b := c.Fixture(harness.Options{Generation: &g})
+	b.Up()
 	if c.RunAs(65534, "refused:"+b.Shim.Address) != 0 {
 		c.Errorf("the shim keeps a connection of uid 65534 open")
 	}
@@ -128,7 +130,8 @@ func pathSocket(c *harness.Case) {
 }
 
 func longID(c *harness.Case) {
-	b := upWith(c, harness.Options{ID: strings.Repeat("c", 76)})
+	b := c.Fixture(harness.Options{ID: strings.Repeat("c", 76)})
+	b.Up()
 	id := strings.Repeat("e", 76)
 	b.MustExec(id, harness.IO{}, "exit:0")
 	b.AwaitExit(5*time.Second, id)
@@ -145,7 +148,8 @@ func longSocket(c *harness.Case) {
 
 func modes(c *harness.Case, mask int) {
 	g := launch.Containerd1_3_0 // a daemon that leaves the log FIFOs to the shim
-	b := upWith(c, harness.Options{Generation: &g, Umask: &mask})
+	b := c.Fixture(harness.Options{Generation: &g, Umask: &mask})
+	b.Up()
 	entries, err := os.ReadDir(b.Workdir)
 	c.Need(err, "list workdir")
 	for _, e := range entries {
@@ -156,7 +160,8 @@ func modes(c *harness.Case, mask int) {
 }
 
 func runcDiesToo(c *harness.Case) {
-	b := upFaked(c, gated("exec", "/slow.pid", "slow"))
+	b := faked(c, gated("exec", "/slow.pid", "slow"))
+	b.Up()
 	startAtGate(c, b, "slow", "slow")
 	runc := b.Fake.Waiting("slow")[0]
 	c.Need(unix.Kill(b.Shim.Pid, unix.SIGKILL), "kill the shim")

@@ -35,7 +35,8 @@ var stormChecks = []Check{
 }
 
 func stormDuringExec(c *harness.Case) {
-	b := upWith(c, hostPid(orphans(stormSize), gated("exec", "/slow.pid", "slow")))
+	b := c.Fixture(hostPid(orphans(stormSize), gated("exec", "/slow.pid", "slow")))
+	b.Up()
 	pids := brood(c, b, stormSize)
 	slow := startAtGate(c, b, "slow", "slow")
 	killEach(pids)
@@ -51,7 +52,8 @@ func stormDuringExec(c *harness.Case) {
 
 func stormOrder(c *harness.Case) {
 	const n = 64
-	b := upWith(c, hostPid(orphans(n), gated("exec", "/slow.pid", "slow")))
+	b := c.Fixture(hostPid(orphans(n), gated("exec", "/slow.pid", "slow")))
+	b.Up()
 	pids := brood(c, b, n)
 	names := []string{"one", "two", "three"}
 	var victims []int
@@ -80,7 +82,8 @@ func stormOrder(c *harness.Case) {
 }
 
 func stormDuringKillAll(c *harness.Case) {
-	b := upWith(c, hostPid(orphans(stormSize), gated("kill", "", "kill")))
+	b := c.Fixture(hostPid(orphans(stormSize), gated("kill", "", "kill")))
+	b.Up()
 	pids := brood(c, b, stormSize)
 	_ = unix.Kill(b.InitPid, unix.SIGKILL)
 	// A shim that kills the rest by other means is not at the gate.

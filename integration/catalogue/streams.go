@@ -39,18 +39,19 @@ func stdinIs(id, what string) Check {
 	return Check{ID: id, Name: "stdin is " + what,
 		Incident: "found beside containerd #2439: it was refused as no FIFO",
 		Asserts:  "the process reads it to its end",
-		Run:      with(plainStdin, what)}
+		Run:      func(c *harness.Case) { plainStdin(c, what) }}
 }
 
 func runcSays(id, verb string) Check {
 	return Check{ID: id, Name: "what a failing runc " + verb + " says",
 		Incident: "`docker exec c /nope`: runc's own error text in the process's stderr, and in docker logs",
 		Asserts:  "the client's streams stay empty, and end or are left alone",
-		Run:      with(runtimeWords, verb)}
+		Run:      func(c *harness.Case) { runtimeWords(c, verb) }}
 }
 
 func hangUpUnread(c *harness.Case) {
-	b := up(c)
+	b := c.Fixture(harness.Options{})
+	b.Up()
 	in, out := b.Stream("in").Write(""), b.Stream("out").OpenOnly()
 	defer out.Close()
 	b.MustExec("e", harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "print:1000000", "cat")
@@ -92,7 +93,8 @@ func fullDisk(c *harness.Case) {
 }
 
 func plainStdin(c *harness.Case, what string) {
-	b := up(c)
+	b := c.Fixture(harness.Options{})
+	b.Up()
 	path, want := os.DevNull, ""
 	if what != os.DevNull {
 		path, want = b.Path("stdin"), "line\n"

@@ -49,10 +49,16 @@ func (r *Rig) StartDockerd(ctx context.Context) error {
 		return err
 	}
 	r.dockerd = d
-	if err := d.answers(func() *exec.Cmd { return r.Docker(ctx, "version") }); err != nil || !first {
+	if err := d.ready(func() error {
+		_, err := output(r.Docker(ctx, "version"))
+		return err
+	}); err != nil {
 		return err
 	}
-	return importTo(r.Docker(ctx, "import", "-", ImageName), r.image.Rootfs)
+	if !first {
+		return nil
+	}
+	return importTo(r.Docker(ctx, "import", "-", ImageName), strings.NewReader(string(r.image.Rootfs)))
 }
 
 // StopDockerd ends dockerd with sig and waits; live restore keeps its containers.

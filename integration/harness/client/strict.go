@@ -11,8 +11,9 @@ import (
 	"net"
 	"sync"
 
-	"github.com/containerd/ttrpc"
-	"google.golang.org/grpc/status"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	grpcstatus "google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -85,9 +86,10 @@ func (c *strict) send(method string, req proto.Message) (<-chan response, error)
 	if err != nil {
 		return nil, err
 	}
-	body, err := proto.Marshal(&ttrpc.Request{Service: service, Method: method, Payload: payload})
-	if err != nil {
-		return nil, err
+	var body []byte
+	for i, field := range [][]byte{[]byte(service), []byte(method), payload} {
+		body = protowire.AppendTag(body, protowire.Number(i+1), protowire.BytesType)
+		body = protowire.AppendBytes(body, field)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -144,17 +146,39 @@ func readFrame(r io.Reader) (id uint32, body []byte, err error) {
 	return binary.BigEndian.Uint32(h[4:8]), body, err
 }
 
-// decode takes a response apart.
+// decode takes a ttrpc Response apart: 1 status, 2 payload.
 func (c *strict) decode(body []byte, resp proto.Message) error {
-	var r ttrpc.Response
-	if err := proto.Unmarshal(body, &r); err != nil {
-		return fmt.Errorf("response: %w", err)
+	var st *status.Status
+	var payload []byte
+	for len(body) > 0 {
+		num, typ, n := protowire.ConsumeTag(body)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		body = body[n:]
+		if typ != protowire.BytesType {
+			return fmt.Errorf("response: field %d has wire type %d", num, typ)
+		}
+		value, n := protowire.ConsumeBytes(body)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		body = body[n:]
+		switch num {
+		case 1:
+			st = &status.Status{}
+			if err := proto.Unmarshal(value, st); err != nil {
+				return fmt.Errorf("response: status: %w", err)
+			}
+		case 2:
+			payload = value
+		}
 	}
-	if r.GetStatus() == nil && !c.lenient {
+	if st == nil && !c.lenient {
 		return ErrNoStatus
 	}
-	if r.GetStatus().GetCode() != 0 {
-		return status.ErrorProto(r.GetStatus())
+	if st.GetCode() != 0 {
+		return grpcstatus.ErrorProto(st)
 	}
-	return proto.Unmarshal(r.GetPayload(), resp)
+	return proto.Unmarshal(payload, resp)
 }

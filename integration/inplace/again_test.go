@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inplace_test
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/procfs"
+	"containerd-shim.v1/integration/harness/suite"
+)
+
+// swaps is how many TestAgainAndAgain makes; EXCHANGES is another number.
+func swaps(t *testing.T) int {
+	text := os.Getenv("EXCHANGES")
+	if text == "" {
+		return 30
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestAgainAndAgain exchanges the program over and over under a stream of execs:
+// each gets its own status and output, each exit is told once, nothing grows.
+func TestAgainAndAgain(t *testing.T) {
+	n := swaps(t)
+	suite.Run(t, "again", limit+time.Duration(n)*2*time.Second, func(c *harness.Case) {
+		b := c.Fixture(harness.Options{})
+		b.Up()
+		swap(c, b)
+		fds, threads := len(fdsOf(c, b)), procfs.Count(b.Shim.Pid).Threads
+		var over atomic.Bool
+		var wg sync.WaitGroup
+		var ran atomic.Int32
+		for worker := range 3 {
+			wg.Go(func() {
+				for i := 0; !over.Load(); i++ {
+					one(c, b, fmt.Sprintf("e%d-%d", worker, i), uint32(1+i%100))
+					ran.Add(1)
+				}
+			})
+		}
+		var took []time.Duration
+		for range n {
+			start := time.Now()
+			c.Need(exchange(b, c.Shim), "exchange the program")
+			took = append(took, time.Since(start))
+		}
+		over.Store(true)
+		wg.Wait()
+		slices.Sort(took)
+		c.Logf("%d exchanges, %v each at the median, %v at most; %d execs", n, took[n/2], took[n-1], ran.Load())
+		if more := len(fdsOf(c, b)); more > fds {
+			c.Errorf("%d descriptors, %d before", more, fds)
+		}
+		if more := procfs.Count(b.Shim.Pid).Threads; more > threads+6 {
+			c.Errorf("%d threads, %d before", more, threads)
+		}
+		told := map[string]int{}
+		for _, e := range b.Daemon.Events() {
+			told[e.Exit.GetID()]++
+		}
+		for id, times := range told {
+			if times != 1 {
+				c.Errorf("the exit of %s was told %d times", id, times)
+			}
+		}
+		if len(told) != int(ran.Load()) {
+			c.Errorf("%d exits were told, %d execs ran", len(told), ran.Load())
+		}
+		ends(c, b)
+	})
+}
+
+func fdsOf(c *harness.Case, b *harness.Fixture) []os.DirEntry {
+	fds, err := os.ReadDir(procfs.File(b.Shim.Pid, "fd"))
+	c.Need(err, "descriptors")
+	return fds
+}
+
+// one runs one exec as a client does.
+func one(c *harness.Case, b *harness.Fixture, id string, status uint32) {
+	patient := b.Within(soon)
+	out, err := harness.NewStream(c.Dir, id)
+	c.Need(err, "make FIFO")
+	out.Read()
+	defer out.Close()
+	c.Must(b.Exec(id, harness.IO{Stdout: out.Path}, "print:3000", fmt.Sprint("exit:", status)), "Exec")
+	_, err = patient.Start(id)
+	c.Must(err, "Start of "+id)
+	w, err := patient.Wait(id)
+	c.Must(err, "Wait of "+id)
+	if w.GetExitStatus() != status {
+		c.Errorf("%s: status %d, want %d", id, w.GetExitStatus(), status)
+	}
+	c.Await(soon, "exit of "+id, func() bool { return len(b.Daemon.ExitsOf(id)) > 0 })
+	_, err = patient.DeleteProcess(id)
+	c.Must(err, "DeleteProcess of "+id)
+	c.Await(soon, "end of the output", out.Ended)
+	if err := out.Matches(3000); err != nil {
+		c.Errorf("%s: %v", id, err)
+	}
+}
