@@ -84,7 +84,7 @@ func Explain(d *Dump) *Report {
 			continue
 		}
 		path, cycle := g.follow(a)
-		var chain []*Waiter
+		chain := path
 		if cycle >= 0 {
 			chain = path[cycle:]
 		} else {

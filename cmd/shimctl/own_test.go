@@ -97,3 +97,50 @@ func TestOwnShim(t *testing.T) {
 		t.Error("it does not answer")
 	}
 }
+
+// TestUpgradeOfOwnShim: a dry run changes nothing; a program that is none is
+// refused by the shim, which lives on; a copy of it takes its place, and with -all
+// too.
+func TestUpgradeOfOwnShim(t *testing.T) {
+	binary := ownBinary(t)
+	shim := started(t, binary)
+	pid, dir := strconv.Itoa(shim.PID), t.TempDir()
+	data, err := os.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, data []byte) string {
+		path := filepath.Join(dir, name, "containerd-shim")
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, data, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	one, half := write("one", data), write("half", data[:len(data)/2])
+	runs := func() string {
+		exe, _ := os.Readlink("/proc/" + pid + "/exe") // "" is no program of this test
+		return exe
+	}
+	for _, c := range []struct {
+		args   []string
+		status int
+		says   string
+		runs   string
+	}{
+		{[]string{"-binary", one}, exitSome, "would be asked", binary},
+		{[]string{"-yes", "-binary", half}, exitSome, "cannot be upgraded", binary},
+		{[]string{"-yes", "-binary", one}, exitOK, "upgraded to", one},
+		{[]string{"-yes", "-binary", one}, exitOK, "runs it already", one},
+	} {
+		status, o, e := capture(t, append(append([]string{"upgrade", "-dir", dir}, c.args...), pid)...)
+		if status != c.status || !strings.Contains(o+e, c.says) || runs() != c.runs {
+			t.Errorf("%q: status %d, runs %s\n%s%s", c.args, status, runs(), o, e)
+		}
+		if !shim.Answers() {
+			t.Fatalf("%q: State is not answered", c.args)
+		}
+	}
+}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/cmd/shimctl/internal/evidence"
-	"containerd-shim.v1/cmd/shimctl/internal/repair"
+	"containerd-shim.v1/cmd/shimctl/internal/heal"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 	"containerd-shim.v1/cmd/shimctl/internal/takeover"
@@ -32,11 +32,12 @@ type upgrader struct {
 
 var upgradeVerb = verb{
 	name: "upgrade", args: "ID|PID... | -all", short: "exchange the program of running shims, without their containers noticing",
-	long: `The process of a shim of upstream's stays, with its pid, children, sockets, pipes and
-terminals; its program is exchanged for this project's by execve(2), from outside. What
-clients wait for is answered by the new program. Without -yes it says what would be taken
-over and what would be lost, or why it cannot be done: for that the shim gets
-SIGUSR1, is traced for a moment, and stands still for some milliseconds.
+	long: `The process of a shim stays, with its pid, children, sockets, pipes and terminals; its
+program is exchanged for this project's by execve(2): by itself if it is this project's
+already, from outside if it is upstream's. What clients wait for is answered by the new
+program. Without -yes it says what would be taken over and what would be lost, or why it
+cannot be done: for that a shim of upstream's gets SIGUSR1, is traced for a moment, and
+stands still for some milliseconds.
 
 With -yes evidence is saved first (see shimctl report -list), and the new program is asked
 whether it can read what it is to take over. Until the very execve nothing is changed, and
@@ -80,7 +81,7 @@ func (u *upgrader) run(ctx context.Context, args []string) int {
 		return fail(exitCheck, "upgrade", err)
 	}
 	if u.yes {
-		lock, err := repair.Lock(filepath.Join(u.dir, "lock"))
+		lock, err := heal.Lock(filepath.Join(u.dir, "lock"))
 		if err != nil {
 			return fail(exitCheck, "upgrade", err)
 		}
@@ -107,9 +108,12 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) int {
 		fmt.Fprintf(out, "%s: runs it already\n", name)
 		return exitOK
 	}
+	if s.Build.Ours && s.Kind == scan.V1 {
+		return u.ours(ctx, s, name)
+	}
 	why := takeover.Refuse(s)
 	if why == "" {
-		why = repair.OptedOut(procRoot, s.PID)
+		why = heal.OptedOut(procRoot, s.PID)
 	}
 	if why != "" {
 		fmt.Fprintf(out, "%s: not upgraded: %s\n", name, why)

@@ -5,7 +5,6 @@
 package test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -84,7 +83,7 @@ func shimOf(version string) string { return fmt.Sprintf("#!/bin/sh\necho %s\n", 
 func none(t *testing.T, paths ...string) {
 	t.Helper()
 	for _, path := range paths {
-		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Lstat(path); !os.IsNotExist(err) {
 			t.Errorf("%s is there (%v), want nothing", path, err)
 		}
 	}

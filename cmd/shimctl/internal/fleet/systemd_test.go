@@ -2,7 +2,7 @@
 
 //go:build engines
 
-package enginetest
+package fleet
 
 import (
 	"encoding/json"

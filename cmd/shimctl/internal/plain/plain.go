@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sanitize makes text of unknown origin harmless for a terminal. A
+// Package plain makes text of unknown origin harmless for a terminal. A
 // process may give itself any name, arguments and stack text; with an escape
 // sequence in one it could rewrite what the operator sees, or worse.
-package sanitize
+package plain
 
 import (
 	"bytes"

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"containerd-shim.v1/cmd/shimctl/internal/heal"
+	"containerd-shim.v1/cmd/shimctl/internal/probe"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/takeover"
+)
+
+// askTime is what an exchange may take beside the wait for a shim that is at work:
+// the new program's look at the state, and its start.
+const askTime = 30 * time.Second
+
+// ours has a shim of this project exchange its program by itself: nothing traces
+// it, and it says what is in the way.
+func (u *upgrader) ours(ctx context.Context, s *scan.Shim, name string) int {
+	if why := heal.OptedOut(procRoot, s.PID); why != "" {
+		fmt.Fprintf(out, "%s: not upgraded: %s\n", name, why)
+		return exitSome
+	}
+	if err := takeover.CheckBinary(s, u.binary); err != nil {
+		return u.failed(name, "cannot be upgraded", err)
+	}
+	if !u.yes {
+		fmt.Fprintf(out, "%s: runs this project's shim, and would be asked to exchange its program by itself\n"+
+			"  to do it: shimctl upgrade -yes -binary %s %d\n", name, u.binary, s.PID)
+		return exitSome
+	}
+	start := time.Now()
+	for {
+		version, err := probe.Upgrade(ctx, procRoot, s, u.binary, askTime)
+		switch {
+		case err == nil && takeover.Runs(s, u.binary):
+			fmt.Fprintf(out, "%s: upgraded to %s in %s\n", name, version, time.Since(start).Round(time.Millisecond))
+			return exitOK
+		case err == nil:
+			err = fmt.Errorf("it answers, and does not run %s", u.binary)
+		}
+		if !scan.Alive(procRoot, s.PID, s.StartTicks) {
+			u.failures++
+			return fail(exitUnverified, "upgrade", fmt.Errorf("%s: the shim has ended: %w", name, err))
+		}
+		if !probe.Busy(err) || time.Since(start) > u.patience || ctx.Err() != nil {
+			return u.failed(name, "not upgraded", err)
+		}
+	}
+}
