@@ -43,16 +43,21 @@ func (l Leftover) String() string { return strings.TrimSpace(l.Kind + " " + l.Pa
 // children of this process. With no container left it must be empty. It finds
 // things by the Rig's directory and cgroup, never by a program's name.
 func (r *Rig) Leftovers() ([]Leftover, error) {
-	var all []Leftover
-	var errs []error
-	for _, find := range []func() ([]Leftover, error){
-		r.processes, r.mounts, r.cgroups, r.fifos, r.states, r.sockets, r.tempFiles,
-	} {
-		found, err := find()
-		all = append(all, found...)
-		errs = append(errs, err)
+	fifos, err := r.fifos()
+	return slices.Concat(r.processes(), r.mounts(), r.cgroups(), fifos, r.states(), r.sockets(),
+		there("file", r.path("tmp", "*"))), err // TMPDIR of containerd, and so of its shims and of runc
+}
+
+// there lists what the patterns match.
+func there(kind string, patterns ...string) []Leftover {
+	var found []Leftover
+	for _, pattern := range patterns {
+		paths, _ := filepath.Glob(pattern) // the patterns are right
+		for _, p := range paths {
+			found = append(found, Leftover{Kind: kind, Path: p})
+		}
 	}
-	return all, errors.Join(errs...)
+	return found
 }
 
 // settled waits until nothing is left but the given, and returns what still is
@@ -66,7 +71,7 @@ func (r *Rig) settled(but ...Leftover) (left []Leftover, err error) {
 	return left, err
 }
 
-func (r *Rig) processes() ([]Leftover, error) {
+func (r *Rig) processes() []Leftover {
 	var found []Leftover
 	for _, p := range procfs.All() {
 		if p.Pid == os.Getpid() || p.Parent == os.Getpid() {
@@ -77,35 +82,27 @@ func (r *Rig) processes() ([]Leftover, error) {
 			found = append(found, Leftover{"process", strconv.Itoa(p.Pid), line})
 		}
 	}
-	return found, nil
+	return found
 }
 
-func (r *Rig) mounts() ([]Leftover, error) {
+func (r *Rig) mounts() []Leftover {
 	var found []Leftover
 	for _, point := range procfs.MountsUnder(r.Dir) {
 		if point != r.path("docker", "root") {
 			found = append(found, Leftover{Kind: "mount", Path: point})
 		}
 	}
-	return found, nil
+	return found
 }
 
 // cgroups finds the children of /NAME and /NAME/docker in every hierarchy;
 // those two themselves are never removed by anybody but purge.
-func (r *Rig) cgroups() ([]Leftover, error) {
-	var found []Leftover
-	for _, pattern := range []string{filepath.Join(cgroupRoot, "*", r.Name, "*"), filepath.Join(cgroupRoot, "*", r.Name, "docker", "*")} {
-		paths, err := filepath.Glob(pattern)
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range paths {
-			if info, err := os.Stat(p); err == nil && info.IsDir() && filepath.Base(p) != "docker" {
-				found = append(found, Leftover{Kind: "cgroup", Path: p})
-			}
-		}
-	}
-	return found, nil
+func (r *Rig) cgroups() []Leftover {
+	own := filepath.Join(cgroupRoot, "*", r.Name)
+	return slices.DeleteFunc(there("cgroup", filepath.Join(own, "*"), filepath.Join(own, "docker", "*")), func(l Leftover) bool {
+		info, err := os.Stat(l.Path)
+		return err != nil || !info.IsDir() || filepath.Base(l.Path) == "docker"
+	})
 }
 
 // fifos looks where daemon and shim make them; ctr's own are elsewhere.
@@ -132,34 +129,17 @@ func (r *Rig) fifos() ([]Leftover, error) {
 }
 
 // states finds runc's state directories and the shims' bundles and work directories.
-func (r *Rig) states() ([]Leftover, error) {
-	var found []Leftover
-	for _, pattern := range []string{
-		filepath.Join(runcRoot, r.Name, "*"),
-		r.path("docker", "exec", "runtime-*", dockerNamespace, "*"),
-		r.path("state", Runtime, "*", "*"),
-		r.path("root", Runtime, "*", "*"),
-	} {
-		paths, err := filepath.Glob(pattern)
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range paths {
-			found = append(found, Leftover{Kind: "state", Path: p})
-		}
-	}
-	return found, nil
+func (r *Rig) states() []Leftover {
+	return there("state", filepath.Join(runcRoot, r.Name, "*"), r.path("docker", "exec", "runtime-*", dockerNamespace, "*"),
+		r.path("state", Runtime, "*", "*"), r.path("root", Runtime, "*", "*"))
 }
 
-func (r *Rig) sockets() ([]Leftover, error) {
-	var found []Leftover
+func (r *Rig) sockets() []Leftover {
+	var paths []string
 	for id, ns := range r.known() {
-		p := r.socket(ns, id)
-		if _, err := os.Lstat(p); err == nil {
-			found = append(found, Leftover{Kind: "socket", Path: p})
-		}
+		paths = append(paths, r.socket(ns, id))
 	}
-	return found, nil
+	return there("socket", paths...)
 }
 
 // socket is where containerd 1.3.9 and later listens on a shim's behalf.
@@ -168,26 +148,12 @@ func (r *Rig) socket(namespace, id string) string {
 	return filepath.Join(socketRoot, hex.EncodeToString(sum[:]))
 }
 
-// tempFiles lists TMPDIR of containerd, and so of its shims and of runc.
-func (r *Rig) tempFiles() ([]Leftover, error) {
-	entries, err := os.ReadDir(r.path("tmp"))
-	if err != nil {
-		return nil, err
-	}
-	var found []Leftover
-	for _, e := range entries {
-		found = append(found, Leftover{Kind: "file", Path: r.path("tmp", e.Name())})
-	}
-	return found, nil
-}
-
 // purge removes by force what is left, then the directory. It refuses to remove
 // a directory below which something is still mounted.
 func (r *Rig) purge() error {
 	var errs []error
 	wait.Until(settleLimit, func() bool {
-		found, err := r.processes()
-		errs = append(errs, err)
+		found := r.processes()
 		for _, l := range found {
 			pid, _ := strconv.Atoi(l.Path) // made by Itoa
 			_ = syscall.Kill(pid, syscall.SIGKILL)

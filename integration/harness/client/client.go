@@ -48,6 +48,12 @@ func call[T any, R interface {
 	})
 }
 
+// do is call for what has no answer but that it is done.
+func do(c Client, method string, req proto.Message) error {
+	_, err := call[emptypb.Empty](c, method, req)
+	return err
+}
+
 // Within is the client with another patience.
 func (c Client) Within(d time.Duration) Client {
 	c.Patience = d
@@ -103,45 +109,30 @@ func (c Client) ListPids(id string) (*task.ListPidsResponse, error) {
 }
 
 // Pause is the RPC Pause.
-func (c Client) Pause() error {
-	_, err := call[emptypb.Empty](c, "Pause", &emptypb.Empty{})
-	return err
-}
+func (c Client) Pause() error { return do(c, "Pause", &emptypb.Empty{}) }
 
 // Resume is the RPC Resume.
-func (c Client) Resume() error {
-	_, err := call[emptypb.Empty](c, "Resume", &emptypb.Empty{})
-	return err
-}
+func (c Client) Resume() error { return do(c, "Resume", &emptypb.Empty{}) }
 
 // Checkpoint is the RPC Checkpoint.
-func (c Client) Checkpoint(r *task.CheckpointTaskRequest) error {
-	_, err := call[emptypb.Empty](c, "Checkpoint", r)
-	return err
-}
+func (c Client) Checkpoint(r *task.CheckpointTaskRequest) error { return do(c, "Checkpoint", r) }
 
 // Kill is the RPC Kill.
 func (c Client) Kill(id string, signal uint32, all bool) error {
-	_, err := call[emptypb.Empty](c, "Kill", &task.KillRequest{ID: id, Signal: signal, All: all})
-	return err
+	return do(c, "Kill", &task.KillRequest{ID: id, Signal: signal, All: all})
 }
 
 // ExecProcess is the RPC Exec.
-func (c Client) ExecProcess(r *task.ExecProcessRequest) error {
-	_, err := call[emptypb.Empty](c, "Exec", r)
-	return err
-}
+func (c Client) ExecProcess(r *task.ExecProcessRequest) error { return do(c, "Exec", r) }
 
 // ResizePty is the RPC ResizePty.
 func (c Client) ResizePty(id string, width, height uint32) error {
-	_, err := call[emptypb.Empty](c, "ResizePty", &task.ResizePtyRequest{ID: id, Width: width, Height: height})
-	return err
+	return do(c, "ResizePty", &task.ResizePtyRequest{ID: id, Width: width, Height: height})
 }
 
 // CloseIO is the RPC CloseIO.
 func (c Client) CloseIO(id string) error {
-	_, err := call[emptypb.Empty](c, "CloseIO", &task.CloseIORequest{ID: id, Stdin: true})
-	return err
+	return do(c, "CloseIO", &task.CloseIORequest{ID: id, Stdin: true})
 }
 
 // ShimInfo is the RPC ShimInfo.
@@ -150,10 +141,7 @@ func (c Client) ShimInfo() (*task.ShimInfoResponse, error) {
 }
 
 // Update is the RPC Update.
-func (c Client) Update(r *task.UpdateTaskRequest) error {
-	_, err := call[emptypb.Empty](c, "Update", r)
-	return err
-}
+func (c Client) Update(r *task.UpdateTaskRequest) error { return do(c, "Update", r) }
 
 // Wait is the RPC Wait.
 func (c Client) Wait(id string) (*task.WaitResponse, error) {
@@ -161,7 +149,4 @@ func (c Client) Wait(id string) (*task.WaitResponse, error) {
 }
 
 // Method calls a method by its name, for those that no shim has.
-func (c Client) Method(name string, req proto.Message) error {
-	_, err := call[emptypb.Empty](c, name, req)
-	return err
-}
+func (c Client) Method(name string, req proto.Message) error { return do(c, name, req) }

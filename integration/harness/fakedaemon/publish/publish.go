@@ -42,30 +42,28 @@ const Socket = "publish.sock"
 
 // Main delivers one event and returns the exit status.
 func Main(argv []string) int {
-	rec := Record{Args: argv[1:], Fds: procfs.Inherited()}
-	event, err := io.ReadAll(os.Stdin)
+	reply, err := deliver(argv)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "publish:", err)
-		return 1
-	}
-	rec.Event = event
-	conn, err := net.Dial("unix", filepath.Join(filepath.Dir(argv[0]), Socket))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "publish:", err)
-		return 1
-	}
-	defer conn.Close()
-	if err := json.NewEncoder(conn).Encode(rec); err != nil {
-		fmt.Fprintln(os.Stderr, "publish:", err)
-		return 1
-	}
-	var reply Reply
-	if err := json.NewDecoder(conn).Decode(&reply); err != nil {
-		fmt.Fprintln(os.Stderr, "publish:", err)
-		return 1
+		reply = Reply{Exit: 1, Text: "publish: " + err.Error()}
 	}
 	if reply.Text != "" {
 		fmt.Fprintln(os.Stderr, reply.Text)
 	}
 	return reply.Exit
+}
+
+func deliver(argv []string) (reply Reply, err error) {
+	rec := Record{Args: argv[1:], Fds: procfs.Inherited()}
+	if rec.Event, err = io.ReadAll(os.Stdin); err != nil {
+		return reply, err
+	}
+	conn, err := net.Dial("unix", filepath.Join(filepath.Dir(argv[0]), Socket))
+	if err != nil {
+		return reply, err
+	}
+	defer conn.Close()
+	if err := json.NewEncoder(conn).Encode(rec); err != nil {
+		return reply, err
+	}
+	return reply, json.NewDecoder(conn).Decode(&reply)
 }
