@@ -31,11 +31,13 @@ packages: ## install what tests and demo need, by apt, where it is missing (Debi
 
 test: packages check unit test-alerts test-catalogue test-baselines test-daemons test-shimctl-real test-packages test-patches ## pass every test (root, about 20 minutes)
 
-check: ## gofmt, go vet, and that guarded fields are used under their mutex (checklocks)
+check: ## gofmt, go vet, golangci-lint, and that guarded fields are used under their mutex (checklocks)
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt differs: $$out" >&2; exit 1; }
 	go vet ./...
 	cd mk/tools && go build -o $(CURDIR)/bin/tools/ gvisor.dev/gvisor/tools/checklocks/cmd/checklocks
 	go vet -vettool=bin/tools/checklocks -inferred=false $(LOCKED)
+	cd mk/tools/lint && go build -o $(CURDIR)/bin/tools/ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	bin/tools/golangci-lint run ./...
 
 unit: ## the unit tests, with the race detector (root)
 	go test -race -count=1 -timeout 15m $(UNIT)

@@ -19,7 +19,7 @@ func TestCall(t *testing.T) {
 	logrus.SetOutput(&log)
 	t.Cleanup(func() { logrus.SetOutput(logrus.StandardLogger().Out) })
 	want := errors.New("no")
-	if err := Call("work", func() error { return want }); err != want {
+	if err := Call("work", func() error { return want }); !errors.Is(err, want) {
 		t.Errorf("got %v, want %v", err, want)
 	}
 	if err := Call("work", func() error { return nil }); err != nil || log.Len() > 0 {
@@ -43,7 +43,7 @@ func TestGo(t *testing.T) {
 	Go("work", func() {
 		defer close(ended)
 		var m map[string]int
-		m["x"] = 1
+		m["x"] = 1 //nolint:staticcheck // it panics, as it is to
 	})
 	<-ended
 }

@@ -4,7 +4,7 @@
 
 SHIM ?= $(CURDIR)/bin/containerd-shim
 
-.PHONY: test-daemons bench-daemons bench-waves bench-tempo demo-containerd
+.PHONY: test-daemons bench-daemons bench-waves bench-tempo bench-crowd demo-containerd
 
 test-daemons: packages build ## tests under Debian's real containerd, dockerd and runc (SHIM=path tests another shim)
 	SHIM=$(SHIM) go test -race -count=1 -timeout 20m ./integration/daemons
@@ -17,6 +17,10 @@ bench-waves: build ## the same memory after fifty floods of eight execs
 
 bench-tempo: build ## times of exec, docker exec, exit events and output, beside Debian's, runc-v2 and runc alone
 	go run ./integration/daemons/bench -tempo -shims $(SHIM),/usr/bin/containerd-shim
+
+bench-crowd: build ## 400 and 1000 execs at once over ttrpc, beside as many runc exec
+	go run ./integration/daemons/bench -crowd -n 400 -shims $(SHIM)
+	go run ./integration/daemons/bench -crowd -n 1000 -shims $(SHIM)
 
 demo-containerd: packages build ## a real container of a real containerd under this shim, and 400 execs at once
 	go run ./integration/daemons/demo -shim $(SHIM)

@@ -3,7 +3,7 @@
 SHIM ?= $(CURDIR)/bin/containerd-shim
 BASELINES ?= $(CURDIR)/bin/baselines
 
-.PHONY: integration verify verify-baselines test-baselines demo demo-deadlock
+.PHONY: demo-picture integration verify verify-baselines test-baselines demo demo-deadlock
 
 integration: build ## the harness's own tests and its catalogue on $(SHIM), by go test (root, runc)
 	SHIM=$(SHIM) go test -race -count=1 -timeout 30m ./integration/harness/... ./integration/catalogue ./integration/inplace ./cmd/shimverify
@@ -34,3 +34,7 @@ demo: demo-deadlock demo-containerd ## the deadlock of an old shim, the same on 
 
 demo-deadlock: packages build ## the exec flood: the deadlock of an old shim and its stacks, then the same on this one
 	bin/shimverify demo --shim $(SHIM)
+
+demo-picture: packages build ## draw docs/demo.svg from a run of the first demo
+	bin/shimverify demo --shim $(SHIM) >bin/demo.txt
+	sed -e 's#bin/baselines/v1.1.2/containerd-shim#upstream v1.1.2#; s#$(SHIM)#this shim#' bin/demo.txt | mk/picture -v title="make demo" >docs/demo.svg

@@ -29,7 +29,7 @@ $(NPD): packaging/monitoring/npd/go.mod packaging/monitoring/npd/go.sum
 
 test-engines: packages baselines $(NPD) ## what packaging/monitoring ships, under node-problem-detector, node_exporter, runc, systemd (root)
 	cd packaging/monitoring/npd && go test -count=1 ./...
-	SHIM_BASELINES=$(BASELINES) NPD=$(CURDIR)/$(NPD) go test -race -count=1 -tags engines -timeout 10m ./cmd/shimctl/internal/fleet
+	SHIM_BASELINES=$(BASELINES) NPD=$(CURDIR)/$(NPD) go test -race -count=1 -tags engines -timeout 10m ./cmd/shimctl/internal/enginetest
 
 fuzz-dump: ## fuzz the dump parser for a minute
 	go test -run '^$$' -fuzz FuzzParse -fuzztime 1m -fuzzminimizetime 10x ./stackdump

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -111,20 +112,55 @@ func TestKillWithoutARuntime(t *testing.T) {
 	}
 }
 
-// F14: only the shim's own children are looked at, of whatever thread.
+// F14: only the shim's own children are looked at, of whatever thread, and no
+// file is read for each of them: what they cost is not what /proc holds.
 func TestChildrenAreTheShimsOwn(t *testing.T) {
 	census(t)
 	f := &fakeRuntime{process: []string{"sleep"}}
 	p := running(t, f, InitConfig{})
+	var want []int
+	for i := range 100 {
+		e := newTestExec(t, p, fmt.Sprint("e", i), Stdio{})
+		if err := e.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, e.Child().Pid())
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before := reads(t)
 	pids := children()
-	if !slices.Contains(pids, p.Child().Pid()) {
-		t.Errorf("got %v, want the container's init, %d, in it", pids, p.Child().Pid())
+	took := reads(t) - before
+	threads, err := filepath.Glob("/proc/self/task/*")
+	if most := 3*len(threads) + 20; err != nil || took > most {
+		t.Errorf("%d calls of read with %d threads, want at most %d (%v)", took, len(threads), most, err)
+	}
+	for _, pid := range append(want, p.Child().Pid()) {
+		if !slices.Contains(pids, pid) {
+			t.Errorf("got %v, want %d in it", pids, pid)
+		}
 	}
 	for _, pid := range pids {
 		if got := parentOf(pid); got != os.Getpid() && got != 0 {
 			t.Errorf("%d is a child of %d", pid, got)
 		}
 	}
+}
+
+// reads returns how often this thread has called read(2) so far (proc(5), io).
+func reads(t *testing.T) (n int) {
+	t.Helper()
+	data, err := os.ReadFile("/proc/thread-self/io")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		if _, err := fmt.Sscanf(line, "syscr: %d", &n); err == nil {
+			return n
+		}
+	}
+	t.Fatalf("no syscr: %s", data)
+	return 0
 }
 
 // F18: a start that never forked has left no process, so none is looked for.

@@ -189,7 +189,7 @@ func meansGone(msg string) bool {
 // the container.
 func unknownContainer(err error) bool {
 	var e *RuntimeError
-	return errors.As(err, &e) && e.cause == nil && e.class != context.DeadlineExceeded && meansUnknown(e.Message)
+	return errors.As(err, &e) && e.cause == nil && !errors.Is(e.class, context.DeadlineExceeded) && meansUnknown(e.Message)
 }
 
 // meansUnknown reads runc's and youki's words, and crun's, which names the file

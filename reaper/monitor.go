@@ -188,7 +188,7 @@ func filledPipe(data []byte) (*os.File, error) {
 	defer w.Close()
 	room, err := unix.FcntlInt(r.Fd(), unix.F_GETPIPE_SZ, 0)
 	if err == nil && room < len(data) { // nobody is there to read it
-		room, err = unix.FcntlInt(r.Fd(), unix.F_SETPIPE_SZ, len(data)) // 1 MiB (pipe(7), pipe-max-size); EPERM beyond
+		_, err = unix.FcntlInt(r.Fd(), unix.F_SETPIPE_SZ, len(data)) // 1 MiB (pipe(7), pipe-max-size); EPERM beyond
 	}
 	if err == nil {
 		_, err = w.Write(data)

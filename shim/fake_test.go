@@ -11,10 +11,8 @@ import (
 	"strconv"
 	"sync"
 	"testing"
-	"time"
 
 	"containerd-shim.v1/proc"
-	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -232,22 +230,4 @@ func (f *fakeRuntime) hung(ctx context.Context, verb string) error {
 	close(at)
 	<-ctx.Done()
 	return fmt.Errorf("killed: %w", context.Cause(ctx)) // as the real one, see proc.TestKilledForACause
-}
-
-// exited returns a child of the test that has ended.
-func exited(t *testing.T) *reaper.Child {
-	t.Helper()
-	ticket := testReaper.Begin()
-	defer ticket.Close()
-	cmd := exec.Command(childBinary, "exit", "0")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	child, err := ticket.Claim(cmd.Process.Pid, time.Time{}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Process.Release() // the Reaper waits for it
-	receive(t, "exit", child.Done())
-	return child
 }

@@ -84,7 +84,7 @@ func Explain(d *Dump) *Report {
 			continue
 		}
 		path, cycle := g.follow(a)
-		chain := path
+		var chain []*Waiter
 		if cycle >= 0 {
 			chain = path[cycle:]
 		} else {

@@ -95,11 +95,11 @@ func (p *Process) check(connections int) error {
 func (s *Streams) check() error {
 	for i := range s.Outputs {
 		o := &s.Outputs[i]
-		if o.To == 0 || !slices.Contains([]Kind{FIFO, File, Pipe}, o.Kind) {
+		if o.To == 0 && (o.From == 0 || o.Kind == Pipe) || !slices.Contains([]Kind{FIFO, File, Pipe}, o.Kind) {
 			return fmt.Errorf("output %d: of kind %q, to descriptor %d", i, o.Kind, o.To)
 		}
 	}
-	if s.Input != nil && (s.Input.From == 0 || s.Input.To == 0 && s.Terminal == 0) {
+	if s.Input != nil && s.Input.To == 0 && (s.Input.From == 0 || s.Terminal == 0) {
 		return fmt.Errorf("input from descriptor %d to %d", s.Input.From, s.Input.To)
 	}
 	if s.Logger != nil && s.Logger.Pid < 0 {

@@ -30,7 +30,8 @@ type Streams struct {
 type Input struct {
 	// Path is the FIFO's, or a file's.
 	Path string `json:"path"`
-	// From is open for reading on it.
+	// From is open for reading on it. 0 if that was yet to come, in a start that is
+	// underway: who adopts it opens Path. Not for a terminal.
 	From FD `json:"from"`
 	// Keepalive is open for writing on a FIFO, so that clients may come and go;
 	// 0 after CloseIO, and for a file.
@@ -63,7 +64,8 @@ type Output struct {
 	// what is Pending is still to be written, and then a FIFO is kept open until
 	// its reader comes.
 	From FD `json:"from,omitempty"`
-	// To is the client's end, open for writing.
+	// To is the client's end, open for writing. 0 if it was yet to be opened, in a
+	// start that is underway: who adopts it opens Path. From is set then.
 	To FD `json:"to"`
 	// Keepalive is open for reading on a FIFO, so that it does not break while no
 	// client reads; 0 once that is not wanted any more, and for other kinds.

@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"time"
 
-	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/health"
 )
 
 // checkFlags are what check was asked to do.
@@ -82,7 +82,7 @@ func (c *checkFlags) run(ctx context.Context, args []string) int {
 	status := exitOK
 	if r.denied() {
 		status = fail(exitCheck, "check", errDenied)
-		if c.format == "nagios" && r.count(judge.Wedged) == 0 {
+		if c.format == "nagios" && r.count(health.Wedged) == 0 {
 			fmt.Fprintln(out, "UNKNOWN -", errDenied)
 			return 3
 		}
@@ -93,7 +93,7 @@ func (c *checkFlags) run(ctx context.Context, args []string) int {
 	if err := formats[c.format](out, r); err != nil {
 		return fail(exitCheck, "check", err)
 	}
-	wedged, suspect := r.count(judge.Wedged) > 0, r.count(judge.Suspect) > 0
+	wedged, suspect := r.count(health.Wedged) > 0, r.count(health.Suspect) > 0
 	switch {
 	case c.format == "nagios" && wedged:
 		return 2
@@ -108,7 +108,7 @@ func (c *checkFlags) run(ctx context.Context, args []string) int {
 // rounds looks as often as asked, remembers, and returns the last round.
 func (c *checkFlags) rounds(ctx context.Context, args []string) (*round, error) {
 	var err error
-	if c.memory, err = judge.Load(c.stateFile); err != nil {
+	if c.memory, err = health.Load(c.stateFile); err != nil {
 		return nil, err
 	}
 	var r *round

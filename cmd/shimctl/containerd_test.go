@@ -12,7 +12,7 @@ import (
 
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
 
-	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 )
@@ -38,7 +38,7 @@ func under(t *testing.T, binary string) *shimtest.Shim {
 func TestDaemonKnowsItsTasks(t *testing.T) {
 	kept := under(t, shimtest.Baseline(t, "debian"))
 	lost := started(t, shimtest.Baseline(t, "debian"), "-address", kept.Daemon)
-	c := checker{memory: judge.Memory{}, limit: 5 * time.Second, state: "always"}
+	c := checker{memory: health.Memory{}, limit: 5 * time.Second, state: "always"}
 	if _, err := c.look(t.Context(), []string{strconv.Itoa(kept.PID), strconv.Itoa(lost.PID)}); err != nil {
 		t.Fatal(err)
 	}

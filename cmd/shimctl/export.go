@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"containerd-shim.v1/cmd/shimctl/internal/heal"
-	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/health"
+	"containerd-shim.v1/cmd/shimctl/internal/repair"
 )
 
 // textfile is the name that the exported file has in node_exporter's directory.
@@ -69,14 +69,14 @@ func (c *checkFlags) export(ctx context.Context, name, ledger string) int {
 	if err := repairMetrics(&b, ledger); err != nil {
 		return fail(exitCheck, "export", err)
 	}
-	if err := judge.Replace(name, b.Bytes(), 0o644); err != nil { // node_exporter is not root
+	if err := health.Replace(name, b.Bytes(), 0o644); err != nil { // node_exporter is not root
 		return fail(exitSome, "export", err)
 	}
 	return exitOK
 }
 
 func repairMetrics(b *bytes.Buffer, name string) error {
-	l, err := heal.OpenLedger(name)
+	l, err := repair.OpenLedger(name)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func repairMetrics(b *bytes.Buffer, name string) error {
 		n[e.Outcome(now)]++
 	}
 	fmt.Fprintf(b, "# HELP containerd_shim_repairs_total Shims that repair has ended, by result.\n# TYPE containerd_shim_repairs_total counter\n")
-	for _, result := range []string{heal.Repaired, heal.Failed} {
+	for _, result := range []string{repair.Repaired, repair.Failed} {
 		fmt.Fprintf(b, "containerd_shim_repairs_total{result=%q} %d\n", result, n[result])
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/probe"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
@@ -67,11 +67,11 @@ type jsonShim struct {
 		StateMS    float64 `json:"state_ms"`
 		State      string  `json:"state"`
 	} `json:"rpc"`
-	Verdict   judge.Verdict `json:"verdict"`
-	Reason    string        `json:"reason,omitempty"`
-	Detail    string        `json:"detail,omitempty"`
-	Confirmed bool          `json:"confirmed"`
-	Since     *time.Time    `json:"since,omitempty"`
+	Verdict   health.Verdict `json:"verdict"`
+	Reason    string         `json:"reason,omitempty"`
+	Detail    string         `json:"detail,omitempty"`
+	Confirmed bool           `json:"confirmed"`
+	Since     *time.Time     `json:"since,omitempty"`
 }
 
 func jsonFormat(to io.Writer, r *round) error {
@@ -83,7 +83,7 @@ func jsonFormat(to io.Writer, r *round) error {
 		Shims   []jsonShim     `json:"shims"`
 		Summary map[string]int `json:"summary"`
 	}{"shimctl/v1", host, r.Time.UTC(), []jsonShim{}, map[string]int{
-		"healthy": r.count(judge.Healthy), "suspect": r.count(judge.Suspect), "wedged": r.count(judge.Wedged),
+		"healthy": r.count(health.Healthy), "suspect": r.count(health.Suspect), "wedged": r.count(health.Wedged),
 	}}
 	for _, s := range r.Rows {
 		j := jsonShim{Shim: s.Shim, Verdict: s.Result.Verdict, Reason: s.Result.Reason, Detail: s.Result.Detail, Confirmed: s.Result.Confirmed}
@@ -116,10 +116,10 @@ func outcome(a probe.Answer) (string, float64) {
 // npdFormat is one line: node-problem-detector keeps its first 80 bytes.
 func npdFormat(to io.Writer, r *round) error {
 	line := fmt.Sprintf("%d shims healthy", len(r.Rows))
-	if n := r.count(judge.Wedged); n > 0 {
-		line = fmt.Sprintf("%d/%d shims wedged: %s", n, len(r.Rows), r.first(judge.Wedged))
-	} else if n := r.count(judge.Suspect); n > 0 {
-		line = fmt.Sprintf("%d/%d shims suspect: %s", n, len(r.Rows), r.first(judge.Suspect))
+	if n := r.count(health.Wedged); n > 0 {
+		line = fmt.Sprintf("%d/%d shims wedged: %s", n, len(r.Rows), r.first(health.Wedged))
+	} else if n := r.count(health.Suspect); n > 0 {
+		line = fmt.Sprintf("%d/%d shims suspect: %s", n, len(r.Rows), r.first(health.Suspect))
 	}
 	_, err := fmt.Fprintln(to, line[:min(len(line), 80)])
 	return err
@@ -127,12 +127,12 @@ func npdFormat(to io.Writer, r *round) error {
 
 func nagiosFormat(to io.Writer, r *round) error {
 	level, what := "OK", fmt.Sprintf("%d shims healthy", len(r.Rows))
-	wedged, suspect := r.count(judge.Wedged), r.count(judge.Suspect)
+	wedged, suspect := r.count(health.Wedged), r.count(health.Suspect)
 	switch {
 	case wedged > 0:
-		level, what = "CRITICAL", r.first(judge.Wedged)
+		level, what = "CRITICAL", r.first(health.Wedged)
 	case suspect > 0:
-		level, what = "WARNING", r.first(judge.Suspect)
+		level, what = "WARNING", r.first(health.Suspect)
 	}
 	_, err := fmt.Fprintf(to, "SHIMS %s - %s | shims=%d wedged=%d suspect=%d\n", level, what, len(r.Rows), wedged, suspect)
 	return err
@@ -144,7 +144,7 @@ func promFormat(to io.Writer, r *round) error {
 	var b []byte
 	add := func(format string, args ...any) { b = fmt.Appendf(b, format, args...) }
 	add("# HELP containerd_shims Number of v1 shims by verdict.\n# TYPE containerd_shims gauge\n")
-	for _, v := range []judge.Verdict{judge.Healthy, judge.Suspect, judge.Wedged} {
+	for _, v := range []health.Verdict{health.Healthy, health.Suspect, health.Wedged} {
 		add("containerd_shims{verdict=%q} %d\n", strings.ToLower(string(v)), r.count(v))
 	}
 	add("# HELP containerd_shim_wedged Shims that are wedged, with the reason.\n# TYPE containerd_shim_wedged gauge\n")
@@ -155,7 +155,7 @@ func promFormat(to io.Writer, r *round) error {
 		if !s.Build.Ours {
 			unpatched++
 		}
-		if s.Result.Verdict == judge.Wedged {
+		if s.Result.Verdict == health.Wedged {
 			series := fmt.Sprintf("containerd_shim_wedged{namespace=%s,id=%s,reason=%s}", label(s.Namespace), label(s.ID), label(s.Result.Reason))
 			if !seen[series] {
 				add("%s 1\n", series)

@@ -4,13 +4,14 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
-	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
@@ -74,7 +75,7 @@ func TestBlindIsNotHealthy(t *testing.T) {
 // Label values in the text format know three escapes; any other makes
 // node_exporter drop the whole file.
 func TestMetricsOfHostileReasons(t *testing.T) {
-	r := &round{Rows: []row{{Shim: scan.Shim{Namespace: "n", ID: "i"}, Result: judge.Result{Verdict: judge.Wedged, Reason: "a\"b\\c\nd\x1b"}}}}
+	r := &round{Rows: []row{{Shim: scan.Shim{Namespace: "n", ID: "i"}, Result: health.Result{Verdict: health.Wedged, Reason: "a\"b\\c\nd\x1b"}}}}
 	r.Rows = append(r.Rows, r.Rows[0]) // two processes with one name
 	r.Rows[1].PID = 8
 	var b bytes.Buffer
@@ -101,7 +102,7 @@ func TestDryRunWritesNothing(t *testing.T) {
 		if status, o, e := capture(t, append([]string{"repair", "-state-file", "", "-dir", dir}, args...)...); status != exitOK {
 			t.Errorf("%q: status %d\n%s%s", args, status, o, e)
 		}
-		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%q: %s is there", args, dir)
 		}
 	}

@@ -51,7 +51,6 @@ type client struct {
 	id     string
 	status int
 	late   bool // the process ends when it is told
-	err    chan error
 }
 
 // spec is an exec that ends with the status.

@@ -17,7 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/cmd/shimctl/internal/plain"
+	"containerd-shim.v1/cmd/shimctl/internal/sanitize"
 )
 
 var (
@@ -50,8 +50,8 @@ var minor = []struct{ name, args, short string }{
 // out and errs are the standard streams, replaced by tests. What they write
 // may come from anybody's process.
 var (
-	out  = plain.Writer{W: os.Stdout}
-	errs = plain.Writer{W: os.Stderr}
+	out  = sanitize.Writer{W: os.Stdout}
+	errs = sanitize.Writer{W: os.Stderr}
 )
 
 // procRoot is where /proc is mounted, replaced by tests.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/cmd/shimctl/internal/plain"
+	"containerd-shim.v1/cmd/shimctl/internal/sanitize"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 )
@@ -26,7 +26,7 @@ func capture(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var o, e bytes.Buffer
 	oldOut, oldErr := out, errs
-	out, errs = plain.Writer{W: &o}, plain.Writer{W: &e}
+	out, errs = sanitize.Writer{W: &o}, sanitize.Writer{W: &e}
 	defer func() { out, errs = oldOut, oldErr }()
 	status = run(t.Context(), args)
 	return status, o.String(), e.String()

@@ -13,8 +13,8 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/daemon"
 	"containerd-shim.v1/cmd/shimctl/internal/evidence"
-	"containerd-shim.v1/cmd/shimctl/internal/heal"
-	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/health"
+	"containerd-shim.v1/cmd/shimctl/internal/repair"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 	"containerd-shim.v1/stackdump"
 )
@@ -25,7 +25,7 @@ const exitUnverified = 3
 // repairer is one run of repair.
 type repairer struct {
 	checkFlags
-	heal.Policy
+	repair.Policy
 	all, yes bool
 	end      bool   // -kill
 	binary   string // the program to heal with, "" for none
@@ -69,7 +69,7 @@ examples:
   shimctl repair -yes -kill 3776
   shimctl repair -all -yes -max-per-run 1 -on-reason ReaperDeadlock   # a timer`,
 	flags: func(set *flag.FlagSet) func(context.Context, []string) int {
-		r := &repairer{Policy: heal.Default}
+		r := &repairer{Policy: repair.Default}
 		r.define(set)
 		set.BoolVar(&r.all, "all", false, "every wedged v1 shim of this host")
 		set.BoolVar(&r.yes, "yes", false, "act; without it no process is ended")
@@ -86,7 +86,7 @@ examples:
 	},
 }
 
-func connect(s *row) (heal.Daemon, func(), error) {
+func connect(s *row) (repair.Daemon, func(), error) {
 	c, err := daemon.Of(procRoot, &s.Shim)
 	if err != nil {
 		return nil, nil, err
@@ -110,20 +110,20 @@ func (r *repairer) run(ctx context.Context, args []string) int {
 		return fail(exitCheck, "repair", errDenied)
 	}
 	if r.yes {
-		lock, err := heal.Lock(filepath.Join(r.dir, "lock"))
+		lock, err := repair.Lock(filepath.Join(r.dir, "lock"))
 		if err != nil {
 			return fail(exitCheck, "repair", err)
 		}
 		defer lock.Close()
 	}
-	ledger, err := heal.OpenLedger(filepath.Join(r.dir, "repairs.json"))
+	ledger, err := repair.OpenLedger(filepath.Join(r.dir, "repairs.json"))
 	if err != nil {
 		return fail(exitCheck, "repair", err)
 	}
 	status := exitOK
 	for i := range seen.Rows {
 		s := &seen.Rows[i]
-		if s.Result.Verdict == judge.Wedged || !r.all {
+		if s.Result.Verdict == health.Wedged || !r.all {
 			status = max(status, r.one(ctx, s, ledger))
 		}
 	}
@@ -134,11 +134,11 @@ func (r *repairer) run(ctx context.Context, args []string) int {
 }
 
 // one repairs a shim, or says what it would do or why it does not.
-func (r *repairer) one(ctx context.Context, s *row, ledger *heal.Ledger) int {
-	c := &heal.Case{Shim: s.Shim, Result: s.Result}
+func (r *repairer) one(ctx context.Context, s *row, ledger *repair.Ledger) int {
+	c := &repair.Case{Shim: s.Shim, Result: s.Result}
 	name := fmt.Sprintf("%s pid %d", s.Name(), s.PID)
 	left := exitSome
-	if s.Result.Verdict != judge.Wedged {
+	if s.Result.Verdict != health.Wedged {
 		left = exitOK
 	}
 	if why := r.Refuse(procRoot, c); why != "" {
@@ -228,23 +228,23 @@ func (r *repairer) again(ctx context.Context, s *row, version string) string {
 	return ""
 }
 
-func (r *repairer) kill(ctx context.Context, c *heal.Case, d heal.Daemon, ledger *heal.Ledger) int {
+func (r *repairer) kill(ctx context.Context, c *repair.Case, d repair.Daemon, ledger *repair.Ledger) int {
 	r.acted++
 	// The ledger comes first: a kill that is not in it would not count.
-	entry := heal.Entry{Time: time.Now(), Shim: c.Shim.Name(), PID: c.Shim.PID, Reason: c.Result.Reason, Result: heal.Running}
+	entry := repair.Entry{Time: time.Now(), Shim: c.Shim.Name(), PID: c.Shim.PID, Reason: c.Result.Reason, Result: repair.Running}
 	if err := ledger.Add(entry); err != nil {
 		return fail(exitCheck, "repair", err)
 	}
-	err := heal.Kill(procRoot, &c.Shim)
+	err := repair.Kill(procRoot, &c.Shim)
 	if err == nil {
-		err = heal.Verify(ctx, procRoot, c, d, r.Verify)
+		err = repair.Verify(ctx, procRoot, c, d, r.Verify)
 	}
 	if err != nil {
 		err = fmt.Errorf("%s pid %d: %w", c.Shim.Name(), c.Shim.PID, err)
-		return fail(exitUnverified, "repair", errors.Join(err, ledger.Finish(heal.Failed)))
+		return fail(exitUnverified, "repair", errors.Join(err, ledger.Finish(repair.Failed)))
 	}
 	took := time.Since(entry.Time).Round(10 * time.Millisecond)
-	if err := ledger.Finish(heal.Repaired); err != nil {
+	if err := ledger.Finish(repair.Repaired); err != nil {
 		return fail(exitCheck, "repair", err)
 	}
 	fmt.Fprintf(out, "%s pid %d: repaired (%s): shim, %d zombies and init are gone, containerd has noticed; took %s\n",

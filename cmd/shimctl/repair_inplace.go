@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"time"
 
-	"containerd-shim.v1/cmd/shimctl/internal/heal"
+	"containerd-shim.v1/cmd/shimctl/internal/repair"
 	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 )
 
@@ -20,7 +20,7 @@ const patience = 10 * time.Second
 var errNoBinary = errors.New("no -binary is given")
 
 // refused says why the shim cannot be healed in place, whatever it does; nil otherwise.
-func (r *repairer) refused(c *heal.Case) error {
+func (r *repairer) refused(c *repair.Case) error {
 	if r.binary == "" {
 		return errNoBinary
 	}
@@ -32,17 +32,17 @@ func (r *repairer) refused(c *heal.Case) error {
 
 // inPlace exchanges the program of a wedged shim. It reports whether that was done, and
 // then an error says that the new program does not answer.
-func (r *repairer) inPlace(ctx context.Context, c *heal.Case, ledger *heal.Ledger) (done bool, err error) {
+func (r *repairer) inPlace(ctx context.Context, c *repair.Case, ledger *repair.Ledger) (done bool, err error) {
 	s := &c.Shim
-	entry := heal.Entry{Time: time.Now(), Shim: s.Name(), PID: s.PID, Reason: c.Result.Reason, Result: heal.Running}
+	entry := repair.Entry{Time: time.Now(), Shim: s.Name(), PID: s.PID, Reason: c.Result.Reason, Result: repair.Running}
 	o, err := takeover.Swap(ctx, s, r.binary, true, patience)
 	if err != nil && !takeover.Runs(s, r.binary) {
 		return false, err
 	}
 	r.acted++
-	result := heal.Repaired
+	result := repair.Repaired
 	if err != nil {
-		result = heal.Failed
+		result = repair.Failed
 	}
 	entry.Result = result
 	if err := errors.Join(err, ledger.Add(entry)); err != nil {
@@ -54,7 +54,7 @@ func (r *repairer) inPlace(ctx context.Context, c *heal.Case, ledger *heal.Ledge
 }
 
 // dry says what a repair would do.
-func (r *repairer) dry(ctx context.Context, c *heal.Case, name, notNow string) {
+func (r *repairer) dry(ctx context.Context, c *repair.Case, name, notNow string) {
 	err := r.refused(c)
 	var o *takeover.Outcome
 	if err == nil {

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"testing"
 
-	"containerd-shim.v1/cmd/shimctl/internal/heal"
+	"containerd-shim.v1/cmd/shimctl/internal/repair"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 )
@@ -50,7 +50,7 @@ func TestRepair(t *testing.T) {
 			shim := started(t, shimtest.Baseline(t, version))
 			fake := &fakeDaemon{shim: shim}
 			old := daemonOf
-			daemonOf = func(*row) (heal.Daemon, func(), error) { return fake, func() {}, nil }
+			daemonOf = func(*row) (repair.Daemon, func(), error) { return fake, func() {}, nil }
 			defer func() { daemonOf = old }()
 			dir := t.TempDir()
 			timeout := "5s"
@@ -103,7 +103,7 @@ func TestRepair(t *testing.T) {
 func TestRepairThatDoesNotHeal(t *testing.T) {
 	shim := started(t, shimtest.Baseline(t, "v1.2.0"))
 	old := daemonOf
-	daemonOf = func(*row) (heal.Daemon, func(), error) { return &fakeDaemon{shim: shim, deaf: true}, func() {}, nil }
+	daemonOf = func(*row) (repair.Daemon, func(), error) { return &fakeDaemon{shim: shim, deaf: true}, func() {}, nil }
 	defer func() { daemonOf = old }()
 	shim.Wedge(t)
 	status, o, e := capture(t, "repair", "-yes", "-kill", "-binary", "", "-verify", "2s", "-timeout", "1s", "-state-file", "", "-dir", t.TempDir(), strconv.Itoa(shim.PID))
@@ -120,7 +120,7 @@ func TestRepairInPlace(t *testing.T) {
 			shim := started(t, shimtest.Baseline(t, version))
 			takeover.Tracer = shimtest.Shimctl(t)
 			old := daemonOf
-			daemonOf = func(*row) (heal.Daemon, func(), error) { return &fakeDaemon{shim: shim, down: true}, func() {}, nil }
+			daemonOf = func(*row) (repair.Daemon, func(), error) { return &fakeDaemon{shim: shim, down: true}, func() {}, nil }
 			defer func() { daemonOf = old }()
 			dir := t.TempDir()
 			repair := func(args ...string) (int, string) {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/cmd/shimctl/internal/daemon"
-	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/probe"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
@@ -27,7 +27,7 @@ const probesAtOnce = 32
 type row struct {
 	scan.Shim
 	Answers probe.Answers
-	Result  judge.Result
+	Result  health.Result
 }
 
 // round is one look at all shims.
@@ -40,7 +40,7 @@ type round struct {
 
 // checker judges shims; its memory lasts from round to round.
 type checker struct {
-	memory  judge.Memory
+	memory  health.Memory
 	limit   time.Duration
 	confirm bool // take the stacks of a shim with a sign
 	state   string
@@ -92,7 +92,7 @@ func (c *checker) look(ctx context.Context, args []string) (*round, error) {
 // judge takes one sample of one shim.
 func (c *checker) judge(ctx context.Context, r *row) {
 	rec := c.memory[r.PID]
-	sample := judge.Sample{Time: time.Now(), Shim: r.Shim}
+	sample := health.Sample{Time: time.Now(), Shim: r.Shim}
 	if r.Shim.State != "T" && r.Tracer == 0 { // asking one that cannot run tells nothing
 		ask := c.state == "always" || c.state == "auto" && rec.WantsState(sample.Time, &r.Shim)
 		r.Answers = probe.Ask(ctx, procRoot, &r.Shim, c.limit, ask)
@@ -167,7 +167,7 @@ func (r *round) denied() bool {
 }
 
 // count is how many rows have the verdict.
-func (r *round) count(v judge.Verdict) (n int) {
+func (r *round) count(v health.Verdict) (n int) {
 	for _, row := range r.Rows {
 		if row.Result.Verdict == v {
 			n++
@@ -177,7 +177,7 @@ func (r *round) count(v judge.Verdict) (n int) {
 }
 
 // first is the worst row, for one-line formats: a wedged one, else a suspect.
-func (r *round) first(v judge.Verdict) string {
+func (r *round) first(v health.Verdict) string {
 	for _, row := range r.Rows {
 		if row.Result.Verdict == v {
 			return fmt.Sprintf("%s/%s pid %d %s", row.Namespace, shorten(row.ID), row.PID, row.Result.Reason)

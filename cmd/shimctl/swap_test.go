@@ -5,12 +5,17 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
@@ -117,6 +122,66 @@ func TestSwapWedged(t *testing.T) {
 			t.Logf("stood still for %v, answered %v later", o.Stopped, o.Answered)
 			endLate(t, shim, clients)
 			wg.Wait()
+			lifeGoesOn(t, shim)
+		})
+	}
+}
+
+// The start that closes the ring is not done again: its process has run, with output that
+// nobody has read yet, and its end is known to the old program only.
+func TestSwapFinishesTheStart(t *testing.T) {
+	for _, version := range []string{"v1.1.2", "v1.2.0"} {
+		t.Run(version, func(t *testing.T) {
+			shim := started(t, shimtest.Baseline(t, version))
+			dir := t.TempDir()
+			ran := filepath.Join(dir, "ran")
+			c := &client{id: "held", status: 9}
+			e := &shimapi.ExecProcessRequest{ID: c.id, Stdin: filepath.Join(dir, "in"), Stdout: filepath.Join(dir, "out"), Stderr: filepath.Join(dir, "err")}
+			e.Spec = &anypb.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process",
+				Value: fmt.Appendf(nil, `{"user":{"uid":0,"gid":0},"args":["testinit","touch:%s","echo:said","exit:9"],"cwd":"/"}`, ran)}
+			var said *os.File
+			for _, name := range []string{e.Stdin, e.Stdout, e.Stderr} {
+				if err := unix.Mkfifo(name, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				f, err := os.OpenFile(name, os.O_RDWR|unix.O_NONBLOCK, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+				if name == e.Stdout {
+					said = f
+				}
+			}
+			done := make(chan error, 1)
+			release := shim.Hold(t, "exec", func(ctx context.Context) error {
+				_, err := shim.API.Exec(ctx, e)
+				if err == nil {
+					err = c.start(ctx, shim.API)
+				}
+				done <- err
+				return err
+			})
+			shim.KillOrphans(t)
+			shimtest.Until(t, 20*time.Second, "State to hang", func() bool { return !shim.Answers() })
+			release()
+			shimtest.Until(t, 20*time.Second, "the process has run", func() bool { _, err := os.Stat(ran); return err == nil })
+			shimtest.Until(t, 20*time.Second, "unreaped children", func() bool { return shim.Zombies() > 0 })
+			o := swapped(t, shim, true)
+			t.Logf("%+v", o.Report)
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Error(err)
+				}
+			case <-time.After(20 * time.Second):
+				t.Error("its client hangs")
+			}
+			b := make([]byte, 100)
+			_ = said.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if n, err := said.Read(b); string(b[:n]) != "said\n" {
+				t.Errorf("its output is %q, %v", b[:n], err)
+			}
 			lifeGoesOn(t, shim)
 		})
 	}

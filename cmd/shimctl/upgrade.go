@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/cmd/shimctl/internal/evidence"
-	"containerd-shim.v1/cmd/shimctl/internal/heal"
+	"containerd-shim.v1/cmd/shimctl/internal/repair"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 	"containerd-shim.v1/cmd/shimctl/internal/takeover"
@@ -81,7 +81,7 @@ func (u *upgrader) run(ctx context.Context, args []string) int {
 		return fail(exitCheck, "upgrade", err)
 	}
 	if u.yes {
-		lock, err := heal.Lock(filepath.Join(u.dir, "lock"))
+		lock, err := repair.Lock(filepath.Join(u.dir, "lock"))
 		if err != nil {
 			return fail(exitCheck, "upgrade", err)
 		}
@@ -113,7 +113,7 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) int {
 	}
 	why := takeover.Refuse(s)
 	if why == "" {
-		why = heal.OptedOut(procRoot, s.PID)
+		why = repair.OptedOut(procRoot, s.PID)
 	}
 	if why != "" {
 		fmt.Fprintf(out, "%s: not upgraded: %s\n", name, why)

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"time"
 
-	"containerd-shim.v1/cmd/shimctl/internal/heal"
 	"containerd-shim.v1/cmd/shimctl/internal/probe"
+	"containerd-shim.v1/cmd/shimctl/internal/repair"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 )
@@ -20,7 +20,7 @@ const askTime = 30 * time.Second
 // ours has a shim of this project exchange its program by itself: nothing traces
 // it, and it says what is in the way.
 func (u *upgrader) ours(ctx context.Context, s *scan.Shim, name string) int {
-	if why := heal.OptedOut(procRoot, s.PID); why != "" {
+	if why := repair.OptedOut(procRoot, s.PID); why != "" {
 		fmt.Fprintf(out, "%s: not upgraded: %s\n", name, why)
 		return exitSome
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ func TestBenchVerdict(t *testing.T) {
 		"hung":        {catalogue.Figures{Hung: true}, errFailed},
 		"no dump":     {catalogue.Figures{}, errNoDump},
 	} {
-		if got := benchVerdict(tt.f); got != tt.want {
+		if got := benchVerdict(tt.f); !errors.Is(got, tt.want) {
 			t.Errorf("%s: got %v, want %v", name, got, tt.want)
 		}
 	}

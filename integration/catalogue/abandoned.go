@@ -18,11 +18,11 @@ var abandonedChecks = []Check{
 	{ID: "B22", Name: "client's deadline passes during runc create",
 		Incident: "containerd #11674, #6860, #11037: a container nobody can delete, after kubelet cancelled",
 		Asserts:  "the container is either known and can be deleted, or gone from runc",
-		Run:      func(c *harness.Case) { abandonedCreate(c, false) }},
+		Run:      with(abandonedCreate, false)},
 	{ID: "B22b", Name: "client disconnects during runc create",
 		Incident: "containerd #11674, #10437: the same after a daemon restart",
 		Asserts:  "the container is either known and can be deleted, or gone from runc",
-		Run:      func(c *harness.Case) { abandonedCreate(c, true) }},
+		Run:      with(abandonedCreate, true)},
 	{ID: "B23", Name: "Create fails after runc create succeeded",
 		Incident: "containerd #11674: a living container that the shim denies",
 		Asserts:  "without a pid file Create fails, runc has no container, no process is left",
@@ -74,8 +74,7 @@ func abandonedCreate(c *harness.Case, disconnect bool) {
 	if !b.RuncHas() {
 		return
 	}
-	_, err := b.Delete()
-	c.Must(err, "Delete of the created container")
+	c.Must(del(b, ""), "Delete of the created container")
 	c.Await(5*time.Second, "runc has deleted the container", func() bool { return !b.RuncHas() })
 	b.Gone(5*time.Second, "init", pid)
 }
@@ -93,8 +92,7 @@ func lateCreateFailure(c *harness.Case) {
 }
 
 func lateExecFailure(c *harness.Case) {
-	b := faked(c, on("exec", runReal, atGate("look"), fakeruntime.Step{Op: fakeruntime.PidFile}))
-	b.Up()
+	b := upFaked(c, on("exec", runReal, atGate("look"), fakeruntime.Step{Op: fakeruntime.PidFile}))
 	start := startAtGate(c, b, "e", "look", "sleep")
 	pid := readPid(c, filepath.Join(b.Bundle, "e.pid"))
 	open(c, b.Fake.Gate("look"))
@@ -102,8 +100,7 @@ func lateExecFailure(c *harness.Case) {
 		c.Errorf("Start succeeded without a pid file")
 	}
 	b.Gone(5*time.Second, "the exec's process", pid)
-	_, err := b.Within(prompt).Wait("e")
-	c.Must(err, "Wait")
+	c.Must(waitFor(b, "e"), "Wait")
 }
 
 func createWithoutReader(c *harness.Case) {
@@ -121,8 +118,7 @@ func createWithoutReader(c *harness.Case) {
 }
 
 func execWithoutReader(c *harness.Case) {
-	b := faked(c, onMatch("exec", "/e.pid", runReal, atGate("look")))
-	b.Up()
+	b := upFaked(c, onMatch("exec", "/e.pid", runReal, atGate("look")))
 	out, errs := b.Stream("out"), b.Stream("err")
 	c.Must(b.Exec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "sleep"), "Exec")
 	start := heldAt(c, b, "look", "Start", func() error {

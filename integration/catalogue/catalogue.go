@@ -27,6 +27,11 @@ type Check struct {
 	Run      func(*harness.Case)
 }
 
+// with is a check that does the same as others with another value.
+func with[T any](check func(*harness.Case, T), value T) func(*harness.Case) {
+	return func(c *harness.Case) { check(c, value) }
+}
+
 // Load says what a check does to others that run at the same time.
 type Load int
 

@@ -66,8 +66,7 @@ func strictLife(c *harness.Case) {
 
 func stdoutLeak(c *harness.Case) {
 	g := launch.Containerd1_4_1
-	b := c.Fixture(harness.Options{Generation: &g})
-	b.Up()
+	b := upWith(c, harness.Options{Generation: &g})
 	b.MustExec("e", harness.IO{}, "sleep")
 	c.Need(unix.Kill(b.Shim.Pid, unix.SIGKILL), "kill the shim")
 	_, err := b.Shim.ExitCode(3 * time.Second)
@@ -78,8 +77,7 @@ func stdoutLeak(c *harness.Case) {
 }
 
 func badUTF8(c *harness.Case) {
-	b := faked(c, on("kill", fakeruntime.Step{Op: fakeruntime.Byte, N: 0xff}, exits(1, " is not UTF-8")))
-	b.Up()
+	b := upFaked(c, on("kill", fakeruntime.Step{Op: fakeruntime.Byte, N: 0xff}, exits(1, " is not UTF-8")))
 	err := c.Prompt(b.Kill(b.ID, 10, false))
 	if err == nil || !strings.Contains(err.Error(), "is not UTF-8") {
 		c.Errorf("Kill: %v, want an error with runc's text", err)
@@ -107,16 +105,14 @@ func mountTarget(c *harness.Case) {
 	}
 	b.MustStart(b.ID)
 	b.Die()
-	_, err = b.Delete()
-	c.Must(err, "Delete")
+	c.Must(del(b, ""), "Delete")
 	if left := procfs.MountsUnder(mounted); len(left) > 0 {
 		c.Errorf("mounts after Delete: %v", left)
 	}
 }
 
 func socketStays(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	c.Need(unix.Kill(b.Shim.Pid, unix.SIGTERM), "signal the shim")
 	_, err := b.Shim.ExitCode(10 * time.Second)
 	c.Must(err, "SIGTERM")
@@ -126,8 +122,7 @@ func socketStays(c *harness.Case) {
 }
 
 func otherBinary(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	b.Daemon.OnlyBinary()
 	b.Daemon.Rename(publish.Renamed)
 	b.MustExec("e", harness.IO{}, "exit:0")
@@ -135,8 +130,7 @@ func otherBinary(c *harness.Case) {
 }
 
 func unknownMethod(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	err := c.Prompt(b.Method("Frobnicate", &task.WaitRequest{ID: b.ID}))
 	if got := code(err); got != codes.NotFound && got != codes.Unimplemented {
 		c.Errorf("unknown method: %v (%v), want NotFound or Unimplemented", got, err)
@@ -147,8 +141,7 @@ func unknownMethod(c *harness.Case) {
 func runcFlags(c *harness.Case) {
 	g := launch.Containerd1_0
 	g.Strict = false
-	b := c.Fixture(harness.Options{Generation: &g, Fake: []fakeruntime.Rule{}})
-	b.Up()
+	b := upWith(c, harness.Options{Generation: &g, Fake: []fakeruntime.Rule{}})
 	b.MustExec("e", harness.IO{}, "exit:0")
 	for _, call := range b.Fake.Calls("") {
 		line := strings.Join(call.Args, " ")

@@ -16,8 +16,7 @@ import (
 // its threads come and go.
 func threadChurn(c *harness.Case) {
 	const clients, each = 12, 5
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	var all []*client.Pending
 	for n := range clients {
 		by := b.Dial(launch.Containerd1_7).Within(30 * time.Second)
@@ -53,8 +52,7 @@ func readersGone(c *harness.Case) {
 	b.Shim.LeaveLogs()
 	open(c, gate)
 	b.MustExec("e", harness.IO{}, "exit:0")
-	_, err := b.Wait("e")
-	c.Must(err, "Wait of e")
+	c.Must(waits(b, "e"), "Wait of e")
 	before := cpu(b)
 	const look = 2 * time.Second
 	elapse(look)

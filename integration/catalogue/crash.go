@@ -35,8 +35,7 @@ var crashChecks = []Check{
 }
 
 func doubleStart(c *harness.Case) {
-	b := faked(c, on("exec", logs("exec failed: no such file or directory"), exits(1)))
-	b.Up()
+	b := upFaked(c, on("exec", logs("exec failed: no such file or directory"), exits(1)))
 	c.Must(b.Exec("e", harness.IO{}, "exit:0"), "Exec")
 	for range 2 {
 		if _, err := b.Client.Start("e"); c.Prompt(err) == nil {
@@ -44,10 +43,8 @@ func doubleStart(c *harness.Case) {
 		}
 	}
 	lives(c, b)
-	_, err := b.Wait("e")
-	c.Must(err, "Wait of the failed exec")
-	_, err = b.DeleteProcess("e")
-	c.Must(err, "DeleteProcess of the failed exec")
+	c.Must(waits(b, "e"), "Wait of the failed exec")
+	c.Must(delProc(b, "e"), "DeleteProcess of the failed exec")
 }
 
 func checkpointing() harness.Options {
@@ -82,8 +79,7 @@ func listPidsRace(c *harness.Case) {
 	// through it: upstream does so once for each pid, so many pids and a map
 	// with many execs make that the longest part of a call.
 	const loops, calls, standing, most = 3, 30, 50, 3000
-	b := faked(c, on("ps", fakeruntime.Step{Op: fakeruntime.Pids, N: 40000}))
-	b.Up()
+	b := upFaked(c, on("ps", fakeruntime.Step{Op: fakeruntime.Pids, N: 40000}))
 	for i := range standing {
 		c.Must(b.Exec(fmt.Sprintf("s%d", i), harness.IO{}, "exit:0"), "Exec")
 	}

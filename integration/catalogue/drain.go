@@ -36,8 +36,7 @@ var drainChecks = []Check{
 }
 
 func execChildHoldsStdout(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
 	b.MustExec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "echo:ok", "holdout:10m", "exit:0")
 	b.AwaitExit(5*time.Second, "e")
@@ -51,8 +50,7 @@ func execChildHoldsStdout(c *harness.Case) {
 
 func slowReader(c *harness.Case) {
 	const n = 120000 // less than a pipe and a FIFO hold together
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	out, errs := b.Stream("out").OpenOnly(), b.Stream("err").Read()
 	b.MustExec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "print:120000", "exit:0")
 	b.AwaitExit(5*time.Second, "e")
@@ -83,8 +81,7 @@ func drainEatsDeadline(c *harness.Case) {
 }
 
 func deleteTwice(c *harness.Case) {
-	b := faked(c, gated("delete", "", "slow"))
-	b.Up()
+	b := upFaked(c, gated("delete", "", "slow"))
 	b.Die()
 	first := heldAt(c, b, "slow", "first Delete", func() error {
 		_, err := b.Within(time.Minute).Delete()

@@ -46,8 +46,7 @@ var floodChecks = []Check{
 // Flood starts n execs at once and judges the shim by what comes of them. It
 // calls progress, where not nil, with the number of execs that have ended.
 func Flood(c *harness.Case, n int, progress func(ended int)) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	flood(c, b, n, progress)
 	answers(c, b, b.ID)
 	noZombies(c, b, 5*time.Second)
@@ -111,8 +110,7 @@ func flood(c *harness.Case, b *harness.Fixture, n int, progress func(int)) {
 }
 
 func floodBesideHungRunc(c *harness.Case) {
-	b := faked(c, gated("update", "", "hang"))
-	b.Up()
+	b := upFaked(c, gated("update", "", "hang"))
 	held := heldAt(c, b, "hang", "Update", func() error {
 		return b.Within(2 * time.Minute).Update(&task.UpdateTaskRequest{Resources: noResources})
 	})
@@ -123,8 +121,7 @@ func floodBesideHungRunc(c *harness.Case) {
 }
 
 func floodBesideStoppedRunc(c *harness.Case) {
-	b := faked(c, onMatch("exec", "/held.pid", fakeruntime.Step{Op: fakeruntime.Stop, Name: "stop"}, runReal))
-	b.Up()
+	b := upFaked(c, onMatch("exec", "/held.pid", fakeruntime.Step{Op: fakeruntime.Stop, Name: "stop"}, runReal))
 	held := startAtGate(c, b, "held", "stop", "exit:9")
 	runc := b.Fake.Waiting("stop")[0]
 	c.Await(5*time.Second, "runc is stopped", func() bool {

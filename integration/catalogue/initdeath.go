@@ -29,11 +29,11 @@ var initDeathChecks = []Check{
 	{ID: "B51", Name: "Kill of a paused container",
 		Incident: "containerd #2773, #1111: a container that died paused cannot be deleted",
 		Asserts:  "the exit is published, State says STOPPED, Delete succeeds",
-		Run:      func(c *harness.Case) { diesPaused(c, false) }},
+		Run:      with(diesPaused, false)},
 	{ID: "B51b", Name: "paused container dies by another hand",
 		Incident: "containerd #2773: the loop with docker commit",
 		Asserts:  "the exit is published, State says STOPPED, Delete succeeds",
-		Run:      func(c *harness.Case) { diesPaused(c, true) }},
+		Run:      with(diesPaused, true)},
 	{ID: "B51c", Name: "init dies while runc pause runs",
 		Incident: "containerd #2773",
 		Asserts:  "the exit is published, State says STOPPED, Delete succeeds",
@@ -49,8 +49,7 @@ var initDeathChecks = []Check{
 }
 
 func noRootfs(c *harness.Case) {
-	b := c.Fixture(harness.Options{Container: harness.Container{NoRootfs: true}})
-	b.Up()
+	b := upWith(c, harness.Options{Container: harness.Container{NoRootfs: true}})
 	b.Die()
 	deletes(c, b)
 }
@@ -71,8 +70,7 @@ func initDies(c *harness.Case, ct harness.Container, broken bool) {
 		owner.Up()
 		ct.PidPath = procfs.File(owner.InitPid, "ns/pid")
 	}
-	b := c.Fixture(harness.Options{Container: ct})
-	b.Up()
+	b := upWith(c, harness.Options{Container: ct})
 	child := onlyChild(c, b.InitPid)
 	if broken {
 		c.Need(os.WriteFile(filepath.Join(b.Bundle, "config.json"), []byte("{"), 0o600), "break config.json")
@@ -83,16 +81,14 @@ func initDies(c *harness.Case, ct harness.Container, broken bool) {
 }
 
 func noConfig(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	c.Need(os.Remove(filepath.Join(b.Bundle, "config.json")), "remove config.json")
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	b.AwaitExit(10*time.Second, b.ID)
 }
 
 func diesPaused(c *harness.Case, otherHand bool) {
-	b := faked(c)
-	b.Up()
+	b := upFaked(c)
 	c.Must(b.Pause(), "Pause")
 	if otherHand {
 		c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
@@ -106,8 +102,7 @@ func diesPaused(c *harness.Case, otherHand bool) {
 }
 
 func diesPausing(c *harness.Case) {
-	b := faked(c, gated("pause", "", "slow"))
-	b.Up()
+	b := upFaked(c, gated("pause", "", "slow"))
 	pause := heldAt(c, b, "slow", "Pause", func() error { return b.Within(time.Minute).Pause() })
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	b.Gone(5*time.Second, "init", b.InitPid)
@@ -119,8 +114,7 @@ func diesPausing(c *harness.Case) {
 }
 
 func stateForks(c *harness.Case) {
-	b := faked(c, gated("state", "", "hang"))
-	b.Up()
+	b := upFaked(c, gated("state", "", "hang"))
 	calls := len(b.Fake.Calls(""))
 	for range 20 {
 		answers(c, b, b.ID)

@@ -48,8 +48,7 @@ var leakChecks = []Check{
 
 func execLeak(c *harness.Case, tty, keep bool) {
 	const n = 10
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	held := func() string {
 		count := procfs.Count(b.Shim.Pid)
 		return fmt.Sprintf("%d FIFOs, %d ptys", count.FdsLike(b.Path("x-")), count.FdsLike("ptmx"))
@@ -77,8 +76,7 @@ func execLeak(c *harness.Case, tty, keep bool) {
 }
 
 func failedExecFds(c *harness.Case) {
-	b := faked(c, failing("", "no such file"))
-	b.Up()
+	b := upFaked(c, failing("", "no such file"))
 	for i := range 10 {
 		failExec(c, b, fmt.Sprintf("e%d", i))
 	}
@@ -90,8 +88,7 @@ func failedExecFds(c *harness.Case) {
 
 func waitLeak(c *harness.Case) {
 	const n = 50
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	goroutines := func() int {
 		stacks, err := b.Shim.Stacks(5 * time.Second)
 		c.Must(err, "SIGUSR1")
@@ -115,8 +112,7 @@ func waitLeak(c *harness.Case) {
 
 func logGrowth(c *harness.Case) {
 	const failures, each, most = 60, 4096, 64 << 10
-	b := faked(c, failing("", strings.Repeat("x", each)))
-	b.Up()
+	b := upFaked(c, failing("", strings.Repeat("x", each)))
 	for i := range failures {
 		failExec(c, b, fmt.Sprintf("e%d", i))
 	}

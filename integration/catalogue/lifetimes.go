@@ -22,11 +22,11 @@ var lifetimeChecks = []Check{
 	{ID: "B42", Name: "Wait of an exec that is deleted unstarted",
 		Incident: "no public thread: the Wait never returns",
 		Asserts:  "Wait returns when the exec is deleted",
-		Run:      func(c *harness.Case) { waitThenDelete(c, false) }},
+		Run:      with(waitThenDelete, false)},
 	{ID: "B42b", Name: "Wait of an exec whose start failed, then deleted",
 		Incident: "no public thread: the same after a failed Start",
 		Asserts:  "Wait returns",
-		Run:      func(c *harness.Case) { waitThenDelete(c, true) }},
+		Run:      with(waitThenDelete, true)},
 	{ID: "B43", Name: "Delete of a created container",
 		Incident: "no public thread: Wait hangs, the exit event carries the year 1",
 		Asserts:  "Wait, Delete and exactly one TaskExit say 137 at a real time",
@@ -46,8 +46,7 @@ var lifetimeChecks = []Check{
 }
 
 func killUnstarted(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	c.Must(b.Exec("e", harness.IO{}, "exit:3"), "Exec")
 	wantCode(c, "Kill of an exec that was not started", b.Kill("e", 9, false), precondition)
 	b.MustStart("e")
@@ -55,8 +54,7 @@ func killUnstarted(c *harness.Case) {
 }
 
 func waitThenDelete(c *harness.Case, failed bool) {
-	b := faked(c, failing("", "no such file"))
-	b.Up()
+	b := upFaked(c, failing("", "no such file"))
 	c.Must(b.Exec("e", harness.IO{}, "exit:0"), "Exec")
 	if failed {
 		if _, err := b.Client.Start("e"); c.Prompt(err) == nil {
@@ -64,8 +62,7 @@ func waitThenDelete(c *harness.Case, failed bool) {
 		}
 	}
 	pending := b.BeginWait("e")
-	_, err := b.DeleteProcess("e")
-	c.Must(err, "DeleteProcess")
+	c.Must(delProc(b, "e"), "DeleteProcess")
 	if err := pending.Await(5 * time.Second); c.Prompt(err) != nil {
 		c.Logf("Wait: %v", err) // an answer too
 	}
@@ -91,8 +88,7 @@ func deleteCreated(c *harness.Case) {
 }
 
 func exitTime(c *harness.Case) {
-	b := c.Fixture(hostPid(gated("kill", "", "kill")))
-	b.Up()
+	b := upWith(c, hostPid(gated("kill", "", "kill")))
 	before := time.Now()
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	b.Gone(5*time.Second, "init", b.InitPid)
@@ -101,8 +97,7 @@ func exitTime(c *harness.Case) {
 	elapse(2 * time.Second)
 	open(c, b.Fake.Gate("kill"))
 	e := b.AwaitExit(5*time.Second, b.ID)
-	_, err := b.Wait(b.ID)
-	c.Must(err, "Wait")
+	c.Must(waits(b, b.ID), "Wait")
 	s, err := b.State(b.ID)
 	c.Must(err, "State")
 	const slack = 500 * time.Millisecond
@@ -114,8 +109,7 @@ func exitTime(c *harness.Case) {
 }
 
 func duplicateExec(c *harness.Case) {
-	b := faked(c, on("pause", atGate("slow"), logs("no"), exits(1)))
-	b.Up()
+	b := upFaked(c, on("pause", atGate("slow"), logs("no"), exits(1)))
 	pause := heldAt(c, b, "slow", "Pause", func() error { return b.Within(time.Minute).Pause() })
 	first, second := execTwice(b)
 	// Time to get into each other's way, for a shim where they wait for the pause.

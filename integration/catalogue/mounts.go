@@ -22,7 +22,7 @@ func linkedRootfs(id, end string, succeeds bool) Check {
 	return Check{ID: id, Name: "rootfs below a symbolic link, " + end,
 		Incident: "state = \"/var/run/...\": the bundle is removed through the mount, and the container's files with it",
 		Asserts:  "when " + end + " answers, nothing is mounted in the bundle",
-		Run:      func(c *harness.Case) { linkedBundle(c, succeeds) }}
+		Run:      with(linkedBundle, succeeds)}
 }
 
 // linkedBundle gives the shim a path of its bundle that leads through a link,
@@ -46,8 +46,7 @@ func linkedBundle(c *harness.Case, succeeds bool) {
 		c.Must(err, "Create")
 		b.MustStart(b.ID)
 		b.Die()
-		_, err = b.Delete()
-		c.Must(err, "Delete")
+		c.Must(del(b, ""), "Delete")
 	} else if err == nil {
 		c.Errorf("Create succeeded though runc create failed")
 	}

@@ -24,8 +24,7 @@ var orderChecks = []Check{
 }
 
 func initExitLast(c *harness.Case) {
-	b := c.Fixture(harness.Options{Container: harness.Container{HostPid: true}})
-	b.Up()
+	b := upWith(c, harness.Options{Container: harness.Container{HostPid: true}})
 	ids := []string{"e0", "e1", "e2", "e3"}
 	for _, id := range ids {
 		b.MustExec(id, harness.IO{}, "sleep")
@@ -45,8 +44,7 @@ func initExitLast(c *harness.Case) {
 }
 
 func execAfterInit(c *harness.Case) {
-	b := c.Fixture(hostPid(on("exec", atGate("slow"), fakeruntime.Step{Op: fakeruntime.Process, Name: "lives"})))
-	b.Up()
+	b := upWith(c, hostPid(on("exec", atGate("slow"), fakeruntime.Step{Op: fakeruntime.Process, Name: "lives"})))
 	start := startAtGate(c, b, "e", "slow")
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	c.Await(5*time.Second, "init is reaped", func() bool { return !procfs.Exists(b.InitPid) })

@@ -50,13 +50,11 @@ var outboxChecks = []Check{
 
 func forksWithoutDaemon(c *harness.Case) {
 	const most, watched = 2, 8 * time.Second
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	b.Daemon.OnlyBinary()
 	b.Daemon.Behave(fakedaemon.Refuse, -1)
 	b.MustExec("one", harness.IO{}, "exit:1")
-	_, err := b.Wait("one")
-	c.Must(err, "Wait")
+	c.Must(waits(b, "one"), "Wait")
 	elapse(watched)
 	if n := len(b.Daemon.Publishers()); n > most {
 		c.Errorf("%d processes in %v, want %d at the most", n, watched, most)
@@ -68,8 +66,7 @@ func forksWithoutDaemon(c *harness.Case) {
 }
 
 func stalledDaemon(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	b.Daemon.Behave(fakedaemon.Hang, -1)
 	b.MustExec("one", harness.IO{}, "exit:1")
 	elapse(22 * time.Second)
@@ -82,8 +79,7 @@ func stalledDaemon(c *harness.Case) {
 }
 
 func backBesideBinary(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	b.Daemon.OnlyBinary()
 	b.Daemon.Behave(fakedaemon.Hang, 1)
 	b.MustExec("one", harness.IO{}, "exit:1")
@@ -104,14 +100,12 @@ func once(c *harness.Case, b *harness.Fixture, ids ...string) {
 }
 
 func refusedOnce(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	b.Daemon.Behave(fakedaemon.Refuse, -1)
 	b.MustExec("one", harness.IO{}, "exit:1")
 	c.Await(10*time.Second, "an attempt to publish", func() bool { return b.Daemon.Attempts() > 0 })
 	b.MustExec("two", harness.IO{}, "exit:2")
-	_, err := b.Wait("two")
-	c.Must(err, "Wait of two")
+	c.Must(waits(b, "two"), "Wait of two")
 	b.Daemon.Behave(fakedaemon.Accept, 0)
 	b.AwaitExit(retryTime, "two")
 	b.AwaitExit(retryTime, "one")
@@ -119,8 +113,7 @@ func refusedOnce(c *harness.Case) {
 }
 
 func daemonGone(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	b.Daemon.Crash()
 	c.Must(b.Kill(b.ID, 9, false), "Kill")
 	w, err := b.Wait(b.ID)
@@ -136,8 +129,7 @@ func daemonGone(c *harness.Case) {
 }
 
 func publisherHangs(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	b.Daemon.Behave(fakedaemon.Hang, 1)
 	b.MustExec("one", harness.IO{}, "exit:1")
 	c.Await(10*time.Second, "an attempt to publish", func() bool { return b.Daemon.Attempts() > 0 })
@@ -151,8 +143,7 @@ func publisherHangs(c *harness.Case) {
 
 func publisherBackpressure(c *harness.Case) {
 	const n = 160 // more than upstream's queue of 128 and what is in flight
-	b := faked(c, on("exec", fakeruntime.Step{Op: fakeruntime.Process}))
-	b.Up()
+	b := upFaked(c, on("exec", fakeruntime.Step{Op: fakeruntime.Process}))
 	b.Daemon.Behave(fakedaemon.Hang, -1)
 	for i := range n {
 		id := fmt.Sprintf("e%d", i)

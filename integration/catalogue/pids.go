@@ -38,8 +38,7 @@ var pidChecks = []Check{
 }
 
 func killReusedPid(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	pid := b.MustExec("e", harness.IO{}, "exit:0")
 	b.AwaitExit(5*time.Second, "e")
 	c.Await(5*time.Second, "the exec is reaped", func() bool { return !procfs.Exists(pid) })
@@ -52,8 +51,7 @@ func killReusedPid(c *harness.Case) {
 
 func pidReuse(c *harness.Case) {
 	const rounds, tries = 6, 30
-	b := faked(c)
-	b.Up()
+	b := upFaked(c)
 	for i, done := 0, 0; done < rounds; i++ {
 		if i == tries {
 			c.Need(fmt.Errorf("only %d times in %d tries", done, tries), "give a new exec the pid of an old one")
@@ -78,8 +76,7 @@ func pidReuse(c *harness.Case) {
 		if n := len(b.Daemon.ExitsOf(old)); n != 1 {
 			c.Errorf("%d exits of %s, want 1", n, old)
 		}
-		_, err := b.Wait(fresh)
-		c.Must(err, "Wait of "+fresh)
+		c.Must(waits(b, fresh), "Wait of "+fresh)
 	}
 }
 
@@ -103,14 +100,12 @@ func restoreExit(c *harness.Case) {
 	if e.Exit.GetExitStatus() != 3 || int(e.Exit.GetPid()) != pid {
 		c.Errorf("exit: pid %d status %d, want pid %d status 3", e.Exit.GetPid(), e.Exit.GetExitStatus(), pid)
 	}
-	_, err = b.Within(prompt).Wait(b.ID)
-	c.Must(err, "Wait")
+	c.Must(waitFor(b, b.ID), "Wait")
 	stopped(c, b, b.ID, pid)
 }
 
 func earlyExecExit(c *harness.Case) {
-	b := faked(c, on("exec", runReal, atGate("slow")))
-	b.Up()
+	b := upFaked(c, on("exec", runReal, atGate("slow")))
 	start := startAtGate(c, b, "e", "slow", "exit:7")
 	pid := readPid(c, filepath.Join(b.Bundle, "e.pid"))
 	c.Await(5*time.Second, "the exec is dead and reaped", func() bool { return !procfs.Exists(pid) })

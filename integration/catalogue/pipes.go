@@ -25,22 +25,22 @@ var pipeChecks = []Check{
 	{ID: "B28", Name: "a child of runc create keeps its output open",
 		Incident: "containerd #4434: a hook's background process delays Create of a tty container as long as it lives",
 		Asserts:  "Create answers when runc has ended",
-		Run:      func(c *harness.Case) { inheritedPipe(c, "create") }},
+		Run:      with(inheritedPipe, "create")},
 	{ID: "B28b", Name: "a child of runc start keeps its output open",
 		Incident: "containerd #4434: the same for Start",
 		Asserts:  "Start answers when runc has ended",
-		Run:      func(c *harness.Case) { inheritedPipe(c, "start") }},
+		Run:      with(inheritedPipe, "start")},
 	{ID: "B28c", Name: "a child of runc kill keeps its output open",
 		Incident: "containerd #4434: the same for Kill",
 		Asserts:  "Kill answers when runc has ended",
-		Run:      func(c *harness.Case) { inheritedPipe(c, "kill") }},
+		Run:      with(inheritedPipe, "kill")},
 }
 
 func onlyGiven(id, set string) Check {
 	return Check{ID: id, Name: "only " + set + " is given",
 		Incident: "no public thread: Create fails after the container exists, or hangs",
 		Asserts:  "Create succeeds, the other streams are /dev/null",
-		Run:      func(c *harness.Case) { oneStream(c, set) }}
+		Run:      with(oneStream, set)}
 }
 
 func oneStream(c *harness.Case, set string) {
@@ -71,8 +71,7 @@ func chattyCreate(c *harness.Case) {
 }
 
 func chattyExec(c *harness.Case) {
-	b := faked(c, on("exec", fakeruntime.Step{Op: fakeruntime.Stderr, N: chatter}, runReal))
-	b.Up()
+	b := upFaked(c, on("exec", fakeruntime.Step{Op: fakeruntime.Stderr, N: chatter}, runReal))
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read()
 	b.MustExec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "sleep")
 	c.Await(5*time.Second, "runc's output is on stderr", func() bool { return strings.Count(errs.Text(), "e") >= chatter })

@@ -43,8 +43,7 @@ var raceChecks = []Check{
 }
 
 func killDuringStart(c *harness.Case) {
-	b := faked(c, on("exec", atGate("slow"), fakeruntime.Step{Op: fakeruntime.Process, Name: "lives"}))
-	b.Up()
+	b := upFaked(c, on("exec", atGate("slow"), fakeruntime.Step{Op: fakeruntime.Process, Name: "lives"}))
 	start := startAtGate(c, b, "e", "slow")
 	kill := client.Async("Kill", func() error { return b.Within(30*time.Second).Kill("e", 9, false) })
 	// A Kill that is not to wait has its answer by then.
@@ -54,8 +53,7 @@ func killDuringStart(c *harness.Case) {
 	c.Must(kill.Await(10*time.Second), "Kill")
 	b.Gone(5*time.Second, "the exec that was killed", b.Fake.Spawned()[0])
 	b.AwaitExit(10*time.Second, "e")
-	_, err := b.DeleteProcess("e")
-	c.Must(err, "DeleteProcess")
+	c.Must(delProc(b, "e"), "DeleteProcess")
 }
 
 // bounded is within what an operator sees as an answer.
@@ -73,8 +71,7 @@ func exitDuringHungStart(c *harness.Case) {
 }
 
 func deleteBehindHungUpdate(c *harness.Case) {
-	b := faked(c, on("update", atGate("hung")))
-	b.Up()
+	b := upFaked(c, on("update", atGate("hung")))
 	update := heldAt(c, b, "hung", "Update", func() error { return b.Within(time.Minute).Update(updateRequest()) })
 	c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
 	b.AwaitExit(10*time.Second, b.ID)
@@ -84,8 +81,7 @@ func deleteBehindHungUpdate(c *harness.Case) {
 }
 
 func unheardDelete(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	b.Die()
 	first, err := b.Delete()
 	c.Must(err, "Delete")
@@ -114,13 +110,11 @@ func failedRestore(c *harness.Case) {
 	_, err = b.State(b.ID)
 	wantCode(c, "State", err, notFound)
 	wantCode(c, "Kill", b.Kill(b.ID, 9, false), notFound)
-	_, err = b.Delete()
-	c.Must(err, "Delete")
+	c.Must(del(b, ""), "Delete")
 }
 
 func stalledAfterStart(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	c.Must(b.Exec("e", harness.IO{}, "exit:7"), "Exec")
 	_, err := b.StartOnly("e")
 	c.Must(err, "Start")
@@ -136,8 +130,7 @@ func stalledAfterStart(c *harness.Case) {
 	b.MustExec("f", harness.IO{}, "exit:0")
 	b.AwaitExit(5*time.Second, "f")
 	c.Never(2*time.Second, "the exit is published before the start", func() bool { return len(b.Daemon.ExitsOf("e")) > 0 })
-	_, err = b.State("e")
-	c.Must(err, "State")
+	c.Must(stateOf(b, "e"), "State")
 	b.AwaitExit(time.Second, "e")
 }
 

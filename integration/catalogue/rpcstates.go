@@ -49,7 +49,7 @@ func rpcChecks() []Check {
 		out = append(out, Check{ID: s.id, Name: "every call, " + s.name,
 			Incident: "contract: what daemons rely on in each state",
 			Asserts:  "each of the 16 calls answers at once with the class that daemons expect",
-			Run:      func(c *harness.Case) { everyCall(c, s) }})
+			Run:      with(everyCall, s)})
 	}
 	return out
 }
@@ -112,6 +112,7 @@ var (
 	kill9    = func(b *harness.Fixture, id string) error { return b.Kill(id, 9, false) }
 	resize   = func(b *harness.Fixture, id string) error { return b.ResizePty(id, 80, 24) }
 	closeIO  = func(b *harness.Fixture, id string) error { return b.CloseIO(id) }
+	waits    = func(b *harness.Fixture, id string) error { _, err := b.Wait(id); return err }
 	waitFor  = func(b *harness.Fixture, id string) error { _, err := b.Within(prompt).Wait(id); return err }
 	info     = func(b *harness.Fixture, _ string) error { _, err := b.ShimInfo(); return err }
 	stateOf  = func(b *harness.Fixture, id string) error { _, err := b.State(id); return err }

@@ -48,8 +48,7 @@ var rpcStates = []rpcState{
 	}},
 	{"R6", "deleted", func(c *harness.Case, b *harness.Fixture) {
 		stopInit(c, b)
-		_, err := b.Delete()
-		c.Must(err, "Delete")
+		c.Must(del(b, ""), "Delete")
 	}, []rpc{
 		ofInit(append(unknown, codes.OK), "State", stateOf), ofInit(gone, "Start", start), ofInit(append(gone, codes.OK), "Delete", del),
 		ofInit(gone, "Kill", kill9), ofInit(gone, "Pause", pause), ofInit(gone, "Resume", resume), ofInit(gone, "Exec", execNew),
@@ -79,8 +78,7 @@ var rpcStates = []rpcState{
 	}},
 	{"R9b", "exec deleted", func(c *harness.Case, b *harness.Fixture) {
 		stopExec(c, b)
-		_, err := b.DeleteProcess("e")
-		c.Must(err, "DeleteProcess")
+		c.Must(delProc(b, "e"), "DeleteProcess")
 	}, []rpc{
 		ofExec(unknown, "State", stateOf), ofExec(unknown, "Start", start), ofExec(unknown, "Kill", kill9),
 		ofExec(again, "DeleteProcess", delProc), ofExec(unknown, "ResizePty", resize), ofExec(unknown, "CloseIO", closeIO),

@@ -47,8 +47,7 @@ func crossedErrors(c *harness.Case) {
 		r.Steps = []fakeruntime.Step{r.Steps[0], {Op: fakeruntime.Gate, Name: id}, r.Steps[1]}
 		return r
 	}
-	b := faked(c, slow("a"), slow("b"))
-	b.Up()
+	b := upFaked(c, slow("a"), slow("b"))
 	a, bb := startAtGate(c, b, "a", "a", "exit:0"), startAtGate(c, b, "b", "b", "exit:0")
 	open(c, b.Fake.Gate("a"))
 	open(c, b.Fake.Gate("b"))
@@ -63,8 +62,7 @@ func crossedErrors(c *harness.Case) {
 func brokenLog(c *harness.Case) {
 	r := failing("", "exec of marker-a: no such file")
 	r.Steps = append([]fakeruntime.Step{{Op: fakeruntime.RawLog, Text: "{not json\n"}}, r.Steps...)
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{r}})
-	b.Up()
+	b := upWith(c, harness.Options{Fake: []fakeruntime.Rule{r}})
 	if err := failExec(c, b, "a"); !strings.Contains(err.Error(), "marker-a") {
 		c.Errorf("error: %v, want runc's text in it", err)
 	}
@@ -78,8 +76,7 @@ func killTexts(c *harness.Case) {
 		"container \"x\" does not exist",
 		"kill container `x`: No such process", // crun
 	}
-	b := faked(c)
-	b.Up()
+	b := upFaked(c)
 	play := func(text string) {
 		c.Need(b.Fake.Play(on("kill", logs(text), exits(1, text))), "play")
 	}

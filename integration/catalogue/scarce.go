@@ -20,7 +20,7 @@ var scarceChecks = []Check{
 	{ID: "F04", Name: "no free inode in the bundle's file system",
 		Incident: "every call of the runtime wanted a log file: Kill failed, and the container lived",
 		Asserts:  "Kill and Delete work",
-		Run:      func(c *harness.Case) { spoiltBundle(c, takeInodes) }},
+		Run:      with(spoiltBundle, takeInodes)},
 	{ID: "F04b", Name: "the bundle's file system is read-only",
 		Incident: "a disk error remounts a state directory that is no tmpfs",
 		Asserts:  "Kill and Delete work",
@@ -50,14 +50,14 @@ func room(id string, spare int) Check {
 	return Check{ID: id, Load: Heavy, Name: fmt.Sprintf("a limit of processes with room for %d more", spare),
 		Incident: "the shim dies (\"failed to create new OS thread\"), and its container is killed by the daemon",
 		Asserts:  "it lives, whatever is asked of it, and works once there is room",
-		Run:      func(c *harness.Case) { pidsLimit(c, spare) }}
+		Run:      with(pidsLimit, spare)}
 }
 
 func killedRunc(id, verb string) Check {
 	return Check{ID: id, Name: "runc " + verb + " is killed after it has done its work",
 		Incident: "State and cgroup disagree, and neither pause nor resume is allowed any more",
 		Asserts:  "State says what is, and the other verb works",
-		Run:      func(c *harness.Case) { killedVerb(c, verb) }}
+		Run:      with(killedVerb, verb)}
 }
 
 // takeInodes makes files in dir until no more can be made.
@@ -84,8 +84,7 @@ func spoiltBundle(c *harness.Case, spoil func(dir string) error) {
 }
 
 func noRuntime(c *harness.Case) {
-	b := faked(c)
-	b.Up()
+	b := upFaked(c)
 	aside := b.Path("aside")
 	c.Need(os.Rename(b.Fake.Path, aside), "move the runtime")
 	b.Die()
@@ -96,8 +95,7 @@ func noRuntime(c *harness.Case) {
 // pidsLimit asks for execs where no process can be made, one after another and
 // many at once. That they fail is right; the shim is to live.
 func pidsLimit(c *harness.Case, spare int) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	b.MustExec("before", harness.IO{}, "exit:0")
 	b.AwaitExit(5*time.Second, "before")
 	b.LimitPids(spare)
@@ -129,8 +127,7 @@ func fullTemp(c *harness.Case) {
 	temp := filepath.Join(c.Dir, "tmp")
 	c.Need(os.Mkdir(temp, 0o711), "make directory")
 	c.Need(unix.Mount("tmpfs", temp, "tmpfs", 0, "size=4k,nr_inodes=1"), "mount a full file system")
-	b := c.Fixture(harness.Options{Env: []string{"TMPDIR=" + temp, "XDG_RUNTIME_DIR="}})
-	b.Up()
+	b := upWith(c, harness.Options{Env: []string{"TMPDIR=" + temp, "XDG_RUNTIME_DIR="}})
 	b.MustExec("plain", harness.IO{}, "exit:3")
 	b.AwaitExit(5*time.Second, "plain")
 	out := b.Stream("out")
@@ -139,16 +136,14 @@ func fullTemp(c *harness.Case) {
 }
 
 func halfPidFile(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	c.Need(os.WriteFile(filepath.Join(b.Bundle, ".e1.pid"), nil, 0o600), "leave half a pid file")
 	b.MustExec("e1", harness.IO{}, "exit:3")
 	b.AwaitStatus(5*time.Second, "e1", 3)
 }
 
 func killedVerb(c *harness.Case, verb string) {
-	b := faked(c, onOnce(verb, runReal, exits(137)))
-	b.Up()
+	b := upFaked(c, onOnce(verb, runReal, exits(137)))
 	do, undo, want := b.Pause, b.Resume, "PAUSED"
 	if verb == "resume" {
 		c.Must(b.Pause(), "Pause")

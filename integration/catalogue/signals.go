@@ -25,11 +25,11 @@ var signalChecks = []Check{
 	{ID: "B30", Name: "SIGTERM",
 		Incident: "moby #41831, containerd #5828: the container runs on without a shim",
 		Asserts:  "the shim exits with 0 within 10 s, the container is dead and gone from runc",
-		Run:      func(c *harness.Case) { sigterm(c, false) }},
+		Run:      with(sigterm, false)},
 	{ID: "B30b", Name: "SIGTERM while a Wait is open",
 		Incident: "moby #41831: the shim hangs for ever",
 		Asserts:  "the same, and the Wait ends",
-		Run:      func(c *harness.Case) { sigterm(c, true) }},
+		Run:      with(sigterm, true)},
 	{ID: "B31", Name: "SIGHUP, SIGQUIT, SIGUSR2, SIGALRM, SIGPIPE",
 		Incident: "containerd #13849: an operator's SIGHUP took the node down",
 		Asserts:  "the shim lives and answers after each",
@@ -41,8 +41,7 @@ var signalChecks = []Check{
 }
 
 func stacksAnyhow(c *harness.Case) {
-	b := c.Fixture(harness.Options{Debug: true})
-	b.Up()
+	b := upWith(c, harness.Options{Debug: true})
 	whole := func(when string) {
 		text, err := b.Shim.Stacks(5 * time.Second)
 		c.Must(err, "SIGUSR1 "+when)
@@ -75,8 +74,7 @@ func stacksAnyhow(c *harness.Case) {
 
 func logFifoFull(c *harness.Case) {
 	g := launch.Containerd1_4_1
-	b := c.Fixture(harness.Options{Generation: &g, Debug: true, Undrained: true})
-	b.Up()
+	b := upWith(c, harness.Options{Generation: &g, Debug: true, Undrained: true})
 	c.Need(b.Shim.FillLogs(), "fill the log FIFOs")
 	for range 3 {
 		c.Need(unix.Kill(b.Shim.Pid, unix.SIGUSR1), "signal the shim")
@@ -90,8 +88,7 @@ func logFifoFull(c *harness.Case) {
 }
 
 func sigterm(c *harness.Case, waiting bool) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	var pending *client.Waiting
 	if waiting {
 		pending = b.BeginWait(b.ID)
@@ -112,8 +109,7 @@ func sigterm(c *harness.Case, waiting bool) {
 }
 
 func harmlessSignals(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR2, unix.SIGALRM, unix.SIGPIPE} {
 		c.Need(unix.Kill(b.Shim.Pid, s), "signal the shim")
 		c.Await(5*time.Second, unix.SignalName(s)+" is delivered", func() bool { return !procfs.Pending(b.Shim.Pid, s) })

@@ -44,8 +44,7 @@ func slowCreate(c *harness.Case) {
 }
 
 func slowExec(c *harness.Case) {
-	b := faked(c, gated("exec", "/slow.pid", "slow"))
-	b.Up()
+	b := upFaked(c, gated("exec", "/slow.pid", "slow"))
 	slow := startAtGate(c, b, "slow", "slow")
 	answers(c, b, b.ID)
 	answers(c, b, "slow")
@@ -58,8 +57,7 @@ func slowExec(c *harness.Case) {
 }
 
 func lookupDuringExec(c *harness.Case) {
-	b := c.Fixture(hostPid(orphans(1), gated("exec", "/slow.pid", "slow")))
-	b.Up()
+	b := upWith(c, hostPid(orphans(1), gated("exec", "/slow.pid", "slow")))
 	stranger := brood(c, b, 1)
 	pid := b.MustExec("other", harness.IO{}, "sleep")
 	slow := startAtGate(c, b, "slow", "slow")
@@ -68,11 +66,10 @@ func lookupDuringExec(c *harness.Case) {
 	killEach(stranger)
 	reaped(c, stranger)
 	c.Need(unix.Kill(pid, unix.SIGKILL), "kill other")
-	_, err := b.Within(prompt).Wait("other")
-	c.Must(err, "Wait of other")
+	c.Must(waitFor(b, "other"), "Wait of other")
 	answers(c, b, b.ID)
 	for range 5 { // upstream asks the processes in the order of a map
-		_, err = b.Within(prompt).ListPids(b.ID)
+		_, err := b.Within(prompt).ListPids(b.ID)
 		c.Must(err, "ListPids")
 	}
 	open(c, b.Fake.Gate("slow"))
@@ -80,8 +77,7 @@ func lookupDuringExec(c *harness.Case) {
 }
 
 func hungPause(c *harness.Case) {
-	b := faked(c, gated("pause", "", "hang"))
-	b.Up()
+	b := upFaked(c, gated("pause", "", "hang"))
 	pause := heldAt(c, b, "hang", "Pause", func() error { return b.Within(time.Minute).Pause() })
 	answers(c, b, b.ID)
 	c.Must(b.Within(5*time.Second).Kill(b.ID, 9, false), "Kill")

@@ -73,7 +73,7 @@ func umask(id, name string, mask int) Check {
 	return Check{ID: id, Load: Alone, Name: name,
 		Incident: "CVE-2021-41103: files of a bundle that others can use",
 		Asserts:  "what the shim makes in its workdir is its own only, and a container runs",
-		Run:      func(c *harness.Case) { modes(c, mask) }}
+		Run:      with(modes, mask)}
 }
 
 func inheritedFds(c *harness.Case) {
@@ -95,8 +95,7 @@ func inheritedFds(c *harness.Case) {
 }
 
 func notifySocket(c *harness.Case) {
-	b := c.Fixture(harness.Options{Fake: []fakeruntime.Rule{}, Env: []string{"NOTIFY_SOCKET=/run/shimverify-no-such-socket"}})
-	b.Up()
+	b := upWith(c, harness.Options{Fake: []fakeruntime.Rule{}, Env: []string{"NOTIFY_SOCKET=/run/shimverify-no-such-socket"}})
 	for _, call := range b.Fake.Calls("") {
 		for _, v := range call.Env {
 			if strings.HasPrefix(v, "NOTIFY_SOCKET=") {
@@ -108,8 +107,7 @@ func notifySocket(c *harness.Case) {
 
 func otherUser(c *harness.Case) {
 	g := launch.Containerd1_2_9 // an abstract address: no file mode guards it
-	b := c.Fixture(harness.Options{Generation: &g})
-	b.Up()
+	b := upWith(c, harness.Options{Generation: &g})
 	if c.RunAs(65534, "refused:"+b.Shim.Address) != 0 {
 		c.Errorf("the shim keeps a connection of uid 65534 open")
 	}
@@ -130,8 +128,7 @@ func pathSocket(c *harness.Case) {
 }
 
 func longID(c *harness.Case) {
-	b := c.Fixture(harness.Options{ID: strings.Repeat("c", 76)})
-	b.Up()
+	b := upWith(c, harness.Options{ID: strings.Repeat("c", 76)})
 	id := strings.Repeat("e", 76)
 	b.MustExec(id, harness.IO{}, "exit:0")
 	b.AwaitExit(5*time.Second, id)
@@ -148,8 +145,7 @@ func longSocket(c *harness.Case) {
 
 func modes(c *harness.Case, mask int) {
 	g := launch.Containerd1_3_0 // a daemon that leaves the log FIFOs to the shim
-	b := c.Fixture(harness.Options{Generation: &g, Umask: &mask})
-	b.Up()
+	b := upWith(c, harness.Options{Generation: &g, Umask: &mask})
 	entries, err := os.ReadDir(b.Workdir)
 	c.Need(err, "list workdir")
 	for _, e := range entries {
@@ -160,8 +156,7 @@ func modes(c *harness.Case, mask int) {
 }
 
 func runcDiesToo(c *harness.Case) {
-	b := faked(c, gated("exec", "/slow.pid", "slow"))
-	b.Up()
+	b := upFaked(c, gated("exec", "/slow.pid", "slow"))
 	startAtGate(c, b, "slow", "slow")
 	runc := b.Fake.Waiting("slow")[0]
 	c.Need(unix.Kill(b.Shim.Pid, unix.SIGKILL), "kill the shim")

@@ -42,8 +42,7 @@ var stdinChecks = []Check{
 const closeRounds = 4
 
 func closeBeforeStart(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	for i := range closeRounds {
 		id := fmt.Sprintf("e%d", i)
 		in, out := catExec(c, b, id)
@@ -58,8 +57,7 @@ func closeDuringStart(c *harness.Case) {
 	for i := range closeRounds {
 		rules = append(rules, gated("exec", fmt.Sprintf("/e%d.pid", i), fmt.Sprintf("slow%d", i)))
 	}
-	b := c.Fixture(harness.Options{Fake: rules})
-	b.Up()
+	b := upWith(c, harness.Options{Fake: rules})
 	for i, r := range rules {
 		id, gate := fmt.Sprintf("e%d", i), r.Steps[0].Name
 		in, out := catExec(c, b, id)
@@ -92,8 +90,7 @@ func endsWith(c *harness.Case, b *harness.Fixture, id string, in, out *harness.S
 }
 
 func closeAgain(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	in, out, errs := b.Stream("in").Write(""), b.Stream("out").Read(), b.Stream("err").Read()
 	b.MustExec("e", harness.IO{Stdin: in.Path, Stdout: out.Path, Stderr: errs.Path}, "cat")
 	c.Await(5*time.Second, "stdin is open", in.Opened)
@@ -107,8 +104,7 @@ func closeAgain(c *harness.Case) {
 }
 
 func terminalEnd(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	in, out := b.Stream("in").Write("line\n"), b.Stream("out").Read()
 	b.MustExec("e", harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "cat")
 	// Once as the terminal's echo, once from cat.
@@ -120,8 +116,7 @@ func terminalEnd(c *harness.Case) {
 
 func lateReader(c *harness.Case) {
 	const n = 300000 // more than a pipe and a FIFO hold together
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	go1 := b.Gate("go")
 	out, errs := b.Stream("out").OpenOnly(), b.Stream("err").Read()
 	pid := b.MustExec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "gate:/go", "print:300000", "exit:0")
@@ -134,8 +129,7 @@ func lateReader(c *harness.Case) {
 	}
 	again := b.Again(out).Read()
 	b.AwaitExit(10*time.Second, "e")
-	_, err := b.DeleteProcess("e")
-	c.Must(err, "DeleteProcess")
+	c.Must(delProc(b, "e"), "DeleteProcess")
 	c.Await(10*time.Second, "the end of the output", again.Ended)
 	if err := again.Matches(n); err != nil {
 		c.Errorf("stdout: %v", err)

@@ -218,6 +218,23 @@ func exits(status int, words ...string) fakeruntime.Step {
 	return fakeruntime.Step{Op: fakeruntime.Exit, N: status, Text: strings.Join(words, " ")}
 }
 
+// up is a shim with a container that runs.
+func up(c *harness.Case) *harness.Fixture { return upWith(c, harness.Options{}) }
+
+// upFaked is up with the fake runtime.
+func upFaked(c *harness.Case, rules ...fakeruntime.Rule) *harness.Fixture {
+	b := faked(c, rules...)
+	b.Up()
+	return b
+}
+
+// upWith is up with options.
+func upWith(c *harness.Case, o harness.Options) *harness.Fixture {
+	b := c.Fixture(o)
+	b.Up()
+	return b
+}
+
 // faked starts a shim with the fake runtime. Without a rule, it only records.
 func faked(c *harness.Case, rules ...fakeruntime.Rule) *harness.Fixture {
 	return c.Fixture(harness.Options{Fake: append([]fakeruntime.Rule{}, rules...)})

@@ -35,8 +35,7 @@ var stormChecks = []Check{
 }
 
 func stormDuringExec(c *harness.Case) {
-	b := c.Fixture(hostPid(orphans(stormSize), gated("exec", "/slow.pid", "slow")))
-	b.Up()
+	b := upWith(c, hostPid(orphans(stormSize), gated("exec", "/slow.pid", "slow")))
 	pids := brood(c, b, stormSize)
 	slow := startAtGate(c, b, "slow", "slow")
 	killEach(pids)
@@ -52,8 +51,7 @@ func stormDuringExec(c *harness.Case) {
 
 func stormOrder(c *harness.Case) {
 	const n = 64
-	b := c.Fixture(hostPid(orphans(n), gated("exec", "/slow.pid", "slow")))
-	b.Up()
+	b := upWith(c, hostPid(orphans(n), gated("exec", "/slow.pid", "slow")))
 	pids := brood(c, b, n)
 	names := []string{"one", "two", "three"}
 	var victims []int
@@ -82,8 +80,7 @@ func stormOrder(c *harness.Case) {
 }
 
 func stormDuringKillAll(c *harness.Case) {
-	b := c.Fixture(hostPid(orphans(stormSize), gated("kill", "", "kill")))
-	b.Up()
+	b := upWith(c, hostPid(orphans(stormSize), gated("kill", "", "kill")))
 	pids := brood(c, b, stormSize)
 	_ = unix.Kill(b.InitPid, unix.SIGKILL)
 	// A shim that kills the rest by other means is not at the gate.

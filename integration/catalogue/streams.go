@@ -39,19 +39,18 @@ func stdinIs(id, what string) Check {
 	return Check{ID: id, Name: "stdin is " + what,
 		Incident: "found beside containerd #2439: it was refused as no FIFO",
 		Asserts:  "the process reads it to its end",
-		Run:      func(c *harness.Case) { plainStdin(c, what) }}
+		Run:      with(plainStdin, what)}
 }
 
 func runcSays(id, verb string) Check {
 	return Check{ID: id, Name: "what a failing runc " + verb + " says",
 		Incident: "`docker exec c /nope`: runc's own error text in the process's stderr, and in docker logs",
 		Asserts:  "the client's streams stay empty, and end or are left alone",
-		Run:      func(c *harness.Case) { runtimeWords(c, verb) }}
+		Run:      with(runtimeWords, verb)}
 }
 
 func hangUpUnread(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	in, out := b.Stream("in").Write(""), b.Stream("out").OpenOnly()
 	defer out.Close()
 	b.MustExec("e", harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "print:1000000", "cat")
@@ -93,8 +92,7 @@ func fullDisk(c *harness.Case) {
 }
 
 func plainStdin(c *harness.Case, what string) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	path, want := os.DevNull, ""
 	if what != os.DevNull {
 		path, want = b.Path("stdin"), "line\n"

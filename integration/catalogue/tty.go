@@ -18,8 +18,7 @@ var ttyChecks = []Check{
 		Incident: "found beside moby #35407: the error is Unknown",
 		Asserts:  "NotFound",
 		Run: func(c *harness.Case) {
-			b := c.Fixture(harness.Options{})
-			b.Up()
+			b := up(c)
 			wantCode(c, "ResizePty", b.ResizePty("nobody", 80, 24), notFound)
 		}},
 	{ID: "B33c", Name: "ResizePty after Start",
@@ -29,8 +28,7 @@ var ttyChecks = []Check{
 }
 
 func resizeBeforeStart(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	in, out := b.Stream("in").Write(""), b.Stream("out").Read()
 	gate := b.Gate("go")
 	c.Must(b.Exec("e", harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "gate:/go", "winsize"), "Exec")
@@ -41,8 +39,7 @@ func resizeBeforeStart(c *harness.Case) {
 }
 
 func resizeAfterStart(c *harness.Case) {
-	b := c.Fixture(harness.Options{})
-	b.Up()
+	b := up(c)
 	in, out := b.Stream("in").Write(""), b.Stream("out").Read()
 	gate := b.Gate("go")
 	b.MustExec("e", harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: true}, "gate:/go", "winsize")

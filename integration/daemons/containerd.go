@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -58,11 +57,15 @@ func (r *Rig) StartContainerd(ctx context.Context) error {
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			return err
 		}
-		if err := copyFile(containerdBinary, r.path("bin", "containerd.real")); err != nil {
+		program, err := os.ReadFile(containerdBinary)
+		if err == nil {
+			err = os.WriteFile(r.path("bin", "containerd.real"), program, 0o700)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	if err := os.Remove(r.self()); err != nil && !os.IsNotExist(err) {
+	if err := os.Remove(r.self()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	if err := os.Link(r.path("bin", "containerd.real"), r.self()); err != nil {
@@ -92,16 +95,10 @@ func (r *Rig) StartContainerd(ctx context.Context) error {
 	if err := r.installRecorder(); err != nil {
 		return err
 	}
-	if err := d.ready(func() error {
-		_, err := output(r.Ctr(ctx, "version"))
-		return err
-	}); err != nil {
+	if err := d.answers(func() *exec.Cmd { return r.Ctr(ctx, "version") }); err != nil || !first {
 		return err
 	}
-	if !first {
-		return nil
-	}
-	return importTo(r.Ctr(ctx, "images", "import", "-"), strings.NewReader(string(r.image.OCI)))
+	return importTo(r.Ctr(ctx, "images", "import", "-"), r.image.OCI)
 }
 
 // StopContainerd ends containerd with sig and waits; its containers live on.
@@ -130,7 +127,7 @@ func (r *Rig) installRecorder() error {
 // shim of this Rig has forked so far.
 func (r *Rig) Publishes() ([]string, error) {
 	data, err := os.ReadFile(r.path("publish.log"))
-	if os.IsNotExist(err) {
+	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
@@ -154,6 +151,17 @@ func (r *Rig) Run(ctx context.Context, id string, options []string, argv ...stri
 	args = append(append(args, ImageName, id), argv...)
 	_, err := output(r.Ctr(ctx, args...))
 	return err
+}
+
+// Sleeper starts containerd, and a container that sleeps, and returns its shim.
+func (r *Rig) Sleeper(ctx context.Context, id string) (*Shim, error) {
+	if err := r.StartContainerd(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.Run(ctx, id, nil, "sleep", "100000"); err != nil {
+		return nil, err
+	}
+	return r.Shim(r.Name, id)
 }
 
 // Remove kills and deletes a container of Run, whatever state it is in.
@@ -189,24 +197,9 @@ func (r *Rig) Destroy(ctx context.Context, id string) error {
 	}
 	wait.Until(settleLimit, func() bool {
 		_, err := os.Stat(shim.Bundle)
-		return os.IsNotExist(err)
+		return errors.Is(err, os.ErrNotExist)
 	})
 	return r.Remove(ctx, id)
-}
-
-func copyFile(from, to string) (err error) {
-	src, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o700)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, dst.Close()) }()
-	_, err = io.Copy(dst, src)
-	return err
 }
 
 // size is the length of a file, 0 if there is none.

@@ -114,9 +114,7 @@ func TestCtrExecOnTerminalHasItsSize(t *testing.T) {
 	s := onTerminal(t, ctrExec(t, "tty", "e1", []string{"--tty"}, "sh", "-c", sizes), 31, 99)
 	s.shows(t, "size=31 99")
 	s.keys(t, "quit\r")
-	if got, want := s.wait(), 11; got != want {
-		t.Errorf("got exit %d, want %d", got, want)
-	}
+	s.ends(t, 11)
 }
 
 func TestCtrAttachTalksToADetachedTask(t *testing.T) {
@@ -143,10 +141,10 @@ func floodOfBytes() (io.Reader, string) {
 	return io.LimitReader(rand.New(rand.NewSource(1)), size), hex.EncodeToString(sum.Sum(nil))
 }
 
-func TestCtrExecCarries64MiBThroughStdinAndStdout(t *testing.T) {
-	idle(t, shared, "bytes")
+// carries pours 64 MiB into a cat and wants all of it back.
+func carries(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
 	data, want := floodOfBytes()
-	cmd := ctrExec(t, "bytes", "e1", nil, "cat")
 	sum := sha256.New()
 	cmd.Stdin, cmd.Stdout = data, sum
 	if got := do(t, cmd); got.code != 0 {
@@ -155,6 +153,11 @@ func TestCtrExecCarries64MiBThroughStdinAndStdout(t *testing.T) {
 	if got := hex.EncodeToString(sum.Sum(nil)); got != want {
 		t.Errorf("sha256 of what came back: got %s, want %s", got, want)
 	}
+}
+
+func TestCtrExecCarries64MiBThroughStdinAndStdout(t *testing.T) {
+	idle(t, shared, "bytes")
+	carries(t, ctrExec(t, "bytes", "e1", nil, "cat"))
 }
 
 func TestCtrTaskCreatedStartedKilledDeletedStepByStep(t *testing.T) {

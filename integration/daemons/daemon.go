@@ -68,6 +68,11 @@ func (d *daemon) ready(probe func() error) error {
 	return errors.Join(fmt.Errorf("%s did not come up: %w", d.cmd.Path, errors.Join(last, d.ended())), errors.New(tail(d.log, 10)))
 }
 
+// answers waits until a client's command succeeds.
+func (d *daemon) answers(client func() *exec.Cmd) error {
+	return d.ready(func() error { _, err := output(client()); return err })
+}
+
 // ended is the error of a process that has ended, nil while it runs.
 func (d *daemon) ended() error {
 	select {

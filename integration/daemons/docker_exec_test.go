@@ -3,8 +3,6 @@
 package daemons
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"os/exec"
@@ -71,16 +69,7 @@ func TestDockerExecReadsStdinToItsEnd(t *testing.T) {
 
 func TestDockerExecCarries64MiBThroughStdinAndStdout(t *testing.T) {
 	id := container(t, shared, nil, "sleep", "100000")
-	data, want := floodOfBytes()
-	cmd := docker(t, "exec", "-i", id, "cat")
-	sum := sha256.New()
-	cmd.Stdin, cmd.Stdout = data, sum
-	if got := do(t, cmd); got.code != 0 {
-		t.Fatal(got)
-	}
-	if got := hex.EncodeToString(sum.Sum(nil)); got != want {
-		t.Errorf("sha256 of what came back: got %s, want %s", got, want)
-	}
+	carries(t, docker(t, "exec", "-i", id, "cat"))
 }
 
 func TestDockerExecDetachedRunsOn(t *testing.T) {
@@ -160,6 +149,14 @@ func (s *screen) shows(t *testing.T, text string) {
 	})
 }
 
+// ends wants the client to end with an exit status.
+func (s *screen) ends(t *testing.T, want int) {
+	t.Helper()
+	if got := s.wait(); got != want {
+		t.Errorf("got exit %d, want %d", got, want)
+	}
+}
+
 func (s *screen) wait() int {
 	_ = s.cmd.Wait() // its exit code is what counts
 	return s.cmd.ProcessState.ExitCode()
@@ -180,9 +177,7 @@ func TestDockerExecTerminalResizesAndEchoes(t *testing.T) {
 	}
 	s.shows(t, "size=44 122")
 	s.keys(t, "quit\r")
-	if got, want := s.wait(), 11; got != want {
-		t.Errorf("got exit %d, want %d", got, want)
-	}
+	s.ends(t, 11)
 }
 
 func TestDockerRunTerminalInterruptsOnControlC(t *testing.T) {
@@ -192,21 +187,10 @@ func TestDockerRunTerminalInterruptsOnControlC(t *testing.T) {
 	s.shows(t, "ready")
 	s.keys(t, "\x03")
 	s.shows(t, "caught")
-	if got, want := s.wait(), 12; got != want {
-		t.Errorf("got exit %d, want %d", got, want)
-	}
+	s.ends(t, 12)
 }
 
 func TestDockerRunCarries64MiBThroughStdinAndStdout(t *testing.T) {
 	quiet(t, shared)
-	data, want := floodOfBytes()
-	cmd := foreground(t, []string{"-i", "--log-driver", "none"}, "cat")
-	sum := sha256.New()
-	cmd.Stdin, cmd.Stdout = data, sum
-	if got := do(t, cmd); got.code != 0 {
-		t.Fatal(got)
-	}
-	if got := hex.EncodeToString(sum.Sum(nil)); got != want {
-		t.Errorf("sha256 of what came back: got %s, want %s", got, want)
-	}
+	carries(t, foreground(t, []string{"-i", "--log-driver", "none"}, "cat"))
 }

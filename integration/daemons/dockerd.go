@@ -49,16 +49,10 @@ func (r *Rig) StartDockerd(ctx context.Context) error {
 		return err
 	}
 	r.dockerd = d
-	if err := d.ready(func() error {
-		_, err := output(r.Docker(ctx, "version"))
-		return err
-	}); err != nil {
+	if err := d.answers(func() *exec.Cmd { return r.Docker(ctx, "version") }); err != nil || !first {
 		return err
 	}
-	if !first {
-		return nil
-	}
-	return importTo(r.Docker(ctx, "import", "-", ImageName), strings.NewReader(string(r.image.Rootfs)))
+	return importTo(r.Docker(ctx, "import", "-", ImageName), r.image.Rootfs)
 }
 
 // StopDockerd ends dockerd with sig and waits; live restore keeps its containers.

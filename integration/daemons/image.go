@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path"
@@ -157,8 +156,8 @@ func ociTar(layer []byte) ([]byte, error) {
 }
 
 // importTo feeds data to the standard input of cmd.
-func importTo(cmd *exec.Cmd, data io.Reader) error {
-	cmd.Stdin = data
+func importTo(cmd *exec.Cmd, data []byte) error {
+	cmd.Stdin = bytes.NewReader(data)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, bytes.TrimSpace(out))
 	}

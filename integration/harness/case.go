@@ -125,8 +125,8 @@ func (c *Case) end(done <-chan struct{}) {
 	c.over = true
 	failed := c.result.Verdict == Fail
 	c.mu.Unlock()
-	c.building.Lock() // a box that was begun has its shim now, and no other is begun
-	c.building.Unlock()
+	c.building.Lock()   // a box that was begun has its shim now, and no other is begun
+	c.building.Unlock() //nolint:staticcheck // nothing is to be done in between
 	c.mu.Lock()
 	boxes := c.boxes
 	c.mu.Unlock()

@@ -5,7 +5,6 @@ package harness
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,7 +42,11 @@ func Setup(shim, runtime, helper string) (Config, error) {
 	}
 	// One copy beside the cases, so that a rootfs is made with a hard link.
 	own := filepath.Join(dir, "helper")
-	if err := copyFile(helper, own); err != nil {
+	program, err := os.ReadFile(helper)
+	if err == nil {
+		err = os.WriteFile(own, program, 0o755)
+	}
+	if err != nil {
 		return Config{}, fmt.Errorf("copy helper: %w", err)
 	}
 	return Config{Shim: path, Runtime: oci, Helper: own, RunDir: dir, halt: &halt{c: make(chan struct{})}}, nil
@@ -109,20 +112,6 @@ func (cfg Config) ProbeShim() error {
 
 // Close removes the run's directory and whatever still belongs to it.
 func (cfg Config) Close() error { return sweep.Clean(cfg.RunDir) }
-
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o755)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
-}
 
 // keepOwnFds keeps descriptors that the harness was started with, of a test
 // runner or a shell, from its children: the shim would hand them on, and a

@@ -5,6 +5,7 @@
 package test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -83,7 +84,7 @@ func shimOf(version string) string { return fmt.Sprintf("#!/bin/sh\necho %s\n", 
 func none(t *testing.T, paths ...string) {
 	t.Helper()
 	for _, path := range paths {
-		if _, err := os.Lstat(path); !os.IsNotExist(err) {
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s is there (%v), want nothing", path, err)
 		}
 	}

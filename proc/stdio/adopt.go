@@ -87,10 +87,17 @@ func (s *Streams) adoptOutput(st *state.Output, all *state.Streams, master *os.F
 			to.kind = sinkKind(kind)
 		}
 	}
-	if to.w, err = adoptFile(st.To, to.kind != isFile, st.Path); err != nil {
+	if st.To == 0 {
+		to, err = openSink(st.Path)
+	} else {
+		to.w, err = adoptFile(st.To, to.kind != isFile, st.Path)
+	}
+	if err != nil {
 		return nil, nil, err
 	}
-	if st.Keepalive != 0 {
+	if st.To == 0 {
+		// it has all that it needs
+	} else if st.Keepalive != 0 {
 		to.keepalive = int(st.Keepalive)
 	} else if to.kind == isFIFO && st.From != 0 && all.Deleted.IsZero() {
 		if fd, err := unix.Open(st.Path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
@@ -140,6 +147,9 @@ func orNow(t time.Time) time.Time {
 // adoptInput starts the input, which goes to the terminal of typed if st names no
 // pipe.
 func (s *Streams) adoptInput(st *state.Input, typed *output, l Limits) error {
+	if st.From == 0 {
+		return s.openAdopted(st, l)
+	}
 	from, err := adoptFile(st.From, true, st.Path)
 	if err != nil {
 		return err
@@ -171,6 +181,24 @@ func (s *Streams) adoptInput(st *state.Input, typed *output, l Limits) error {
 		s.startTyping(typed.src, typed)
 	}
 	return nil
+}
+
+// openAdopted starts an input of which only the process's end was there.
+func (s *Streams) openAdopted(st *state.Input, l Limits) error {
+	to, err := adoptFile(st.To, true, "pipe")
+	if err != nil {
+		return err
+	}
+	in, err := openInput(st.Path, l)
+	if err != nil {
+		_ = to.Close() // the process sees the end of its input
+		return err
+	}
+	in.gate = s.gate
+	s.input = in
+	err = in.hold()
+	s.startInput(to)
+	return err
 }
 
 func adoptLogger(st *state.Logger, l Limits, claim func(int) *reaper.Child) *logger {

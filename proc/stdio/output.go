@@ -196,7 +196,7 @@ func (o *output) move(step func() (int, error), done outputEvent) outputEvent {
 		switch {
 		case err == nil:
 			continue
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return done
 		case !timedOut(err) && o.sink.kind != isFile:
 			return over // its reader is gone for good

@@ -4,6 +4,7 @@ package stdio
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"sync"
@@ -102,7 +103,7 @@ func (p *pump) splice() (n int, err error) {
 			var m int64
 			for {
 				m, err = unix.Splice(int(rfd), nil, int(wfd), nil, chunk, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
-				if err != unix.EINTR {
+				if !errors.Is(err, unix.EINTR) {
 					break
 				}
 			}
@@ -115,7 +116,7 @@ func (p *pump) splice() (n int, err error) {
 		if few {
 			return true
 		}
-		if err == unix.EAGAIN {
+		if errors.Is(err, unix.EAGAIN) {
 			// Either src has nothing or dst has no room; the count tells. A src
 			// that has ended while dst is full must be told by its hang-up:
 			// splice looks at dst first, and the poller will not wake again
@@ -135,7 +136,7 @@ func (p *pump) splice() (n int, err error) {
 		return 0, rerr
 	case few:
 		return p.copy(page)
-	case err == unix.EAGAIN && full:
+	case errors.Is(err, unix.EAGAIN) && full:
 		return 0, p.awaitRoom(dst)
 	case err != nil:
 		return 0, os.NewSyscallError("splice", err)
@@ -196,7 +197,7 @@ func (p *pump) read(limit int, take func([]byte)) (n int, err error) {
 	var buf *[]byte
 	rerr := src.Read(func(fd uintptr) bool {
 		buf = copyBuffers.Get().(*[]byte)
-		if n, err = readNow(int(fd), (*buf)[:min(limit, len(*buf))]); err == unix.EAGAIN || err == unix.EIO && p.inUse != nil && p.inUse() {
+		if n, err = readNow(int(fd), (*buf)[:min(limit, len(*buf))]); errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EIO) && p.inUse != nil && p.inUse() {
 			copyBuffers.Put(buf)
 			buf = nil
 			return false
@@ -209,7 +210,7 @@ func (p *pump) read(limit int, take func([]byte)) (n int, err error) {
 	switch {
 	case rerr != nil:
 		return 0, rerr
-	case err == unix.EIO, err == nil && n == 0:
+	case errors.Is(err, unix.EIO), err == nil && n == 0:
 		return 0, io.EOF
 	case err != nil:
 		return 0, os.NewSyscallError("read", err)
@@ -237,7 +238,7 @@ func (p *pump) drain(limit int) {
 
 func readNow(fd int, b []byte) (int, error) {
 	for {
-		if n, err := unix.Read(fd, b); err != unix.EINTR {
+		if n, err := unix.Read(fd, b); !errors.Is(err, unix.EINTR) {
 			return n, err
 		}
 	}
@@ -247,7 +248,7 @@ func readNow(fd int, b []byte) (int, error) {
 func pollNow(fd int, events int16) int16 {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: events}}
 	for {
-		if _, err := unix.Poll(fds, 0); err != unix.EINTR {
+		if _, err := unix.Poll(fds, 0); !errors.Is(err, unix.EINTR) {
 			return fds[0].Revents
 		}
 	}

@@ -39,27 +39,27 @@ func open(t *testing.T, c Config) *Streams {
 }
 
 // play starts the process. Its end is followed by what the shim does then.
-func (p *Streams) play(t *testing.T, role ...string) *reaper.Child {
+func (s *Streams) play(t *testing.T, role ...string) *reaper.Child {
 	t.Helper()
-	if p.console != nil {
-		role = append([]string{"tty", p.console.socket.Path()}, role...)
+	if s.console != nil {
+		role = append([]string{"tty", s.console.socket.Path()}, role...)
 	}
-	defer p.RuntimeReturned()
-	child := proctest.Start(t, p.ChildFiles(), role...)
-	if err := p.AwaitConsole(t.Context()); err != nil {
+	defer s.RuntimeReturned()
+	child := proctest.Start(t, s.ChildFiles(), role...)
+	if err := s.AwaitConsole(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	p.Started()
+	s.Started()
 	return child
 }
 
 // end waits for the process and does what RecordExit and Delete do.
-func (p *Streams) end(t *testing.T, child *reaper.Child) {
+func (s *Streams) end(t *testing.T, child *reaper.Child) {
 	t.Helper()
 	within(t, patience, "exit", child.Done())
-	p.ProcessExited()
-	p.AwaitOutput(short().Drain)
-	p.ProcessDeleted()
+	s.ProcessExited()
+	s.AwaitOutput(short().Drain)
+	s.ProcessDeleted()
 }
 
 // B26: any of the streams may be missing, and is /dev/null then.

@@ -101,14 +101,8 @@ func measure(ctx context.Context, shim string, n, waves int) (f *figures, err er
 		}
 	}()
 	fmt.Printf("%s: starting containerd\n", shim)
-	if err := r.StartContainerd(ctx); err != nil {
-		return nil, err
-	}
 	const id = "bench"
-	if err := r.Run(ctx, id, nil, "sleep", "100000"); err != nil {
-		return nil, err
-	}
-	s, err := r.Shim(r.Name, id)
+	s, err := r.Sleeper(ctx, id)
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ const (
 	// shims answer before they are done.
 	pause = 300 * time.Millisecond
 	// crowdRounds is how often a crowd is timed.
-	crowdRounds = 5
+	crowdRounds = 3
 	// relayed is how much output is copied, in MiB.
 	relayed = 1024
 )

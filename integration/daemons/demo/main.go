@@ -58,14 +58,8 @@ func demo(ctx context.Context, shim string, n int) (ok bool, err error) {
 		}
 	}()
 	fmt.Printf("starting a private containerd in %s with shim %s\n", r.Dir, r.Bin)
-	if err := r.StartContainerd(ctx); err != nil {
-		return false, err
-	}
 	const id = "demo"
-	if err := r.Run(ctx, id, nil, "sleep", "100000"); err != nil {
-		return false, err
-	}
-	s, err := r.Shim(r.Name, id)
+	s, err := r.Sleeper(ctx, id)
 	if err != nil {
 		return false, err
 	}

@@ -11,9 +11,8 @@ import (
 	"net"
 	"sync"
 
-	"google.golang.org/genproto/googleapis/rpc/status"
-	grpcstatus "google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protowire"
+	"github.com/containerd/ttrpc"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -86,10 +85,9 @@ func (c *strict) send(method string, req proto.Message) (<-chan response, error)
 	if err != nil {
 		return nil, err
 	}
-	var body []byte
-	for i, field := range [][]byte{[]byte(service), []byte(method), payload} {
-		body = protowire.AppendTag(body, protowire.Number(i+1), protowire.BytesType)
-		body = protowire.AppendBytes(body, field)
+	body, err := proto.Marshal(&ttrpc.Request{Service: service, Method: method, Payload: payload})
+	if err != nil {
+		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -146,39 +144,17 @@ func readFrame(r io.Reader) (id uint32, body []byte, err error) {
 	return binary.BigEndian.Uint32(h[4:8]), body, err
 }
 
-// decode takes a ttrpc Response apart: 1 status, 2 payload.
+// decode takes a response apart.
 func (c *strict) decode(body []byte, resp proto.Message) error {
-	var st *status.Status
-	var payload []byte
-	for len(body) > 0 {
-		num, typ, n := protowire.ConsumeTag(body)
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		body = body[n:]
-		if typ != protowire.BytesType {
-			return fmt.Errorf("response: field %d has wire type %d", num, typ)
-		}
-		value, n := protowire.ConsumeBytes(body)
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		body = body[n:]
-		switch num {
-		case 1:
-			st = &status.Status{}
-			if err := proto.Unmarshal(value, st); err != nil {
-				return fmt.Errorf("response: status: %w", err)
-			}
-		case 2:
-			payload = value
-		}
+	var r ttrpc.Response
+	if err := proto.Unmarshal(body, &r); err != nil {
+		return fmt.Errorf("response: %w", err)
 	}
-	if st == nil && !c.lenient {
+	if r.GetStatus() == nil && !c.lenient {
 		return ErrNoStatus
 	}
-	if st.GetCode() != 0 {
-		return grpcstatus.ErrorProto(st)
+	if r.GetStatus().GetCode() != 0 {
+		return status.ErrorProto(r.GetStatus())
 	}
-	return proto.Unmarshal(payload, resp)
+	return proto.Unmarshal(r.GetPayload(), resp)
 }

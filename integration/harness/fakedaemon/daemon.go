@@ -212,15 +212,26 @@ func after(args []string, flag string) string {
 	return ""
 }
 
-type ttrpcService struct{ inbox *inbox }
+// envelope is what both services call an event with its topic and namespace.
+type envelope interface {
+	GetTopic() string
+	GetNamespace() string
+	GetEvent() *anypb.Any
+}
 
-func (s ttrpcService) Forward(ctx context.Context, r *ttrpcevents.ForwardRequest) (*emptypb.Empty, error) {
-	env := r.GetEnvelope()
-	e, err := decodeExit("ttrpc", env.GetTopic(), env.GetNamespace(), env.GetEvent().GetTypeUrl(), env.GetEvent().GetValue())
+// take decides on an event that came by way; ctx ends with its sender.
+func (b *inbox) take(ctx context.Context, way string, e envelope) (*emptypb.Empty, error) {
+	event, err := decodeExit(way, e.GetTopic(), e.GetNamespace(), e.GetEvent().GetTypeUrl(), e.GetEvent().GetValue())
 	if err != nil {
 		return nil, err
 	}
-	return &emptypb.Empty{}, s.inbox.attempt(e, ctx.Done())
+	return &emptypb.Empty{}, b.attempt(event, ctx.Done())
+}
+
+type ttrpcService struct{ inbox *inbox }
+
+func (s ttrpcService) Forward(ctx context.Context, r *ttrpcevents.ForwardRequest) (*emptypb.Empty, error) {
+	return s.inbox.take(ctx, "ttrpc", r.GetEnvelope())
 }
 
 type grpcService struct {
@@ -229,22 +240,21 @@ type grpcService struct {
 }
 
 func (s grpcService) Forward(ctx context.Context, r *grpcevents.ForwardRequest) (*emptypb.Empty, error) {
-	env := r.GetEnvelope()
-	e, err := decodeExit("grpc", env.GetTopic(), env.GetNamespace(), env.GetEvent().GetTypeUrl(), env.GetEvent().GetValue())
-	if err != nil {
-		return nil, err
-	}
-	return &emptypb.Empty{}, s.inbox.attempt(e, ctx.Done())
+	return s.inbox.take(ctx, "grpc", r.GetEnvelope())
 }
 
+// published is an event whose namespace is in the request's metadata.
+type published struct {
+	*grpcevents.PublishRequest
+	namespace string
+}
+
+func (p published) GetNamespace() string { return p.namespace }
+
 func (s grpcService) Publish(ctx context.Context, r *grpcevents.PublishRequest) (*emptypb.Empty, error) {
-	namespace := ""
+	p := published{PublishRequest: r}
 	if md, ok := metadata.FromIncomingContext(ctx); ok && len(md.Get("containerd-namespace")) > 0 {
-		namespace = md.Get("containerd-namespace")[0]
+		p.namespace = md.Get("containerd-namespace")[0]
 	}
-	e, err := decodeExit("grpc", r.GetTopic(), namespace, r.GetEvent().GetTypeUrl(), r.GetEvent().GetValue())
-	if err != nil {
-		return nil, err
-	}
-	return &emptypb.Empty{}, s.inbox.attempt(e, ctx.Done())
+	return s.inbox.take(ctx, "grpc", p)
 }

@@ -245,20 +245,3 @@ func (s *Shim) FillLogs() error {
 	}
 	return nil
 }
-
-// Undrained counts the bytes that nobody has read from the log FIFOs.
-func (s *Shim) Undrained() int {
-	n := 0
-	for _, f := range s.logs {
-		raw, err := f.SyscallConn()
-		if err != nil {
-			continue
-		}
-		_ = raw.Control(func(fd uintptr) {
-			if waiting, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ); err == nil {
-				n += waiting
-			}
-		})
-	}
-	return n
-}

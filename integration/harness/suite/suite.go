@@ -113,7 +113,15 @@ func Run(t *testing.T, name string, limit time.Duration, check func(*harness.Cas
 		t.Fatal(missing)
 	}
 	r := harness.Run(config, name, limit, check)
-	tell(t, r)
+	for _, l := range r.Log {
+		t.Log(l)
+	}
+	for _, m := range r.Messages {
+		t.Error(m)
+	}
+	if r.Stacks != "" {
+		t.Log("stacks of the shim:\n" + r.Stacks)
+	}
 }
 
 // Result runs a case on another shim, for a test that judges the case.
@@ -127,17 +135,4 @@ func Result(t *testing.T, shim, name string, limit time.Duration, check func(*ha
 		t.Fatal(err)
 	}
 	return harness.Run(other, name, limit, check)
-}
-
-func tell(t *testing.T, r harness.Result) {
-	t.Helper()
-	for _, l := range r.Log {
-		t.Log(l)
-	}
-	for _, m := range r.Messages {
-		t.Error(m)
-	}
-	if r.Stacks != "" {
-		t.Log("stacks of the shim:\n" + r.Stacks)
-	}
 }

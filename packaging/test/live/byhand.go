@@ -71,7 +71,7 @@ func oneWay(ctx context.Context, named string, path bool, ours string, back func
 	}
 	if path {
 		old := os.Getenv("PATH")
-		defer os.Setenv("PATH", old)
+		defer func() { _ = os.Setenv("PATH", old) }() // it was there
 		dropIn, err := environment("/etc/systemd/system/docker.service.d/shim.conf")
 		if err != nil {
 			return err

@@ -66,8 +66,8 @@ func standIn(path, shim string) error {
 func nothingLeft(path string) error {
 	var errs []error
 	for _, p := range []string{path + ".distrib", path + ".new", filepath.Dir(installed), "/usr/bin/shimctl", "/usr/share/shimctl"} {
-		if _, err := os.Lstat(p); !os.IsNotExist(err) {
-			errs = append(errs, fmt.Errorf("%s is left (%v)", p, err))
+		if _, err := os.Lstat(p); !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("%s is left (%w)", p, err))
 		}
 	}
 	for _, list := range [][]string{{"dpkg-divert", "--list", "*containerd-shim*"}, {"dpkg", "--verify", "containerd"}} {

@@ -23,7 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/cmd/shimctl/internal/plain"
+	"containerd-shim.v1/cmd/shimctl/internal/sanitize"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 	"containerd-shim.v1/stackdump"
@@ -72,7 +72,7 @@ func Collect(root string, s *scan.Shim, verdict any, taken *stacks.Result, daemo
 		files = append(files, File{"stacks.txt", append(taken.Text, '\n')}, File{"explain.txt", []byte(text.String())})
 	}
 	for i := range files {
-		files[i].Data = plain.Text(files[i].Data)
+		files[i].Data = sanitize.Text(files[i].Data)
 	}
 	return files
 }

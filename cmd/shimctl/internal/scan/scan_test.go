@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // proc is a fake /proc.
@@ -121,10 +123,10 @@ func TestThousandShimsInASecond(t *testing.T) {
 		}
 	}
 	took := time.Hour
-	for range 5 { // the machine may do something else meanwhile
-		start := time.Now()
+	for range 5 {
+		start := spent(t)
 		shims, err := Shims(p.root)
-		took = min(took, time.Since(start))
+		took = min(took, spent(t)-start)
 		if err != nil || len(shims) != 1000 {
 			t.Fatalf("got %d shims, error %v", len(shims), err)
 		}
@@ -133,6 +135,17 @@ func TestThousandShimsInASecond(t *testing.T) {
 	if took > time.Second {
 		t.Errorf("took %v", took)
 	}
+}
+
+// spent is the processor time of this process so far: the machine may do
+// something else meanwhile.
+func spent(t *testing.T) time.Duration {
+	t.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func BenchmarkShims(b *testing.B) {

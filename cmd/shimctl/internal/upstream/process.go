@@ -4,7 +4,6 @@ package upstream
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -189,7 +188,9 @@ func (r *reader) streams(o *object) error {
 		}
 	}
 	if o.Terminal {
-		out = s.Terminal
+		if out = s.Terminal; out == 0 && o.Start != nil {
+			return fmt.Errorf("%w: the terminal of %s is being made", ErrBusy, o.ID)
+		}
 	}
 	for _, output := range []struct {
 		path string
@@ -209,8 +210,10 @@ func (r *reader) streams(o *object) error {
 			if d := r.fds[d.From]; d != nil {
 				d.used = d.n == s.Terminal
 			}
-		case d.To == 0:
+		case d.To == 0 && o.Start == nil:
 			return fmt.Errorf("%w: %s: %s is not open", ErrBusy, o.ID, d.Path)
+		case d.To == 0: // its start has not come as far as that
+			s.Outputs = append(s.Outputs, d)
 		case d.From != 0 && d.From != s.Terminal && !r.reading[d.From]:
 			return fmt.Errorf("%w: %s: nobody copies its output", ErrBusy, o.ID)
 		default:
@@ -225,6 +228,8 @@ func (r *reader) streams(o *object) error {
 		case i.From != 0 && (i.To != 0 || s.Terminal != 0):
 			s.Input = i
 			o.StdinClosed = i.Keepalive == 0
+		case i.To != 0 && o.Start != nil && i.From == 0: // its start has not come as far as that
+			s.Input = i
 		case i.To != 0:
 			r.fds[i.To].used = false // its client's end is closed: this one is as good as closed
 		}
@@ -234,6 +239,3 @@ func (r *reader) streams(o *object) error {
 	}
 	return nil
 }
-
-// pidFile is where the runtime writes the pid of an exec.
-func (r *reader) pidFile(id string) string { return filepath.Join(r.bundle, id+".pid") }

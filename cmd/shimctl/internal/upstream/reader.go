@@ -35,8 +35,9 @@ type reader struct {
 	bundle    string
 	objects   map[string]*object
 	byAddress map[uint64]*object
-	streamOf  map[uint64]uint32 // for ttrpc 1.2: of the encoded request at an address
-	reading   map[state.FD]bool // some goroutine waits for something to read from it
+	waiters   map[uint64]goheap.Waiter // at processes' exits, by goroutine
+	streamOf  map[uint64]uint32        // for ttrpc 1.2: of the encoded request at an address
+	reading   map[state.FD]bool        // some goroutine waits for something to read from it
 	conns     []*connection
 	listener  state.FD
 	exits     map[int]exit
@@ -67,7 +68,7 @@ type Prepared struct{ r *reader }
 // threads that could have made it untrue were held, as they still are.
 func (p *Program) Prepare(pid int, dump *stackdump.Dump) (*Prepared, error) {
 	r := &reader{Program: p, pid: pid, dump: dump, m: goheap.New(pid, p.Era, p.Text),
-		objects: map[string]*object{}, byAddress: map[uint64]*object{}, exits: map[int]exit{}, report: Report{Release: p.Name}}
+		objects: map[string]*object{}, byAddress: map[uint64]*object{}, exits: map[int]exit{}, waiters: map[uint64]goheap.Waiter{}, report: Report{Release: p.Name}}
 	if p.calls {
 		// These objects are as old as their requests, and nobody changes them.
 		r.streamOf = r.closures()

@@ -131,7 +131,10 @@ func (r *reader) pending(g *stackdump.Goroutine) (*pending, error) {
 				return nil, nil
 			}
 			p.payload, p.size = value(a[5]), int(value(a[6]))
-			stream, ok := r.streamOf[p.payload]
+			stream, ok := r.responds(g.ID)
+			if !ok {
+				stream, ok = r.streamOf[p.payload]
+			}
 			if !ok {
 				return nil, fmt.Errorf("%w: a request's stream is not in memory", ErrRefused)
 			}
@@ -303,28 +306,31 @@ func (r *reader) waits() map[uint64]string {
 	for id, o := range r.objects {
 		if at := r.m.Word(o.at + o.waitBlock); at != 0 {
 			for _, w := range r.m.Chan(at).Receivers {
-				waits[w.ID] = id
+				waits[w.ID], r.waiters[w.ID] = id, w
 			}
 		}
 	}
 	return waits
 }
 
-// underway notes that the start of a process has begun and is not answered.
-func (r *reader) underway(o *object) error {
-	start := &state.Start{Stage: state.Underway}
-	for _, c := range r.runtimes {
-		if slices.Contains(c.args, r.pidFile(o.ID)) {
-			start.Runtime, c.used = c.pid, true
-		}
+// responds finds the stream of a goroutine that waits for an exit, for ttrpc 1.2: what
+// will respond for it is on its stack, a closure that has the stream.
+func (r *reader) responds(goroutine uint64) (stream uint32, ok bool) {
+	w, known := r.waiters[goroutine]
+	code := r.Text.Entry(r.ttrpc + ".(*serverConn).run.func2.2")
+	if !known || code == 0 {
+		return 0, false
 	}
-	if o.Phase == state.Created {
-		o.Start = start
-		if !o.exec {
-			return fmt.Errorf("%w: the container is being started", ErrBusy)
-		}
+	from, to := r.m.Stack(w)
+	for at := from; at < to && !ok; at += 8 {
+		const streamID = 16
+		r.m.Try(func() {
+			if closure := r.m.Word(at); r.m.Word(closure) == code {
+				stream, ok = r.m.Uint32(closure+streamID), true
+			}
+		})
 	}
-	return nil
+	return stream, ok && stream%2 == 1
 }
 
 // wellFormed reports whether id is what containerd takes as one.

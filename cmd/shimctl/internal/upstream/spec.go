@@ -10,11 +10,11 @@ import (
 
 // specLayout is where a release of the runtime specification has the fields of
 // Process. User, capabilities and rlimits are the same in all.
-type specLayout struct{ oomScoreAdj, selinuxLabel, size uint64 }
+type specLayout struct{ oomScoreAdj, selinuxLabel uint64 }
 
 var (
-	specs102 = specLayout{oomScoreAdj: 208, selinuxLabel: 216, size: 232}
-	specs110 = specLayout{oomScoreAdj: 208, selinuxLabel: 224, size: 248} // scheduler and I/O priority are not read
+	specs102 = specLayout{oomScoreAdj: 208, selinuxLabel: 216}
+	specs110 = specLayout{oomScoreAdj: 208, selinuxLabel: 224} // scheduler and I/O priority are not read
 )
 
 type (

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package heal
+package repair
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
@@ -29,7 +29,7 @@ func TestRefuse(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := func() *Case {
-		return &Case{Shim: scan.Shim{PID: 8, Kind: scan.V1}, Result: judge.Result{Verdict: judge.Wedged, Reason: "ReaperDeadlock", Confirmed: true}}
+		return &Case{Shim: scan.Shim{PID: 8, Kind: scan.V1}, Result: health.Result{Verdict: health.Wedged, Reason: "ReaperDeadlock", Confirmed: true}}
 	}
 	tests := map[string]struct {
 		change func(*Case, *Policy)
@@ -38,7 +38,7 @@ func TestRefuse(t *testing.T) {
 		"proven":         {func(*Case, *Policy) {}, ""},
 		"v2":             {func(c *Case, _ *Policy) { c.Shim.Kind = scan.V2 }, "v1"},
 		"ours":           {func(c *Case, _ *Policy) { c.Shim.Build.Ours = true }, "new bug"},
-		"suspect":        {func(c *Case, _ *Policy) { c.Result.Verdict = judge.Suspect }, "Suspect"},
+		"suspect":        {func(c *Case, _ *Policy) { c.Result.Verdict = health.Suspect }, "Suspect"},
 		"by time only":   {func(c *Case, _ *Policy) { c.Result.Confirmed = false }, "-unproven"},
 		"with -unproven": {func(c *Case, p *Policy) { c.Result.Confirmed, p.Unproven = false, true }, ""},
 		"other reason":   {func(_ *Case, p *Policy) { p.Reasons = []string{"PublisherDeadlock"} }, "-on-reason"},

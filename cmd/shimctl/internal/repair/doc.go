@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package heal ends a wedged shim, and makes sure that this healed something.
+// Package repair ends a wedged shim, and makes sure that this healed something.
 //
 // What a kill does was measured on containerd 1.1, 1.6 and 1.7 and docker
 // 20.10: with the daemon up, SIGKILL of the shim makes the daemon end the
@@ -8,13 +8,13 @@
 // not. With the daemon down the container would run on, unwatched; so nothing
 // is killed then. SIGTERM is of no use: the goroutine that reads it is the one
 // that is stuck.
-package heal
+package repair
 
 import (
 	"context"
 	"time"
 
-	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
@@ -41,7 +41,7 @@ var Default = Policy{Cooldown: 10 * time.Minute, PerHour: 3, PerRun: 1, Verify: 
 // Case is a shim that was judged.
 type Case struct {
 	Shim   scan.Shim
-	Result judge.Result
+	Result health.Result
 }
 
 // Lost says what the kill costs.

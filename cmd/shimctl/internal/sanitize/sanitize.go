@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package plain makes text of unknown origin harmless for a terminal. A
+// Package sanitize makes text of unknown origin harmless for a terminal. A
 // process may give itself any name, arguments and stack text; with an escape
 // sequence in one it could rewrite what the operator sees, or worse.
-package plain
+package sanitize
 
 import (
 	"bytes"

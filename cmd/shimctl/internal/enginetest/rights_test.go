@@ -2,7 +2,7 @@
 
 //go:build engines
 
-package fleet
+package enginetest
 
 import (
 	"encoding/json"

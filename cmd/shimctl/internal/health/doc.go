@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package judge decides from samples whether a shim is healthy.
+// Package health decides from samples whether a shim is healthy.
 //
 // A shim is Wedged only when all of this held in two samples at least a minute
 // apart: it is the same process, it runs (not stopped, traced, frozen, nor in
@@ -9,7 +9,7 @@
 // is Suspect. A goroutine dump with a closed cycle in it is proof at once.
 //
 // The package is pure but for [Load] and [Store].
-package judge
+package health
 
 import "time"
 

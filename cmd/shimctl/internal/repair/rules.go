@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package heal
+package repair
 
 import (
 	"encoding/json"
@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"time"
 
-	"containerd-shim.v1/cmd/shimctl/internal/judge"
+	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
@@ -27,7 +27,7 @@ func (p *Policy) Refuse(root string, c *Case) string {
 		return "it is no v1 shim"
 	case c.Shim.Build.Ours:
 		return "it is this project's shim: a wedge of it is a new bug; please send `shimctl report`"
-	case c.Result.Verdict != judge.Wedged:
+	case c.Result.Verdict != health.Wedged:
 		return "it is " + string(c.Result.Verdict)
 	case !c.Result.Confirmed && !p.Unproven:
 		return "no dump proves the wedge (" + c.Result.Reason + "); -unproven acts all the same"
@@ -104,7 +104,7 @@ const kept = 1000
 func OpenLedger(name string) (*Ledger, error) {
 	l := &Ledger{name: name}
 	b, err := os.ReadFile(name)
-	if os.IsNotExist(err) {
+	if errors.Is(err, os.ErrNotExist) {
 		return l, nil
 	}
 	if err == nil {
@@ -139,7 +139,7 @@ func (l *Ledger) write() error {
 	if err := os.MkdirAll(filepath.Dir(l.name), 0o700); err != nil {
 		return err
 	}
-	return judge.Replace(l.name, b, 0o600)
+	return health.Replace(l.name, b, 0o600)
 }
 
 // Wait says why no kill is allowed now, or "".

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package goheap
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"testing"
+	"unsafe"
+
+	"containerd-shim.v1/cmd/shimctl/internal/gotext"
+)
+
+// own is this process's memory: the goroutines that change what is read wait.
+func own(t *testing.T) *Memory {
+	t.Helper()
+	era := For(runtime.Version())
+	if era == nil {
+		t.Fatalf("%s is not known", runtime.Version())
+	}
+	text, err := gotext.Open(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = text.Close() })
+	return New(os.Getpid(), era, text)
+}
+
+func at[T any](p *T) uint64 { return uint64(uintptr(unsafe.Pointer(p))) }
+
+type shape interface{ Area() int }
+
+type square struct{ side int }
+
+func (s *square) Area() int { return s.side * s.side }
+
+func TestValues(t *testing.T) {
+	m := own(t)
+	v := &struct {
+		s    string
+		list []string
+		n    int
+		b    bool
+		i    shape
+	}{"text", []string{"a", "", "ccc"}, -7, true, &square{3}}
+	base := at(v)
+	if got := m.String(base); got != "text" {
+		t.Errorf("string: %q", got)
+	}
+	if got := m.Strings(base + 16); !slices.Equal(got, v.list) {
+		t.Errorf("strings: %q", got)
+	}
+	if m.Int(base+40) != -7 || !m.Bool(base+48) {
+		t.Errorf("int %d, bool %v", m.Int(base+40), m.Bool(base+48))
+	}
+	if got, want := m.Type(base+56), "containerd-shim.v1/cmd/shimctl/internal/goheap.(*square)"; got != want {
+		t.Errorf("type %q, want %q", got, want)
+	}
+	if m.Int(m.Data(base+56)) != 3 || v.i.Area() != 9 { // a method that nobody calls is not in the program
+		t.Errorf("data: %d", m.Int(m.Data(base+56)))
+	}
+	if m.Err() != nil {
+		t.Error(m.Err())
+	}
+	runtime.KeepAlive(v)
+}
+
+func TestMap(t *testing.T) {
+	for _, n := range []int{0, 1, 8, 9, 100, 5000} { // one group, one table, a directory of some
+		shapes := map[string]shape{}
+		for i := range n + n/2 {
+			shapes[fmt.Sprint("key", i)] = &square{i}
+		}
+		for i := n; i < n+n/2; i++ { // holes
+			delete(shapes, fmt.Sprint("key", i))
+		}
+		m := own(t)
+		entries := m.Map(m.Word(at(&shapes)))
+		got := map[string]int{}
+		for _, e := range entries {
+			got[e.Key] = m.Int(m.Data(e.Elem))
+		}
+		if m.Err() != nil || len(got) != n {
+			t.Fatalf("%d: got %d, %v", n, len(got), m.Err())
+		}
+		for i := range n {
+			if got[fmt.Sprint("key", i)] != i {
+				t.Fatalf("%d: %d is %d", n, i, got[fmt.Sprint("key", i)])
+			}
+		}
+		runtime.KeepAlive(shapes)
+	}
+}
+
+func TestChan(t *testing.T) {
+	type item struct{ a, b, c int }
+	c := make(chan item, 3)
+	for i := range 5 { // round the end of the buffer
+		if i >= 3 {
+			<-c
+		}
+		c <- item{i, -i, 0}
+	}
+	go func() { c <- item{9, -9, 0} }()
+	other := make(chan struct{})
+	go func() { <-other }()
+	var m *Memory
+	var ch, waited *Chan
+	for deadline := 0; ; deadline++ { // until both stand at their channels
+		m = own(t)
+		ch, waited = m.Chan(m.Word(at(&c))), m.Chan(m.Word(at(&other)))
+		if len(ch.Senders) == 1 && len(waited.Receivers) == 1 || deadline > 1e6 {
+			break
+		}
+		runtime.Gosched()
+	}
+	if m.Err() != nil || len(ch.Senders) != 1 || len(waited.Receivers) != 1 || ch.ElemSize != 24 || len(ch.Queued) != 3 {
+		t.Fatalf("got %+v, %+v, %v", ch, waited, m.Err())
+	}
+	for i, q := range ch.Queued {
+		if m.Int(q) != i+2 || m.Int(q+8) != -i-2 {
+			t.Errorf("element %d: %d", i, m.Int(q))
+		}
+	}
+	s := ch.Senders[0]
+	if m.Int(s.Elem) != 9 || m.Int(s.Elem+8) != -9 {
+		t.Errorf("the sender's element is %d", m.Int(s.Elem))
+	}
+	if from, to := m.Stack(s); from == 0 || s.Elem < from || s.Elem >= to {
+		t.Errorf("a stack from %#x to %#x, its element at %#x", from, to, s.Elem)
+	}
+	if s.ID == 0 || s.ID == waited.Receivers[0].ID {
+		t.Errorf("goroutines %d and %d", s.ID, waited.Receivers[0].ID)
+	}
+	close(other)
+}
+
+// What is not there, or cannot be, is an error, and nothing else.
+func TestNonsense(t *testing.T) {
+	junk := [64]uint64{}
+	for i := range junk {
+		junk[i] = 0x1122334455667788
+	}
+	for name, read := range map[string]func(*Memory, uint64){
+		"string":  func(m *Memory, p uint64) { m.String(p) },
+		"strings": func(m *Memory, p uint64) { m.Strings(p) },
+		"bool":    func(m *Memory, p uint64) { m.Bool(p) },
+		"type":    func(m *Memory, p uint64) { m.Type(p) },
+		"map":     func(m *Memory, p uint64) { m.Map(p) },
+		"chan":    func(m *Memory, p uint64) { m.Chan(p) },
+	} {
+		for _, p := range []uint64{at(&junk), 8, 1 << 63} {
+			m := own(t)
+			if read(m, p); m.Err() == nil {
+				t.Errorf("%s at %#x: no error", name, p)
+			}
+		}
+	}
+	m := own(t)
+	if m.Try(func() { m.Word(8) }) || m.Err() != nil {
+		t.Errorf("try: %v", m.Err())
+	}
+}

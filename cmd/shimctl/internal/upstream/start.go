@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"containerd-shim.v1/state"
+)
+
+// underway notes that the start of a process has begun and is not answered: it is not
+// done again, for its process may run.
+func (r *reader) underway(o *object) error {
+	if o.Phase != state.Created {
+		return nil
+	}
+	if !o.exec {
+		return fmt.Errorf("%w: the container is being started", ErrBusy)
+	}
+	o.Start = &state.Start{Stage: state.Underway}
+	for _, c := range r.runtimes {
+		if slices.Contains(c.args, r.pidFile(o.ID)) {
+			o.Start.Runtime, c.used = c.pid, true
+			return nil
+		}
+	}
+	// Its runtime has returned. The process may have been reaped meanwhile: then only
+	// the old program knows how it has ended.
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(r.pid), "root", r.pidFile(o.ID)))
+	if err != nil {
+		return nil // the runtime has failed
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if e, ok := r.exits[pid]; err == nil && ok && !r.living[pid] && !r.zombies[pid] {
+		o.Pid, o.Phase, o.Exit = pid, state.Stopped, &state.Exit{Status: statusOf(e.Status), At: e.At}
+		r.lateExits = append(r.lateExits, o)
+	}
+	return nil
+}
+
+// pidFile is where the runtime writes the pid of an exec.
+func (r *reader) pidFile(id string) string { return filepath.Join(r.bundle, id+".pid") }

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build baseline
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/takeover"
+)
+
+// withWaits is a shim with two execs that run and a client that waits for each.
+func withWaits(t *testing.T, version string) (shim *shimtest.Shim, s scan.Shim, wg *sync.WaitGroup, clients []*client) {
+	t.Helper()
+	shim = started(t, shimtest.Baseline(t, version))
+	takeover.Tracer = shimtest.Shimctl(t)
+	wg = new(sync.WaitGroup)
+	clients = []*client{{id: "e1", status: 11, late: true}, {id: "e2", status: 12, late: true}}
+	for _, c := range clients {
+		if err := shim.ExecSpec(t.Context(), c.id, c.spec()); err != nil {
+			t.Fatal(err)
+		}
+		background(wg, t, c, func() error { return c.finish(t.Context(), shim.API) })
+	}
+	shimtest.Until(t, 10*time.Second, "two Waits", func() bool {
+		o, _ := looked(t, shim, false)
+		return len(o.Report.Requests) == 2
+	})
+	s, ok := scan.One(procRoot, shim.PID, 0)
+	if !ok {
+		t.Fatalf("%d is no shim", shim.PID)
+	}
+	return shim, s, wg, clients
+}
+
+// A program that cannot be executed leaves the old one as it was, with all that it had.
+func TestSwapExecveFails(t *testing.T) {
+	dir := t.TempDir()
+	self, err := os.ReadFile(shimtest.Own(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := func(name string, content []byte, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	busy, err := os.OpenFile(file("busy", self, 0o755), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	fails := map[string]unix.Errno{
+		filepath.Join(dir, "none"):       unix.ENOENT,
+		file("noexec", self, 0o644):      unix.EACCES,
+		file("junk", []byte("x"), 0o755): unix.ENOEXEC,
+		file("elf", self[:100], 0o755):   unix.ENOEXEC,
+		busy.Name():                      unix.ETXTBSY,
+	}
+	for _, version := range []string{"v1.1.2", "v1.2.6", "v1.7.35", "debian"} {
+		t.Run(version, func(t *testing.T) {
+			shim, s, wg, clients := withWaits(t, version)
+			for path, errno := range fails {
+				o, err := takeover.Run(t.Context(), &s, takeover.Request{StateFile: filepath.Join(t.TempDir(), "state"), Binary: path}, 5*time.Second)
+				if err != nil || o.Swapped || !strings.Contains(o.Error, errno.Error()) {
+					t.Fatalf("%s: got %+v, %v, want %v", path, o, err, errno)
+				}
+				if err := shim.ExecOnce(t.Context(), filepath.Base(path)); err != nil {
+					t.Fatalf("after %v: %v", errno, err)
+				}
+			}
+			endLate(t, shim, clients)
+			wg.Wait()
+		})
+	}
+}
+
+// A tracer that is killed leaves a shim that runs: the old program before the commit
+// and the new one after it. No call is lost.
+func TestSwapTracerDies(t *testing.T) {
+	for _, version := range []string{"v1.1.2", "v1.7.35", "debian"} {
+		for step, ours := range map[string]bool{"data": false, "code": false, "registers": false, "mask": true, "continue": true, "exec": true} {
+			t.Run(fmt.Sprintf("%s at %s", version, step), func(t *testing.T) {
+				shim, s, wg, clients := withWaits(t, version)
+				req := takeover.Request{StateFile: filepath.Join(t.TempDir(), "state"), Binary: shimtest.Own(t), DieAt: step}
+				if o, err := takeover.Run(t.Context(), &s, req, 5*time.Second); !errors.Is(err, takeover.ErrTracer) {
+					t.Fatalf("the tracer was not killed: %+v, %v", o, err)
+				}
+				if ours {
+					shimtest.Until(t, 10*time.Second, "the new program", func() bool {
+						now, ok := scan.One(procRoot, shim.PID, s.StartTicks)
+						return ok && now.Build.Ours
+					})
+				} else if now, ok := scan.One(procRoot, shim.PID, s.StartTicks); !ok || now.Build.Ours || now.Tracer != 0 {
+					t.Fatalf("got %+v", now)
+				}
+				endLate(t, shim, clients)
+				wg.Wait()
+				lifeGoesOn(t, shim)
+			})
+		}
+	}
+}
