@@ -122,6 +122,9 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) int {
 	if !u.yes {
 		return u.look(ctx, s, name)
 	}
+	if err := takeover.CheckBinary(s, u.binary); err != nil {
+		return u.failed(name, "not upgraded", err)
+	}
 	taken, err := stacks.Take(ctx, procRoot, s, stacks.Auto, u.patience)
 	if err != nil {
 		return u.failed(name, "no stack dump", err)

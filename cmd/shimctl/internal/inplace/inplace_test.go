@@ -109,7 +109,6 @@ func (v *victim) answers(t *testing.T, name string, kept bool) {
 
 // swap exchanges a program, as often as it is busy.
 func swap(pid int, x *Image, step func(string)) error {
-	runtime.LockOSThread() // never unlocked: what is still traced is detached when the thread ends
 	table, err := gotext.Open(pid)
 	if err != nil {
 		return err
@@ -120,7 +119,8 @@ func swap(pid int, x *Image, step func(string)) error {
 		return err
 	}
 	for range 50 {
-		if err = try(pid, code, x, step); !errors.Is(err, ErrBusy) {
+		err = inThread(func() error { return try(pid, code, x, step) })
+		if !errors.Is(err, ErrBusy) {
 			break
 		}
 	}
@@ -145,10 +145,13 @@ func try(pid int, code Code, x *Image, step func(string)) error {
 	return p.Exec(tid, code, x, step)
 }
 
-// inThread runs f in a thread that ends with it.
+// inThread runs f in a thread that ends with it: what is still traced then is detached.
 func inThread(f func() error) error {
 	done := make(chan error, 1)
-	go func() { done <- f() }()
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		done <- f()
+	}()
 	return <-done
 }
 
@@ -158,14 +161,14 @@ func image(path string) *Image {
 
 func TestExec(t *testing.T) {
 	v := startVictim(t)
-	if err := inThread(func() error { return swap(v.pid, image(victimPath), func(string) {}) }); err != nil {
+	if err := swap(v.pid, image(victimPath), func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	v.answers(t, "second", true)
 	v2 := startVictim(t)
 	x := image(victimPath)
 	x.Keep = nil
-	if err := inThread(func() error { return swap(v2.pid, x, func(string) {}) }); err != nil {
+	if err := swap(v2.pid, x, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	v2.answers(t, "second", false)
@@ -204,7 +207,7 @@ func TestExecFails(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for range 5 {
-				err := inThread(func() error { return swap(v.pid, image(tt.path), func(string) {}) })
+				err := swap(v.pid, image(tt.path), func(string) {})
 				var failed *ExecError
 				if !errors.As(err, &failed) || failed.Errno != tt.want {
 					t.Fatalf("got %v, want %v", err, tt.want)
@@ -216,13 +219,13 @@ func TestExecFails(t *testing.T) {
 	t.Run("too large", func(t *testing.T) {
 		x := image(victimPath)
 		x.Args = append(x.Args, strings.Repeat("x", maxData))
-		if err := inThread(func() error { return swap(v.pid, x, func(string) {}) }); err == nil {
+		if err := swap(v.pid, x, func(string) {}); err == nil {
 			t.Fatal("no error")
 		}
 		v.answers(t, "first", true)
 	})
 	// What was written is put back: the same is possible afterwards.
-	if err := inThread(func() error { return swap(v.pid, image(victimPath), func(string) {}) }); err != nil {
+	if err := swap(v.pid, image(victimPath), func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	v.answers(t, "second", true)

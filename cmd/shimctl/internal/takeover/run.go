@@ -26,7 +26,7 @@ var Tracer = "/proc/self/exe"
 
 // Limits of the parent.
 const (
-	traceLimit = 20 * time.Second       // of one attempt; then the tracer is killed, which lets the shim go
+	traceLimit = 10 * time.Second       // of one attempt; then the tracer is killed, which lets the shim go
 	between    = 100 * time.Millisecond // two attempts at a busy shim
 )
 

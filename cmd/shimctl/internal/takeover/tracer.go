@@ -92,7 +92,7 @@ func (req *Request) run(outcome *Outcome) error {
 	if err != nil {
 		return err
 	}
-	if err := state.Write(req.StateFile, read.State); err != nil {
+	if err := state.Write(filepath.Join("/proc", strconv.Itoa(req.PID), "root", req.StateFile), read.State); err != nil {
 		return err
 	}
 	if image == nil {

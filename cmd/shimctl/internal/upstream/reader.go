@@ -74,6 +74,9 @@ func (p *Program) Prepare(pid int, dump *stackdump.Dump) (*Prepared, error) {
 		r.streamOf = r.closures()
 	}
 	err := r.m.Err()
+	if err == nil { // nobody accepts a connection meanwhile
+		r.sockets, err = sockets(pid)
+	}
 	r.m = goheap.New(pid, p.Era, p.Text) // what was read may change until the stop
 	return &Prepared{r}, err
 }
@@ -123,9 +126,6 @@ func (p *Prepared) Read(id string, wedged bool) (*Result, error) {
 // outside reads what /proc shows.
 func (r *reader) outside() (err error) {
 	if r.fds, err = readDescriptors(r.pid); err != nil {
-		return err
-	}
-	if r.sockets, err = sockets(r.pid); err != nil {
 		return err
 	}
 	if r.bundle, err = os.Readlink(filepath.Join("/proc", strconv.Itoa(r.pid), "cwd")); err != nil {

@@ -168,10 +168,12 @@ func (r *reader) message(p *pending, waits map[uint64]string) (proto.Message, er
 	if p.method == "Create" {
 		return nil, fmt.Errorf("%w: the container is being created", ErrBusy)
 	}
-	var message proto.Message
-	r.m.Try(func() { message = r.decoded(p, waits) })
+	message := p.ofProcess(r.received(p))
 	if message == nil {
-		message = r.idOnly(p)
+		r.m.Try(func() { message = r.decoded(p, waits) })
+	}
+	if message == nil {
+		message = p.ofProcess(r.encoded(p))
 	}
 	switch p.method {
 	case "Wait":
@@ -220,18 +222,14 @@ func (r *reader) decoded(p *pending, waits map[uint64]string) proto.Message {
 	if m.Err() != nil || !wellFormed(id) {
 		return nil
 	}
+	if p.method != "Exec" && r.objects[id] == nil {
+		return nil // what was decoded is not there any more: the memory is another's
+	}
 	p.id = id
+	if message := p.ofProcess(id); message != nil {
+		return message
+	}
 	switch p.method {
-	case "State":
-		return &shimapi.StateRequest{ID: id}
-	case "Start":
-		return &shimapi.StartRequest{ID: id}
-	case "Wait":
-		return &shimapi.WaitRequest{ID: id}
-	case "DeleteProcess":
-		return &shimapi.DeleteProcessRequest{ID: id}
-	case "ListPids":
-		return &shimapi.ListPidsRequest{ID: id}
 	case "Kill":
 		return &shimapi.KillRequest{ID: id, Signal: m.Uint32(at + 16), All: m.Bool(at + 20)}
 	case "ResizePty":
@@ -259,27 +257,38 @@ func (r *reader) any(at uint64) *anypb.Any {
 	return &anypb.Any{TypeUrl: r.m.String(a), Value: r.m.Bytes(array, n)}
 }
 
-// idOnly makes the request from what else there is: the object whose method the
-// handler is in, or the encoded request if it is one well-formed id of a process.
-func (r *reader) idOnly(p *pending) proto.Message {
+// received finds the process whose method the handler is in: of what it decoded only
+// that is still alive then.
+func (r *reader) received(p *pending) string {
 	id := ""
 	for _, f := range p.g.Frames {
 		for _, typ := range []string{".(*Init).", ".(*execProcess)."} {
 			if a := words(f.Args); strings.HasPrefix(f.Func, r.process+typ) && len(a) > 0 && exact(a[0]) {
 				if o := r.byAddress[value(a[0])]; o != nil && (o.exec || id == "") {
-					id = o.ID
+					id = o.ID // an exec asks the container, too
 				}
 			}
 		}
 	}
-	if id == "" && p.payload != 0 && p.size >= 2 && p.size < 128 {
-		r.m.Try(func() {
-			b := r.m.Bytes(p.payload, p.size)
-			if b[0] == 0x0a && int(b[1]) == p.size-2 && r.objects[string(b[2:])] != nil {
-				id = string(b[2:])
-			}
-		})
+	return id
+}
+
+// encoded is the process that the encoded request names, if it is one well-formed id.
+func (r *reader) encoded(p *pending) (id string) {
+	if p.payload == 0 || p.size < 2 || p.size >= 128 {
+		return ""
 	}
+	r.m.Try(func() {
+		b := r.m.Bytes(p.payload, p.size)
+		if b[0] == 0x0a && int(b[1]) == p.size-2 && r.objects[string(b[2:])] != nil {
+			id = string(b[2:])
+		}
+	})
+	return id
+}
+
+// ofProcess is a request that has nothing but the id of a process; nil for others.
+func (p *pending) ofProcess(id string) proto.Message {
 	if id == "" {
 		return nil
 	}
