@@ -59,7 +59,7 @@ func TestPausedReaperLeavesZombies(t *testing.T) {
 
 func TestDeadChild(t *testing.T) {
 	c := NewDead(Exit{Pid: 1 << 22, Status: 3})
-	if e := c.Wait(); e.Status != 3 || c.Signal(unix.SIGKILL) != os.ErrProcessDone {
+	if e := c.Wait(); e.Status != 3 || !errors.Is(c.Signal(unix.SIGKILL), os.ErrProcessDone) {
 		t.Errorf("got %+v", e)
 	}
 }
