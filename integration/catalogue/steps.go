@@ -47,6 +47,7 @@ func wantCode(c *harness.Case, what string, err error, want codes.Code) {
 	}
 }
 
+// lives wants the shim to run, and to answer at once.
 func lives(c *harness.Case, b *harness.Fixture) {
 	if status, dead := b.Shim.Exited(); dead {
 		c.Fatalf("the shim has ended: %s", status)
@@ -71,6 +72,7 @@ func deletes(c *harness.Case, b *harness.Fixture) {
 	sameExit(c, d, 137)
 }
 
+// sameExit wants a status and a time in what Delete answers.
 func sameExit(c *harness.Case, d *task.DeleteResponse, status uint32) {
 	if d.GetExitStatus() != status || d.GetExitedAt().GetSeconds() <= 0 {
 		c.Errorf("Delete: status %d at %v, want %d at a real time", d.GetExitStatus(), d.GetExitedAt().AsTime(), status)
@@ -86,6 +88,7 @@ func stopped(c *harness.Case, b *harness.Fixture, id string, pid int) {
 	}
 }
 
+// readPid is the pid in a pid file.
 func readPid(c *harness.Case, path string) int {
 	data, err := os.ReadFile(path)
 	c.Need(err, "read pid file")
@@ -135,6 +138,7 @@ func brood(c *harness.Case, b *harness.Fixture, n int) []int {
 	return pids
 }
 
+// killEach kills processes one after the other.
 func killEach(pids []int) {
 	for _, p := range pids {
 		_ = unix.Kill(p, unix.SIGKILL) // each is alive until here
@@ -154,10 +158,12 @@ func reaped(c *harness.Case, pids []int) {
 	})
 }
 
+// noZombies waits until the shim has reaped its children.
 func noZombies(c *harness.Case, b *harness.Fixture, d time.Duration) {
 	c.Await(d, "no zombie below the shim", func() bool { return len(procfs.Count(b.Shim.Pid).Zombies) == 0 })
 }
 
+// hostPid is a container on the host's pid namespace, with the fake runtime.
 func hostPid(rules ...fakeruntime.Rule) harness.Options {
 	return harness.Options{Container: harness.Container{HostPid: true}, Fake: append([]fakeruntime.Rule{}, rules...)}
 }
@@ -211,7 +217,9 @@ func onOnce(verb string, steps ...fakeruntime.Step) fakeruntime.Rule {
 var runReal = fakeruntime.Step{Op: fakeruntime.Real}
 
 func atGate(name string) fakeruntime.Step { return fakeruntime.Step{Op: fakeruntime.Gate, Name: name} }
-func logs(text string) fakeruntime.Step   { return fakeruntime.Step{Op: fakeruntime.Log, Text: text} }
+
+// logs writes an error into the runtime's log.
+func logs(text string) fakeruntime.Step { return fakeruntime.Step{Op: fakeruntime.Log, Text: text} }
 
 // exits ends the runtime with a status, and words on its stderr.
 func exits(status int, words ...string) fakeruntime.Step {
@@ -240,6 +248,7 @@ func faked(c *harness.Case, rules ...fakeruntime.Rule) *harness.Fixture {
 	return c.Fixture(harness.Options{Fake: append([]fakeruntime.Rule{}, rules...)})
 }
 
+// failExec starts an exec whose runc fails, deletes it, and returns the error.
 func failExec(c *harness.Case, b *harness.Fixture, id string) error {
 	c.Must(b.Exec(id, harness.IO{}, "exit:0"), "Exec "+id)
 	_, err := b.Client.Start(id)
