@@ -43,15 +43,16 @@ var abandonedChecks = []Check{
 
 func abandonedCreate(c *harness.Case, disconnect bool) {
 	b := faked(c, on("create", runReal, atGate("slow")))
-	caller := b.Dial(launch.Containerd1_7)
+	caller, within := b.Dial(launch.Containerd1_7), 10*time.Second
 	if !disconnect {
-		caller = caller.WithDeadline(3 * time.Second)
+		within = 3 * time.Second
+		caller = caller.WithDeadline(within)
 	}
 	create := client.Async("Create", func() error {
 		_, err := caller.CreateTask(b.CreateRequest(harness.IO{}))
 		return err
 	})
-	c.Await(3*time.Second, "runc create runs", func() bool { return b.Fake.Arrived("slow") > 0 })
+	c.Await(within, "runc create runs", func() bool { return b.Fake.Arrived("slow") > 0 })
 	if disconnect {
 		c.Need(caller.Close(), "disconnect")
 	}
