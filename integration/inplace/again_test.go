@@ -111,3 +111,40 @@ func one(c *harness.Case, b *harness.Fixture, id string, status uint32) {
 		c.Errorf("%s: %v", id, err)
 	}
 }
+
+// TestStandStill measures for how long a call is not answered because of an
+// exchange: a client on a connection of its own asks without a pause.
+func TestStandStill(t *testing.T) {
+	const n, most = 20, time.Second
+	run(t, "still", func(c *harness.Case, b *harness.Fixture) {
+		for i := range 5 {
+			b.MustExec(fmt.Sprint("e", i), harness.IO{}, "sleep")
+		}
+		var longest []time.Duration
+		for range n {
+			exchanged := make(chan error, 1)
+			go func() { exchanged <- exchange(b, c.Shim) }()
+			var max time.Duration
+			for done := false; !done; {
+				start := time.Now()
+				_, err := b.ShimInfo()
+				c.Must(err, "ShimInfo")
+				if took := time.Since(start); took > max {
+					max = took
+				}
+				select {
+				case err := <-exchanged:
+					c.Need(err, "exchange the program")
+					done = true
+				default:
+				}
+			}
+			longest = append(longest, max)
+		}
+		slices.Sort(longest)
+		c.Logf("the longest answer during each of %d exchanges: %v at the median, %v at most", n, longest[n/2], longest[n-1])
+		if longest[n-1] > most {
+			c.Errorf("an answer took %v, want %v at most", longest[n-1], most)
+		}
+	})
+}
