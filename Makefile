@@ -37,7 +37,7 @@ check: ## gofmt, go vet, golangci-lint, and that guarded fields are used under t
 	cd mk/tools && go build -o $(CURDIR)/bin/tools/ gvisor.dev/gvisor/tools/checklocks/cmd/checklocks
 	go vet -vettool=bin/tools/checklocks -inferred=false $(LOCKED)
 	cd mk/tools/lint && go build -o $(CURDIR)/bin/tools/ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
-	bin/tools/golangci-lint run ./...
+	GOLANGCI_LINT_CACHE=$(CURDIR)/bin/tools/cache bin/tools/golangci-lint run --allow-parallel-runners ./...
 
 unit: ## the unit tests, with the race detector (root)
 	go test -race -count=1 -timeout 15m $(UNIT)
