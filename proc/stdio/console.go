@@ -105,8 +105,9 @@ func (s *Streams) attach(master *os.File, to *sink, l Limits) {
 
 // startTyping copies from the client to the terminal whose output is out.
 func (s *Streams) startTyping(master *os.File, out *output) {
+	s.input.begin(master, true)
 	guard.Go("copy input", func() {
-		if s.input.run(master, true) {
+		if s.input.run() {
 			// At the end of its input a terminal hangs up: its processes
 			// get SIGHUP, as when a user's terminal closes.
 			out.order(orders{hungUp: true})

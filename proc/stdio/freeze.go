@@ -40,7 +40,7 @@ func (s *Streams) Save() (*state.Streams, error) {
 		s.console.save(st)
 	}
 	for _, o := range s.all() {
-		if o.state == held {
+		if o.isHeld() {
 			return nil, errors.New("its start is not over")
 		}
 		if o.state != closed {
@@ -78,6 +78,15 @@ func (c *console) save(st *state.Streams) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	st.Terminal = fdOf(c.master)
+}
+
+// isHeld reports whether the start is not over. One that has just succeeded may
+// have left the output in its state: the order is there, and the goroutine came to
+// the gate before it.
+func (o *output) isHeld() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.state == held && !o.orders.released
 }
 
 func (o *output) save() state.Output {

@@ -187,16 +187,24 @@ func (i *input) untilNow(p *pump, then time.Time) (exited bool) {
 	return i.exited
 }
 
-// run copies from the client to dst, once it is decided whether the input is
-// held, until the client and the shim have closed the FIFO or the process is
+// begin makes dst the process's end. It comes before run, in the caller's goroutine,
+// so that the input is known by it even if run has yet to come to its gate.
+func (i *input) begin(dst *os.File, terminal bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.pump = &pump{src: i.r, dst: dst, spliced: i.fifo && !terminal, pending: i.first}
+	i.terminal = terminal
+}
+
+// run copies from the client to the process, once it is decided whether the input
+// is held, until the client and the shim have closed the FIFO or the process is
 // gone. It reports whether it was the client who ended it.
-func (i *input) run(dst *os.File, terminal bool) bool {
+func (i *input) run() bool {
 	i.gate.Enter()
 	defer i.gate.Leave()
 	defer i.close()
-	p := &pump{src: i.r, dst: dst, spliced: i.fifo && !terminal, pending: i.first}
 	i.mu.Lock()
-	i.pump, i.terminal = p, terminal
+	p, terminal := i.pump, i.terminal
 	i.mu.Unlock()
 	<-i.decided
 	i.mu.Lock()

@@ -175,9 +175,10 @@ func (s *Streams) openPipes(c Config, t target) error {
 
 // startInput copies from the client to a pipe to the process.
 func (s *Streams) startInput(pipe *os.File) {
+	s.input.begin(pipe, false)
 	guard.Go("copy input", func() {
 		defer pipe.Close() // the process sees the end
-		s.input.run(pipe, false)
+		s.input.run()
 	})
 }
 
