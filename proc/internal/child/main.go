@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"strconv"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -143,8 +144,17 @@ func tty(args []string) {
 	for fd := range 3 {
 		check(unix.Dup3(slave, fd, 0))
 	}
-	check(unix.Close(slave))
-	check(unix.Exec(os.Args[0], append([]string{os.Args[0]}, args[1:]...), os.Environ()))
+	for _, fd := range []int{slave, master, s} {
+		check(unix.Close(fd))
+	}
+	// The hang-up kills it, and not Go's own handler: that one may lose the signal to
+	// an execve(2), and be late for the end of what is read.
+	dfl := struct{ handler, flags, restorer, mask uintptr }{} // SIG_DFL
+	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGHUP), uintptr(unsafe.Pointer(&dfl)), 0, 8, 0, 0); errno != 0 {
+		fail(errno)
+	}
+	roles[args[1]](args[2:])
+	os.Exit(0)
 }
 
 // logger MODE [FILE]: a binary:// log driver.
