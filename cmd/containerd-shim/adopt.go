@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 
+	"containerd-shim.v1/guard"
 	"containerd-shim.v1/reaper"
 	"containerd-shim.v1/state"
 
@@ -25,9 +26,9 @@ func adopt(o options) {
 		fmt.Fprintf(os.Stderr, "containerd-shim: %v\n", err)
 	}
 	p.setLog()
-	st, err := state.ReadFile(o.adopt)
-	if err != nil {
-		logrus.WithError(err).Error("the state is lost; the container is not known")
+	st, unread := state.ReadFile(o.adopt)
+	if unread != nil {
+		logrus.WithError(unread).WithField("file", o.adopt).Error("the state cannot be read; the container is not known")
 		st = &state.Shim{Listener: findListener(fds)}
 	}
 	if err := reaper.SetSubreaper(); err != nil { // it is one: an execve keeps that
@@ -45,10 +46,12 @@ func adopt(o options) {
 		}
 	}
 	listener := adoptListener(st.Listener, o.socket != "")
-	p.sup.Adopt(st)
+	guard.Do("adopt", func() { p.sup.Adopt(st) })
 	go p.sup.Run(r.Subscribe())
 	r.Resume()
-	_ = os.Remove(o.adopt) // there are specs in it, which nobody needs any more
+	if unread == nil {
+		_ = os.Remove(o.adopt) // there are specs in it, which nobody needs any more
+	}
 	logrus.WithField("writer", st.Writer).Info("the program was exchanged")
 	for {
 		err := p.serve(listener)

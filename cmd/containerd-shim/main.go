@@ -57,7 +57,9 @@ func main() {
 		fmt.Print(usage)
 		return
 	case err == nil && o.adopt != "" && o.check:
-		_, err = state.ReadFile(o.adopt)
+		if _, err = state.ReadFile(o.adopt); err == nil {
+			fmt.Println(adoptable)
+		}
 	case err == nil && o.adopt != "":
 		adopt(o)
 	case err == nil:

@@ -92,6 +92,10 @@ func (p *program) rest() error {
 	}
 }
 
+// adoptable is what -check prints for a state that can be gone on from: that a program
+// ends with 0 would say too little.
+const adoptable = "the state can be adopted"
+
 // checkProgram asks the new program whether it can read the state.
 func (p *program) checkProgram(args []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), checkTime)
@@ -100,7 +104,7 @@ func (p *program) checkProgram(args []string) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s: %w: %w", args[0], err, errdefs.ErrInvalidArgument)
-	case status != 0:
+	case status != 0 || !bytes.Contains(out, []byte(adoptable)):
 		return fmt.Errorf("%s cannot take over (status %d): %.512s: %w", args[0], status, bytes.TrimSpace(out), errdefs.ErrInvalidArgument)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/repair"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
+	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 	"containerd-shim.v1/stackdump"
 )
 
@@ -173,7 +174,13 @@ func (r *repairer) one(ctx context.Context, s *row, ledger *repair.Ledger) int {
 			return fail(exitUnverified, "repair", fmt.Errorf("%s: %w", name, err))
 		case healed:
 			return exitOK
+		case errors.Is(err, takeover.ErrTracer): // it may yet be healed
+			return fail(exitUnverified, "repair", fmt.Errorf("%s: %w", name, err))
 		case !r.mayKill(name, err, unwatched):
+			return exitSome
+		}
+		if why := r.again(ctx, s, version); why != "" { // that took a while
+			fmt.Fprintf(out, "%s: not repaired: %s\n", name, why)
 			return exitSome
 		}
 	}

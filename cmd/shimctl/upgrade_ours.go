@@ -15,7 +15,7 @@ import (
 
 // askTime is what an exchange may take beside the wait for a shim that is at work:
 // the new program's look at the state, and its start.
-const askTime = 30 * time.Second
+const askTime = time.Minute
 
 // ours has a shim of this project exchange its program by itself: nothing traces
 // it, and it says what is in the way.

@@ -19,7 +19,7 @@ import (
 // fickle is a program that can read every state, and does something to itself
 // after it was asked: what is executed then is another.
 func fickle(does string) []byte {
-	return fmt.Appendf(nil, "#!/bin/sh\n%s\n", does)
+	return fmt.Appendf(nil, "#!/bin/sh\necho the state can be adopted\n%s\n", does)
 }
 
 // TestProgramsThatCannotTakeOver are refused, whether that shows when they are
@@ -51,6 +51,7 @@ func TestProgramsThatCannotTakeOver(t *testing.T) {
 			"another machine's":   {program(c, b, "foreign", foreign), "exec format"},
 			"ETXTBSY":             {busy, "busy"},
 			"it exits with 1":     {"/bin/false", "cannot take over"},
+			"it says nothing":     {"/bin/true", "cannot take over"},
 			"ENOENT at execve":    {program(c, b, "gone", fickle(`rm "$0"`)), "no such file"},
 			"EACCES at execve":    {program(c, b, "plain2", fickle(`chmod 600 "$0"`)), "denied"},
 			"ENOEXEC at execve":   {program(c, b, "junk2", fickle(`echo junk >"$0.new"; chmod 700 "$0.new"; mv "$0.new" "$0"`)), "exec format"},

@@ -230,7 +230,7 @@ func (i *input) run() bool {
 			return true
 		case !timedOut(err):
 			return false // nobody reads any more
-		case terminal && i.clientGone():
+		case terminal && due(wait) && i.clientGone():
 			return true // what it typed last is not read, and the hang-up must not wait for that
 		}
 	}
@@ -240,10 +240,15 @@ func (i *input) run() bool {
 // still come: a FIFO that never had a writer reads as ended.
 func (i *input) awaitClient(p *pump) {
 	rc, err := i.r.SyscallConn()
-	if err != nil || i.until(p, time.Now().Add(i.limits.InputGrace)) {
+	if err != nil {
 		return
 	}
-	_ = rc.Read(func(fd uintptr) bool { return pollNow(int(fd), unix.POLLIN) != 0 }) // fails if nobody came
+	for then := time.Now().Add(i.limits.InputGrace); !i.until(p, then); {
+		err := rc.Read(func(fd uintptr) bool { return pollNow(int(fd), unix.POLLIN) != 0 })
+		if !timedOut(err) || due(then) { // else it was the gate's interrupt
+			return
+		}
+	}
 }
 
 // clientGone reports whether the FIFO has had a writer and has none any more.

@@ -63,7 +63,7 @@ func attempt(ctx context.Context, req *Request) (*Outcome, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, Tracer, Arg) // SIGKILL at the limit
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &stdout, &stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true} // a terminal's ^C is not for it
 	done := make(chan error, 1)
 	go func() { // the kernel sends the parent death signal when the thread that forked ends
 		runtime.LockOSThread()

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -67,13 +68,23 @@ func CheckBinary(s *scan.Shim, path string) error {
 	if !filepath.IsAbs(path) {
 		return fmt.Errorf("%s is not an absolute path", path)
 	}
-	name := seen(s, path)
+	its, err := os.Stat(seen(s, path))
+	if err != nil {
+		return err
+	}
+	name, err := onHost(path, its)
+	if err != nil {
+		return err
+	}
 	info, err := os.Stat(name)
 	if err != nil {
 		return err
 	}
 	if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
 		return fmt.Errorf("%s is no program", path)
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 || info.Mode()&0o022 != 0 {
+		return fmt.Errorf("%s can be written by others than root", path)
 	}
 	build, err := buildinfo.ReadFile(name)
 	if err != nil {
@@ -98,15 +109,22 @@ func seen(s *scan.Shim, path string) string {
 	return filepath.Join("/proc", strconv.Itoa(s.PID), "root", path)
 }
 
+// onHost is where this process finds the program that the shim calls path: in its own
+// root, or, in a pod, in the host's. Anybody can start a process that looks like a shim,
+// in a container, too; what that one has by the name would be run as the host's root.
+func onHost(path string, its os.FileInfo) (string, error) {
+	for _, name := range []string{path, filepath.Join("/proc/1/root", path)} {
+		if info, err := os.Stat(name); err == nil && os.SameFile(info, its) {
+			return name, nil
+		}
+	}
+	return "", fmt.Errorf("%s is another file for the shim than on the host", path)
+}
+
 // Look says what a swap would do. It holds the shim for some milliseconds and changes
 // nothing.
 func Look(ctx context.Context, s *scan.Shim, wedged bool, patience time.Duration) (*Outcome, error) {
-	file, err := stateFile(s)
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(seen(s, file))
-	return Run(ctx, s, Request{Wedged: wedged, StateFile: file}, patience)
+	return Run(ctx, s, Request{Wedged: wedged}, patience)
 }
 
 func stateFile(s *scan.Shim) (string, error) {
@@ -128,7 +146,14 @@ func Swap(ctx context.Context, s *scan.Shim, binary string, wedged bool, patienc
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(seen(s, file)) // the new program does that, too
+	// The new program removes the state once it has read it. Until it is certain that
+	// there will be none nobody else may: without the state it knows no container.
+	old := true
+	defer func() {
+		if old {
+			_ = os.Remove(seen(s, file))
+		}
+	}()
 	req := Request{Wedged: wedged, StateFile: file}
 	look, err := Run(ctx, s, req, patience)
 	if err == nil {
@@ -141,8 +166,11 @@ func Swap(ctx context.Context, s *scan.Shim, binary string, wedged bool, patienc
 		return look, err
 	}
 	req.Binary = binary
-	outcome, err := Run(ctx, s, req, patience)
+	old = false
+	// What has begun is not cut short by whoever waits for it.
+	outcome, err := Run(context.WithoutCancel(ctx), s, req, patience)
 	if err == nil {
+		old = !outcome.Swapped
 		err = outcome.Err()
 	}
 	if errors.Is(err, ErrTracer) { // it may have come as far as that
@@ -160,9 +188,17 @@ func check(ctx context.Context, s *scan.Shim, binary, file string) error {
 	if err != nil {
 		return err
 	}
+	its, err := os.Stat(seen(s, binary))
+	if err != nil {
+		return err
+	}
+	name, err := onHost(binary, its)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, seen(s, binary), append(args[1:], "-adopt", seen(s, file), "-check")...)
+	cmd := exec.CommandContext(ctx, name, append(args[1:], "-adopt", seen(s, file), "-check")...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s cannot read what it is to take over: %w: %s", binary, err, strings.TrimSpace(string(out)))
 	}

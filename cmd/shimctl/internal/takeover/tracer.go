@@ -92,6 +92,9 @@ func (req *Request) run(outcome *Outcome) error {
 	if err != nil {
 		return err
 	}
+	if req.StateFile == "" {
+		return nil
+	}
 	if err := state.Write(filepath.Join("/proc", strconv.Itoa(req.PID), "root", req.StateFile), read.State); err != nil {
 		return err
 	}
@@ -114,6 +117,11 @@ func (req *Request) step(now string) {
 	}
 }
 
+// blocked are the signals that the new program starts with: all, for until its handlers
+// are up their default actions would end it, but the one by which Go stops a goroutine.
+// Those that come meanwhile wait for the handlers.
+const blocked = ^uint64(0) &^ (1 << (unix.SIGURG - 1))
+
 // image is the new program with the arguments and the environment of the old; nil for
 // a look only.
 func (req *Request) image() (*inplace.Image, error) {
@@ -126,7 +134,7 @@ func (req *Request) image() (*inplace.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &inplace.Image{Path: req.Binary, Args: append(args, "-adopt", req.StateFile), Env: env}, nil
+	return &inplace.Image{Path: req.Binary, Args: append(args, "-adopt", req.StateFile), Env: env, Mask: blocked}, nil
 }
 
 func list(name string) ([]string, error) {
