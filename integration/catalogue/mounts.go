@@ -47,8 +47,12 @@ func linkedBundle(c *harness.Case, succeeds bool) {
 		b.MustStart(b.ID)
 		b.Die()
 		c.Must(del(b, ""), "Delete")
-	} else if err == nil {
-		c.Errorf("Create succeeded though runc create failed")
+	} else {
+		if err == nil {
+			c.Errorf("Create succeeded though runc create failed")
+		}
+		_, err = b.ShimInfo() // it was the shim that refused
+		c.Must(err, "ShimInfo")
 	}
 	if left := procfs.MountsUnder(b.Rootfs); len(left) > 0 {
 		c.Errorf("still mounted: %v", left)

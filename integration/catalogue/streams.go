@@ -140,6 +140,8 @@ func runtimeWords(c *harness.Case, verb string) {
 	if !strings.Contains(c.Prompt(err).Error(), words) {
 		c.Logf("the error does not say why: %v", err)
 	}
+	_, err = b.ShimInfo() // it was the shim that refused
+	c.Must(err, "ShimInfo")
 	elapse(500 * time.Millisecond) // for what is still on its way
 	for _, s := range []*harness.Stream{out, errs} {
 		if s.Text() != "" {
