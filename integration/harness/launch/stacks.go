@@ -41,7 +41,7 @@ func (s *Shim) Stacks(d time.Duration) (string, error) {
 func (s *Shim) dumps() []string {
 	var files []string
 	for _, dir := range []string{s.stackDir, s.workDir} {
-		found, _ := filepath.Glob(filepath.Join(dir, "*.stacks")) // the pattern is right
+		found, _ := filepath.Glob(filepath.Join(dir, "[^.]*.stacks")) // the pattern is right; what begins with a dot is not finished
 		files = append(files, found...)
 	}
 	slices.SortFunc(files, func(a, b string) int { return strings.Compare(filepath.Base(a), filepath.Base(b)) })
