@@ -318,7 +318,7 @@ func TestStackDumpInTheWorkDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	dumps := func() []string {
-		names, _ := filepath.Glob(filepath.Join(r.cmd.Dir, "*.stacks")) // the pattern is right
+		names, _ := filepath.Glob(filepath.Join(r.cmd.Dir, "[^.]*.stacks")) // the pattern is right
 		return names
 	}
 	r.signal(unix.SIGUSR1)

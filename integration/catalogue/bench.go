@@ -195,7 +195,7 @@ func (m *Bench) end(n int) Figures {
 // in the fixture's directory, a patched one of upstream's, which is removed, in Dumps.
 func (m *Bench) dumped(since time.Time) bool {
 	const clockTick = 50 * time.Millisecond // more than a file's time may lag behind the clock
-	ours, _ := filepath.Glob(filepath.Join(m.b.Path("stacks"), "*.stacks"))
+	ours, _ := filepath.Glob(filepath.Join(m.b.Path("stacks"), "[^.]*.stacks"))
 	theirs, _ := filepath.Glob(filepath.Join(m.Dumps, "*-"+strconv.Itoa(m.b.Shim.Pid)+".txt"))
 	for _, f := range theirs {
 		info, err := os.Lstat(f)

@@ -100,7 +100,7 @@ const dumpLimit = 10 * time.Second
 // Goroutines sends SIGUSR1 and counts the goroutines in the stack dump that
 // appears. Upstream's shims write none where one could read it.
 func (s *Shim) Goroutines() (int, error) {
-	pattern := filepath.Join(s.stacks, fmt.Sprintf("*.%d.*.stacks", s.Pid))
+	pattern := filepath.Join(s.stacks, fmt.Sprintf("[^.]*.%d.*.stacks", s.Pid))
 	old, err := filepath.Glob(pattern)
 	if err != nil {
 		return 0, err
