@@ -23,7 +23,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// gaveUp tells whether err is a deadline's, the server's or the client's own.
+// gaveUp reports whether err is a deadline's, the server's or the client's own.
 func gaveUp(err error) bool {
 	return status.Code(err) == codes.DeadlineExceeded || errors.Is(err, context.DeadlineExceeded)
 }

@@ -227,7 +227,7 @@ func TestOneFIFOForBothStreams(t *testing.T) {
 	}
 }
 
-// waitsIn tells whether a goroutine is in the named function.
+// waitsIn reports whether a goroutine is in the named function.
 func waitsIn(function string) bool {
 	buf := make([]byte, 1<<20)
 	return strings.Contains(string(buf[:runtime.Stack(buf, true)]), ")."+function+"(")

@@ -68,7 +68,7 @@ func Threads(pid int) (tids []int, err error) {
 	return tids, nil
 }
 
-// Read fills b from the process's memory at addr (Linux 3.2). It is true when
+// Read fills b from the process's memory at addr (Linux 3.2). It reports whether
 // all of it was there.
 func Read(pid int, b []byte, addr uintptr) bool {
 	return transfer(b, addr, func(local []unix.Iovec, remote []unix.RemoteIovec) (int, error) {
@@ -76,8 +76,8 @@ func Read(pid int, b []byte, addr uintptr) bool {
 	})
 }
 
-// Write writes b into the process's writable memory at addr. It is true when
-// all of it was written.
+// Write writes b into the process's writable memory at addr. It reports
+// whether all of it was written.
 func Write(pid int, b []byte, addr uintptr) bool {
 	return transfer(b, addr, func(local []unix.Iovec, remote []unix.RemoteIovec) (int, error) {
 		return unix.ProcessVMWritev(pid, local, remote, 0)
