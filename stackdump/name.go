@@ -19,8 +19,7 @@ const (
 	cutEnd  = "# cut at "
 )
 
-// A file is named NAMESPACE.ID.PID.TIME.N.stacks, with a dot before it while it
-// is being written.
+// A file is named NAMESPACE.ID.PID.TIME.N.stacks.
 const (
 	nameTime = "20060102T150405.000000000Z" // UTC; names of one shim sort by it
 	suffix   = ".stacks"
@@ -41,8 +40,7 @@ func IsFile(name, prefix string) bool {
 	return strings.HasPrefix(name, prefix) && strings.HasSuffix(name, suffix)
 }
 
-// filePid returns the pid in the name of a dump, or of one that is being
-// written. Namespace and id may hold dots.
+// filePid returns the pid in the name of a dump. Namespace and id may hold dots.
 func filePid(name string) (pid int, ok bool) {
 	parts := strings.Split(name, ".")
 	n := len(parts)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/internal/atomicfile"
 )
 
 // keepDumps is how many dumps of one shim are kept in a directory.
@@ -63,6 +65,7 @@ type staleDump struct {
 	name string
 	size int64
 	at   time.Time
+	half bool // its shim died while it wrote
 }
 
 // removeStale removes dumps of shims that have ended: those that are old, and
@@ -76,7 +79,11 @@ type staleDump struct {
 func removeStale(dir string, entries []os.DirEntry, now time.Time) error {
 	var stale []staleDump
 	for _, e := range entries {
-		pid, ok := filePid(e.Name())
+		name, half := atomicfile.Unfinished(e.Name())
+		if !half {
+			name = e.Name()
+		}
+		pid, ok := filePid(name)
 		if !ok || !e.Type().IsRegular() || unix.Kill(pid, 0) != unix.ESRCH {
 			continue
 		}
@@ -84,7 +91,7 @@ func removeStale(dir string, entries []os.DirEntry, now time.Time) error {
 		if err != nil {
 			continue // another shim was faster
 		}
-		stale = append(stale, staleDump{e.Name(), st.Size(), st.ModTime()})
+		stale = append(stale, staleDump{e.Name(), st.Size(), st.ModTime(), half})
 	}
 	slices.SortFunc(stale, func(a, b staleDump) int {
 		return cmp.Or(b.at.Compare(a.at), cmp.Compare(b.name, a.name)) // the newest first
@@ -93,8 +100,7 @@ func removeStale(dir string, entries []os.DirEntry, now time.Time) error {
 	var failed error
 	for i, d := range stale {
 		bytes += d.size
-		half := d.name[0] == '.' // its shim died while it wrote
-		if !half && i < keepDead && bytes <= keepDeadBytes && now.Sub(d.at) <= keepDeadFor {
+		if !d.half && i < keepDead && bytes <= keepDeadBytes && now.Sub(d.at) <= keepDeadFor {
 			continue
 		}
 		bytes -= d.size

@@ -53,12 +53,12 @@ func TestDumpsOfDeadShims(t *testing.T) {
 	dead, old := deadPid(t), keepDeadFor+time.Hour
 	gone := []string{
 		plant(t, dir, dumpOf(dead, 1), old, 1),
-		plant(t, dir, "."+dumpOf(dead, 2), 0, 1), // it died while it wrote
+		plant(t, dir, "."+dumpOf(dead, 2)+".123", 0, 1), // it died while it wrote
 	}
 	kept := []string{
 		plant(t, dir, dumpOf(dead, 3), keepDeadFor-time.Hour, 1),
 		plant(t, dir, dumpOf(1, 4), old, 1), // pid 1 lives
-		plant(t, dir, "."+dumpOf(1, 5), old, 1),
+		plant(t, dir, "."+dumpOf(1, 5)+".123", old, 1),
 		plant(t, dir, dumpOf(0, 6), old, 1),
 		plant(t, dir, dumpOf(-dead, 7), old, 1),
 		plant(t, dir, fmt.Sprintf("a.b.%d99999999999.20260102T030405.000000000Z.1.stacks", dead), old, 1),

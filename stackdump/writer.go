@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/internal/atomicfile"
 )
 
 // maxDump bounds one dump; it is some ten thousand goroutines.
@@ -98,7 +100,7 @@ func (w *Writer) saveIn(dir, name string, text []byte) (string, error) {
 		}
 	}
 	path := filepath.Join(dir, name)
-	if err := writeAside(path, text); err != nil {
+	if err := atomicfile.Write(path, text, 0o600); err != nil {
 		return "", err
 	}
 	return path, w.prune(dir, name)
@@ -125,23 +127,4 @@ func (w *Writer) dropReserve() bool {
 	_ = unix.Close(w.reserve)
 	w.reserve = -1
 	return true
-}
-
-// writeAside writes data to a new hidden file beside path and renames it.
-func writeAside(path string, data []byte) (err error) {
-	aside := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
-	f, err := os.OpenFile(aside, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(aside) // what a full disk has left of it
-		}
-	}()
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(aside, path)
 }

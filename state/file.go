@@ -8,9 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
+
+	"containerd-shim.v1/internal/atomicfile"
 )
 
 // maxFile bounds what is read: a shim with a thousand execs that wait, each with
@@ -23,28 +23,13 @@ var ErrVersion = errors.New("written by a newer version")
 // Write writes s, with this package's Version, to a new file that only its owner
 // can read: there are specs in it, with their environments. The file is written
 // aside and renamed; one that is there is replaced.
-func Write(path string, s *Shim) (err error) {
+func Write(path string, s *Shim) error {
 	s.Version = Version
 	data, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	aside := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
-	if err := os.Remove(aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(aside, path)
-	}
-	if err != nil {
-		_ = os.Remove(aside) // nobody looks for it
-	}
-	return err
+	return atomicfile.Write(path, data, 0o600)
 }
 
 // ReadFile reads and checks a file that Write wrote.

@@ -10,21 +10,26 @@ import (
 	"time"
 
 	"containerd-shim.v1/cmd/shimctl/internal/health"
+	"containerd-shim.v1/cmd/shimctl/internal/rounds"
 )
 
 // checkFlags are what check was asked to do.
 type checkFlags struct {
-	checker
-	samples   int
-	interval  time.Duration
-	format    string
-	stateFile string
-	failOn    string
+	program
+	rounds.Checker
+	format string
+	failOn string
 }
 
-var checkVerb = verb{
-	name: "check", args: "[ID|PID...]", short: "probe the v1 shims and judge them",
-	long: `Judges each v1 shim: Healthy, Suspect or Wedged, with a reason.
+// checker is what the verbs that check begin with.
+func (p program) checker() checkFlags {
+	return checkFlags{program: p, Checker: rounds.Checker{Proc: p.proc, Now: p.now, Stacks: p.taker()}}
+}
+
+func (p program) checkVerb() verb {
+	return verb{
+		name: "check", args: "[ID|PID...]", short: "probe the v1 shims and judge them",
+		long: `Judges each v1 shim: Healthy, Suspect or Wedged, with a reason.
 
 Wedged takes two samples a minute apart (ShimInfo answered, State not, or the
 same children unreaped), or with -confirm a goroutine dump with a closed cycle,
@@ -45,55 +50,56 @@ examples:
   shimctl check -samples 2 -interval 60s
   shimctl check -o json 0b6e455ae5fe
   shimctl check -o npd            # for node-problem-detector`,
-	flags: func(set *flag.FlagSet) func(context.Context, []string) int {
-		c := &checkFlags{}
-		c.define(set)
-		set.StringVar(&c.namespace, "n", "", "only this containerd `namespace`")
-		set.IntVar(&c.samples, "samples", 1, "how often to look, -interval apart")
-		set.DurationVar(&c.interval, "interval", time.Minute, "time between two samples")
-		set.StringVar(&c.format, "o", "table", "`format`: table, json, npd, prom or nagios")
-		set.StringVar(&c.failOn, "fail-on", "wedged", "which verdict makes exit status 1: wedged or suspect")
-		return c.run
-	},
+		flags: func(set *flag.FlagSet) func(context.Context, []string) int {
+			c := p.checker()
+			c.define(set)
+			set.StringVar(&c.Namespace, "n", "", "only this containerd `namespace`")
+			set.IntVar(&c.Samples, "samples", 1, "how often to look, -interval apart")
+			set.DurationVar(&c.Interval, "interval", time.Minute, "time between two samples")
+			set.StringVar(&c.format, "o", "table", "`format`: table, json, npd, prom or nagios")
+			set.StringVar(&c.failOn, "fail-on", "wedged", "which verdict makes exit status 1: wedged or suspect")
+			return c.run
+		},
+	}
 }
 
 // define adds the flags that check, export and repair share.
 func (c *checkFlags) define(set *flag.FlagSet) {
-	set.DurationVar(&c.limit, "timeout", 2*time.Second, "limit for each call to a shim")
-	set.BoolVar(&c.confirm, "confirm", false, "take the stacks of a shim with a sign, as proof")
-	set.StringVar(&c.state, "state", "auto", "ask State: auto, always or never")
-	set.StringVar(&c.stateFile, "state-file", defaultStateFile, "`file` that keeps samples between runs; empty for none")
+	set.DurationVar(&c.Limit, "timeout", 2*time.Second, "limit for each call to a shim")
+	set.BoolVar(&c.Confirm, "confirm", false, "take the stacks of a shim with a sign, as proof")
+	set.StringVar((*string)(&c.State), "state", string(rounds.Auto), "ask State: auto, always or never")
+	set.StringVar(&c.StateFile, "state-file", rounds.DefaultStateFile, "`file` that keeps samples between runs; empty for none")
 }
 
 func (c *checkFlags) run(ctx context.Context, args []string) int {
-	if formats[c.format] == nil || c.samples < 1 || c.failOn != "wedged" && c.failOn != "suspect" {
-		return fail(exitUsage, "check", errors.New("unknown -o or -fail-on, or -samples below 1; `shimctl check -h`"))
+	if formats[c.format] == nil || c.Samples < 1 || c.failOn != "wedged" && c.failOn != "suspect" {
+		return c.fail(exitUsage, "check", errors.New("unknown -o or -fail-on, or -samples below 1; `shimctl check -h`"))
 	}
-	r, err := c.rounds(ctx, args)
+	r, err := c.Sample(ctx, args)
 	if err != nil {
-		status := fail(exitCheck, "check", err)
+		status := c.fail(exitCheck, "check", err)
 		if c.format == "nagios" {
-			fmt.Fprintln(out, "UNKNOWN -", err)
+			fmt.Fprintln(c.out, "UNKNOWN -", err)
 			return 3
 		}
 		return status
 	}
 	// The reason comes before what it is the reason of.
 	status := exitOK
-	if r.denied() {
-		status = fail(exitCheck, "check", errDenied)
-		if c.format == "nagios" && r.count(health.Wedged) == 0 {
-			fmt.Fprintln(out, "UNKNOWN -", errDenied)
+	if r.Denied() {
+		status = c.fail(exitCheck, "check", rounds.ErrDenied)
+		if c.format == "nagios" && r.Count(health.Wedged) == 0 {
+			fmt.Fprintln(c.out, "UNKNOWN -", rounds.ErrDenied)
 			return 3
 		}
 	}
 	if c.format == "table" && len(r.Rows) == 0 && r.V2 > 0 {
-		fmt.Fprintf(errs, "shimctl check: no v1 shim; %d v2 shims are not judged\n", r.V2)
+		fmt.Fprintf(c.errs, "shimctl check: no v1 shim; %d v2 shims are not judged\n", r.V2)
 	}
-	if err := formats[c.format](out, r); err != nil {
-		return fail(exitCheck, "check", err)
+	if err := formats[c.format](c.out, r); err != nil {
+		return c.fail(exitCheck, "check", err)
 	}
-	wedged, suspect := r.count(health.Wedged) > 0, r.count(health.Suspect) > 0
+	wedged, suspect := r.Count(health.Wedged) > 0, r.Count(health.Suspect) > 0
 	switch {
 	case c.format == "nagios" && wedged:
 		return 2
@@ -103,31 +109,4 @@ func (c *checkFlags) run(ctx context.Context, args []string) int {
 		return exitSome
 	}
 	return status
-}
-
-// rounds looks as often as asked, remembers, and returns the last round.
-func (c *checkFlags) rounds(ctx context.Context, args []string) (*round, error) {
-	var err error
-	if c.memory, err = health.Load(c.stateFile); err != nil {
-		return nil, err
-	}
-	var r *round
-	for i := range max(c.samples, 1) {
-		if i > 0 {
-			timer := time.NewTimer(c.interval)
-			select {
-			case <-ctx.Done():
-				timer.Stop()
-				return nil, ctx.Err()
-			case <-timer.C:
-			}
-		}
-		if r, err = c.look(ctx, args); err != nil {
-			return nil, err
-		}
-	}
-	if r.denied() { // nor may we write
-		return r, nil
-	}
-	return r, c.memory.Store(c.stateFile, keep())
 }

@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"containerd-shim.v1/cmd/shimctl/internal/health"
+	"containerd-shim.v1/cmd/shimctl/internal/rounds"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-func testRound() *round {
+func testRound() *rounds.Round {
 	id := strings.Repeat("0b6e455ae5fe1234", 4)
-	return &round{Time: time.Unix(1700000000, 0), Took: 12 * time.Millisecond, Rows: []row{
+	return &rounds.Round{Time: time.Unix(1700000000, 0), Took: 12 * time.Millisecond, Rows: []rounds.Row{
 		{Shim: scan.Shim{Namespace: "moby", ID: "a", PID: 1, Build: scan.Build{Ours: true}}, Result: health.Result{Verdict: health.Healthy}},
 		{Shim: scan.Shim{Namespace: "moby", ID: id, PID: 3776, Zombies: make([]scan.Process, 142)},
 			Result: health.Result{Verdict: health.Wedged, Reason: "ReaperDeadlock", Confirmed: true, Since: time.Unix(1699999000, 0)}},

@@ -10,7 +10,7 @@ import (
 )
 
 // completions are the shells that completion knows.
-var completions = map[string]func(io.Writer){"bash": bash, "zsh": zsh, "fish": fish}
+var completions = map[string]func(io.Writer, []verb){"bash": bash, "zsh": zsh, "fish": fish}
 
 // flagSet is the verb's flags, for listing.
 func (v verb) flagSet() *flag.FlagSet {
@@ -20,8 +20,8 @@ func (v verb) flagSet() *flag.FlagSet {
 }
 
 // commands is the name of every command.
-func commands() (names []string) {
-	for _, v := range verbs() {
+func commands(verbs []verb) (names []string) {
+	for _, v := range verbs {
 		names = append(names, v.name)
 	}
 	for _, m := range minor {
@@ -38,9 +38,9 @@ func flagNames(v verb) string {
 }
 
 // bash completes commands, flags, files, and the pids of shims.
-func bash(w io.Writer) {
+func bash(w io.Writer, verbs []verb) {
 	var cases strings.Builder
-	for _, v := range verbs() {
+	for _, v := range verbs {
 		fmt.Fprintf(&cases, "    %s) flags=%q ;;\n", v.name, flagNames(v))
 	}
 	fmt.Fprintf(w, `# bash completion for shimctl; made by: shimctl completion bash
@@ -58,13 +58,13 @@ _shimctl() {
   esac
 }
 complete -o filenames -F _shimctl shimctl
-`, strings.Join(commands(), " "), cases.String())
+`, strings.Join(commands(verbs), " "), cases.String())
 }
 
 // zsh does the same.
-func zsh(w io.Writer) {
+func zsh(w io.Writer, verbs []verb) {
 	var cases strings.Builder
-	for _, v := range verbs() {
+	for _, v := range verbs {
 		fmt.Fprintf(&cases, "    %s) flags=(%s) ;;\n", v.name, flagNames(v))
 	}
 	fmt.Fprintf(w, `#compdef shimctl
@@ -83,22 +83,22 @@ _shimctl() {
   esac
 }
 compdef _shimctl shimctl
-`, strings.Join(commands(), " "), cases.String())
+`, strings.Join(commands(verbs), " "), cases.String())
 }
 
 // fish does the same, and shows what each is for.
-func fish(w io.Writer) {
+func fish(w io.Writer, verbs []verb) {
 	fmt.Fprint(w, "# fish completion for shimctl; made by: shimctl completion fish\n")
 	entry := func(name, short string) {
 		fmt.Fprintf(w, "complete -c shimctl -n __fish_use_subcommand -f -a %s -d %s\n", name, fishQuote(short))
 	}
-	for _, v := range verbs() {
+	for _, v := range verbs {
 		entry(v.name, v.short)
 	}
 	for _, m := range minor {
 		entry(m.name, m.short)
 	}
-	for _, v := range verbs() {
+	for _, v := range verbs {
 		seen := fishQuote("__fish_seen_subcommand_from " + v.name)
 		fmt.Fprintf(w, "complete -c shimctl -n %s -a '(shimctl ps -q 2>/dev/null)'\n", seen)
 		v.flagSet().VisitAll(func(f *flag.Flag) {

@@ -13,19 +13,16 @@ import (
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
 
 	"containerd-shim.v1/cmd/shimctl/internal/health"
+	"containerd-shim.v1/cmd/shimctl/internal/rounds"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
-	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 )
 
 // under starts a containerd with a container of that shim.
 func under(t *testing.T, binary string) *shimtest.Shim {
 	t.Helper()
 	return shimtest.Underneath(t, binary, func(id string) int {
-		all, err := shims()
-		if err != nil {
-			t.Fatal(err)
-		}
-		found, err := choose(all, []string{id})
+		found, err := scan.Find(procRoot, []string{id})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,15 +35,15 @@ func under(t *testing.T, binary string) *shimtest.Shim {
 func TestDaemonKnowsItsTasks(t *testing.T) {
 	kept := under(t, shimtest.Baseline(t, "debian"))
 	lost := started(t, shimtest.Baseline(t, "debian"), "-address", kept.Daemon)
-	c := checker{memory: health.Memory{}, limit: 5 * time.Second, state: "always"}
-	if _, err := c.look(t.Context(), []string{strconv.Itoa(kept.PID), strconv.Itoa(lost.PID)}); err != nil {
+	c := rounds.Checker{Proc: procRoot, Now: time.Now, Memory: health.Memory{}, Limit: 5 * time.Second, State: rounds.Always}
+	if _, err := c.Look(t.Context(), []string{strconv.Itoa(kept.PID), strconv.Itoa(lost.PID)}); err != nil {
 		t.Fatal(err)
 	}
-	if c.memory[kept.PID].Gone || !c.memory[lost.PID].Gone {
-		t.Errorf("gone: of the daemon's own shim %v, of another %v", c.memory[kept.PID].Gone, c.memory[lost.PID].Gone)
+	if c.Memory[kept.PID].Gone || !c.Memory[lost.PID].Gone {
+		t.Errorf("gone: of the daemon's own shim %v, of another %v", c.Memory[kept.PID].Gone, c.Memory[lost.PID].Gone)
 	}
-	if !c.memory[kept.PID].Ended.IsZero() {
-		t.Errorf("got ended %v of a container that runs", c.memory[kept.PID].Ended)
+	if !c.Memory[kept.PID].Ended.IsZero() {
+		t.Errorf("got ended %v of a container that runs", c.Memory[kept.PID].Ended)
 	}
 	if _, err := lost.API.Kill(t.Context(), &shimapi.KillRequest{ID: lost.ID, Signal: 9}); err != nil {
 		t.Fatal(err)
@@ -54,10 +51,10 @@ func TestDaemonKnowsItsTasks(t *testing.T) {
 	if _, err := lost.API.Wait(t.Context(), &shimapi.WaitRequest{ID: lost.ID}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.look(t.Context(), []string{strconv.Itoa(lost.PID)}); err != nil {
+	if _, err := c.Look(t.Context(), []string{strconv.Itoa(lost.PID)}); err != nil {
 		t.Fatal(err)
 	}
-	if at := c.memory[lost.PID].Ended; at.IsZero() || time.Since(at) > time.Minute {
+	if at := c.Memory[lost.PID].Ended; at.IsZero() || time.Since(at) > time.Minute {
 		t.Errorf("got ended %v of a container that has just ended", at)
 	}
 }
@@ -67,7 +64,6 @@ func TestDaemonKnowsItsTasks(t *testing.T) {
 func TestRepairUnderContainerd(t *testing.T) {
 	for _, version := range []string{"v1.1.2", "v1.2.0"} {
 		t.Run(version, func(t *testing.T) {
-			stacks.Tracer = shimtest.Shimctl(t)
 			shim := under(t, shimtest.Baseline(t, version))
 			pid := strconv.Itoa(shim.PID)
 			if status, o, e := capture(t, "check", "-state", "always", "-state-file", "", pid); status != exitOK || !strings.Contains(o, "Healthy") {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"time"
 
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 	"containerd-shim.v1/stackdump"
 )
@@ -19,9 +20,10 @@ import (
 // maxDumpFile bounds what explain reads: a dump of 20,000 goroutines is 14 MB.
 const maxDumpFile = 256 << 20
 
-var explainVerb = verb{
-	name: "explain", args: "FILE|-|ID|PID", short: "read a goroutine dump and name the deadlock",
-	long: `Says who waits for whom in a dump, since when, which known bug that is, and what
+func (p program) explainVerb() verb {
+	return verb{
+		name: "explain", args: "FILE|-|ID|PID", short: "read a goroutine dump and name the deadlock",
+		long: `Says who waits for whom in a dump, since when, which known bug that is, and what
 to do. It reads this project's dump files, upstream's record between BEGIN and
 END (raw or quoted by logrus), strace -e write output, what SIGQUIT prints, and
 bare stacks; from a pid or container id it takes the stacks first.
@@ -36,34 +38,35 @@ examples:
   shimctl explain 3776
   shimctl explain /run/containerd-shim/stacks/moby.0b6e455ae5fe.3776.*.stacks
   journalctl -u docker | shimctl explain -`,
-	flags: func(set *flag.FlagSet) func(context.Context, []string) int {
-		format := set.String("o", "text", "`format`: text or json")
-		limit := set.Duration("timeout", 10*time.Second, "limit for each way of taking the stacks of a pid")
-		return func(ctx context.Context, args []string) int {
-			if len(args) != 1 || (*format != "text" && *format != "json") {
-				return fail(exitUsage, "explain", errors.New("give one file, -, pid or container id, and -o text or json"))
+		flags: func(set *flag.FlagSet) func(context.Context, []string) int {
+			format := set.String("o", "text", "`format`: text or json")
+			limit := set.Duration("timeout", 10*time.Second, "limit for each way of taking the stacks of a pid")
+			return func(ctx context.Context, args []string) int {
+				if len(args) != 1 || (*format != "text" && *format != "json") {
+					return p.fail(exitUsage, "explain", errors.New("give one file, -, pid or container id, and -o text or json"))
+				}
+				d, err := p.dumpFrom(ctx, args[0], *limit)
+				if err != nil {
+					return p.fail(exitCheck, "explain", err)
+				}
+				return p.explain(d, *format)
 			}
-			d, err := dumpFrom(ctx, args[0], *limit)
-			if err != nil {
-				return fail(exitCheck, "explain", err)
-			}
-			return explain(d, *format)
-		}
-	},
+		},
+	}
 }
 
-func explain(d *stackdump.Dump, format string) int {
+func (p program) explain(d *stackdump.Dump, format string) int {
 	r := stackdump.Explain(d)
 	var err error
 	if format == "json" {
-		enc := json.NewEncoder(out)
+		enc := json.NewEncoder(p.out)
 		enc.SetIndent("", "  ")
 		err = enc.Encode(r)
 	} else {
-		_, err = r.WriteTo(out)
+		_, err = r.WriteTo(p.out)
 	}
 	if err != nil {
-		return fail(exitCheck, "explain", err)
+		return p.fail(exitCheck, "explain", err)
 	}
 	if r.Worst() == stackdump.Deadlock || r.Worst() == stackdump.Stall {
 		return exitSome
@@ -72,9 +75,9 @@ func explain(d *stackdump.Dump, format string) int {
 }
 
 // dumpFrom reads standard input, a file, or a running shim.
-func dumpFrom(ctx context.Context, arg string, limit time.Duration) (*stackdump.Dump, error) {
+func (p program) dumpFrom(ctx context.Context, arg string, limit time.Duration) (*stackdump.Dump, error) {
 	if arg == "-" {
-		return parse(os.Stdin, "standard input")
+		return parse(p.in, "standard input")
 	}
 	f, err := os.Open(arg)
 	if err == nil {
@@ -84,15 +87,15 @@ func dumpFrom(ctx context.Context, arg string, limit time.Duration) (*stackdump.
 	if !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	all, err := shims()
+	all, err := scan.Host(p.proc)
 	if err != nil {
 		return nil, err
 	}
-	some, err := choose(all, []string{arg})
+	some, err := scan.Choose(all, []string{arg})
 	if err != nil {
 		return nil, fmt.Errorf("no file %s, and %w", arg, err)
 	}
-	r, err := stacks.Take(ctx, procRoot, &some[0], stacks.Auto, limit)
+	r, err := p.taker().Take(ctx, &some[0], stacks.Auto, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -11,16 +11,18 @@ import (
 	"path/filepath"
 	"time"
 
-	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/repair"
+	"containerd-shim.v1/cmd/shimctl/internal/rounds"
+	"containerd-shim.v1/internal/atomicfile"
 )
 
 // textfile is the name that the exported file has in node_exporter's directory.
 const textfile = "containerd_shim.prom"
 
-var exportVerb = verb{
-	name: "export", args: "", short: "write metrics for node_exporter's textfile collector",
-	long: `Checks the shims and writes ` + textfile + ` into the directory, by a rename, so that
+func (p program) exportVerb() verb {
+	return verb{
+		name: "export", args: "", short: "write metrics for node_exporter's textfile collector",
+		long: `Checks the shims and writes ` + textfile + ` into the directory, by a rename, so that
 node_exporter never reads half of it. Only wedged shims get a series of their
 own: containers come and go.
 
@@ -30,58 +32,54 @@ exit status: 0 written, 1 the file could not be written, 2 could not check,
 examples:
   shimctl export -textfile-directory /var/lib/prometheus/node-exporter
   shimctl export -textfile-directory /textfile -interval 60s     # in a DaemonSet`,
-	flags: func(set *flag.FlagSet) func(context.Context, []string) int {
-		c := &checkFlags{samples: 1}
-		c.define(set)
-		dir := set.String("textfile-directory", "", "node_exporter's `directory`")
-		every := set.Duration("interval", 0, "go on, and write again after this time")
-		ledger := set.String("ledger", "/var/lib/shimctl/repairs.json", "repair's ledger `file`")
-		return func(ctx context.Context, args []string) int {
-			if *dir == "" || len(args) > 0 {
-				return fail(exitUsage, "export", errors.New("give -textfile-directory, and no shims"))
-			}
-			for {
-				status := c.export(ctx, filepath.Join(*dir, textfile), *ledger)
-				if *every <= 0 {
-					return status
+		flags: func(set *flag.FlagSet) func(context.Context, []string) int {
+			c := p.checker()
+			c.define(set)
+			dir := set.String("textfile-directory", "", "node_exporter's `directory`")
+			every := set.Duration("interval", 0, "go on, and write again after this time")
+			ledger := set.String("ledger", "/var/lib/shimctl/repairs.json", "repair's ledger `file`")
+			return func(ctx context.Context, args []string) int {
+				if *dir == "" || len(args) > 0 {
+					return p.fail(exitUsage, "export", errors.New("give -textfile-directory, and no shims"))
 				}
-				timer := time.NewTimer(*every)
-				select {
-				case <-ctx.Done():
-					timer.Stop()
-					return exitOK
-				case <-timer.C:
+				for {
+					status := c.export(ctx, filepath.Join(*dir, textfile), *ledger)
+					if *every <= 0 {
+						return status
+					}
+					if !rounds.Pause(ctx, *every) {
+						return exitOK
+					}
 				}
 			}
-		}
-	},
+		},
+	}
 }
 
 func (c *checkFlags) export(ctx context.Context, name, ledger string) int {
-	r, err := c.rounds(ctx, nil)
+	r, err := c.Sample(ctx, nil)
 	if err != nil {
-		return fail(exitCheck, "export", err)
+		return c.fail(exitCheck, "export", err)
 	}
 	var b bytes.Buffer
 	if err := promFormat(&b, r); err != nil {
-		return fail(exitSome, "export", err)
+		return c.fail(exitSome, "export", err)
 	}
-	if err := repairMetrics(&b, ledger); err != nil {
-		return fail(exitCheck, "export", err)
+	if err := repairMetrics(&b, ledger, c.now()); err != nil {
+		return c.fail(exitCheck, "export", err)
 	}
-	if err := health.Replace(name, b.Bytes(), 0o644); err != nil { // node_exporter is not root
-		return fail(exitSome, "export", err)
+	if err := atomicfile.Write(name, b.Bytes(), 0o644); err != nil { // node_exporter is not root
+		return c.fail(exitSome, "export", err)
 	}
 	return exitOK
 }
 
-func repairMetrics(b *bytes.Buffer, name string) error {
+func repairMetrics(b *bytes.Buffer, name string, now time.Time) error {
 	l, err := repair.OpenLedger(name)
 	if err != nil {
 		return err
 	}
 	n := map[string]int{}
-	now := time.Now()
 	for _, e := range l.Entries {
 		n[e.Outcome(now)]++
 	}

@@ -13,11 +13,12 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/probe"
+	"containerd-shim.v1/cmd/shimctl/internal/rounds"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
 // formats print a round.
-var formats = map[string]func(io.Writer, *round) error{
+var formats = map[string]func(io.Writer, *rounds.Round) error{
 	"table":  tableFormat,
 	"json":   jsonFormat,
 	"npd":    npdFormat,
@@ -25,7 +26,7 @@ var formats = map[string]func(io.Writer, *round) error{
 	"nagios": nagiosFormat,
 }
 
-func tableFormat(to io.Writer, r *round) error {
+func tableFormat(to io.Writer, r *rounds.Round) error {
 	w := tabwriter.NewWriter(to, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "NAMESPACE\tCONTAINER\tPID\tINIT\tAGE\tBUILD\tZOMBIES\tSHIMINFO\tSTATE\tVERDICT\tREASON\tDETAIL")
 	for _, s := range r.Rows {
@@ -74,7 +75,7 @@ type jsonShim struct {
 	Since     *time.Time     `json:"since,omitempty"`
 }
 
-func jsonFormat(to io.Writer, r *round) error {
+func jsonFormat(to io.Writer, r *rounds.Round) error {
 	host, _ := os.Hostname() // an unnamed host is no reason to fail
 	doc := struct {
 		Schema  string         `json:"schema"`
@@ -83,7 +84,7 @@ func jsonFormat(to io.Writer, r *round) error {
 		Shims   []jsonShim     `json:"shims"`
 		Summary map[string]int `json:"summary"`
 	}{"shimctl/v1", host, r.Time.UTC(), []jsonShim{}, map[string]int{
-		"healthy": r.count(health.Healthy), "suspect": r.count(health.Suspect), "wedged": r.count(health.Wedged),
+		"healthy": r.Count(health.Healthy), "suspect": r.Count(health.Suspect), "wedged": r.Count(health.Wedged),
 	}}
 	for _, s := range r.Rows {
 		j := jsonShim{Shim: s.Shim, Verdict: s.Result.Verdict, Reason: s.Result.Reason, Detail: s.Result.Detail, Confirmed: s.Result.Confirmed}
@@ -114,25 +115,25 @@ func outcome(a probe.Answer) (string, float64) {
 }
 
 // npdFormat is one line: node-problem-detector keeps its first 80 bytes.
-func npdFormat(to io.Writer, r *round) error {
+func npdFormat(to io.Writer, r *rounds.Round) error {
 	line := fmt.Sprintf("%d shims healthy", len(r.Rows))
-	if n := r.count(health.Wedged); n > 0 {
-		line = fmt.Sprintf("%d/%d shims wedged: %s", n, len(r.Rows), r.first(health.Wedged))
-	} else if n := r.count(health.Suspect); n > 0 {
-		line = fmt.Sprintf("%d/%d shims suspect: %s", n, len(r.Rows), r.first(health.Suspect))
+	if n := r.Count(health.Wedged); n > 0 {
+		line = fmt.Sprintf("%d/%d shims wedged: %s", n, len(r.Rows), first(r, health.Wedged))
+	} else if n := r.Count(health.Suspect); n > 0 {
+		line = fmt.Sprintf("%d/%d shims suspect: %s", n, len(r.Rows), first(r, health.Suspect))
 	}
 	_, err := fmt.Fprintln(to, line[:min(len(line), 80)])
 	return err
 }
 
-func nagiosFormat(to io.Writer, r *round) error {
+func nagiosFormat(to io.Writer, r *rounds.Round) error {
 	level, what := "OK", fmt.Sprintf("%d shims healthy", len(r.Rows))
-	wedged, suspect := r.count(health.Wedged), r.count(health.Suspect)
+	wedged, suspect := r.Count(health.Wedged), r.Count(health.Suspect)
 	switch {
 	case wedged > 0:
-		level, what = "CRITICAL", r.first(health.Wedged)
+		level, what = "CRITICAL", first(r, health.Wedged)
 	case suspect > 0:
-		level, what = "WARNING", r.first(health.Suspect)
+		level, what = "WARNING", first(r, health.Suspect)
 	}
 	_, err := fmt.Fprintf(to, "SHIMS %s - %s | shims=%d wedged=%d suspect=%d\n", level, what, len(r.Rows), wedged, suspect)
 	return err
@@ -140,12 +141,12 @@ func nagiosFormat(to io.Writer, r *round) error {
 
 // promFormat is the text exposition format. A series for each shim would be
 // one for each container that ever ran, so only wedged ones get their own.
-func promFormat(to io.Writer, r *round) error {
+func promFormat(to io.Writer, r *rounds.Round) error {
 	var b []byte
 	add := func(format string, args ...any) { b = fmt.Appendf(b, format, args...) }
 	add("# HELP containerd_shims Number of v1 shims by verdict.\n# TYPE containerd_shims gauge\n")
 	for _, v := range []health.Verdict{health.Healthy, health.Suspect, health.Wedged} {
-		add("containerd_shims{verdict=%q} %d\n", strings.ToLower(string(v)), r.count(v))
+		add("containerd_shims{verdict=%q} %d\n", strings.ToLower(string(v)), r.Count(v))
 	}
 	add("# HELP containerd_shim_wedged Shims that are wedged, with the reason.\n# TYPE containerd_shim_wedged gauge\n")
 	zombies, unpatched := 0, 0
@@ -174,4 +175,14 @@ func promFormat(to io.Writer, r *round) error {
 // label quotes a label's value, with the three escapes that the format has.
 func label(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s) + `"`
+}
+
+// first is the first row with the verdict, for one-line formats; "" if there is none.
+func first(r *rounds.Round, v health.Verdict) string {
+	for _, row := range r.Rows {
+		if row.Result.Verdict == v {
+			return fmt.Sprintf("%s/%s pid %d %s", row.Namespace, shorten(row.ID), row.PID, row.Result.Reason)
+		}
+	}
+	return ""
 }

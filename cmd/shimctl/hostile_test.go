@@ -12,11 +12,12 @@ import (
 	"testing"
 
 	"containerd-shim.v1/cmd/shimctl/internal/health"
+	"containerd-shim.v1/cmd/shimctl/internal/rounds"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
-// fakeProc makes a /proc with one shim of these arguments, pid 7.
-func fakeProc(t *testing.T, argv ...string) {
+// fakeProc is shimctl with a /proc that has one shim of these arguments, pid 7.
+func fakeProc(t *testing.T, argv ...string) program {
 	t.Helper()
 	root := t.TempDir()
 	for name, text := range map[string]string{
@@ -31,17 +32,17 @@ func fakeProc(t *testing.T, argv ...string) {
 			t.Fatal(err)
 		}
 	}
-	old := procRoot
-	procRoot = root
-	t.Cleanup(func() { procRoot = old })
+	p := newProgram(nil, nil, nil)
+	p.proc = root
+	return p
 }
 
 // What a process says of itself must not act on the operator's terminal.
 func TestNoEscapesReachTheTerminal(t *testing.T) {
 	escape := "\x1b]0;owned\x07\x1b[2J"
-	fakeProc(t, "containerd-shim", "-namespace", "moby", "-workdir", "/x/moby/abc", "-address", "/run/"+escape)
+	p := fakeProc(t, "containerd-shim", "-namespace", "moby", "-workdir", "/x/moby/abc", "-address", "/run/"+escape)
 	for _, args := range [][]string{{"ps", "-o", "wide"}, {"ps", "-o", "json"}, {"check", "-state-file", ""}, {"stacks", "7"}, {"explain", escape}, {escape}, {"report", escape}} {
-		_, o, e := capture(t, args...)
+		_, o, e := p.capture(t, args...)
 		if strings.ContainsAny(o+e, "\x1b\x07") {
 			t.Errorf("%q: got %q %q", args, o, e)
 		}
@@ -53,21 +54,21 @@ func TestNoEscapesReachTheTerminal(t *testing.T) {
 
 // Without the host's processes "no shim is wedged" would be a lie.
 func TestBlindIsNotHealthy(t *testing.T) {
-	fakeProc(t, "sleep", "1000")
-	if status, o, e := capture(t, "check", "-state-file", ""); status != exitOK {
+	p := fakeProc(t, "sleep", "1000")
+	if status, o, e := p.capture(t, "check", "-state-file", ""); status != exitOK {
 		t.Errorf("no shim on a host: status %d\n%s%s", status, o, e)
 	}
-	if err := os.RemoveAll(filepath.Join(procRoot, "2")); err != nil {
+	if err := os.RemoveAll(filepath.Join(p.proc, "2")); err != nil {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"ps"}, {"check", "-state-file", ""}, {"check", "-o", "npd", "-state-file", ""},
 		{"export", "-textfile-directory", t.TempDir(), "-state-file", ""}, {"repair", "-all", "-state-file", "", "-dir", t.TempDir()}} {
-		status, o, e := capture(t, args...)
+		status, o, e := p.capture(t, args...)
 		if status != exitCheck || !strings.Contains(e, "root") || !strings.Contains(e, "hostPID: true") {
 			t.Errorf("%q: status %d\n%s%s", args, status, o, e)
 		}
 	}
-	if status, o, _ := capture(t, "check", "-o", "nagios", "-state-file", ""); status != 3 || !strings.HasPrefix(o, "UNKNOWN") {
+	if status, o, _ := p.capture(t, "check", "-o", "nagios", "-state-file", ""); status != 3 || !strings.HasPrefix(o, "UNKNOWN") {
 		t.Errorf("nagios: status %d, %q", status, o)
 	}
 }
@@ -75,7 +76,7 @@ func TestBlindIsNotHealthy(t *testing.T) {
 // Label values in the text format know three escapes; any other makes
 // node_exporter drop the whole file.
 func TestMetricsOfHostileReasons(t *testing.T) {
-	r := &round{Rows: []row{{Shim: scan.Shim{Namespace: "n", ID: "i"}, Result: health.Result{Verdict: health.Wedged, Reason: "a\"b\\c\nd\x1b"}}}}
+	r := &rounds.Round{Rows: []rounds.Row{{Shim: scan.Shim{Namespace: "n", ID: "i"}, Result: health.Result{Verdict: health.Wedged, Reason: "a\"b\\c\nd\x1b"}}}}
 	r.Rows = append(r.Rows, r.Rows[0]) // two processes with one name
 	r.Rows[1].PID = 8
 	var b bytes.Buffer
@@ -96,10 +97,10 @@ func TestMetricsOfHostileReasons(t *testing.T) {
 
 // A dry run ends nothing and writes nothing of its own.
 func TestDryRunWritesNothing(t *testing.T) {
-	fakeProc(t, "containerd-shim", "-namespace", "moby", "-workdir", "/x/moby/abc")
+	p := fakeProc(t, "containerd-shim", "-namespace", "moby", "-workdir", "/x/moby/abc")
 	dir := filepath.Join(t.TempDir(), "repair")
 	for _, args := range [][]string{{"-all"}, {strconv.Itoa(7)}} {
-		if status, o, e := capture(t, append([]string{"repair", "-state-file", "", "-dir", dir}, args...)...); status != exitOK {
+		if status, o, e := p.capture(t, append([]string{"repair", "-state-file", "", "-dir", dir}, args...)...); status != exitOK {
 			t.Errorf("%q: status %d\n%s%s", args, status, o, e)
 		}
 		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {

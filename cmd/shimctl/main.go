@@ -13,11 +13,16 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"containerd-shim.v1/cmd/shimctl/internal/daemon"
+	"containerd-shim.v1/cmd/shimctl/internal/repair"
 	"containerd-shim.v1/cmd/shimctl/internal/sanitize"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 )
 
 var (
@@ -47,15 +52,30 @@ var minor = []struct{ name, args, short string }{
 	{"completion", "[bash|zsh|fish]", "print the completion for a shell"},
 }
 
-// out and errs are the standard streams, replaced by tests. What they write
-// may come from anybody's process.
-var (
-	out  = sanitize.Writer{W: os.Stdout}
-	errs = sanitize.Writer{W: os.Stderr}
-)
+// program is shimctl with what it has of the world. Tests give it another.
+type program struct {
+	in        io.Reader
+	out, errs sanitize.Writer // what they write may come from anybody's process
+	proc      string          // where /proc is mounted
+	self      string          // this program, run again as the process that traces
+	now       func() time.Time
+	connect   func(*scan.Shim) (containerd, error) // to the shim's daemon
+}
 
-// procRoot is where /proc is mounted, replaced by tests.
-var procRoot = "/proc"
+// containerd is a connection to a daemon.
+type containerd interface {
+	repair.Daemon
+	io.Closer
+}
+
+func newProgram(in io.Reader, out, errs io.Writer) program {
+	p := program{in: in, out: sanitize.Writer{W: out}, errs: sanitize.Writer{W: errs}, proc: "/proc", self: "/proc/self/exe", now: time.Now}
+	p.connect = func(s *scan.Shim) (containerd, error) { return daemon.Of(p.proc, s) }
+	return p
+}
+
+// taker takes the stacks of running shims.
+func (p program) taker() stacks.Taker { return stacks.Taker{Proc: p.proc, Program: p.self} }
 
 func main() {
 	if childMain() {
@@ -63,49 +83,49 @@ func main() {
 	}
 	logrus.SetOutput(io.Discard) // the ttrpc client logs each late answer of a shim
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
-	status := run(ctx, os.Args[1:])
+	status := newProgram(os.Stdin, os.Stdout, os.Stderr).run(ctx, os.Args[1:])
 	stop()
 	os.Exit(status)
 }
 
 // run does one command line and returns its exit status.
-func run(ctx context.Context, args []string) int {
+func (p program) run(ctx context.Context, args []string) int {
 	if len(args) == 0 {
-		usage(errs)
+		p.usage(p.errs)
 		return exitUsage
 	}
 	switch args[0] {
 	case "help", "-h", "-help", "--help":
 		if len(args) > 1 {
-			return run(ctx, []string{args[1], "-h"})
+			return p.run(ctx, []string{args[1], "-h"})
 		}
-		usage(out)
+		p.usage(p.out)
 		return exitOK
 	case "version", "-v", "-version", "--version":
-		fmt.Fprintln(out, strings.TrimSpace("shimctl "+version+" "+revision))
+		fmt.Fprintln(p.out, strings.TrimSpace("shimctl "+version+" "+revision))
 		return exitOK
 	case "manual": // for the packages: shimctl manual > shimctl.1
-		manual(out)
+		manual(p.out, p.verbs())
 		return exitOK
 	case "completion":
 		shell := append(args, "bash")[1]
 		if completions[shell] == nil || len(args) > 2 {
-			return fail(exitUsage, "completion", fmt.Errorf("give one of bash, zsh and fish"))
+			return p.fail(exitUsage, "completion", fmt.Errorf("give one of bash, zsh and fish"))
 		}
-		completions[shell](out)
+		completions[shell](p.out, p.verbs())
 		return exitOK
 	}
-	for _, v := range verbs() {
+	for _, v := range p.verbs() {
 		if v.name == args[0] {
-			return v.run(ctx, args[1:])
+			return p.do(ctx, v, args[1:])
 		}
 	}
-	fmt.Fprintf(errs, "shimctl: unknown command %q; `shimctl help` lists them\n", args[0])
+	fmt.Fprintf(p.errs, "shimctl: unknown command %q; `shimctl help` lists them\n", args[0])
 	return exitUsage
 }
 
-// run parses flags wherever they stand among the arguments.
-func (v verb) run(ctx context.Context, args []string) int {
+// do does one verb. Its flags may stand anywhere among the arguments.
+func (p program) do(ctx context.Context, v verb, args []string) int {
 	set := flag.NewFlagSet(v.name, flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	do := v.flags(set)
@@ -113,11 +133,11 @@ func (v verb) run(ctx context.Context, args []string) int {
 	for {
 		err := set.Parse(args)
 		if errors.Is(err, flag.ErrHelp) {
-			v.help(set)
+			v.help(p.out, set)
 			return exitOK
 		}
 		if err != nil {
-			fmt.Fprintf(errs, "shimctl %s: %v; `shimctl %s -h` lists the flags\n", v.name, err, v.name)
+			fmt.Fprintf(p.errs, "shimctl %s: %v; `shimctl %s -h` lists the flags\n", v.name, err, v.name)
 			return exitUsage
 		}
 		if args = set.Args(); len(args) == 0 {
@@ -127,15 +147,15 @@ func (v verb) run(ctx context.Context, args []string) int {
 	}
 }
 
-func (v verb) help(set *flag.FlagSet) {
+func (v verb) help(out io.Writer, set *flag.FlagSet) {
 	fmt.Fprintf(out, "usage: shimctl %s [flags] %s\n\n%s\n\nflags:\n", v.name, v.args, strings.TrimSpace(v.long))
 	set.SetOutput(out)
 	set.PrintDefaults()
 }
 
-func usage(w io.Writer) {
+func (p program) usage(w io.Writer) {
 	fmt.Fprint(w, "shimctl finds, explains and repairs wedged containerd shims.\n\nusage: shimctl COMMAND [flags] [arguments]\n\n")
-	for _, v := range verbs() {
+	for _, v := range p.verbs() {
 		fmt.Fprintf(w, "  %-10s %s\n", v.name, v.short)
 	}
 	for _, m := range minor {
@@ -146,8 +166,8 @@ func usage(w io.Writer) {
 }
 
 // fail prints an error with what may be done about it, and returns the status.
-func fail(status int, verb string, err error) int {
-	fmt.Fprintf(errs, "shimctl %s: %v%s\n", verb, err, hint(err))
+func (p program) fail(status int, verb string, err error) int {
+	fmt.Fprintf(p.errs, "shimctl %s: %v%s\n", verb, err, hint(err))
 	return status
 }
 

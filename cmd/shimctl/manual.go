@@ -10,11 +10,11 @@ import (
 )
 
 // manual writes the manual page, shimctl(1), from the verbs' own help.
-func manual(w io.Writer) {
+func manual(w io.Writer, verbs []verb) {
 	var b strings.Builder
 	fmt.Fprintf(&b, ".TH SHIMCTL 1 \"\" \"shimctl %s\" \"\"\n.SH NAME\nshimctl \\- find, explain and repair wedged containerd shims\n", roff(version))
 	b.WriteString(".SH SYNOPSIS\n.B shimctl\n.I command\n[flags] [arguments]\n.SH COMMANDS\n")
-	for _, v := range verbs() {
+	for _, v := range verbs {
 		fmt.Fprintf(&b, ".SS shimctl %s [flags] %s\n%s.\n.PP\n.nf\n%s\n.fi\n", v.name, roff(v.args), roff(v.short), roff(v.long))
 		v.flagSet().VisitAll(func(f *flag.Flag) {
 			name, use := flag.UnquoteUsage(f)

@@ -16,10 +16,10 @@ import (
 // What the commands and their flags are, by the command line itself.
 func commandLine() (names []string, flags map[string][]string) {
 	flags = map[string][]string{}
-	for _, v := range verbs() {
+	for _, v := range underTest().verbs() {
 		v.flagSet().VisitAll(func(f *flag.Flag) { flags[v.name] = append(flags[v.name], f.Name) })
 	}
-	return commands(), flags
+	return commands(underTest().verbs()), flags
 }
 
 // found is what the first group of the expression matches in text, in order.
@@ -59,7 +59,7 @@ func TestAllListsAgree(t *testing.T) {
 	same("manual", append(found(page, `^\.SS shimctl (\w+) `), found(page, `^\.B shimctl (\w+)`)...), names)
 	_, fishScript, _ := capture(t, "completion", "fish")
 	same("fish", found(fishScript, `__fish_use_subcommand -f -a (\w+) `), names)
-	for _, v := range verbs() {
+	for _, v := range underTest().verbs() {
 		_, help, _ := capture(t, v.name, "-h")
 		same("help of "+v.name, found(help, `^  -([\w-]+)`), flags[v.name])
 		part := strings.ReplaceAll(section(t, page, ".SS shimctl "+v.name+" ", `^\.S[SH] `), `\-`, "-")
@@ -104,7 +104,7 @@ func TestCompletionInTheShell(t *testing.T) {
 		if got := ask("", "", "1"); !slices.Equal(got, names) {
 			t.Errorf("%s: got %q, want %q", shell, got, names)
 		}
-		for _, v := range verbs() {
+		for _, v := range underTest().verbs() {
 			var want []string
 			for _, f := range flags[v.name] {
 				want = append(want, "-"+f)

@@ -13,9 +13,10 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
-var psVerb = verb{
-	name: "ps", args: "[ID|PID...]", short: "list the shims of this host",
-	long: `Lists every v1 shim, and the v2 shims (marked v2), from /proc alone: it asks no
+func (p program) psVerb() verb {
+	return verb{
+		name: "ps", args: "[ID|PID...]", short: "list the shims of this host",
+		long: `Lists every v1 shim, and the v2 shims (marked v2), from /proc alone: it asks no
 shim and no daemon, so nothing that hangs can hang it.
 
 ZOMBIES counts children that the shim has not reaped. BUILD ends in "ours" for
@@ -29,54 +30,39 @@ examples:
   shimctl ps -n moby -o wide
   shimctl ps -q | wc -l
   shimctl ps -o json | jq '.shims[] | select(.exe_deleted)'`,
-	flags: func(set *flag.FlagSet) func(context.Context, []string) int {
-		namespace := set.String("n", "", "only this containerd `namespace`")
-		quiet := set.Bool("q", false, "print pids only")
-		format := set.String("o", "table", "`format`: table, wide or json")
-		return func(_ context.Context, args []string) int {
-			all, err := shims()
-			if err == nil {
-				all, err = choose(all, args)
+		flags: func(set *flag.FlagSet) func(context.Context, []string) int {
+			namespace := set.String("n", "", "only this containerd `namespace`")
+			quiet := set.Bool("q", false, "print pids only")
+			format := set.String("o", "table", "`format`: table, wide or json")
+			return func(_ context.Context, args []string) int {
+				all, err := scan.Find(p.proc, args)
+				if err != nil {
+					return p.fail(exitCheck, "ps", err)
+				}
+				return p.ps(scan.InNamespace(all, *namespace), *format, *quiet)
 			}
-			if err != nil {
-				return fail(exitCheck, "ps", err)
-			}
-			return ps(inNamespace(all, *namespace), *format, *quiet)
-		}
-	},
+		},
+	}
 }
 
-func inNamespace(all []scan.Shim, namespace string) []scan.Shim {
-	if namespace == "" {
-		return all
-	}
-	var some []scan.Shim
-	for _, s := range all {
-		if s.Namespace == namespace {
-			some = append(some, s)
-		}
-	}
-	return some
-}
-
-func ps(all []scan.Shim, format string, quiet bool) int {
+func (p program) ps(all []scan.Shim, format string, quiet bool) int {
 	switch {
 	case quiet:
 		for _, s := range all {
-			fmt.Fprintln(out, s.PID)
+			fmt.Fprintln(p.out, s.PID)
 		}
 		return exitOK
 	case format == "json":
-		enc := json.NewEncoder(out)
+		enc := json.NewEncoder(p.out)
 		enc.SetIndent("", "  ")
 		if err := enc.Encode(map[string]any{"schema": "shimctl/v1", "shims": all}); err != nil {
-			return fail(exitSome, "ps", err)
+			return p.fail(exitSome, "ps", err)
 		}
 		return exitOK
 	case format != "table" && format != "wide":
-		return fail(exitUsage, "ps", fmt.Errorf("unknown format %q", format))
+		return p.fail(exitUsage, "ps", fmt.Errorf("unknown format %q", format))
 	}
-	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	w := tabwriter.NewWriter(p.out, 0, 8, 2, ' ', 0)
 	head := "NAMESPACE\tCONTAINER\tPID\tINIT\tAGE\tKIND\tZOMBIES\tMEMORY\tBUILD"
 	if format == "wide" {
 		head += "\tSTATE\tTHREADS\tEXE\tADDRESS"
@@ -94,7 +80,7 @@ func ps(all []scan.Shim, format string, quiet bool) int {
 		fmt.Fprintln(w)
 	}
 	if err := w.Flush(); err != nil {
-		return fail(exitSome, "ps", err)
+		return p.fail(exitSome, "ps", err)
 	}
 	return exitOK
 }

@@ -17,11 +17,9 @@ import (
 	"containerd-shim.v1/stackdump"
 )
 
-// started starts a shim, for which the tracer is shimctl as it is in use: the
-// test binary takes a second to start under the race detector.
+// started starts a shim.
 func started(t *testing.T, binary string, args ...string) *shimtest.Shim {
 	t.Helper()
-	stacks.Tracer = shimtest.Shimctl(t)
 	return shimtest.Start(t, binary, args...)
 }
 
@@ -32,7 +30,7 @@ func taken(t *testing.T, shim *shimtest.Shim) *stackdump.Dump {
 	if !ok {
 		t.Fatalf("%d is no shim", shim.PID)
 	}
-	r, err := stacks.Take(t.Context(), procRoot, &s, stacks.Auto, 10*time.Second)
+	r, err := underTest().taker().Take(t.Context(), &s, stacks.Auto, 10*time.Second)
 	if err != nil || !r.Dump.Complete {
 		t.Fatalf("stacks: %v", err)
 	}

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim.v1/cmd/shimctl/internal/daemon"
 	"containerd-shim.v1/cmd/shimctl/internal/evidence"
 	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/repair"
+	"containerd-shim.v1/cmd/shimctl/internal/rounds"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 	"containerd-shim.v1/stackdump"
@@ -35,12 +35,10 @@ type repairer struct {
 	acted    int
 }
 
-// daemonOf connects to a shim's containerd, replaced by tests.
-var daemonOf = connect
-
-var repairVerb = verb{
-	name: "repair", args: "ID|PID... | -all", short: "heal wedged shims in place, or end them",
-	long: `Without -yes it only says what it would do, and why not: no program is exchanged, no
+func (p program) repairVerb() verb {
+	return verb{
+		name: "repair", args: "ID|PID... | -all", short: "heal wedged shims in place, or end them",
+		long: `Without -yes it only says what it would do, and why not: no program is exchanged, no
 process is ended, and nothing is written below -dir. It looks as check -confirm does, for
 which a shim with a sign gets SIGUSR1 and may be traced for a moment. With -yes it acts on
 a shim whose wedge a goroutine dump proves, and only then.
@@ -69,57 +67,50 @@ examples:
   shimctl repair -yes 3776
   shimctl repair -yes -kill 3776
   shimctl repair -all -yes -max-per-run 1 -on-reason ReaperDeadlock   # a timer`,
-	flags: func(set *flag.FlagSet) func(context.Context, []string) int {
-		r := &repairer{Policy: repair.Default}
-		r.define(set)
-		set.BoolVar(&r.all, "all", false, "every wedged v1 shim of this host")
-		set.BoolVar(&r.yes, "yes", false, "act; without it no process is ended")
-		set.BoolVar(&r.end, "kill", false, "end a shim that cannot be healed in place")
-		set.StringVar(&r.binary, "binary", defaultBinary, "`path` of this project's shim, where the wedged one sees it")
-		set.BoolVar(&r.Unproven, "unproven", false, "also act on a wedge that only time has shown")
-		set.StringVar(&r.onReason, "on-reason", "", "act on these `reasons` only, comma separated")
-		set.DurationVar(&r.Cooldown, "cooldown-time", r.Cooldown, "time between two repairs on this host")
-		set.IntVar(&r.PerHour, "max-per-hour", r.PerHour, "repairs in an hour on this host")
-		set.IntVar(&r.PerRun, "max-per-run", r.PerRun, "repairs in this run")
-		set.DurationVar(&r.Verify, "verify", r.Verify, "time for everything to be gone afterwards")
-		set.StringVar(&r.dir, "dir", "/var/lib/shimctl", "`directory` of ledger, lock and evidence")
-		return r.run
-	},
-}
-
-func connect(s *row) (repair.Daemon, func(), error) {
-	c, err := daemon.Of(procRoot, &s.Shim)
-	if err != nil {
-		return nil, nil, err
+		flags: func(set *flag.FlagSet) func(context.Context, []string) int {
+			r := &repairer{checkFlags: p.checker(), Policy: repair.Default}
+			r.define(set)
+			set.BoolVar(&r.all, "all", false, "every wedged v1 shim of this host")
+			set.BoolVar(&r.yes, "yes", false, "act; without it no process is ended")
+			set.BoolVar(&r.end, "kill", false, "end a shim that cannot be healed in place")
+			set.StringVar(&r.binary, "binary", defaultBinary, "`path` of this project's shim, where the wedged one sees it")
+			set.BoolVar(&r.Unproven, "unproven", false, "also act on a wedge that only time has shown")
+			set.StringVar(&r.onReason, "on-reason", "", "act on these `reasons` only, comma separated")
+			set.DurationVar(&r.Cooldown, "cooldown-time", r.Cooldown, "time between two repairs on this host")
+			set.IntVar(&r.PerHour, "max-per-hour", r.PerHour, "repairs in an hour on this host")
+			set.IntVar(&r.PerRun, "max-per-run", r.PerRun, "repairs in this run")
+			set.DurationVar(&r.Verify, "verify", r.Verify, "time for everything to be gone afterwards")
+			set.StringVar(&r.dir, "dir", "/var/lib/shimctl", "`directory` of ledger, lock and evidence")
+			return r.run
+		},
 	}
-	return c, func() { _ = c.Close() }, nil
 }
 
 func (r *repairer) run(ctx context.Context, args []string) int {
 	if r.all == (len(args) > 0) {
-		return fail(exitUsage, "repair", errors.New("give shims, or -all, and not both"))
+		return r.fail(exitUsage, "repair", errors.New("give shims, or -all, and not both"))
 	}
 	if r.onReason != "" {
 		r.Reasons = strings.Split(r.onReason, ",")
 	}
-	r.samples, r.confirm = 1, true
-	seen, err := r.rounds(ctx, args)
+	r.Confirm = true
+	seen, err := r.Sample(ctx, args)
 	if err != nil {
-		return fail(exitCheck, "repair", err)
+		return r.fail(exitCheck, "repair", err)
 	}
-	if seen.denied() {
-		return fail(exitCheck, "repair", errDenied)
+	if seen.Denied() {
+		return r.fail(exitCheck, "repair", rounds.ErrDenied)
 	}
 	if r.yes {
 		lock, err := repair.Lock(filepath.Join(r.dir, "lock"))
 		if err != nil {
-			return fail(exitCheck, "repair", err)
+			return r.fail(exitCheck, "repair", err)
 		}
 		defer lock.Close()
 	}
 	ledger, err := repair.OpenLedger(filepath.Join(r.dir, "repairs.json"))
 	if err != nil {
-		return fail(exitCheck, "repair", err)
+		return r.fail(exitCheck, "repair", err)
 	}
 	status := exitOK
 	for i := range seen.Rows {
@@ -129,24 +120,24 @@ func (r *repairer) run(ctx context.Context, args []string) int {
 		}
 	}
 	if status == exitOK && r.acted == 0 {
-		fmt.Fprintln(out, "nothing to do")
+		fmt.Fprintln(r.out, "nothing to do")
 	}
 	return status
 }
 
 // one repairs a shim, or says what it would do or why it does not.
-func (r *repairer) one(ctx context.Context, s *row, ledger *repair.Ledger) int {
+func (r *repairer) one(ctx context.Context, s *rounds.Row, ledger *repair.Ledger) int {
 	c := &repair.Case{Shim: s.Shim, Result: s.Result}
 	name := fmt.Sprintf("%s pid %d", s.Name(), s.PID)
 	left := exitSome
 	if s.Result.Verdict != health.Wedged {
 		left = exitOK
 	}
-	if why := r.Refuse(procRoot, c); why != "" {
-		fmt.Fprintf(out, "%s: not repaired: %s\n", name, why)
+	if why := r.Refuse(r.proc, c); why != "" {
+		fmt.Fprintf(r.out, "%s: not repaired: %s\n", name, why)
 		return left
 	}
-	why := r.Wait(ledger, time.Now())
+	why := r.Wait(ledger, r.now())
 	if r.acted >= r.PerRun {
 		why = fmt.Sprintf("this run has repaired %d", r.acted)
 	}
@@ -155,7 +146,7 @@ func (r *repairer) one(ctx context.Context, s *row, ledger *repair.Ledger) int {
 		return exitSome
 	}
 	if why != "" {
-		fmt.Fprintf(out, "%s: not repaired now: %s\n", name, why)
+		fmt.Fprintf(r.out, "%s: not repaired now: %s\n", name, why)
 		return exitSome
 	}
 	version, unwatched := r.daemon(ctx, s)
@@ -164,31 +155,31 @@ func (r *repairer) one(ctx context.Context, s *row, ledger *repair.Ledger) int {
 		return exitSome
 	}
 	if why := r.again(ctx, s, version); why != "" {
-		fmt.Fprintf(out, "%s: not repaired: %s\n", name, why)
+		fmt.Fprintf(r.out, "%s: not repaired: %s\n", name, why)
 		return exitSome
 	}
 	if impossible == nil {
 		healed, err := r.inPlace(ctx, c, ledger)
 		switch {
 		case healed && err != nil:
-			return fail(exitUnverified, "repair", fmt.Errorf("%s: %w", name, err))
+			return r.fail(exitUnverified, "repair", fmt.Errorf("%s: %w", name, err))
 		case healed:
 			return exitOK
 		case errors.Is(err, takeover.ErrTracer): // it may yet be healed
-			return fail(exitUnverified, "repair", fmt.Errorf("%s: %w", name, err))
+			return r.fail(exitUnverified, "repair", fmt.Errorf("%s: %w", name, err))
 		case !r.mayKill(name, err, unwatched):
 			return exitSome
 		}
 		if why := r.again(ctx, s, version); why != "" { // that took a while
-			fmt.Fprintf(out, "%s: not repaired: %s\n", name, why)
+			fmt.Fprintf(r.out, "%s: not repaired: %s\n", name, why)
 			return exitSome
 		}
 	}
-	d, done, err := daemonOf(s)
+	d, err := r.connect(&s.Shim)
 	if err != nil {
-		return fail(exitCheck, "repair", err)
+		return r.fail(exitCheck, "repair", err)
 	}
-	defer done()
+	defer d.Close()
 	return r.kill(ctx, c, d, ledger)
 }
 
@@ -197,9 +188,9 @@ func (r *repairer) one(ctx context.Context, s *row, ledger *repair.Ledger) int {
 func (r *repairer) mayKill(name string, impossible, unwatched error) bool {
 	switch {
 	case !r.end:
-		fmt.Fprintf(out, "%s: not repaired: it cannot be healed in place: %v%s\n  -kill ends it\n", name, impossible, hint(impossible))
+		fmt.Fprintf(r.out, "%s: not repaired: it cannot be healed in place: %v%s\n  -kill ends it\n", name, impossible, hint(impossible))
 	case unwatched != nil:
-		fmt.Fprintf(out, "%s: not repaired: %v: the container would run on with nobody to watch it\n", name, unwatched)
+		fmt.Fprintf(r.out, "%s: not repaired: %v: the container would run on with nobody to watch it\n", name, unwatched)
 	default:
 		return true
 	}
@@ -207,54 +198,54 @@ func (r *repairer) mayKill(name string, impossible, unwatched error) bool {
 }
 
 // daemon is the version of the shim's containerd, or why it does not watch.
-func (r *repairer) daemon(ctx context.Context, s *row) (string, error) {
-	d, done, err := daemonOf(s)
+func (r *repairer) daemon(ctx context.Context, s *rounds.Row) (string, error) {
+	d, err := r.connect(&s.Shim)
 	if err != nil {
 		return "", err
 	}
-	defer done()
-	ctx, cancel := context.WithTimeout(ctx, r.limit)
+	defer d.Close()
+	ctx, cancel := context.WithTimeout(ctx, r.Limit)
 	defer cancel()
 	return d.Version(ctx)
 }
 
 // again takes a second dump, saves it with the rest, and says what has changed.
-func (r *repairer) again(ctx context.Context, s *row, version string) string {
-	taken, err := stacks.Take(ctx, procRoot, &s.Shim, stacks.Auto, 5*r.limit)
+func (r *repairer) again(ctx context.Context, s *rounds.Row, version string) string {
+	taken, err := r.taker().Take(ctx, &s.Shim, stacks.Auto, 5*r.Limit)
 	switch {
 	case err != nil && !r.Unproven:
 		return fmt.Sprintf("no second dump: %v", err)
 	case err == nil && !r.Unproven && stackdump.Explain(taken.Dump).Worst() != stackdump.Deadlock:
 		return "the second dump shows no closed cycle any more"
 	}
-	dir, err := saveEvidence(r.dir, &s.Shim, evidence.Collect(procRoot, &s.Shim, s.Result, taken, version))
+	dir, err := r.saveEvidence(r.dir, &s.Shim, evidence.Collect(r.proc, &s.Shim, s.Result, taken, version))
 	if err != nil {
 		return fmt.Sprintf("the evidence cannot be saved: %v", err)
 	}
-	fmt.Fprintf(out, "%s pid %d: evidence in %s\n", s.Name(), s.PID, dir)
+	fmt.Fprintf(r.out, "%s pid %d: evidence in %s\n", s.Name(), s.PID, dir)
 	return ""
 }
 
 func (r *repairer) kill(ctx context.Context, c *repair.Case, d repair.Daemon, ledger *repair.Ledger) int {
 	r.acted++
 	// The ledger comes first: a kill that is not in it would not count.
-	entry := repair.Entry{Time: time.Now(), Shim: c.Shim.Name(), PID: c.Shim.PID, Reason: c.Result.Reason, Result: repair.Running}
+	entry := repair.Entry{Time: r.now(), Shim: c.Shim.Name(), PID: c.Shim.PID, Reason: c.Result.Reason, Result: repair.Running}
 	if err := ledger.Add(entry); err != nil {
-		return fail(exitCheck, "repair", err)
+		return r.fail(exitCheck, "repair", err)
 	}
-	err := repair.Kill(procRoot, &c.Shim)
+	err := repair.Kill(r.proc, &c.Shim)
 	if err == nil {
-		err = repair.Verify(ctx, procRoot, c, d, r.Verify)
+		err = repair.Verify(ctx, r.proc, c, d, r.Verify)
 	}
 	if err != nil {
 		err = fmt.Errorf("%s pid %d: %w", c.Shim.Name(), c.Shim.PID, err)
-		return fail(exitUnverified, "repair", errors.Join(err, ledger.Finish(repair.Failed)))
+		return r.fail(exitUnverified, "repair", errors.Join(err, ledger.Finish(repair.Failed)))
 	}
-	took := time.Since(entry.Time).Round(10 * time.Millisecond)
+	took := r.now().Sub(entry.Time).Round(10 * time.Millisecond)
 	if err := ledger.Finish(repair.Repaired); err != nil {
-		return fail(exitCheck, "repair", err)
+		return r.fail(exitCheck, "repair", err)
 	}
-	fmt.Fprintf(out, "%s pid %d: repaired (%s): shim, %d zombies and init are gone, containerd has noticed; took %s\n",
+	fmt.Fprintf(r.out, "%s pid %d: repaired (%s): shim, %d zombies and init are gone, containerd has noticed; took %s\n",
 		c.Shim.Name(), c.Shim.PID, c.Result.Reason, len(c.Shim.Zombies), took)
 	return exitOK
 }

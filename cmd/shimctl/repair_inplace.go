@@ -34,7 +34,7 @@ func (r *repairer) refused(c *repair.Case) error {
 // then an error says that the new program does not answer.
 func (r *repairer) inPlace(ctx context.Context, c *repair.Case, ledger *repair.Ledger) (done bool, err error) {
 	s := &c.Shim
-	entry := repair.Entry{Time: time.Now(), Shim: s.Name(), PID: s.PID, Reason: c.Result.Reason, Result: repair.Running}
+	entry := repair.Entry{Time: r.now(), Shim: s.Name(), PID: s.PID, Reason: c.Result.Reason, Result: repair.Running}
 	o, err := takeover.Swap(ctx, s, r.binary, true, patience)
 	if err != nil && !takeover.Runs(s, r.binary) {
 		return false, err
@@ -48,8 +48,8 @@ func (r *repairer) inPlace(ctx context.Context, c *repair.Case, ledger *repair.L
 	if err := errors.Join(err, ledger.Add(entry)); err != nil {
 		return true, err
 	}
-	fmt.Fprintf(out, "%s pid %d: healed in place (%s): %s; it stood still for %s and answered %s later; took %s\n", s.Name(), s.PID,
-		c.Result.Reason, takenOver(o), o.Stopped.Round(100*time.Microsecond), o.Answered.Round(time.Millisecond), time.Since(entry.Time).Round(10*time.Millisecond))
+	fmt.Fprintf(r.out, "%s pid %d: healed in place (%s): %s; it stood still for %s and answered %s later; took %s\n", s.Name(), s.PID,
+		c.Result.Reason, takenOver(o), o.Stopped.Round(100*time.Microsecond), o.Answered.Round(time.Millisecond), r.now().Sub(entry.Time).Round(10*time.Millisecond))
 	return true, nil
 }
 
@@ -64,14 +64,14 @@ func (r *repairer) dry(ctx context.Context, c *repair.Case, name, notNow string)
 	}
 	flags := ""
 	if err == nil {
-		fmt.Fprintf(out, "%s: %s: would save evidence below %s and exchange its program for %s, with %s.\n", name, c.Result.Reason, r.dir, r.binary, takenOver(o))
+		fmt.Fprintf(r.out, "%s: %s: would save evidence below %s and exchange its program for %s, with %s.\n", name, c.Result.Reason, r.dir, r.binary, takenOver(o))
 	} else {
 		flags = "-kill "
-		fmt.Fprintf(out, "%s: %s: cannot be healed in place: %v%s\n  with -kill: would save evidence below %s and send SIGKILL.\n  %s\n",
+		fmt.Fprintf(r.out, "%s: %s: cannot be healed in place: %v%s\n  with -kill: would save evidence below %s and send SIGKILL.\n  %s\n",
 			name, c.Result.Reason, err, hint(err), r.dir, c.Lost())
 	}
 	if notNow != "" {
-		fmt.Fprintf(out, "  but not now: %s\n", notNow)
+		fmt.Fprintf(r.out, "  but not now: %s\n", notNow)
 	}
-	fmt.Fprintf(out, "  to do it: shimctl repair -yes %s%d\n", flags, c.Shim.PID)
+	fmt.Fprintf(r.out, "  to do it: shimctl repair -yes %s%d\n", flags, c.Shim.PID)
 }

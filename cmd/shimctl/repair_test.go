@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"testing"
 
-	"containerd-shim.v1/cmd/shimctl/internal/repair"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 )
@@ -34,6 +34,8 @@ func (d *fakeDaemon) Version(context.Context) (string, error) {
 	return "test", nil
 }
 
+func (d *fakeDaemon) Close() error { return nil }
+
 func (d *fakeDaemon) TaskGone(context.Context, string, string, int) (bool, error) {
 	select {
 	case <-d.shim.Exited():
@@ -49,13 +51,12 @@ func TestRepair(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			shim := started(t, shimtest.Baseline(t, version))
 			fake := &fakeDaemon{shim: shim}
-			old := daemonOf
-			daemonOf = func(*row) (repair.Daemon, func(), error) { return fake, func() {}, nil }
-			defer func() { daemonOf = old }()
+			p := underTest()
+			p.connect = func(*scan.Shim) (containerd, error) { return fake, nil }
 			dir := t.TempDir()
 			timeout := "5s"
 			repair := func(args ...string) (int, string) {
-				status, o, e := capture(t, append([]string{"repair", "-timeout", timeout, "-state-file", "", "-state", "always", "-kill", "-binary", "", "-dir", dir, strconv.Itoa(shim.PID)}, args...)...)
+				status, o, e := p.capture(t, append([]string{"repair", "-timeout", timeout, "-state-file", "", "-state", "always", "-kill", "-binary", "", "-dir", dir, strconv.Itoa(shim.PID)}, args...)...)
 				return status, o + e
 			}
 			alive := func(step string) {
@@ -102,11 +103,10 @@ func TestRepair(t *testing.T) {
 
 func TestRepairThatDoesNotHeal(t *testing.T) {
 	shim := started(t, shimtest.Baseline(t, "v1.2.0"))
-	old := daemonOf
-	daemonOf = func(*row) (repair.Daemon, func(), error) { return &fakeDaemon{shim: shim, deaf: true}, func() {}, nil }
-	defer func() { daemonOf = old }()
+	p := underTest()
+	p.connect = func(*scan.Shim) (containerd, error) { return &fakeDaemon{shim: shim, deaf: true}, nil }
 	shim.Wedge(t)
-	status, o, e := capture(t, "repair", "-yes", "-kill", "-binary", "", "-verify", "2s", "-timeout", "1s", "-state-file", "", "-dir", t.TempDir(), strconv.Itoa(shim.PID))
+	status, o, e := p.capture(t, "repair", "-yes", "-kill", "-binary", "", "-verify", "2s", "-timeout", "1s", "-state-file", "", "-dir", t.TempDir(), strconv.Itoa(shim.PID))
 	if status != exitUnverified || !strings.Contains(e, "containerd still lists the task") {
 		t.Errorf("status %d\n%s%s", status, o, e)
 	}
@@ -119,12 +119,11 @@ func TestRepairInPlace(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			shim := started(t, shimtest.Baseline(t, version))
 			takeover.Tracer = shimtest.Shimctl(t)
-			old := daemonOf
-			daemonOf = func(*row) (repair.Daemon, func(), error) { return &fakeDaemon{shim: shim, down: true}, func() {}, nil }
-			defer func() { daemonOf = old }()
+			p := underTest()
+			p.connect = func(*scan.Shim) (containerd, error) { return &fakeDaemon{shim: shim, down: true}, nil }
 			dir := t.TempDir()
 			repair := func(args ...string) (int, string) {
-				status, o, e := capture(t, append([]string{"repair", "-timeout", "1s", "-state-file", "", "-state", "always",
+				status, o, e := p.capture(t, append([]string{"repair", "-timeout", "1s", "-state-file", "", "-state", "always",
 					"-dir", dir, strconv.Itoa(shim.PID)}, args...)...)
 				return status, o + e
 			}

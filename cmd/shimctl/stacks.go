@@ -13,12 +13,14 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
+	"containerd-shim.v1/internal/atomicfile"
 	"containerd-shim.v1/stackdump"
 )
 
-var stacksVerb = verb{
-	name: "stacks", args: "ID|PID...", short: "get the goroutine stacks of running shims",
-	long: `Prints the full goroutine dump of a shim, whatever its standard streams are.
+func (p program) stacksVerb() verb {
+	return verb{
+		name: "stacks", args: "ID|PID...", short: "get the goroutine stacks of running shims",
+		long: `Prints the full goroutine dump of a shim, whatever its standard streams are.
 
 This project's shims write a file for it. From any other Go shim, v1 or v2, the
 dump is taken while it is written (ptrace), else out of its memory (scrape),
@@ -38,38 +40,36 @@ examples:
   shimctl stacks -O /var/tmp 0b6e455ae5fe
   shimctl stacks -summary $(shimctl ps -q)
   shimctl stacks -method scrape 3776        # while strace holds it`,
-	flags: func(set *flag.FlagSet) func(context.Context, []string) int {
-		method := set.String("method", "auto", "auto, file, ptrace, scrape or fifo")
-		limit := set.Duration("timeout", 10*time.Second, "limit for each way that is tried")
-		dir := set.String("O", "-", "write each dump into a new file of this `directory` instead of standard output")
-		summary := set.Bool("summary", false, "print one line for each shim, and no stacks")
-		return func(ctx context.Context, args []string) int {
-			if len(args) == 0 {
-				return fail(exitUsage, "stacks", errors.New("which shim? Give a pid or a container id"))
+		flags: func(set *flag.FlagSet) func(context.Context, []string) int {
+			method := set.String("method", "auto", "auto, file, ptrace, scrape or fifo")
+			limit := set.Duration("timeout", 10*time.Second, "limit for each way that is tried")
+			dir := set.String("O", "-", "write each dump into a new file of this `directory` instead of standard output")
+			summary := set.Bool("summary", false, "print one line for each shim, and no stacks")
+			return func(ctx context.Context, args []string) int {
+				if len(args) == 0 {
+					return p.fail(exitUsage, "stacks", errors.New("which shim? Give a pid or a container id"))
+				}
+				all, err := scan.Find(p.proc, args)
+				if err != nil {
+					return p.fail(exitCheck, "stacks", err)
+				}
+				status := exitOK
+				for i := range all {
+					status = max(status, p.stacksOf(ctx, &all[i], stacks.Method(*method), *limit, *dir, *summary))
+				}
+				return status
 			}
-			all, err := shims()
-			if err == nil {
-				all, err = choose(all, args)
-			}
-			if err != nil {
-				return fail(exitCheck, "stacks", err)
-			}
-			status := exitOK
-			for i := range all {
-				status = max(status, stacksOf(ctx, &all[i], stacks.Method(*method), *limit, *dir, *summary))
-			}
-			return status
-		}
-	},
+		},
+	}
 }
 
-func stacksOf(ctx context.Context, s *scan.Shim, m stacks.Method, limit time.Duration, dir string, summary bool) int {
-	r, err := stacks.Take(ctx, procRoot, s, m, limit)
+func (p program) stacksOf(ctx context.Context, s *scan.Shim, m stacks.Method, limit time.Duration, dir string, summary bool) int {
+	r, err := p.taker().Take(ctx, s, m, limit)
 	if err != nil {
 		if errors.Is(err, os.ErrPermission) {
-			return fail(exitCheck, "stacks", fmt.Errorf("%s pid %d: %w", s.Name(), s.PID, err))
+			return p.fail(exitCheck, "stacks", fmt.Errorf("%s pid %d: %w", s.Name(), s.PID, err))
 		}
-		return fail(exitSome, "stacks", fmt.Errorf("%s pid %d: %w", s.Name(), s.PID, err))
+		return p.fail(exitSome, "stacks", fmt.Errorf("%s pid %d: %w", s.Name(), s.PID, err))
 	}
 	line := fmt.Sprintf("%s pid %d: %d goroutines, %d bytes by %s, ", s.Name(), s.PID, len(r.Dump.Goroutines), len(r.Text), r.Method)
 	status := exitOK
@@ -84,32 +84,27 @@ func stacksOf(ctx context.Context, s *scan.Shim, m stacks.Method, limit time.Dur
 			f := report.Findings[0]
 			line += fmt.Sprintf("; %s %s: %s", f.Grade, f.Reason, f.Title)
 		}
-		fmt.Fprintln(out, line)
+		fmt.Fprintln(p.out, line)
 		return status
 	case dir != "-":
-		name, err := save(dir, s, r)
+		name, err := p.save(dir, s, r)
 		if err != nil {
-			return fail(exitSome, "stacks", err)
+			return p.fail(exitSome, "stacks", err)
 		}
-		fmt.Fprintln(out, name)
+		fmt.Fprintln(p.out, name)
 	default:
-		fmt.Fprintf(out, "%s\n", r.Text)
+		fmt.Fprintf(p.out, "%s\n", r.Text)
 	}
-	fmt.Fprintln(errs, "shimctl stacks:", line)
+	fmt.Fprintln(p.errs, "shimctl stacks:", line)
 	for _, n := range r.Notes {
-		fmt.Fprintln(errs, "shimctl stacks: also tried", n)
+		fmt.Fprintln(p.errs, "shimctl stacks: also tried", n)
 	}
 	return status
 }
 
 // save writes a dump into a new file that only root can read: stacks hold no
 // secrets by intent, but arguments of functions are in them.
-func save(dir string, s *scan.Shim, r *stacks.Result) (string, error) {
-	name := filepath.Join(dir, stackdump.FileName(s.Namespace, s.ID, s.PID, time.Now(), 1))
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return "", err
-	}
-	_, werr := f.Write(append(r.Text, '\n'))
-	return name, errors.Join(werr, f.Sync(), f.Close())
+func (p program) save(dir string, s *scan.Shim, r *stacks.Result) (string, error) {
+	name := filepath.Join(dir, stackdump.FileName(s.Namespace, s.ID, s.PID, p.now(), 1))
+	return name, atomicfile.WriteDurable(name, append(r.Text, '\n'), 0o600)
 }

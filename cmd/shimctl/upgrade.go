@@ -23,6 +23,7 @@ const defaultBinary = "/usr/bin/containerd-shim"
 
 // upgrader is one run of upgrade.
 type upgrader struct {
+	program
 	all, yes    bool
 	binary, dir string
 	patience    time.Duration
@@ -30,9 +31,10 @@ type upgrader struct {
 	failures    int
 }
 
-var upgradeVerb = verb{
-	name: "upgrade", args: "ID|PID... | -all", short: "exchange the program of running shims, without their containers noticing",
-	long: `The process of a shim stays, with its pid, children, sockets, pipes and terminals; its
+func (p program) upgradeVerb() verb {
+	return verb{
+		name: "upgrade", args: "ID|PID... | -all", short: "exchange the program of running shims, without their containers noticing",
+		long: `The process of a shim stays, with its pid, children, sockets, pipes and terminals; its
 program is exchanged for this project's by execve(2): by itself if it is this project's
 already, from outside if it is upstream's. What clients wait for is answered by the new
 program. Without -yes it says what would be taken over and what would be lost, or why it
@@ -57,33 +59,31 @@ examples:
   shimctl upgrade -all
   shimctl upgrade -yes 3776
   shimctl upgrade -all -yes -binary /opt/shim/containerd-shim`,
-	flags: func(set *flag.FlagSet) func(context.Context, []string) int {
-		u := &upgrader{}
-		set.BoolVar(&u.all, "all", false, "every v1 shim of this host, one after the other")
-		set.BoolVar(&u.yes, "yes", false, "act; without it no program is exchanged")
-		set.StringVar(&u.binary, "binary", defaultBinary, "`path` of the new program, where the shim sees it")
-		set.DurationVar(&u.patience, "patience", 10*time.Second, "`time` to wait for a shim that is at work")
-		set.IntVar(&u.maxFailures, "max-failures", 1, "stop after so many that went wrong")
-		set.StringVar(&u.dir, "dir", "/var/lib/shimctl", "`directory` of lock and evidence")
-		return u.run
-	},
+		flags: func(set *flag.FlagSet) func(context.Context, []string) int {
+			u := &upgrader{program: p}
+			set.BoolVar(&u.all, "all", false, "every v1 shim of this host, one after the other")
+			set.BoolVar(&u.yes, "yes", false, "act; without it no program is exchanged")
+			set.StringVar(&u.binary, "binary", defaultBinary, "`path` of the new program, where the shim sees it")
+			set.DurationVar(&u.patience, "patience", 10*time.Second, "`time` to wait for a shim that is at work")
+			set.IntVar(&u.maxFailures, "max-failures", 1, "stop after so many that went wrong")
+			set.StringVar(&u.dir, "dir", "/var/lib/shimctl", "`directory` of lock and evidence")
+			return u.run
+		},
+	}
 }
 
 func (u *upgrader) run(ctx context.Context, args []string) int {
 	if u.all == (len(args) > 0) {
-		return fail(exitUsage, "upgrade", errors.New("give shims, or -all, and not both"))
+		return u.fail(exitUsage, "upgrade", errors.New("give shims, or -all, and not both"))
 	}
-	all, err := shims()
-	if err == nil {
-		all, err = choose(all, args)
-	}
+	all, err := scan.Find(u.proc, args)
 	if err != nil {
-		return fail(exitCheck, "upgrade", err)
+		return u.fail(exitCheck, "upgrade", err)
 	}
 	if u.yes {
 		lock, err := repair.Lock(filepath.Join(u.dir, "lock"))
 		if err != nil {
-			return fail(exitCheck, "upgrade", err)
+			return u.fail(exitCheck, "upgrade", err)
 		}
 		defer lock.Close()
 	}
@@ -93,7 +93,7 @@ func (u *upgrader) run(ctx context.Context, args []string) int {
 			continue
 		}
 		if u.failures >= u.maxFailures {
-			fmt.Fprintf(out, "%s pid %d and what comes after it: not upgraded: %d went wrong\n", all[i].Name(), all[i].PID, u.failures)
+			fmt.Fprintf(u.out, "%s pid %d and what comes after it: not upgraded: %d went wrong\n", all[i].Name(), all[i].PID, u.failures)
 			return max(status, exitSome)
 		}
 		status = max(status, u.one(ctx, &all[i]))
@@ -105,7 +105,7 @@ func (u *upgrader) run(ctx context.Context, args []string) int {
 func (u *upgrader) one(ctx context.Context, s *scan.Shim) int {
 	name := fmt.Sprintf("%s pid %d", s.Name(), s.PID)
 	if takeover.Runs(s, u.binary) {
-		fmt.Fprintf(out, "%s: runs it already\n", name)
+		fmt.Fprintf(u.out, "%s: runs it already\n", name)
 		return exitOK
 	}
 	if s.Build.Ours && s.Kind == scan.V1 {
@@ -113,10 +113,10 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) int {
 	}
 	why := takeover.Refuse(s)
 	if why == "" {
-		why = repair.OptedOut(procRoot, s.PID)
+		why = repair.OptedOut(u.proc, s.PID)
 	}
 	if why != "" {
-		fmt.Fprintf(out, "%s: not upgraded: %s\n", name, why)
+		fmt.Fprintf(u.out, "%s: not upgraded: %s\n", name, why)
 		return exitSome
 	}
 	if !u.yes {
@@ -125,23 +125,23 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) int {
 	if err := takeover.CheckBinary(s, u.binary); err != nil {
 		return u.failed(name, "not upgraded", err)
 	}
-	taken, err := stacks.Take(ctx, procRoot, s, stacks.Auto, u.patience)
+	taken, err := u.taker().Take(ctx, s, stacks.Auto, u.patience)
 	if err != nil {
 		return u.failed(name, "no stack dump", err)
 	}
-	dir, err := saveEvidence(u.dir, s, evidence.Collect(procRoot, s, nil, taken, ""))
+	dir, err := u.saveEvidence(u.dir, s, evidence.Collect(u.proc, s, nil, taken, ""))
 	if err != nil {
 		return u.failed(name, "the evidence cannot be saved", err)
 	}
 	o, err := takeover.Swap(ctx, s, u.binary, false, u.patience)
 	if errors.Is(err, takeover.ErrNotAnswering) {
 		u.failures++
-		return fail(exitUnverified, "upgrade", fmt.Errorf("%s: %w; evidence in %s", name, err, dir))
+		return u.fail(exitUnverified, "upgrade", fmt.Errorf("%s: %w; evidence in %s", name, err, dir))
 	}
 	if err != nil {
 		return u.failed(name, "not upgraded", err)
 	}
-	fmt.Fprintf(out, "%s: upgraded: %s; it stood still for %s and answered %s later\n", name, takenOver(o),
+	fmt.Fprintf(u.out, "%s: upgraded: %s; it stood still for %s and answered %s later\n", name, takenOver(o),
 		o.Stopped.Round(100*time.Microsecond), o.Answered.Round(time.Millisecond))
 	return exitOK
 }
@@ -149,7 +149,7 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) int {
 // failed says that a shim runs its old program.
 func (u *upgrader) failed(name, what string, err error) int {
 	u.failures++
-	fmt.Fprintf(out, "%s: %s: %v%s\n", name, what, err, hint(err))
+	fmt.Fprintf(u.out, "%s: %s: %v%s\n", name, what, err, hint(err))
 	return exitSome
 }
 
@@ -163,10 +163,10 @@ func (u *upgrader) look(ctx context.Context, s *scan.Shim, name string) int {
 		err = takeover.CheckBinary(s, u.binary)
 	}
 	if err != nil {
-		fmt.Fprintf(out, "%s: cannot be upgraded: %v%s\n", name, err, hint(err))
+		fmt.Fprintf(u.out, "%s: cannot be upgraded: %v%s\n", name, err, hint(err))
 		return exitSome
 	}
-	fmt.Fprintf(out, "%s: would take over %s; it would stand still for about %s\n  to do it: shimctl upgrade -yes -binary %s %d\n",
+	fmt.Fprintf(u.out, "%s: would take over %s; it would stand still for about %s\n  to do it: shimctl upgrade -yes -binary %s %d\n",
 		name, takenOver(o), o.Stopped.Round(time.Millisecond), u.binary, s.PID)
 	return exitSome
 }
@@ -212,8 +212,8 @@ func takenOver(o *takeover.Outcome) string {
 }
 
 // saveEvidence writes the evidence below dir and returns where it is.
-func saveEvidence(dir string, s *scan.Shim, files []evidence.File) (string, error) {
-	name := fmt.Sprintf("%s.%s.%d.%s", s.Namespace, s.ID, s.PID, time.Now().UTC().Format("20060102T150405Z"))
+func (p program) saveEvidence(dir string, s *scan.Shim, files []evidence.File) (string, error) {
+	name := fmt.Sprintf("%s.%s.%d.%s", s.Namespace, s.ID, s.PID, p.now().UTC().Format("20060102T150405Z"))
 	dir = filepath.Join(dir, "evidence", name)
 	return dir, evidence.Save(dir, files)
 }

@@ -20,33 +20,33 @@ const askTime = time.Minute
 // ours has a shim of this project exchange its program by itself: nothing traces
 // it, and it says what is in the way.
 func (u *upgrader) ours(ctx context.Context, s *scan.Shim, name string) int {
-	if why := repair.OptedOut(procRoot, s.PID); why != "" {
-		fmt.Fprintf(out, "%s: not upgraded: %s\n", name, why)
+	if why := repair.OptedOut(u.proc, s.PID); why != "" {
+		fmt.Fprintf(u.out, "%s: not upgraded: %s\n", name, why)
 		return exitSome
 	}
 	if err := takeover.CheckBinary(s, u.binary); err != nil {
 		return u.failed(name, "cannot be upgraded", err)
 	}
 	if !u.yes {
-		fmt.Fprintf(out, "%s: runs this project's shim, and would be asked to exchange its program by itself\n"+
+		fmt.Fprintf(u.out, "%s: runs this project's shim, and would be asked to exchange its program by itself\n"+
 			"  to do it: shimctl upgrade -yes -binary %s %d\n", name, u.binary, s.PID)
 		return exitSome
 	}
-	start := time.Now()
+	start := u.now()
 	for {
-		version, err := probe.Upgrade(ctx, procRoot, s, u.binary, askTime)
+		version, err := probe.Upgrade(ctx, u.proc, s, u.binary, askTime)
 		switch {
 		case err == nil && takeover.Runs(s, u.binary):
-			fmt.Fprintf(out, "%s: upgraded to %s in %s\n", name, version, time.Since(start).Round(time.Millisecond))
+			fmt.Fprintf(u.out, "%s: upgraded to %s in %s\n", name, version, u.now().Sub(start).Round(time.Millisecond))
 			return exitOK
 		case err == nil:
 			err = fmt.Errorf("it answers, and does not run %s", u.binary)
 		}
-		if !scan.Alive(procRoot, s.PID, s.StartTicks) {
+		if !scan.Alive(u.proc, s.PID, s.StartTicks) {
 			u.failures++
-			return fail(exitUnverified, "upgrade", fmt.Errorf("%s: the shim has ended: %w", name, err))
+			return u.fail(exitUnverified, "upgrade", fmt.Errorf("%s: the shim has ended: %w", name, err))
 		}
-		if !probe.Busy(err) || time.Since(start) > u.patience || ctx.Err() != nil {
+		if !probe.Busy(err) || u.now().Sub(start) > u.patience || ctx.Err() != nil {
 			return u.failed(name, "not upgraded", err)
 		}
 	}

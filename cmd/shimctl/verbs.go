@@ -10,8 +10,8 @@ import (
 )
 
 // verbs are the commands in the order of the help text.
-func verbs() []verb {
-	return []verb{psVerb, checkVerb, stacksVerb, explainVerb, repairVerb, upgradeVerb, exportVerb, reportVerb}
+func (p program) verbs() []verb {
+	return []verb{p.psVerb(), p.checkVerb(), p.stacksVerb(), p.explainVerb(), p.repairVerb(), p.upgradeVerb(), p.exportVerb(), p.reportVerb()}
 }
 
 // childMain runs the part of a helper process, when this is one, and ends.

@@ -26,6 +26,7 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/sanitize"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
+	"containerd-shim.v1/internal/atomicfile"
 	"containerd-shim.v1/stackdump"
 )
 
@@ -136,29 +137,15 @@ func Save(dir string, files []File) error {
 		return err
 	}
 	for _, f := range files {
-		if err := write(filepath.Join(dir, f.Name), f.Data); err != nil {
+		if err := atomicfile.WriteDurable(filepath.Join(dir, f.Name), f.Data, 0o600); err != nil {
 			return err
 		}
 	}
-	return errors.Join(flush(dir), flush(filepath.Dir(dir)))
-}
-
-func write(name string, data []byte) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	parent, err := os.Open(filepath.Dir(dir))
 	if err != nil {
 		return err
 	}
-	_, werr := f.Write(data)
-	return errors.Join(werr, f.Sync(), f.Close())
-}
-
-// flush makes a directory's entries durable.
-func flush(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(parent.Sync(), parent.Close())
 }
 
 // Archive writes the files as one tar.gz below a directory name.

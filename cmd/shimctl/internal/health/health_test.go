@@ -3,6 +3,7 @@
 package health
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -169,7 +170,7 @@ func TestMemory(t *testing.T) {
 	if r := m.Of(7, 71); !r.TimedOut.IsZero() {
 		t.Error("a recycled pid kept its record")
 	}
-	if err := Replace(name, []byte("{broken"), 0o600); err != nil {
+	if err := os.WriteFile(name, []byte("{broken"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if m, err := Load(name); err != nil || len(m) != 0 {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"containerd-shim.v1/internal/atomicfile"
 )
 
 // Memory is the records of a host's shims by pid.
@@ -62,22 +64,5 @@ func (m Memory) Store(name string, keep map[int]bool) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return err
 	}
-	return Replace(name, b, 0o600)
-}
-
-// Replace writes a file aside and renames it into place.
-func Replace(name string, content []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
-		return err
-	}
-	_, werr := f.Write(content)
-	err = errors.Join(werr, f.Chmod(mode), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // the error above says more
-	}
-	return err
+	return atomicfile.Write(name, b, 0o600)
 }

@@ -14,6 +14,7 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/internal/atomicfile"
 )
 
 // OptOut is the annotation in a container's config.json that keeps repair
@@ -139,7 +140,7 @@ func (l *Ledger) write() error {
 	if err := os.MkdirAll(filepath.Dir(l.name), 0o700); err != nil {
 		return err
 	}
-	return health.Replace(l.name, b, 0o600)
+	return atomicfile.WriteDurable(l.name, b, 0o600)
 }
 
 // Wait says why no kill is allowed now, or "".

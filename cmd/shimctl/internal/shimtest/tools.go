@@ -67,6 +67,16 @@ func Shimctl(t testing.TB) string {
 	return tool(t, "shimctl")
 }
 
+// Self is the program that traces for a test: shimctl, once the test has started a
+// shim; until then the test binary, which takes a second to start under the race
+// detector.
+func Self() string {
+	if dir == "" {
+		return "/proc/self/exe"
+	}
+	return filepath.Join(dir, "shimctl")
+}
+
 // Own is the path of this project's shim, built from this tree.
 func Own(t testing.TB) string {
 	t.Helper()

@@ -78,13 +78,19 @@ func Check(s *scan.Shim) error {
 	return nil
 }
 
-// Take gets a dump of the shim. root is /proc. It returns an incomplete dump
-// rather than none, with Dump.Complete false.
-func Take(ctx context.Context, root string, s *scan.Shim, m Method, limit time.Duration) (*Result, error) {
+// Taker takes dumps of the shims of one host.
+type Taker struct {
+	Proc    string // where /proc is mounted
+	Program string // shimctl itself, which is run with TracerArg to trace a shim
+}
+
+// Take gets a dump of the shim. It returns an incomplete dump rather than none,
+// with Dump.Complete false.
+func (t Taker) Take(ctx context.Context, s *scan.Shim, m Method, limit time.Duration) (*Result, error) {
 	if err := Check(s); err != nil {
 		return nil, err
 	}
-	if _, frozen := scan.Sleep(root, s.PID); frozen {
+	if _, frozen := scan.Sleep(t.Proc, s.PID); frozen {
 		return nil, &Refused{"its cgroup is frozen; thaw it first"}
 	}
 	methods := []Method{m}
@@ -100,7 +106,7 @@ func Take(ctx context.Context, root string, s *scan.Shim, m Method, limit time.D
 		errs  []error
 	)
 	for _, m := range methods {
-		r, err := try(ctx, root, s, m, limit)
+		r, err := t.try(ctx, s, m, limit)
 		if err != nil {
 			notes, errs = append(notes, fmt.Sprintf("%s: %v", m, err)), append(errs, fmt.Errorf("%s: %w", m, err))
 			continue
@@ -120,19 +126,19 @@ func Take(ctx context.Context, root string, s *scan.Shim, m Method, limit time.D
 	return best, nil
 }
 
-func try(ctx context.Context, root string, s *scan.Shim, m Method, limit time.Duration) (*Result, error) {
+func (t Taker) try(ctx context.Context, s *scan.Shim, m Method, limit time.Duration) (*Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	r := &Result{Method: m}
 	var err error
 	if m == File {
-		r.Text, err = fromFile(ctx, root, s)
+		r.Text, err = fromFile(ctx, t.Proc, s)
 	} else {
-		drain := openDrain(root, s) // nil when somebody else reads, or there is no FIFO
+		drain := openDrain(t.Proc, s) // nil when somebody else reads, or there is no FIFO
 		defer drain.close()
 		switch m {
 		case Ptrace:
-			r.Text, r.Trace, err = trace(ctx, s)
+			r.Text, r.Trace, err = t.trace(ctx, s)
 		case Scrape:
 			r.Text, err = scrape(ctx, s)
 		case FIFO:

@@ -79,7 +79,7 @@ func startOwn(t *testing.T, last string) *scan.Shim {
 func TestOwnShimWritesAFile(t *testing.T) {
 	s := startOwn(t, stackdump.FileEnd)
 	for range 3 { // each time a new file
-		r, err := Take(t.Context(), "/proc", s, Auto, limit)
+		r, err := Taker{Proc: "/proc"}.Take(t.Context(), s, Auto, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +90,7 @@ func TestOwnShimWritesAFile(t *testing.T) {
 }
 
 func TestOwnShimFileWithoutEnd(t *testing.T) {
-	r, err := Take(t.Context(), "/proc", startOwn(t, "cut"), File, limit)
+	r, err := Taker{Proc: "/proc"}.Take(t.Context(), startOwn(t, "cut"), File, limit)
 	if err != nil || r.Dump.Complete || !strings.Contains(r.Dump.Why, stackdump.FileEnd) {
 		t.Errorf("got %+v, %v", r, err)
 	}

@@ -33,16 +33,14 @@ func scanned(t testing.TB, pid int) *scan.Shim {
 	return &s
 }
 
-// useShimctl makes the tracer a static program, as it is in use: this test
-// binary takes a second to start under the race detector.
-func useShimctl(t *testing.T) string {
+// taker traces with a static program, as it is in use: this test binary takes a
+// second to start under the race detector.
+func taker(t *testing.T) Taker {
 	t.Helper()
-	Tracer = shimtest.Shimctl(t)
-	return Tracer
+	return Taker{Proc: "/proc", Program: shimtest.Shimctl(t)}
 }
 
 func TestEachMethodOnEachRelease(t *testing.T) {
-	useShimctl(t)
 	for _, version := range []string{"v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35", "debian"} {
 		for _, m := range []Method{Ptrace, Scrape, FIFO, Auto} {
 			if m == FIFO && version < "v1.2.7" && version != "v1.2.13" {
@@ -50,7 +48,7 @@ func TestEachMethodOnEachRelease(t *testing.T) {
 			}
 			t.Run(version+"/"+string(m), func(t *testing.T) {
 				shim := shimtest.Start(t, shimtest.Baseline(t, version))
-				r, err := Take(t.Context(), "/proc", scanned(t, shim.PID), m, limit)
+				r, err := taker(t).Take(t.Context(), scanned(t, shim.PID), m, limit)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -69,12 +67,11 @@ func TestEachMethodOnEachRelease(t *testing.T) {
 }
 
 func TestWedgedShimIsExplained(t *testing.T) {
-	useShimctl(t)
 	for _, version := range []string{"v1.1.2", "v1.2.0"} {
 		t.Run(version, func(t *testing.T) {
 			shim := shimtest.Start(t, shimtest.Baseline(t, version))
 			shim.Wedge(t)
-			r, err := Take(t.Context(), "/proc", scanned(t, shim.PID), Auto, limit)
+			r, err := taker(t).Take(t.Context(), scanned(t, shim.PID), Auto, limit)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -101,7 +98,7 @@ func TestRefusals(t *testing.T) {
 	traced := *good
 	traced.Tracer = os.Getpid()
 	for name, s := range map[string]*scan.Shim{"not Go": notGo, "deaf": &deaf, "traced": &traced} {
-		_, err := Take(t.Context(), "/proc", s, Ptrace, limit)
+		_, err := taker(t).Take(t.Context(), s, Ptrace, limit)
 		var refused *Refused
 		if !errors.As(err, &refused) {
 			t.Errorf("%s: got %v, want a refusal", name, err)
@@ -114,7 +111,7 @@ func TestRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	shimtest.Until(t, limit, "state T", func() bool { return scanned(t, shim.PID).State == "T" })
-	if _, err := Take(t.Context(), "/proc", scanned(t, shim.PID), Auto, limit); err == nil {
+	if _, err := taker(t).Take(t.Context(), scanned(t, shim.PID), Auto, limit); err == nil {
 		t.Error("a stopped shim was not refused")
 	}
 	if err := syscall.Kill(shim.PID, syscall.SIGCONT); err != nil {
@@ -122,7 +119,7 @@ func TestRefusals(t *testing.T) {
 	}
 	recycled := *good
 	recycled.StartTicks++
-	if _, err := Take(t.Context(), "/proc", &recycled, Scrape, limit); err == nil {
+	if _, err := taker(t).Take(t.Context(), &recycled, Scrape, limit); err == nil {
 		t.Error("a recycled pid was signalled")
 	}
 }
@@ -136,7 +133,7 @@ func TestTracedShimIsScraped(t *testing.T) {
 	}
 	defer func() { _ = strace.Process.Signal(os.Interrupt); _ = strace.Wait() }()
 	shimtest.Until(t, limit, "strace to attach", func() bool { return scanned(t, shim.PID).Tracer != 0 })
-	r, err := Take(t.Context(), "/proc", scanned(t, shim.PID), Auto, limit)
+	r, err := taker(t).Take(t.Context(), scanned(t, shim.PID), Auto, limit)
 	if err != nil || r.Method != Scrape || !r.Dump.Complete {
 		t.Fatalf("got %+v, %v", r, err)
 	}
@@ -144,7 +141,6 @@ func TestTracedShimIsScraped(t *testing.T) {
 
 // The issue asks for 500 complete captures under exec load.
 func TestCapturesUnderExecLoad(t *testing.T) {
-	useShimctl(t)
 	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.6.38"))
 	ctx, cancel := context.WithCancel(t.Context())
 	execs := make(chan int, 1) // how many were started, once
@@ -169,7 +165,7 @@ func TestCapturesUnderExecLoad(t *testing.T) {
 	s := scanned(t, shim.PID)
 	for i := range count {
 		start := time.Now()
-		r, err := Take(ctx, "/proc", s, Ptrace, limit)
+		r, err := taker(t).Take(ctx, s, Ptrace, limit)
 		if err != nil || !r.Dump.Complete {
 			t.Fatalf("capture %d: %+v, %v", i, r, err)
 		}
@@ -188,7 +184,7 @@ func TestCapturesUnderExecLoad(t *testing.T) {
 
 // A tracer killed at any moment must leave the shim running.
 func TestTracerKilledAtAnyMoment(t *testing.T) {
-	shimctl := useShimctl(t)
+	shimctl := taker(t).Program
 	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
 	s := scanned(t, shim.PID)
 	midway := 0
@@ -215,14 +211,14 @@ func TestTracerKilledAtAnyMoment(t *testing.T) {
 	if midway < 10 {
 		t.Errorf("only %d of 100 were killed while attached: the test tests nothing", midway)
 	}
-	if r, err := Take(t.Context(), "/proc", s, Ptrace, limit); err != nil || !r.Dump.Complete {
+	if r, err := taker(t).Take(t.Context(), s, Ptrace, limit); err != nil || !r.Dump.Complete {
 		t.Errorf("no capture afterwards: %v", err)
 	}
 }
 
 // SIGKILL of shimctl itself takes the tracer along.
 func TestShimctlKilledAtAnyMoment(t *testing.T) {
-	shimctl := useShimctl(t)
+	shimctl := taker(t).Program
 	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
 	midway := 0
 	for i := range 40 {
@@ -281,7 +277,6 @@ func released(pid int) bool {
 
 // The watchdog ends a tracer whose shim writes nothing.
 func TestTracerEndsAtItsLimit(t *testing.T) {
-	useShimctl(t)
 	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
 	deaf := scanned(t, shim.PID)
 	// A stopped shim never writes, so that the tracer waits for ever.
@@ -290,7 +285,7 @@ func TestTracerEndsAtItsLimit(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if _, _, err := trace(ctx, deaf); err == nil {
+	if _, _, err := taker(t).trace(ctx, deaf); err == nil {
 		t.Error("got a dump of a stopped shim")
 	}
 	if err := syscall.Kill(shim.PID, syscall.SIGCONT); err != nil {

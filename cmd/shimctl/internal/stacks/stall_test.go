@@ -26,13 +26,12 @@ import (
 // What a client of the shim feels while its stacks are taken: the slowest of
 // many ShimInfo calls, without a capture, with ours, and with strace's.
 func TestStallBesideStrace(t *testing.T) {
-	useShimctl(t)
 	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
 	s := scanned(t, shim.PID)
 	const rounds = 20
 	idle := stalls(t, shim, rounds, func() { spin(20 * time.Millisecond) })
 	ours := stalls(t, shim, rounds, func() {
-		if r, err := Take(t.Context(), "/proc", s, Ptrace, limit); err != nil || !r.Dump.Complete {
+		if r, err := taker(t).Take(t.Context(), s, Ptrace, limit); err != nil || !r.Dump.Complete {
 			t.Errorf("got %+v, %v", r, err)
 		}
 	})

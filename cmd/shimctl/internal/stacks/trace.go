@@ -21,18 +21,15 @@ import (
 // TracerArg is the first argument of the child process that traces.
 const TracerArg = "__trace"
 
-// Tracer is the program that is run with TracerArg: this one, but in tests.
-var Tracer = "/proc/self/exe"
-
 // trace runs the tracer in a child process and is its watchdog: only a tracer
 // that hangs could hold the shim, a dead one cannot.
-func trace(ctx context.Context, s *scan.Shim) ([]byte, TraceStats, error) {
+func (t Taker) trace(ctx context.Context, s *scan.Shim) ([]byte, TraceStats, error) {
 	var stats TraceStats
 	if s.Tracer != 0 {
 		return nil, stats, &Refused{fmt.Sprintf("process %d traces it already", s.Tracer)}
 	}
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, Tracer, TracerArg, strconv.Itoa(s.PID), strconv.FormatUint(s.StartTicks, 10)) // SIGKILL at the limit
+	cmd := exec.CommandContext(ctx, t.Program, TracerArg, strconv.Itoa(s.PID), strconv.FormatUint(s.StartTicks, 10)) // SIGKILL at the limit
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	done := make(chan error, 1) // one result, from the thread that lives until it is there: Pdeathsig is of the thread

@@ -1,26 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package scan
 
 import (
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
-
-	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
-// shims scans the host.
-func shims() ([]scan.Shim, error) {
-	all, err := scan.Shims(procRoot)
+// Host lists the shims of the host whose /proc is root. That none is visible is an
+// error if nothing else of the host is.
+func Host(root string) ([]Shim, error) {
+	all, err := Shims(root)
 	if err != nil {
-		return nil, fmt.Errorf("scan %s: %w", procRoot, err)
+		return nil, fmt.Errorf("scan %s: %w", root, err)
 	}
-	if len(all) == 0 && blind() { // "there is none" would be a lie
+	if len(all) == 0 && blind(root) { // "there is none" would be a lie
 		return nil, errBlind
 	}
 	return all, nil
+}
+
+// Find lists the shims of the host that the arguments name, as Choose does.
+func Find(root string, args []string) ([]Shim, error) {
+	all, err := Host(root)
+	if err != nil {
+		return nil, err
+	}
+	return Choose(all, args)
 }
 
 // errBlind is returned when no shim is visible and nothing of the host is.
@@ -28,18 +36,18 @@ var errBlind = fmt.Errorf("no process of the host is visible in %s: %w", "/proc"
 
 // blind reports whether /proc is not the host's, or hides it: the kernel's
 // thread daemon has pid 2 in the host's pid namespace and is in no other.
-func blind() bool {
-	p, ok := scan.Any(procRoot, 2)
+func blind(root string) bool {
+	p, ok := Any(root, 2)
 	return !ok || p.Comm != "kthreadd"
 }
 
-// choose picks the shims that the arguments name: a pid, a container id, the
+// Choose picks the shims that the arguments name: a pid, a container id, the
 // beginning of one, or namespace/id. No argument means all.
-func choose(all []scan.Shim, args []string) ([]scan.Shim, error) {
+func Choose(all []Shim, args []string) ([]Shim, error) {
 	if len(args) == 0 {
 		return all, nil
 	}
-	var chosen []scan.Shim
+	var chosen []Shim
 	for _, a := range args {
 		found, err := matching(all, a)
 		if err != nil {
@@ -56,9 +64,9 @@ const mostPid = 1 << 22
 // matching is the one shim that arg names. What can be a pid is never taken for
 // the beginning of an id: the shim of a pid that has just ended would give its
 // place to another, which then gets the signal.
-func matching(all []scan.Shim, arg string) (scan.Shim, error) {
+func matching(all []Shim, arg string) (Shim, error) {
 	pid, notPid := strconv.Atoi(arg)
-	var exact, prefix []scan.Shim
+	var exact, prefix []Shim
 	for _, s := range all {
 		switch {
 		case notPid == nil && s.PID == pid, s.ID == arg, s.Name() == arg:
@@ -73,11 +81,25 @@ func matching(all []scan.Shim, arg string) (scan.Shim, error) {
 	}
 	switch {
 	case len(found) == 0:
-		return scan.Shim{}, fmt.Errorf("no shim has the pid or container id %q; `shimctl ps` lists them", arg)
+		return Shim{}, fmt.Errorf("no shim has the pid or container id %q; `shimctl ps` lists them", arg)
 	case len(found) > 1:
-		return scan.Shim{}, fmt.Errorf("%q is ambiguous: %s and %s", arg, found[0].Name(), found[1].Name())
+		return Shim{}, fmt.Errorf("%q is ambiguous: %s and %s", arg, found[0].Name(), found[1].Name())
 	case len(exact) == 0 && notPid == nil && pid <= mostPid:
-		return scan.Shim{}, fmt.Errorf("no shim has the pid %d; for %s give more of the id", pid, found[0].Name())
+		return Shim{}, fmt.Errorf("no shim has the pid %d; for %s give more of the id", pid, found[0].Name())
 	}
 	return found[0], nil
+}
+
+// InNamespace picks the shims of a containerd namespace; "" means all.
+func InNamespace(all []Shim, namespace string) []Shim {
+	if namespace == "" {
+		return all
+	}
+	var some []Shim
+	for _, s := range all {
+		if s.Namespace == namespace {
+			some = append(some, s)
+		}
+	}
+	return some
 }

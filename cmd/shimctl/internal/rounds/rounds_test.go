@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rounds
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"containerd-shim.v1/cmd/shimctl/internal/health"
+)
+
+// host is a /proc with a stopped v1 shim, pid 7, and a v2 shim, pid 8.
+func host(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range map[string]string{
+		"2/stat":    "2 (kthreadd) S 0 0 0 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 0 0 0\n",
+		"7/stat":    "7 (containerd-shim) T 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 9 0 99 0 0\n",
+		"7/cmdline": "containerd-shim\x00-namespace\x00moby\x00-workdir\x00/x/moby/abc\x00",
+		"8/stat":    "8 (containerd-shim) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 9 0 99 0 0\n",
+		"8/cmdline": "containerd-shim-runc-v2\x00-namespace\x00moby\x00-id\x00def\x00",
+	} {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// What one run has seen counts in the next one.
+func TestSampleRemembers(t *testing.T) {
+	now := time.Unix(1700000000, 0)
+	state := filepath.Join(t.TempDir(), "new", "check.json")
+	for run := range 2 {
+		c := Checker{Proc: host(t), Now: func() time.Time { return now }, Samples: 2, State: Always, StateFile: state}
+		r, err := c.Sample(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Rows) != 1 || r.V2 != 1 || !r.Time.Equal(now) || r.Count(health.Suspect) != 1 || r.Rows[0].Result.Reason != health.Stopped {
+			t.Errorf("run %d: got %+v", run, r)
+		}
+		if m, err := health.Load(state); err != nil || len(m) != 1 || m[7] == nil {
+			t.Errorf("run %d: the state file has %v, %v", run, m, err)
+		}
+	}
+}
+
+func TestLookRefusesTheV2ShimThatIsNamed(t *testing.T) {
+	c := Checker{Proc: host(t), Now: time.Now, Memory: health.Memory{}}
+	if _, err := c.Look(t.Context(), []string{"8"}); err == nil || !strings.Contains(err.Error(), "is a v2 shim") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// An interrupt ends the wait for the next sample.
+func TestSampleIsInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c := Checker{Proc: host(t), Now: time.Now, Samples: 2, Interval: time.Hour}
+	if _, err := c.Sample(ctx, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
