@@ -1,35 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-# Every target with "##" behind it is listed by `make help`; those of a part
-# are in mk/PART.mk.
+# The targets without a slash are here; PART/VERB is in mk/PART.mk. `make help`
+# lists those with "##" behind them.
 
 VERSION  := $(shell cat VERSION)
 REVISION := $(firstword $(shell packaging/revision))
 LDFLAGS  := -s -w -buildid= -X main.version=$(VERSION) -X main.revision=$(REVISION)
 GOBUILD  := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
-# Debian's packages that the tests and the demo use. gcc is for the race
-# detector.
-PACKAGES := runc containerd docker.io busybox-static iproute2 procps patch strace prometheus \
-            prometheus-node-exporter systemd zsh groff-base gcc libc6-dev
+SHIM      ?= $(CURDIR)/bin/containerd-shim
+BASELINES ?= $(CURDIR)/bin/baselines
 
-UNIT := ./guard/... ./integration/harness/wait ./state/... ./reaper/... ./proc/... ./shim/... ./stackdump/... ./cmd/...
+UNIT := ./guard/... ./internal/... ./integration/harness/wait ./state/... ./reaper/... ./proc/... ./shim/... ./stackdump/... ./cmd/...
 
 # Packages whose mutexes say what they guard: "+checklocks" on a field or function.
-LOCKED := ./reaper/... ./proc/... ./shim/... ./cmd/containerd-shim
+LOCKED := ./internal/... ./reaper/... ./proc/... ./shim/... ./cmd/containerd-shim
 
 .DEFAULT_GOAL := help
-.PHONY: help build packages test check unit clean
+.PHONY: help build check unit test verify bench demo packages clean
 
 help: ## list the targets
-	@grep -hE '^[a-z/.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 24
+	@awk -F ':[^#]*## ' '/^[a-z\/.-]+:.*## / { part = index($$1, "/") ? substr($$1, 1, index($$1, "/")) : ""; \
+	  if (part != last) print ""; last = part; printf "%-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build every command into bin/
 	packaging/build bin
-
-packages: ## install what tests and demo need, by apt, where it is missing (Debian 12, root)
-	@mk/need $(PACKAGES) $(PACKAGE_TOOLS)
-
-test: packages check unit test-alerts test-catalogue test-baselines test-daemons test-shimctl-real test-packages test-patches ## pass every test (root, about 20 minutes)
 
 check: ## gofmt, go vet, golangci-lint, and that guarded fields are used under their mutex (checklocks)
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt differs: $$out" >&2; exit 1; }
@@ -42,7 +36,18 @@ check: ## gofmt, go vet, golangci-lint, and that guarded fields are used under t
 unit: ## the unit tests, with the race detector (root)
 	go test -race -count=1 -timeout 15m $(UNIT)
 
+test: host/prepare check unit monitoring/alerts catalogue/test upstream/test daemons/test shimctl/test packaging/test patches/test ## pass every test (root, about 20 minutes)
+
+verify: build ## the catalogue on $(SHIM) by bin/shimverify, one line a check
+	bin/shimverify run --shim $(SHIM)
+
+bench: daemons/memory daemons/tempo daemons/crowd ## the figures of docs/performance.md: memory, times, 400 and 1000 execs at once
+
+demo: upstream/demo daemons/demo ## the deadlock of an old shim, the same on this one, then a real containerd with this one
+
+packages: packaging/needs packaging/deb packaging/rpm ## both kinds of packages into dist/ (Debian 12, root)
+
 clean: ## remove what make has built
 	rm -rf bin dist
 
-include mk/*.mk
+include mk/host.mk mk/catalogue.mk mk/upstream.mk mk/daemons.mk mk/shimctl.mk mk/monitoring.mk mk/patches.mk mk/packaging.mk mk/docs.mk

@@ -26,7 +26,7 @@ import (
 const limit = 15 * time.Minute
 
 func main() {
-	debs := flag.String("debs", "dist", "directory with the packages of `make deb`")
+	debs := flag.String("debs", "dist", "directory with the packages of `make packaging/deb`")
 	doc := flag.String("doc", "docs/install.md", "`file` whose commands are run")
 	flag.Parse()
 	inside, status, err := private()

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+
+.PHONY: catalogue/test
+
+catalogue/test: host/prepare build ## the catalogue and the harness's own tests, by go test with the race detector (SHIM=path tests another shim)
+	SHIM=$(SHIM) go test -race -count=1 -p 1 -parallel 4 -timeout 30m ./integration/harness/... ./integration/catalogue ./integration/inplace
