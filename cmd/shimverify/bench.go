@@ -24,7 +24,7 @@ const benchHeader = "| shim | N | failed execs | lost exits | latest exit | long
 // row of figures.
 func bench(args []string) error {
 	var m catalogue.Bench
-	set := flag.NewFlagSet("bench", flag.ContinueOnError)
+	set := flag.NewFlagSet("shimverify bench flood|storm", flag.ContinueOnError)
 	shim := set.String("shim", "containerd-shim", "the shim to measure")
 	runtime := set.String("runtime", "runc", "the OCI runtime")
 	name := set.String("name", "", "name in the row (default: the path of the shim)")

@@ -27,7 +27,7 @@ const quietEvery = 4 * time.Second
 
 // demo floods an old shim until it hangs, shows why, and floods another one.
 func demo(args []string) error {
-	fs := flag.NewFlagSet("demo", flag.ContinueOnError)
+	fs := flag.NewFlagSet("shimverify demo", flag.ContinueOnError)
 	shim := fs.String("shim", beside("containerd-shim"), "the shim that has to survive")
 	vs := fs.String("vs", "", "the shim that hangs: upstream's v1.1.2 or v1.2.0 (default: the baseline, if it was built)")
 	runtime := fs.String("runtime", "runc", "the OCI runtime")

@@ -3,19 +3,24 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
-	"strings"
 
 	"containerd-shim.v1/integration/catalogue"
 )
 
 func list(args []string) error {
-	if len(args) > 1 {
-		return fmt.Errorf("unexpected argument %q: one argument may hold several patterns, separated by commas", args[1])
+	set := flag.NewFlagSet("shimverify list", flag.ContinueOnError)
+	markdown := set.Bool("markdown", false, "write all of them as one document, docs/bugs.md")
+	if err := set.Parse(args); err != nil {
+		return err
 	}
-	pattern := strings.Join(args, "")
-	if pattern == "-markdown" || pattern == "--markdown" {
+	if set.NArg() > 1 {
+		return fmt.Errorf("unexpected argument %q: one argument may hold several patterns, separated by commas", set.Arg(1))
+	}
+	pattern := set.Arg(0)
+	if *markdown {
 		_, err := fmt.Print(catalogue.Markdown())
 		return err
 	}

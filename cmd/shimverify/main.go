@@ -40,7 +40,7 @@ const usage = `usage: shimverify VERB [flags]
   demo     the exec flood: the deadlock on one shim, then the same on another
            [--shim PATH] [--vs PATH] [--size N] [--stacks]
   bench    measure one shim under load, as a row of a table
-           flood|storm --shim PATH [--n N] [--name NAME] [--limit 1m] [--settle 15s]
+           flood|storm --shim PATH [-n N] [--name NAME] [--limit 1m] [--settle 15s]
   version, help
 
 exit status: 0 all pass, 1 a check failed, 2 could not run, 3 a bench without a stack dump

@@ -53,7 +53,7 @@ type runFlags struct {
 func parseRun(args []string) (runFlags, error) {
 	var f runFlags
 	var others repeated
-	set := flag.NewFlagSet("run", flag.ContinueOnError)
+	set := flag.NewFlagSet("shimverify run|compare", flag.ContinueOnError)
 	shim := set.String("shim", "containerd-shim", "the shim to test, looked for in PATH where it has no slash")
 	set.Var(&others, "vs", "another shim to test beside it")
 	set.StringVar(&f.runtime, "runtime", "runc", "the OCI runtime")
