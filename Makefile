@@ -25,7 +25,8 @@ help: ## list the targets
 build: ## build every command into bin/
 	packaging/build bin
 
-check: ## gofmt, go vet, golangci-lint, and that guarded fields are used under their mutex (checklocks)
+check: ## gofmt, go vet, golangci-lint, guarded fields under their mutex (checklocks), targets that documents name
+	@mk/named
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt differs: $$out" >&2; exit 1; }
 	go vet ./...
 	cd mk/tools && go build -o $(CURDIR)/bin/tools/ gvisor.dev/gvisor/tools/checklocks/cmd/checklocks
