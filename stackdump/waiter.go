@@ -114,7 +114,7 @@ func (w *Waiter) blockedOn() {
 		w.BlockedOn = BlockedOnPublish
 	case w.runc() != "":
 		w.BlockedOn, w.Verb = BlockedOnRunc, w.runc()
-	case w.on("containerd-shim.v1/proc.gate.", "containerd-shim.v1/proc.verbLock."):
+	case w.on("containerd-shim.v1/proc.verbLock."):
 		w.BlockedOn = BlockedOnVerbLock
 	case w.State == "chan send" && w.on(".(*Service).", ".(*service)."):
 		w.BlockedOn = BlockedOnEventQueue
