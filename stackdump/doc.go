@@ -68,6 +68,9 @@ type Frame struct {
 	Args string // as printed; empty for an inlined call
 	File string
 	Line int
+	// Offset is how far into the function it goes on, in bytes; 0 when the dump
+	// does not say, as of an inlined call.
+	Offset uint64
 }
 
 // Arg returns the i-th argument as printed, without the question mark that

@@ -52,9 +52,10 @@ func goroutines(body string) []Goroutine {
 			current.CreatedIn, _ = strconv.ParseUint(in, 10, 64) // 0 when it is not there
 			continue
 		}
-		if file, no, ok := location(line); ok {
+		if file, no, offset, ok := location(line); ok {
 			if n := len(current.Frames); n > 0 && !created && current.Frames[n-1].File == "" {
-				current.Frames[n-1].File, current.Frames[n-1].Line = file, no
+				f := &current.Frames[n-1]
+				f.File, f.Line, f.Offset = file, no, offset
 			}
 			continue
 		}
@@ -159,21 +160,23 @@ func call(line string) (Frame, bool) {
 }
 
 // location reads "\t/path/file.go:44 +0x168", with or without the tab.
-func location(line string) (string, int, bool) {
+func location(line string) (file string, no int, offset uint64, ok bool) {
 	line = strings.TrimSpace(line)
 	at := strings.LastIndex(line, ".go:")
 	if at < 0 {
 		if at = strings.LastIndex(line, ".s:"); at < 0 {
-			return "", 0, false
+			return "", 0, 0, false
 		}
 	}
 	colon := at + strings.IndexByte(line[at:], ':')
-	digits, _, _ := strings.Cut(line[colon+1:], " ")
+	digits, rest, _ := strings.Cut(line[colon+1:], " ")
 	n, err := strconv.ParseInt(digits, 10, 32)
 	if err != nil || n < 0 {
-		return "", 0, false
+		return "", 0, 0, false
 	}
-	return line[:colon], int(n), true
+	hex, _, _ := strings.Cut(strings.TrimPrefix(rest, "+0x"), " ")
+	offset, _ = strconv.ParseUint(hex, 16, 64) // 0 when it is not there
+	return line[:colon], int(n), offset, true
 }
 
 func arg(args string, i int) string {

@@ -14,12 +14,13 @@ type Era struct {
 
 	recvx, recvq uint64 // of hchan; its sendq is 16 behind recvq
 	elem         uint64 // of sudog: the address of the element
+	startPC      uint64 // of g: the function that it runs
 }
 
 // eras are those that were tried, by the minor release of Go 1.
 var eras = map[int]*Era{
-	19: {recvx: 48, recvq: 56, elem: 24},
-	26: {swiss: true, recvx: 56, recvq: 64, elem: 32},
+	19: {recvx: 48, recvq: 56, elem: 24, startPC: 312},
+	26: {swiss: true, recvx: 56, recvq: 64, elem: 32, startPC: 304},
 }
 
 // In every era.
@@ -28,6 +29,7 @@ const (
 	sudogNext = 8
 	gStackHi  = 8
 	gSchedSP  = 56
+	gStatus   = 144
 	gID       = 152
 )
 

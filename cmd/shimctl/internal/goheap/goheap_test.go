@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"containerd-shim.v1/cmd/shimctl/internal/gotext"
+	"containerd-shim.v1/stackdump"
 )
 
 // own is this process's memory: the goroutines that change what is read wait.
@@ -103,7 +104,7 @@ func TestChan(t *testing.T) {
 		}
 		c <- item{i, -i, 0}
 	}
-	go func() { c <- item{9, -9, 0} }()
+	go func(n int) { c <- item{n, -n, 0} }(9) // no constant: those lie elsewhere than on its stack
 	other := make(chan struct{})
 	go func() { <-other }()
 	var m *Memory
@@ -135,6 +136,79 @@ func TestChan(t *testing.T) {
 		t.Errorf("goroutines %d and %d", s.ID, waited.Receivers[0].ID)
 	}
 	close(other)
+}
+
+// calls are the return addresses of the goroutine that runs the function, as a stack
+// dump shows it, and its number.
+func calls(t *testing.T, text *gotext.Table, function string) (id uint64, returns []uint64) {
+	t.Helper()
+	b := make([]byte, 1<<20)
+	d, err := stackdump.Parse(b[:runtime.Stack(b, true)])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range d.Goroutines {
+		for _, f := range g.Frames {
+			if f.Func == function {
+				id = g.ID
+			}
+		}
+		if id == 0 {
+			continue
+		}
+		for _, f := range g.Frames {
+			if f.Offset != 0 {
+				returns = append(returns, text.Entry(f.Func)+f.Offset)
+			}
+		}
+		return id, returns
+	}
+	t.Fatalf("no goroutine is in %s:\n%s", function, b)
+	return 0, nil
+}
+
+//go:noinline
+func waitsTwice(first, second chan int) {
+	<-first
+	<-second
+}
+
+func TestGoroutines(t *testing.T) {
+	first, second := make(chan int), make(chan int)
+	go waitsTwice(first, second)
+	text := own(t).text
+	const function = "containerd-shim.v1/cmd/shimctl/internal/goheap.waitsTwice"
+	list := own(t).FindGoroutines()
+	var id uint64
+	var returns []uint64
+	// until it is, or is not, where it was when returns were taken
+	until := func(ok func(m *Memory, g Goroutine, there bool) bool) {
+		t.Helper()
+		for range int(1e6) {
+			m := own(t)
+			g, there := m.Goroutines(list)[id]
+			if m.Err() != nil {
+				t.Fatal(m.Err())
+			}
+			if ok(m, g, there) {
+				return
+			}
+			runtime.Gosched()
+		}
+		t.Fatal("in vain")
+	}
+	until(func(m *Memory, _ Goroutine, _ bool) bool {
+		id, returns = calls(t, text, function)
+		g := m.Goroutines(list)[id]
+		return len(returns) > 0 && g.Parked && m.Inside(g, returns)
+	})
+	if m := own(t); m.System(m.Goroutines(list)[id]) {
+		t.Error("it counts as the runtime's own")
+	}
+	first <- 1
+	until(func(m *Memory, g Goroutine, there bool) bool { return there && g.Parked && !m.Inside(g, returns) })
+	second <- 1
+	until(func(_ *Memory, _ Goroutine, there bool) bool { return !there })
 }
 
 // What is not there, or cannot be, is an error, and nothing else.

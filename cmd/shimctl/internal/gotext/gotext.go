@@ -19,9 +19,10 @@ import (
 
 // Table is the function table of a program, at the addresses of one process.
 type Table struct {
-	gosym *gosym.Table
-	bias  uint64 // where a position-independent program was put
-	file  *elf.File
+	gosym   *gosym.Table
+	bias    uint64            // where a position-independent program was put
+	entries map[string]uint64 // by name, in the file
+	file    *elf.File
 }
 
 // ErrNoTable is returned for a program without a readable function table.
@@ -73,7 +74,13 @@ func read(pid int, f *elf.File) (*Table, error) {
 	if err != nil || len(table.Funcs) == 0 {
 		return nil, ErrNoTable
 	}
-	return &Table{table, bias, f}, nil
+	t := &Table{gosym: table, bias: bias, entries: make(map[string]uint64, len(table.Funcs)), file: f}
+	for i := range table.Funcs {
+		if fn := &table.Funcs[i]; t.entries[fn.Name] == 0 {
+			t.entries[fn.Name] = fn.Entry
+		}
+	}
+	return t, nil
 }
 
 // Name is the full name of the function at whose beginning the address is, "" when
@@ -88,10 +95,20 @@ func (t *Table) Name(addr uint64) string {
 
 // Entry is the address of the function in the process, 0 when there is none.
 func (t *Table) Entry(name string) uint64 {
-	if f := t.gosym.LookupFunc(name); f != nil {
-		return f.Entry + t.bias
+	if at, ok := t.entries[name]; ok {
+		return at + t.bias
 	}
 	return 0
+}
+
+// Variables is where the program's variables are that begin as zero and may point to
+// something.
+func (t *Table) Variables() (addr uint64, size int) {
+	s := t.file.Section(".bss")
+	if s == nil {
+		return 0, 0
+	}
+	return s.Addr + t.bias, int(s.Size)
 }
 
 // jumpsTo are the functions that end in a jump to runtime.rt0_go, with what they do

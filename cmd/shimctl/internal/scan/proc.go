@@ -18,6 +18,10 @@ type entry struct {
 	threads int
 }
 
+// ended reports whether it is a zombie. A thread-group leader that has called pthread_exit
+// is one by its state, too, but its other threads still count.
+func (e *entry) ended() bool { return e.State == "Z" && e.threads == 1 }
+
 // tree is one pass over /proc.
 type tree struct {
 	root     string

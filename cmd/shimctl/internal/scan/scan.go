@@ -62,6 +62,12 @@ func Any(root string, pid int) (Process, bool) {
 	return e.Process, true
 }
 
+// Ended reports whether nothing but its exit is left of a process.
+func Ended(root string, pid int) bool {
+	e := (&tree{root: root}).stat(pid)
+	return e != nil && e.ended()
+}
+
 // shim reports whether a process is one, and reads the rest of it then.
 func (t *tree) shim(pid int, known builds) (Shim, bool) {
 	argv := t.cmdline(pid)
@@ -149,9 +155,7 @@ func identifier(s string) bool {
 func (t *tree) family(s *Shim) {
 	for _, c := range t.children[s.PID] {
 		switch {
-		// A thread-group leader that has called pthread_exit is a zombie, too,
-		// under a healthy shim; its other threads still count.
-		case c.State == "Z" && c.threads == 1:
+		case c.ended():
 			s.Zombies = append(s.Zombies, c.Process)
 		case c.State != "Z" && isRuntime(c.Comm):
 			s.Runcs = append(s.Runcs, c.Process)

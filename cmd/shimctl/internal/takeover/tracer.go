@@ -75,7 +75,7 @@ func (req *Request) run(outcome *Outcome) error {
 	if err != nil {
 		return err
 	}
-	prepared, err := program.Prepare(req.PID, dump)
+	prepared, err := program.Prepare(req.PID, dump, req.Wedged)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (req *Request) run(outcome *Outcome) error {
 		return err
 	}
 	defer func() { outcome.Stopped = time.Since(t.Stopped()) }()
-	read, err := prepared.Read(req.ID, req.Wedged)
+	read, err := prepared.Read(req.ID)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func (r *reader) connections() error {
 			continue
 		}
 		recv, fd := frameOf(g, r.ttrpc+".(*channel).recv"), frameOf(g, "internal/poll.(*FD).Read")
-		if recv == nil || fd == nil {
+		if recv == nil || fd == nil || g.State != "IO wait" { // else what it has read is in its hands
 			return fmt.Errorf("%w: a connection is being read", ErrBusy)
 		}
 		c := &connection{run: g.CreatedIn} // which starts the handlers, too

@@ -63,6 +63,29 @@ func readDescriptors(pid int) (descriptors, error) {
 	return all, nil
 }
 
+// unchanged wants the process to have the same open.
+func (all descriptors) unchanged(pid int) error {
+	dir := filepath.Join("/proc", strconv.Itoa(pid), "fd")
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		n, err := strconv.Atoi(name.Name())
+		if err != nil {
+			return err
+		}
+		link, err := os.Readlink(filepath.Join(dir, name.Name()))
+		if d := all[state.FD(n)]; err != nil || d == nil || d.link != strings.TrimSuffix(link, " (deleted)") {
+			return fmt.Errorf("%w: descriptor %d was opened meanwhile", ErrBusy, n)
+		}
+	}
+	if len(names) != len(all) {
+		return fmt.Errorf("%w: a descriptor was closed meanwhile", ErrBusy)
+	}
+	return nil
+}
+
 // field is the number behind a key in a file of /proc.
 func field(text, key string, base int) (uint64, error) {
 	for line := range strings.Lines(text) {

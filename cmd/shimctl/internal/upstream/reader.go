@@ -4,6 +4,7 @@ package upstream
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,8 +13,11 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"containerd-shim.v1/cmd/shimctl/internal/goheap"
 	"containerd-shim.v1/cmd/shimctl/internal/ptrace"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/stackdump"
 	"containerd-shim.v1/state"
 )
@@ -31,6 +35,10 @@ type reader struct {
 	living   map[int]bool // children that are not zombies
 	zombies  map[int]bool
 
+	goroutines uint64              // where the runtime's list of them is
+	returns    map[uint64][]uint64 // to where the calls return in which a goroutine has to be still, by its number
+
+	taker     uint64 // the goroutine that waits for an exit
 	service   uint64
 	bundle    string
 	objects   map[string]*object
@@ -65,44 +73,38 @@ type Result struct {
 type Prepared struct{ r *reader }
 
 // Prepare does what can be done before the process is stopped. dump was taken while
-// threads that could have made it untrue were held, as they still are.
-func (p *Program) Prepare(pid int, dump *stackdump.Dump) (*Prepared, error) {
-	r := &reader{Program: p, pid: pid, dump: dump, m: goheap.New(pid, p.Era, p.Text),
+// threads that could have made it untrue were held, as they still are. wedged says that
+// calls that have begun will not go on by themselves.
+func (p *Program) Prepare(pid int, dump *stackdump.Dump, wedged bool) (*Prepared, error) {
+	r := &reader{Program: p, pid: pid, dump: dump, m: goheap.New(pid, p.Era, p.Text), returns: map[uint64][]uint64{},
 		objects: map[string]*object{}, byAddress: map[uint64]*object{}, exits: map[int]exit{}, waiters: map[uint64]goheap.Waiter{}, report: Report{Release: p.Name}}
+	if err := r.settled(wedged); err != nil {
+		return nil, err
+	}
+	if err := r.outside(); err != nil {
+		return nil, err
+	}
+	r.goroutines = r.m.FindGoroutines()
 	if p.calls {
 		// These objects are as old as their requests, and nobody changes them.
 		r.streamOf = r.closures()
 	}
 	err := r.m.Err()
-	if err == nil { // nobody accepts a connection meanwhile
-		r.sockets, err = sockets(pid)
-	}
 	r.m = goheap.New(pid, p.Era, p.Text) // what was read may change until the stop
 	return &Prepared{r}, err
 }
 
-// Read reads the shim of the container id, whose threads are all stopped. wedged says
-// that calls that have begun will not go on by themselves.
-func (p *Prepared) Read(id string, wedged bool) (*Result, error) {
+// Read reads the shim of the container id, whose threads are all stopped.
+func (p *Prepared) Read(id string) (*Result, error) {
 	r := p.r
 	r.now = time.Now()
-	if err := r.outside(); err != nil {
-		return nil, err
-	}
 	steps := []func() error{
-		func() error { return r.settled(wedged) },
+		r.still,
 		func() error { return r.processes(id) },
 		r.connections,
 		r.requests,
 		r.allStreams,
-		func() error {
-			for _, c := range r.runtimes {
-				if !c.used {
-					return fmt.Errorf("%w: the runtime %d is at work: %s", ErrBusy, c.pid, strings.Join(c.args, " "))
-				}
-			}
-			return nil
-		},
+		r.atRest,
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -123,61 +125,95 @@ func (p *Prepared) Read(id string, wedged bool) (*Result, error) {
 	return result, s.Check()
 }
 
-// outside reads what /proc shows.
+// outside reads what /proc shows. It takes longer than all else, so it is done before
+// the stop, and still looks whether it has changed.
 func (r *reader) outside() (err error) {
 	if r.fds, err = readDescriptors(r.pid); err != nil {
 		return err
 	}
-	if r.bundle, err = os.Readlink(filepath.Join("/proc", strconv.Itoa(r.pid), "cwd")); err != nil {
+	if r.sockets, err = sockets(r.pid); err != nil {
 		return err
 	}
-	return r.children()
+	if r.bundle, err = os.Readlink(r.proc("cwd")); err != nil {
+		return err
+	}
+	return r.family()
 }
 
-func (r *reader) children() error {
-	r.living, r.zombies = map[int]bool{}, map[int]bool{}
-	lists, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(r.pid), "task/*/children"))
+// family tells its children apart.
+func (r *reader) family() error {
+	children, err := r.children()
 	if err != nil {
 		return err
 	}
-	for _, list := range lists {
-		b, err := os.ReadFile(list)
-		if err != nil {
-			return err
+	namespace, err := os.Readlink(r.proc("ns/mnt"))
+	if err != nil {
+		return err
+	}
+	r.living, r.zombies = map[int]bool{}, map[int]bool{}
+	for _, pid := range children {
+		if scan.Ended("/proc", pid) {
+			r.zombies[pid] = true
+			continue
 		}
-		for _, f := range strings.Fields(string(b)) {
-			pid, err := strconv.Atoi(f)
-			if err != nil {
-				return err
-			}
-			dir := filepath.Join("/proc", f)
-			args, _ := os.ReadFile(filepath.Join(dir, "cmdline")) // empty for a zombie
-			if len(args) == 0 {
-				r.zombies[pid] = true
-				continue
-			}
-			r.living[pid] = true
-			argv := strings.Split(strings.TrimSuffix(string(args), "\x00"), "\x00")
-			if slices.Contains(argv, "--root") && slices.Contains(argv, "--log") {
-				r.runtimes = append(r.runtimes, &runtime{pid: pid, args: argv})
-			}
+		r.living[pid] = true
+		dir := filepath.Join("/proc", strconv.Itoa(pid))
+		args, _ := os.ReadFile(filepath.Join(dir, "cmdline")) // it may end meanwhile
+		argv := strings.Split(strings.TrimSuffix(string(args), "\x00"), "\x00")
+		// As go-runc calls it. A process of the container's may have such arguments, too.
+		if its, err := os.Readlink(filepath.Join(dir, "ns/mnt")); err == nil && its == namespace &&
+			len(argv) > 1 && argv[1] == "--root" && slices.Contains(argv, "--log") {
+			r.runtimes = append(r.runtimes, &runtime{pid: pid, args: argv})
 		}
 	}
 	return nil
 }
 
-// settled wants every goroutine where what it holds is known: those that serve
-// connections, those that copy output, the one that reaps.
+// proc is the path of a file of the shim's in /proc.
+func (r *reader) proc(name string) string { return filepath.Join("/proc", strconv.Itoa(r.pid), name) }
+
+// children are the pids of all its children, in order.
+func (r *reader) children() (pids []int, err error) {
+	lists, err := filepath.Glob(r.proc("task/*/children"))
+	if err != nil {
+		return nil, err
+	}
+	for _, list := range lists {
+		b, err := os.ReadFile(list)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) { // the thread has ended, and another has them
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range strings.Fields(string(b)) {
+			pid, err := strconv.Atoi(f)
+			if err != nil {
+				return nil, err
+			}
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	return pids, nil
+}
+
+// settled wants every goroutine where what it holds is known: parked, and each that
+// serves a connection, copies output or reaps at the place where it holds nothing. One
+// that is runnable may have been handed something that is nowhere but on its stack.
 func (r *reader) settled(wedged bool) error {
 	for i := range r.dump.Goroutines {
 		g := &r.dump.Goroutines[i]
 		if len(g.Frames) == 0 {
 			continue
 		}
-		top := g.Frames[0].Func
+		free := harmless(g)
+		if !free && !parked(g) {
+			return fmt.Errorf("%w: a goroutine is at work, in %s", ErrBusy, g.Frames[0].Func)
+		}
 		for _, f := range g.Frames {
 			switch {
-			case f.Func == r.ttrpc+".(*serverConn).run" && (g.State != "select" || top != f.Func):
+			case f.Func == r.ttrpc+".(*serverConn).run" && (g.State != "select" || g.Frames[0].Func != f.Func):
 				return fmt.Errorf("%w: a response is being written", ErrBusy)
 			case strings.HasSuffix(f.Func, ".Reap") && g.State != "chan send":
 				return fmt.Errorf("%w: children are being reaped", ErrBusy)
@@ -189,6 +225,7 @@ func (r *reader) settled(wedged bool) error {
 				if err := copier(g); err != nil {
 					return err
 				}
+				free = true // what wakes it is to be read, and it is held there
 			case strings.HasPrefix(f.Func, "github.com/containerd/go-runc.(*Runc).") && !wedged:
 				return fmt.Errorf("%w: a call of the runtime is underway", ErrBusy)
 			case strings.HasPrefix(f.Func, "syscall.forkExec"):
@@ -200,6 +237,12 @@ func (r *reader) settled(wedged bool) error {
 				}
 			}
 		}
+		if !free {
+			r.returns[g.ID] = r.returnsOf(g)
+		}
+		if g.Frames[0].Func == r.Release.service+".(*Service).processExits" {
+			r.taker = g.ID // its call is inlined: there is no address
+		}
 	}
 	if r.service == 0 {
 		return fmt.Errorf("%w: its service is not in the dump", ErrRefused)
@@ -207,15 +250,82 @@ func (r *reader) settled(wedged bool) error {
 	return nil
 }
 
-// copier wants a goroutine that copies a stream to be about to read: it holds no byte.
+// parked reports whether the goroutine waits for another one, or for I/O. What a dump
+// shows otherwise is the state of one that does not.
+func parked(g *stackdump.Goroutine) bool {
+	switch g.State {
+	case "idle", "runnable", "running", "syscall", "copystack", "preempted", "leaked", "dead":
+		return false
+	}
+	return true
+}
+
+// harmless reports whether a goroutine may go on after the dump: it waits for what it is
+// to read, and is held there; or it is the one that has written the dump, which is the only
+// one that ran; or it hands on signals, or readiness, and holds nothing.
+func harmless(g *stackdump.Goroutine) bool {
+	return g.State == "IO wait" || g.State == "running" || has(g, "os/signal.loop") || has(g, "github.com/containerd/console.(*Epoller).Wait")
+}
+
+// copier wants a goroutine that copies a stream to wait for what it is to read: it holds
+// no byte.
 func copier(g *stackdump.Goroutine) error {
 	switch {
 	case has(g, "internal/poll.(*FD).Write"), has(g, "github.com/containerd/console.(*EpollConsole).Write"):
 		return fmt.Errorf("%w: output waits for its reader, and the part of it that the shim holds would be lost", ErrBusy)
-	case has(g, "internal/poll.(*FD).Read"), has(g, "github.com/containerd/console.(*EpollConsole).Read"), has(g, "github.com/containerd/fifo.(*fifo).Read"):
+	case g.State == "IO wait" && has(g, "internal/poll.(*FD).Read"),
+		g.State == "sync.Cond.Wait" && has(g, "github.com/containerd/console.(*EpollConsole).Read"),
+		g.State == "select" && g.Frames[0].Func == "github.com/containerd/fifo.(*fifo).Read": // it is not open yet
 		return nil
 	}
 	return fmt.Errorf("%w: a stream is being copied", ErrBusy)
+}
+
+// returnsOf are the addresses to which the calls return in which the goroutine is.
+func (r *reader) returnsOf(g *stackdump.Goroutine) (list []uint64) {
+	for _, f := range g.Frames {
+		if at := r.Text.Entry(f.Func); at != 0 && f.Offset != 0 { // else it is inlined
+			list = append(list, at+f.Offset)
+		}
+	}
+	return list
+}
+
+// still wants everything to be as it was when the dump was written, and /proc read:
+// nothing has begun, gone on or ended between then and the stop.
+func (r *reader) still() error {
+	now := r.m.Goroutines(r.goroutines)
+	for i := range r.dump.Goroutines {
+		g := &r.dump.Goroutines[i]
+		n, there := now[g.ID]
+		delete(now, g.ID)
+		returns, bound := r.returns[g.ID]
+		if bound && (!there || !n.Parked || !r.m.Inside(n, returns)) {
+			return fmt.Errorf("%w: a goroutine has gone on meanwhile, from %s", ErrBusy, g.Frames[0].Func)
+		}
+	}
+	exits := r.m.Chan(r.m.Word(r.service + serviceExits))
+	if r.taker != 0 && !slices.ContainsFunc(exits.Receivers, func(w goheap.Waiter) bool { return w.ID == r.taker }) {
+		return fmt.Errorf("%w: an exit has come meanwhile", ErrBusy)
+	}
+	for _, n := range now {
+		if !r.m.System(n) {
+			return fmt.Errorf("%w: something has begun meanwhile", ErrBusy)
+		}
+	}
+	children, err := r.children()
+	if err != nil {
+		return err
+	}
+	for _, pid := range children {
+		if !r.living[pid] && !r.zombies[pid] {
+			return fmt.Errorf("%w: a child was started meanwhile", ErrBusy)
+		}
+	}
+	if len(children) != len(r.living)+len(r.zombies) {
+		return fmt.Errorf("%w: a child was reaped meanwhile", ErrBusy)
+	}
+	return r.fds.unchanged(r.pid)
 }
 
 // processes reads the service's table, and what is known of the dead.
@@ -248,6 +358,27 @@ func (r *reader) processes(id string) error {
 		}
 	}
 	return nil
+}
+
+// atRest wants no runtime at work but those of starts that go on.
+func (r *reader) atRest() error {
+	r.runtimes = slices.DeleteFunc(r.runtimes, func(c *runtime) bool { return r.known(c.pid) })
+	for _, c := range r.runtimes {
+		if !c.used {
+			return fmt.Errorf("%w: the runtime %d is at work: %s", ErrBusy, c.pid, strings.Join(c.args, " "))
+		}
+	}
+	return nil
+}
+
+// known reports whether the pid is a process's of the container.
+func (r *reader) known(pid int) bool {
+	for _, o := range r.objects {
+		if o.Pid == pid {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *reader) allStreams() error {

@@ -24,7 +24,7 @@ func (r *reader) underway(o *object) error {
 	}
 	o.Start = &state.Start{Stage: state.Underway}
 	for _, c := range r.runtimes {
-		if slices.Contains(c.args, r.pidFile(o.ID)) {
+		if i := slices.Index(c.args, "--pid-file"); i > 0 && i+1 < len(c.args) && filepath.Base(c.args[i+1]) == o.ID+".pid" && !r.known(c.pid) {
 			o.Start.Runtime, c.used = c.pid, true
 			return nil
 		}

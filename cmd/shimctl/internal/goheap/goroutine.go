@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package goheap
+
+import (
+	"encoding/binary"
+	"strings"
+
+	"containerd-shim.v1/cmd/shimctl/internal/ptrace"
+)
+
+// Goroutine is one that has not ended, as the scheduler has it.
+type Goroutine struct {
+	Parked bool // at a channel, a lock, or for I/O: it does nothing until something wakes it
+	sp, hi uint64
+	start  uint64
+}
+
+// Of g, in every era (runtime2.go).
+const (
+	statusIdle   = 0 // being made
+	statusWaits  = 4
+	statusDead   = 6
+	statusExtra  = 11     // dead, too, for a thread that C has made
+	statusMost   = 11     // the highest
+	statusScan   = 0x1000 // a bit: the garbage collector is at its stack
+	maxAllGs     = 1 << 20
+	minUserSpace = 1 << 12
+)
+
+// FindGoroutines finds where the program keeps its list of all goroutines (runtime.allgs):
+// the slice among its variables whose first element is the first goroutine that there was.
+func (m *Memory) FindGoroutines() (list uint64) {
+	addr, size := m.text.Variables()
+	b := make([]byte, size)
+	if size == 0 || !ptrace.Read(m.pid, b, uintptr(addr)) {
+		m.Fail("no variables")
+		return 0
+	}
+	word := func(at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
+	for at := 0; at+24 <= size; at += 8 {
+		array, n, room := word(at), word(at+8), word(at+16)
+		if array < minUserSpace || array%8 != 0 || n == 0 || n > room || room > maxAllGs {
+			continue
+		}
+		first := false
+		m.Try(func() {
+			g := m.Word(array)
+			first = m.Word(g+gID) == 1 && m.Uint32(g+gStatus)&^statusScan <= statusMost && m.text.Name(m.Word(g+m.era.startPC)) == "runtime.main"
+		})
+		if first {
+			return addr + uint64(at)
+		}
+	}
+	m.Fail("no list of goroutines")
+	return 0
+}
+
+// Goroutines are those that have not ended, by their numbers as a stack dump prints
+// them. list is what FindGoroutines has found.
+func (m *Memory) Goroutines(list uint64) map[uint64]Goroutine {
+	array, n := m.Word(list), m.Word(list+8)
+	if n > maxAllGs {
+		m.Fail("%d goroutines", n)
+		return nil
+	}
+	all := map[uint64]Goroutine{}
+	for i := range n {
+		g := m.Word(array + 8*i)
+		switch status := m.Uint32(g + gStatus); status &^ statusScan {
+		case statusIdle, statusDead, statusExtra:
+		default:
+			all[m.Word(g+gID)] = Goroutine{Parked: status == statusWaits, sp: m.Word(g + gSchedSP), hi: m.Word(g + gStackHi), start: m.Word(g + m.era.startPC)}
+		}
+		if m.err != nil {
+			return nil
+		}
+	}
+	return all
+}
+
+// System reports whether it is the runtime's own, which a stack dump leaves out.
+func (m *Memory) System(g Goroutine) bool {
+	name := m.text.Name(g.start)
+	return strings.HasPrefix(name, "runtime.") && name != "runtime.main"
+}
+
+// Inside reports whether the goroutine, which is parked, is in calls that return to
+// these addresses, the innermost first.
+func (m *Memory) Inside(g Goroutine, returns []uint64) bool {
+	if g.sp >= g.hi || g.hi-g.sp > maxStack {
+		m.Fail("a stack from %#x to %#x", g.sp, g.hi)
+		return false
+	}
+	stack := m.Bytes(g.sp, int(g.hi-g.sp))
+	for _, want := range returns {
+		for {
+			if len(stack) < 8 {
+				return false
+			}
+			word := stack[:8]
+			stack = stack[8:]
+			if binary.LittleEndian.Uint64(word) == want {
+				break
+			}
+		}
+	}
+	return true
+}

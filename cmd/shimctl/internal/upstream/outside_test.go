@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// childMode makes this program a child that waits for the end of its input.
+const childMode = "UPSTREAM_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if mode := os.Getenv(childMode); mode != "" {
+		waits(mode)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func waits(mode string) {
+	if mode == "nameless" { // its arguments cannot be read
+		stat, err := os.ReadFile("/proc/self/stat")
+		if err != nil {
+			panic(err)
+		}
+		_, fields, _ := strings.Cut(string(stat), ") ")
+		var start uintptr
+		if _, err := fmt.Sscan(strings.Fields(fields)[45], &start); err != nil { // field 48, arg_start
+			panic(err)
+		}
+		page := uintptr(os.Getpagesize())
+		if _, _, e := unix.RawSyscall(unix.SYS_MPROTECT, start&^(page-1), page, unix.PROT_NONE); e != 0 {
+			panic(e)
+		}
+	}
+	fmt.Println("ready")
+	_, _ = io.Copy(io.Discard, os.Stdin) // its end, or an error: both end this
+}
+
+// child starts one with these arguments and returns its pid.
+func child(t *testing.T, mode string, args ...string) int {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := &exec.Cmd{Path: self, Args: args, Env: append(os.Environ(), childMode+"="+mode), Stderr: os.Stderr}
+	for i := range 2000 { // they keep the arguments off the pages that its first thread runs on
+		cmd.Env = append(cmd.Env, fmt.Sprint("X", i, "="))
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process.Pid
+}
+
+// What a process of the container calls itself makes no runtime of it, and nothing but
+// its end a zombie.
+func TestChildren(t *testing.T) {
+	runtimes := []string{"runc", "--root", "/run/runc", "--log", "/x/log.json", "exec", "--pid-file", "/x/e1.pid", "c"}
+	ofContainer := child(t, "plain", runtimes...)
+	behind := child(t, "plain", "sh", "-c", "x", "--root", "/", "--log", "/x/log.json")
+	nameless := child(t, "nameless", "sh")
+	ended := exec.Command("/bin/true")
+	if err := ended.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Waitid(unix.P_PID, ended.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ended.Wait() }() // it has ended well, or the test says so below
+	r := &reader{pid: os.Getpid(), objects: map[string]*object{"e1": {}}}
+	if err := r.family(); err != nil {
+		t.Fatal(err)
+	}
+	if !r.living[ofContainer] || !r.living[behind] || !r.living[nameless] || len(r.zombies) != 1 || !r.zombies[ended.Process.Pid] {
+		t.Errorf("living %v, zombies %v", r.living, r.zombies)
+	}
+	if len(r.runtimes) != 1 || r.runtimes[0].pid != ofContainer {
+		t.Fatalf("got %+v", r.runtimes)
+	}
+	if err := r.atRest(); !errors.Is(err, ErrBusy) {
+		t.Errorf("a runtime at work: %v", err)
+	}
+	r.objects["e1"].Pid = ofContainer
+	if err := r.atRest(); err != nil || len(r.runtimes) != 0 {
+		t.Errorf("a process of the container: %v, %+v", err, r.runtimes)
+	}
+}

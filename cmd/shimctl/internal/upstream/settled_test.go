@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"containerd-shim.v1/cmd/shimctl/internal/gotext"
+	"containerd-shim.v1/stackdump"
+)
+
+// dumped is a reader of a dump of the release at rest.
+func dumped(t *testing.T, release string) *reader {
+	t.Helper()
+	b, err := os.ReadFile("../../../../stackdump/testdata/none-" + release + ".strace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := stackdump.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(releases, func(r *Release) bool { return r.Name == release })
+	return &reader{Program: &Program{Release: releases[i], Text: &gotext.Table{}}, dump: d, returns: map[uint64][]uint64{}}
+}
+
+// A goroutine that is not parked may have on its stack what is nowhere else: an exit or
+// an event that was sent to it directly, bytes that it has read.
+func TestSettledWantsEverybodyParked(t *testing.T) {
+	for _, release := range []string{"v1.1.2", "v1.2.0", "v1.6.38"} {
+		r := dumped(t, release)
+		if err := r.settled(false); err != nil {
+			t.Fatalf("%s at rest: %v", release, err)
+		}
+		for _, tt := range []struct {
+			in, state string
+			busy      bool
+		}{
+			{".(*Service).processExits", "runnable", true},
+			{".(*Service).forward", "runnable", true},
+			{".(*channel).recv", "runnable", true},
+			{".(*channel).recv", "syscall", true},
+			{".(*Server).Serve", "runnable", true},
+			{"main.main.func1", "runnable", true},
+			{"os/signal.loop", "runnable", false}, // it has handed on the signal that asks for the dump
+			{"os/signal.loop", "syscall", false},
+		} {
+			r := dumped(t, release)
+			found := false
+			for i := range r.dump.Goroutines {
+				g := &r.dump.Goroutines[i]
+				if slices.ContainsFunc(g.Frames, func(f stackdump.Frame) bool { return strings.HasSuffix(f.Func, tt.in) }) {
+					g.State, found = tt.state, true
+				}
+			}
+			if !found {
+				t.Fatalf("%s has no %s", release, tt.in)
+			}
+			if err := r.settled(true); errors.Is(err, ErrBusy) != tt.busy || err != nil && !tt.busy {
+				t.Errorf("%s with %s %s: %v", release, tt.in, tt.state, err)
+			}
+		}
+	}
+}
+
+// Of a copier what it has read and not written would be lost.
+func TestSettledWantsCopiersToWait(t *testing.T) {
+	const (
+		copies = "github.com/containerd/containerd/pkg/process.copyPipes.func2"
+		read   = "internal/poll.(*FD).Read"
+	)
+	for _, tt := range []struct {
+		state string
+		calls []string
+		busy  bool
+	}{
+		{"IO wait", []string{read, copies}, false},
+		{"runnable", []string{read, copies}, true},
+		{"syscall", []string{"syscall.read", read, copies}, true},
+		{"IO wait", []string{"internal/poll.(*FD).Write", copies}, true},
+		{"sync.Mutex.Lock", []string{copies}, true},
+		{"select", []string{"github.com/containerd/fifo.(*fifo).Read", copies}, false},
+		{"runnable", []string{"github.com/containerd/fifo.(*fifo).Read", copies}, true},
+		{"sync.Cond.Wait", []string{"sync.(*Cond).Wait", "github.com/containerd/console.(*EpollConsole).Read", "main.(*unixPlatform).CopyConsole.func2"}, false},
+		{"runnable", []string{"github.com/containerd/console.(*EpollConsole).Read", "main.(*unixPlatform).CopyConsole.func2"}, true},
+	} {
+		r := dumped(t, "v1.6.38")
+		g := stackdump.Goroutine{ID: 1000, State: tt.state}
+		for _, f := range tt.calls {
+			g.Frames = append(g.Frames, stackdump.Frame{Func: f})
+		}
+		r.dump.Goroutines = append(r.dump.Goroutines, g)
+		if err := r.settled(false); errors.Is(err, ErrBusy) != tt.busy || err != nil && !tt.busy {
+			t.Errorf("%s in %q: %v", tt.state, tt.calls, err)
+		}
+	}
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build baseline
+
+package upstream
+
+import (
+	"errors"
+	"fmt"
+	goruntime "runtime"
+	"testing"
+	"time"
+
+	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/cmd/shimctl/internal/inplace"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/stacks"
+	"containerd-shim.v1/stackdump"
+)
+
+// read reads the shim as it stands, with a dump and what was prepared before.
+func (p *Prepared) read(pid int, id string) (result *Result, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		goruntime.LockOSThread() // and never unlocked: what is still traced is let go
+		var t *inplace.Tracee
+		if t, err = inplace.Seize(pid); err != nil {
+			return
+		}
+		defer t.Detach()
+		if err = t.Stop(); err == nil {
+			result, err = p.Read(id)
+		}
+	}()
+	<-done
+	return result, err
+}
+
+// What happens between the dump and the stop makes the dump untrue, and is seen.
+func TestWhatGoesOnAfterTheDumpIsSeen(t *testing.T) {
+	stacks.Tracer = shimtest.Shimctl(t)
+	for _, version := range []string{"v1.1.2", "v1.2.6", "v1.7.35", "debian"} {
+		for what, act := range map[string]func(*testing.T, *shimtest.Shim) error{
+			"nothing":        func(*testing.T, *shimtest.Shim) error { return nil },
+			"an exec begins": func(t *testing.T, s *shimtest.Shim) error { return s.Exec(t.Context(), "more") },
+			"a call begins": func(t *testing.T, s *shimtest.Shim) error {
+				s.Hold(t, "pause", s.Pause) // let go at the end of the test
+				return nil
+			},
+			"a call is answered": func(t *testing.T, s *shimtest.Shim) error {
+				_, err := s.API.Kill(t.Context(), &shimapi.KillRequest{ID: "waited", Signal: uint32(unix.SIGKILL)})
+				return err
+			},
+			"a client comes": func(t *testing.T, s *shimtest.Shim) error {
+				_, err := s.Dial(t).State(t.Context(), &shimapi.StateRequest{ID: s.ID})
+				return err
+			},
+		} {
+			t.Run(fmt.Sprint(version, " ", what), func(t *testing.T) {
+				shim := shimtest.Start(t, shimtest.Baseline(t, version))
+				if err := shim.Exec(t.Context(), "waited"); err != nil {
+					t.Fatal(err)
+				}
+				answered := make(chan error, 1)
+				go func() {
+					_, err := shim.API.Wait(t.Context(), &shimapi.WaitRequest{ID: "waited"})
+					answered <- err
+				}()
+				program, err := Identify(shim.PID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer program.Text.Close()
+				var p *Prepared
+				shimtest.Until(t, 10*time.Second, "a Wait, and else rest", func() bool {
+					d := dump(t, shim)
+					p, err = program.Prepare(shim.PID, d, false)
+					return err == nil && stackdump.Explain(d).Requests["Wait"] == 1
+				})
+				if err := act(t, shim); err != nil {
+					t.Fatal(err)
+				}
+				if what == "a call is answered" {
+					if err := <-answered; err != nil {
+						t.Fatal(err)
+					}
+				}
+				result, err := p.read(shim.PID, shim.ID)
+				for errors.Is(err, inplace.ErrBusy) || errors.Is(err, unix.EPERM) { // it does not stop in time on a busy machine, and is let go when the thread ends
+					result, err = p.read(shim.PID, shim.ID)
+				}
+				if what == "nothing" {
+					if err != nil || len(result.State.Connections) != 1 || len(result.State.Connections[0].Requests) != 1 {
+						t.Errorf("got %+v, %v", result, err)
+					}
+					return
+				}
+				if !errors.Is(err, ErrBusy) {
+					t.Errorf("got %+v, %v", result, err)
+				}
+			})
+		}
+	}
+}
+
+func dump(t *testing.T, shim *shimtest.Shim) *stackdump.Dump {
+	t.Helper()
+	s, ok := scan.One("/proc", shim.PID, 0)
+	if !ok {
+		t.Fatalf("%d is no shim", shim.PID)
+	}
+	r, err := stacks.Take(t.Context(), "/proc", &s, stacks.Auto, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Dump
+}
