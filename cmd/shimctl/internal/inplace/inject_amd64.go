@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -121,17 +122,20 @@ func (t *Tracee) Exec(tid int, text Code, x *Image, step func(string)) error {
 	if len(l.data) > room {
 		return fmt.Errorf("the bottom of the stack has room for %d bytes, not for %d", room, len(l.data))
 	}
-	was, old := make([]byte, len(l.data)), make([]byte, len(code))
-	if !ptrace.Read(t.PID, was, base) || !ptrace.Read(t.PID, old, text.Addr) {
+	head, old := make([]byte, markSize), make([]byte, len(code))
+	if !ptrace.Read(t.PID, head, base) || !ptrace.Read(t.PID, old, text.Addr) {
 		return errors.New("the process's memory cannot be read")
 	}
-	for _, b := range was {
-		if b != 0 {
-			return errors.New("the bottom of the stack is in use")
-		}
+	left := leftover(head)
+	was := make([]byte, max(min(left, uint64(room)), uint64(len(l.data))))
+	if !ptrace.Read(t.PID, was, base) {
+		return errors.New("the process's memory cannot be read")
 	}
-	undo := func() {
-		_ = ptrace.Write(t.PID, was, base) // if that fails, what is left there is in nobody's way
+	if left > uint64(room) || slices.ContainsFunc(was[left:], func(b byte) bool { return b != 0 }) {
+		return errors.New("the bottom of the stack is in use")
+	}
+	undo := func() { // if that fails, what is left there is in nobody's way
+		_ = ptrace.Write(t.PID, make([]byte, len(was)), base)
 		_ = ptrace.Poke(tid, text.Addr, old)
 	}
 	step("data")

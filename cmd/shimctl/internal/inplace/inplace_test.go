@@ -271,6 +271,12 @@ func TestTracerDies(t *testing.T) {
 				})
 			}
 			v.answers(t, tt.want, true)
+			if tt.want == "first" { // what it has left is in nobody's way
+				if err := swap(v.pid, image(victimPath), func(string) {}); err != nil {
+					t.Fatal(err)
+				}
+				v.answers(t, "second", true)
+			}
 		})
 	}
 }

@@ -31,6 +31,21 @@ type syscallEntry [5]uint64
 
 const tableEnd = ^uint64(0)
 
+// What is written begins with a mark and its own length: a tracer that dies before the
+// commit leaves it behind, for the next one to know it by.
+const (
+	mark     = 0x6563616c702d6e69 // "in-place"
+	markSize = 2 * wordSize
+)
+
+// leftover is the length of what an earlier tracer has left where b begins, 0 for nothing.
+func leftover(b []byte) uint64 {
+	if len(b) < markSize || binary.LittleEndian.Uint64(b) != mark {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(b[wordSize:])
+}
+
 // layout is what is written into the process, and where the thread starts.
 type layout struct {
 	data  []byte
@@ -66,6 +81,8 @@ func lay(base uint64, x *Image, was uint64, frame func(at uint64) []byte) (*layo
 		}
 		return addr
 	}
+	word(mark)
+	word(0) // the length, below
 	path, argv, envp := text(x.Path), vector(x.Args), vector(x.Env)
 	newMask := at()
 	word(x.Mask)
@@ -94,6 +111,7 @@ func lay(base uint64, x *Image, was uint64, frame func(at uint64) []byte) (*layo
 	}
 	l.frame = at()
 	l.data = append(l.data, frame(was)...)
+	binary.LittleEndian.PutUint64(l.data[wordSize:], uint64(len(l.data)))
 	if len(l.data) > maxData {
 		return nil, fmt.Errorf("arguments and environment need %d bytes, more than %d", len(l.data), maxData)
 	}
