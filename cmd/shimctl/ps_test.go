@@ -38,9 +38,15 @@ func underTest() program {
 
 func (p program) capture(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
+	return p.with(t, func(p program) int { return p.run(t.Context(), args) })
+}
+
+// with does f with streams that are read.
+func (p program) with(t *testing.T, f func(program) int) (status int, stdout, stderr string) {
+	t.Helper()
 	var o, e bytes.Buffer
 	p.out, p.errs = sanitize.Writer{W: &o}, sanitize.Writer{W: &e}
-	status = p.run(t.Context(), args)
+	status = f(p)
 	return status, o.String(), e.String()
 }
 

@@ -37,7 +37,7 @@ func (r *repairer) inPlace(ctx context.Context, c *repair.Case, ledger *repair.L
 	entry := repair.Entry{Time: r.now(), Shim: s.Name(), PID: s.PID, Reason: c.Result.Reason, Result: repair.Running}
 	o, err := takeover.Swap(ctx, s, r.binary, true, patience)
 	if err != nil && !takeover.Runs(s, r.binary) {
-		return false, err
+		return false, orEnded(r.proc, s, err)
 	}
 	r.acted++
 	result := repair.Repaired

@@ -115,3 +115,21 @@ func TestSwapTracerDies(t *testing.T) {
 		}
 	}
 }
+
+// A shim that writes no dump is not held for long, and is as it was.
+func TestLookGivesUp(t *testing.T) {
+	shim, s, wg, clients := withWaits(t, "v1.2.6")
+	thaw := shimtest.Freeze(t, shim.PID)
+	begun := time.Now()
+	o, err := takeover.Run(t.Context(), &s, takeover.Request{}, 20*time.Second)
+	if err != nil || o.Busy || !strings.Contains(o.Error, "no stack dump within 2s") {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	thaw()
+	endLate(t, shim, clients)
+	wg.Wait()
+	lifeGoesOn(t, shim)
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -80,6 +81,11 @@ func (u *upgrader) run(ctx context.Context, args []string) int {
 	if err != nil {
 		return u.fail(exitCheck, "upgrade", err)
 	}
+	for i := range all {
+		if s := &all[i]; s.Hidden {
+			return u.fail(exitCheck, "upgrade", fmt.Errorf("%s pid %d: its program cannot be read: %w", s.Name(), s.PID, os.ErrPermission))
+		}
+	}
 	if u.yes {
 		lock, err := repair.Lock(filepath.Join(u.dir, "lock"))
 		if err != nil {
@@ -123,15 +129,15 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) int {
 		return u.look(ctx, s, name)
 	}
 	if err := takeover.CheckBinary(s, u.binary); err != nil {
-		return u.failed(name, "not upgraded", err)
+		return u.failed(s, name, "not upgraded", err)
 	}
 	taken, err := u.taker().Take(ctx, s, stacks.Auto, u.patience)
 	if err != nil {
-		return u.failed(name, "no stack dump", err)
+		return u.failed(s, name, "no stack dump", err)
 	}
 	dir, err := u.saveEvidence(u.dir, s, evidence.Collect(u.proc, s, nil, taken, ""))
 	if err != nil {
-		return u.failed(name, "the evidence cannot be saved", err)
+		return u.failed(s, name, "the evidence cannot be saved", err)
 	}
 	o, err := takeover.Swap(ctx, s, u.binary, false, u.patience)
 	if errors.Is(err, takeover.ErrNotAnswering) {
@@ -139,7 +145,7 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) int {
 		return u.fail(exitUnverified, "upgrade", fmt.Errorf("%s: %w; evidence in %s", name, err, dir))
 	}
 	if err != nil {
-		return u.failed(name, "not upgraded", err)
+		return u.failed(s, name, "not upgraded", err)
 	}
 	fmt.Fprintf(u.out, "%s: upgraded: %s; it stood still for %s and answered %s later\n", name, takenOver(o),
 		o.Stopped.Round(100*time.Microsecond), o.Answered.Round(time.Millisecond))
@@ -147,10 +153,19 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) int {
 }
 
 // failed says that a shim runs its old program.
-func (u *upgrader) failed(name, what string, err error) int {
+func (u *upgrader) failed(s *scan.Shim, name, what string, err error) int {
 	u.failures++
+	err = orEnded(u.proc, s, err)
 	fmt.Fprintf(u.out, "%s: %s: %v%s\n", name, what, err, hint(err))
 	return exitSome
+}
+
+// orEnded is err, or that the shim has ended, whatever that has made impossible.
+func orEnded(proc string, s *scan.Shim, err error) error {
+	if scan.Alive(proc, s.PID, s.StartTicks) {
+		return err
+	}
+	return errors.New("the shim has ended meanwhile")
 }
 
 // look is the dry run.
@@ -163,6 +178,7 @@ func (u *upgrader) look(ctx context.Context, s *scan.Shim, name string) int {
 		err = takeover.CheckBinary(s, u.binary)
 	}
 	if err != nil {
+		err = orEnded(u.proc, s, err)
 		fmt.Fprintf(u.out, "%s: cannot be upgraded: %v%s\n", name, err, hint(err))
 		return exitSome
 	}

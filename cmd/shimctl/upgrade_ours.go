@@ -25,7 +25,7 @@ func (u *upgrader) ours(ctx context.Context, s *scan.Shim, name string) int {
 		return exitSome
 	}
 	if err := takeover.CheckBinary(s, u.binary); err != nil {
-		return u.failed(name, "cannot be upgraded", err)
+		return u.failed(s, name, "cannot be upgraded", err)
 	}
 	if !u.yes {
 		fmt.Fprintf(u.out, "%s: runs this project's shim, and would be asked to exchange its program by itself\n"+
@@ -47,7 +47,7 @@ func (u *upgrader) ours(ctx context.Context, s *scan.Shim, name string) int {
 			return u.fail(exitUnverified, "upgrade", fmt.Errorf("%s: the shim has ended: %w", name, err))
 		}
 		if !probe.Busy(err) || u.now().Sub(start) > u.patience || ctx.Err() != nil {
-			return u.failed(name, "not upgraded", err)
+			return u.failed(s, name, "not upgraded", err)
 		}
 	}
 }

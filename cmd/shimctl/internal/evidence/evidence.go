@@ -128,7 +128,7 @@ func host(daemon string) []byte {
 }
 
 // Save writes the files into a new directory and returns when they are on the
-// disk: the machine may be reset next.
+// disk: the machine may be reset next. After an error there is no such directory.
 func Save(dir string, files []File) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return err
@@ -138,7 +138,7 @@ func Save(dir string, files []File) error {
 	}
 	for _, f := range files {
 		if err := atomicfile.WriteDurable(filepath.Join(dir, f.Name), f.Data, 0o600); err != nil {
-			return err
+			return errors.Join(err, os.RemoveAll(dir))
 		}
 	}
 	parent, err := os.Open(filepath.Dir(dir))

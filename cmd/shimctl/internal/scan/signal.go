@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Signal sends a signal to the very process that was scanned. Where the kernel
-// has pidfds (5.3) the pid cannot pass to another process between the look and
-// the signal.
+// Signal sends a signal to the very process that was scanned: SIGKILL, or one for which it
+// has a handler at this moment, since any other could end it. Where the kernel has
+// pidfds (5.3) the pid cannot pass to another process between the look and the signal.
 func Signal(root string, s *Shim, signal unix.Signal) error {
 	fd, err := unix.PidfdOpen(s.PID, 0)
 	switch {
@@ -25,6 +25,11 @@ func Signal(root string, s *Shim, signal unix.Signal) error {
 	}
 	if !Alive(root, s.PID, s.StartTicks) {
 		return fmt.Errorf("shim %d: %w", s.PID, unix.ESRCH)
+	}
+	if now := (&Shim{PID: s.PID}); signal != unix.SIGKILL {
+		if (&tree{root: root}).status(now); !now.Catches(int(signal)) {
+			return fmt.Errorf("shim %d has no handler for %s (SigCgt in /proc/PID/status)", s.PID, unix.SignalName(signal))
+		}
 	}
 	if fd >= 0 {
 		return os.NewSyscallError("pidfd_send_signal", unix.PidfdSendSignal(fd, signal, nil, 0))

@@ -145,13 +145,25 @@ func list(name string) ([]string, error) {
 	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
 }
 
+// gateLimit is how long the threads that read, answer and reap may be held for a dump.
+const gateLimit = 2 * time.Second
+
 // dump sends SIGUSR1 and takes the goroutine dump from the write(2) that carries it.
 // Meanwhile no thread reads from a client, a process or a FIFO, answers a client, accepts
 // one or reaps a child: what the dump says of those stays true.
 func (req *Request) dump(t *inplace.Tracee) (*stackdump.Dump, error) {
 	g := &gate{pid: req.PID}
 	shim := &scan.Shim{PID: req.PID, StartTicks: req.StartTicks}
-	if err := t.Gate(func() error { return scan.Signal("/proc", shim, unix.SIGUSR1) }, g.look); err != nil {
+	// Gate waits in wait4(2): only the end of this process lets the shim go.
+	over := time.AfterFunc(gateLimit, func() {
+		_ = json.NewEncoder(os.Stdout).Encode(&Outcome{Error: fmt.Sprintf("it has written no stack dump within %v", gateLimit)})
+		os.Exit(0)
+	})
+	err := t.Gate(func() error { return scan.Signal("/proc", shim, unix.SIGUSR1) }, g.look)
+	if !over.Stop() {
+		select {} // this process is ending
+	}
+	if err != nil {
 		return nil, err
 	}
 	d, err := stackdump.Parse(g.text)

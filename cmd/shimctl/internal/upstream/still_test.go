@@ -42,7 +42,6 @@ func (p *Prepared) read(pid int, id string) (result *Result, err error) {
 
 // What happens between the dump and the stop makes the dump untrue, and is seen.
 func TestWhatGoesOnAfterTheDumpIsSeen(t *testing.T) {
-	stacks.Tracer = shimtest.Shimctl(t)
 	for _, version := range []string{"v1.1.2", "v1.2.6", "v1.7.35", "debian"} {
 		for what, act := range map[string]func(*testing.T, *shimtest.Shim) error{
 			"nothing":        func(*testing.T, *shimtest.Shim) error { return nil },
@@ -113,7 +112,7 @@ func dump(t *testing.T, shim *shimtest.Shim) *stackdump.Dump {
 	if !ok {
 		t.Fatalf("%d is no shim", shim.PID)
 	}
-	r, err := stacks.Take(t.Context(), "/proc", &s, stacks.Auto, 10*time.Second)
+	r, err := stacks.Taker{Proc: "/proc", Program: shimtest.Shimctl(t)}.Take(t.Context(), &s, stacks.Auto, 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
