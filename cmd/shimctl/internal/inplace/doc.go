@@ -20,7 +20,9 @@
 // signal mask, execve. When execve fails, the rest of the table takes both back,
 // and rt_sigreturn(2) restores the thread from a frame that lies ready: its
 // interrupted system call is restarted as a signal would have done it.
-// All of that happens without the tracer.
+// All of that happens without the tracer. If it dies between the commit and the end of
+// execve, though, the other threads go on for that long: a request that one of them reads, or
+// an exit that one reaps, is not in what the new program was told.
 //
 // Everything here is called from one thread, locked by runtime.LockOSThread:
 // the kernel takes ptrace requests from the attaching thread only. The caller has
