@@ -63,7 +63,7 @@ func TestParseForms(t *testing.T) {
 				t.Error("got no reason for an incomplete dump")
 			}
 			want := Goroutine{ID: 1, State: "chan send", Since: 83 * time.Minute, CreatedBy: "main.g", CreatedIn: 7,
-				Frames: []Frame{{Func: "main.f", Args: "0xc0, 0x1?", File: "/src/a.go", Line: 44}}}
+				Frames: []Frame{{Func: "main.f", Args: "0xc0, 0x1?", File: "/src/a.go", Line: 44, Offset: 0x168}}}
 			if len(d.Goroutines) != 2 || !reflect.DeepEqual(d.Goroutines[0], want) {
 				t.Fatalf("got %+v", d.Goroutines)
 			}
