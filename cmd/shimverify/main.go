@@ -52,7 +52,7 @@ var errFailed = errors.New("a check failed")
 func main() {
 	helper.Dispatch()
 	verbs := map[string]func([]string) error{
-		"list": list, "run": runVerb, "compare": runVerb, "demo": demo, "bench": bench,
+		"list": list, "run": runVerb, "compare": runVerb, "demo": demo, "bench": bench, "inject": injectVerb,
 		"version": tell, "-version": tell, "--version": tell, "-v": tell,
 		"help": help, "-help": help, "--help": help, "-h": help,
 	}

@@ -14,6 +14,7 @@ import (
 	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakedaemon"
 	"containerd-shim.v1/integration/harness/fakeruntime"
+	"containerd-shim.v1/integration/harness/faults"
 	"containerd-shim.v1/integration/harness/launch"
 	"containerd-shim.v1/integration/harness/sweep"
 	"containerd-shim.v1/integration/harness/wait"
@@ -33,6 +34,8 @@ type Options struct {
 	Flags, Env []string
 	ID         string // nil: "c" and a number
 	BundleFS   string // not empty: the bundle is a tmpfs with these options
+	Bare       bool   // with Fake: no runc behind the fake runtime, containers are single processes
+	Faults     *faults.Injector
 }
 
 // Fixture is one shim with its daemon, its bundle and its client.
@@ -90,7 +93,11 @@ func (c *Case) Fixture(o Options) *Fixture {
 	b.Daemon, err = fakedaemon.Start(b.path("d"), c.Helper)
 	c.Need(err, "start fake daemon")
 	if o.Fake != nil {
-		b.Fake, err = fakeruntime.New(b.path("f"), c.Helper, c.Runtime, o.Fake...)
+		oci := c.Runtime
+		if o.Bare {
+			oci = ""
+		}
+		b.Fake, err = fakeruntime.New(b.path("f"), c.Helper, oci, o.Fake...)
 		c.Need(err, "make fake runtime")
 	}
 	g := launch.Containerd1_7
@@ -101,6 +108,7 @@ func (c *Case) Fixture(o Options) *Fixture {
 		Generation: g, Namespace: namespace, ID: b.ID, Bundle: b.Bundle, Workdir: b.Workdir, RuntimeRoot: root,
 		GRPC: b.Daemon.Address, Publisher: b.Daemon.Binary, Debug: o.Debug, OwnSocket: o.OwnSocket,
 		Undrained: o.Undrained, Umask: o.Umask, StackDir: b.path("stacks"), Flags: o.Flags, Env: o.Env, Dir: c.Dir,
+		Faults: o.Faults, Helper: c.Helper,
 	})
 	c.Need(err, "launch shim")
 	if !o.NoClient {

@@ -11,7 +11,7 @@ import (
 var globals = []string{"--root", "--log", "--log-format", "--criu", "--rootless"}
 
 // verbs' own with a value, that matter here.
-var verbs = []string{"--pid-file", "--process", "-p"}
+var verbs = []string{"--pid-file", "--process", "-p", "--console-socket"}
 
 // invocation is a runtime command line taken apart.
 type invocation struct {
@@ -20,6 +20,7 @@ type invocation struct {
 	log     string // --log
 	pidFile string // --pid-file
 	process string // --process
+	console string // --console-socket
 }
 
 func parse(args []string) invocation {
@@ -42,6 +43,8 @@ func parse(args []string) invocation {
 			inv.pidFile = value
 		case "--process", "-p":
 			inv.process = value
+		case "--console-socket":
+			inv.console = value
 		}
 	}
 	return inv

@@ -4,12 +4,17 @@ package fakeruntime
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/containerd/console"
+	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration/harness/guest"
 )
@@ -47,10 +52,45 @@ func (p player) leave(steps ...string) (pid int, err error) {
 	cmd := sleeper(steps...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if p.inv.console != "" {
+		master, terminal, err := p.terminal()
+		if err != nil {
+			return 0, err
+		}
+		defer master.Close()
+		defer terminal.Close()
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, terminal, terminal
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	}
 	if err := p.start(cmd); err != nil {
 		return 0, err
 	}
 	return cmd.Process.Pid, os.WriteFile(p.inv.pidFile, []byte(strconv.Itoa(cmd.Process.Pid)), 0o644)
+}
+
+// terminal makes one, and sends its master to the console socket as runc does.
+func (p player) terminal() (console.Console, *os.File, error) {
+	master, path, err := console.NewPty()
+	if err != nil {
+		return nil, nil, err
+	}
+	terminal, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err == nil {
+		err = p.send(master)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, master.Close())
+	}
+	return master, terminal, nil
+}
+
+func (p player) send(master console.Console) error {
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: p.inv.console})
+	if err != nil {
+		return err
+	}
+	_, _, err = conn.WriteMsgUnix([]byte(master.Name()), unix.UnixRights(int(master.Fd())), nil)
+	return errors.Join(err, conn.Close())
 }
 
 // initFile has the pid of the container's init. A daemon's own call of the

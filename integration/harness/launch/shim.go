@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"containerd-shim.v1/integration/harness/faults"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/sweep"
 )
@@ -35,13 +36,15 @@ type Options struct {
 	GRPC        string // the daemon's address
 	Publisher   string // the daemon's binary
 	Debug       bool
-	OwnSocket   bool     // -socket instead of descriptor 3, as an operator may do
-	Undrained   bool     // nobody reads the log FIFOs
-	Flags       []string // further flags
-	Env         []string // further environment
-	Umask       *int     // of the shim; nil: that of the harness
-	StackDir    string   // where a shim that can writes its stacks to a file
-	Dir         string   // the case
+	OwnSocket   bool             // -socket instead of descriptor 3, as an operator may do
+	Undrained   bool             // nobody reads the log FIFOs
+	Flags       []string         // further flags
+	Env         []string         // further environment
+	Umask       *int             // of the shim; nil: that of the harness
+	StackDir    string           // where a shim that can writes its stacks to a file
+	Dir         string           // the case
+	Faults      *faults.Injector // not nil: the shim's system calls go through it
+	Helper      string           // the helper's file, for Faults
 }
 
 // Shim is a running shim.
@@ -106,7 +109,7 @@ func Start(path string, s Options) (*Shim, error) {
 	if s.Pipes || s.Debug {
 		cmd.Stdout, cmd.Stderr = shim, shim
 	}
-	if err := startWithUmask(cmd, s.Umask); err != nil {
+	if err := startWithUmask(cmd, s); err != nil {
 		shim.LeaveLogs()
 		return nil, fmt.Errorf("start shim: %w", err)
 	}
@@ -201,12 +204,13 @@ func (s *Shim) ExitCode(d time.Duration) (int, error) {
 // startWithUmask forks under another umask. It is the whole process's, so a
 // file that another goroutine makes meanwhile may get it too: the harness
 // makes none at that moment, and sets the modes it cares for.
-func startWithUmask(cmd *exec.Cmd, mask *int) error {
-	if mask == nil {
-		return cmd.Start()
+func startWithUmask(cmd *exec.Cmd, s Options) error {
+	if s.Umask != nil {
+		defer syscall.Umask(syscall.Umask(*s.Umask))
 	}
-	old := syscall.Umask(*mask)
-	defer syscall.Umask(old)
+	if s.Faults != nil {
+		return s.Faults.Start(cmd, s.Helper)
+	}
 	return cmd.Start()
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"containerd-shim.v1/integration/harness/fakedaemon/publish"
 	"containerd-shim.v1/integration/harness/fakeruntime"
+	"containerd-shim.v1/integration/harness/faults"
 	"containerd-shim.v1/integration/harness/guest"
 )
 
@@ -25,6 +26,8 @@ func Dispatch() {
 		os.Exit(fakeruntime.Main(os.Args))
 	case publish.Name, publish.Renamed:
 		os.Exit(publish.Main(os.Args))
+	case faults.Name:
+		os.Exit(faults.Main(os.Args))
 	case guest.LoggerName:
 		os.Exit(guest.Logger(os.Args[1:]))
 	}

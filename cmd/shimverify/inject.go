@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/faults"
+	"containerd-shim.v1/integration/inject"
+)
+
+// injectVerb makes each system call of a shim fail once, and prints what failed
+// to be as it should, and a table.
+func injectVerb(args []string) error {
+	set := flag.NewFlagSet("inject", flag.ContinueOnError)
+	shim := set.String("shim", "containerd-shim", "the shim to test, looked for in PATH where it has no slash")
+	only := set.String("only", "", "patterns of kinds of calls, separated by commas")
+	most := set.Int("most", 0, "at most so many calls of a kind, spread evenly (default: all)")
+	side := set.Int("j", sideBySide, "how many lives side by side")
+	twice := set.Bool("twice", false, "each call fails, and the next of its kind")
+	markdown := set.String("markdown", "", "write the table as Markdown")
+	verbose := set.Bool("v", false, "print every life and its log")
+	if err := set.Parse(args); err != nil {
+		return err
+	}
+	switch {
+	case set.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", set.Arg(0))
+	case *side < 1 || *side > mostSide:
+		return fmt.Errorf("-j %d: want 1 to %d", *side, mostSide)
+	case *most < 0:
+		return fmt.Errorf("-most %d: want 0 or more", *most)
+	}
+	if *markdown != "" {
+		if err := writable(*markdown); err != nil {
+			return err
+		}
+	}
+	cfg, err := setup(*shim, "runc")
+	if err != nil {
+		return err
+	}
+	outcomes, err := injectAll(cfg, *only, *most, *side, *twice, *verbose)
+	if err = errors.Join(err, cfg.Close()); err != nil {
+		return err
+	}
+	table := injectTable(inject.Table(outcomes))
+	fmt.Print("\n" + table)
+	if *markdown != "" {
+		if err := os.WriteFile(*markdown, []byte(table), 0o644); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(outcomes, func(o inject.Outcome) bool { return o.Verdict != harness.Pass }) {
+		return errFailed
+	}
+	return nil
+}
+
+func injectAll(cfg harness.Config, only string, most, side int, twice, verbose bool) ([]inject.Outcome, error) {
+	if err := cfg.ProbeShim(); err != nil {
+		return nil, err
+	}
+	calls, err := inject.Count(cfg)
+	if err != nil {
+		return nil, err
+	}
+	plan := slices.DeleteFunc(inject.Plan(calls, most, twice), func(f faults.Fault) bool {
+		return only != "" && !slices.ContainsFunc(strings.Split(only, ","), func(p string) bool {
+			ok, _ := path.Match(p, f.Kind)
+			return ok
+		})
+	})
+	if len(plan) == 0 {
+		return nil, fmt.Errorf("no kind of call matches %q", only)
+	}
+	fmt.Printf("%d lives\n", len(plan))
+	var outcomes []inject.Outcome
+	inject.Run(cfg, plan, side, func(o inject.Outcome) {
+		outcomes = append(outcomes, o)
+		if o.Verdict == harness.Pass && !verbose {
+			return
+		}
+		fmt.Printf("%s  %v  %s\n", o.Verdict, o.Fault, strings.Join(o.Hits, ", "))
+		for _, m := range o.Messages {
+			fmt.Println("      " + m)
+		}
+		if verbose {
+			for _, l := range o.Log {
+				fmt.Println("      | " + l)
+			}
+		}
+	})
+	if cfg.Interrupted() {
+		return outcomes, errors.New("interrupted")
+	}
+	return outcomes, nil
+}
+
+// injectTable is the table in Markdown.
+func injectTable(rows []inject.Row) string {
+	var b strings.Builder
+	b.WriteString("| call | error | lives | reached | failed | with |\n|---|---|---|---|---|---|\n")
+	lives, reached, failed := 0, 0, 0
+	for _, r := range rows {
+		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %s |\n", r.Kind, unix.ErrnoName(r.Errno), r.Lives, r.Reached, r.Failed, firstOf(r.Messages))
+		lives, reached, failed = lives+r.Lives, reached+r.Reached, failed+r.Failed
+	}
+	fmt.Fprintf(&b, "| all | | %d | %d | %d | |\n", lives, reached, failed)
+	return b.String()
+}
+
+// firstOf is a table cell of the first message.
+func firstOf(messages []string) string {
+	if len(messages) == 0 {
+		return ""
+	}
+	s, _, _ := strings.Cut(messages[0], "\n")
+	return strings.ReplaceAll(s, "|", `\|`)
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inject
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/faults"
+)
+
+// Outcome is what came of one life.
+type Outcome struct {
+	Fault faults.Fault
+	Hits  []string // the calls that were made to fail; none: the life was over before the Nth
+	harness.Result
+}
+
+// Plan lists the failures for the calls that a life was seen to make: each call
+// with each error of its kind, or, of a kind with more calls than most, as many
+// as that, spread evenly from the first to the last. With twice, each call and
+// the one of its kind after it fail.
+func Plan(calls map[string]int, most int, twice bool) []faults.Fault {
+	var plan []faults.Fault
+	for _, kind := range slices.Sorted(maps.Keys(calls)) {
+		for _, n := range spread(calls[kind], most) {
+			for _, errno := range faults.Kinds[kind] {
+				f := faults.Fault{Kind: kind, N: n, Errno: errno}
+				if twice {
+					f.Times = 2
+				}
+				plan = append(plan, f)
+			}
+		}
+	}
+	return plan
+}
+
+// spread returns at most most numbers from 1 to n, both of them included.
+func spread(n, most int) []int {
+	if most <= 0 || n <= most {
+		most = n
+	}
+	var out []int
+	for k := range most {
+		out = append(out, 1+k*(n-1)/max(1, most-1))
+	}
+	return out
+}
+
+// Count returns the calls of each kind that the shim makes in a life that
+// nothing disturbs; such a life must pass.
+func Count(cfg harness.Config) (map[string]int, error) {
+	var calls map[string]int
+	r := harness.Run(cfg, "count", Limit, func(c *harness.Case) { calls, _ = Live(c, faults.Fault{}) })
+	if r.Verdict != harness.Pass {
+		return nil, errors.New("a life without a failure: " + strings.Join(r.Messages, "; "))
+	}
+	return calls, nil
+}
+
+// Run has the lives of the plan, side of them beside each other, and gives each
+// outcome to report, one after the other.
+func Run(cfg harness.Config, plan []faults.Fault, side int, report func(Outcome)) {
+	var mu sync.Mutex // held while report runs
+	var lives sync.WaitGroup
+	next := make(chan int)
+	for range side {
+		lives.Go(func() {
+			for k := range next {
+				f := plan[k]
+				o := Outcome{Fault: f}
+				o.Result = harness.Run(cfg, fmt.Sprintf("i%d", k), Limit, func(c *harness.Case) { _, o.Hits = Live(c, f) })
+				mu.Lock()
+				report(o)
+				mu.Unlock()
+			}
+		})
+	}
+	for k := range plan {
+		if cfg.Interrupted() {
+			break
+		}
+		next <- k
+	}
+	close(next)
+	lives.Wait()
+}
+
+// Row is a line of the table: a kind of call with one error.
+type Row struct {
+	Kind                   string
+	Errno                  unix.Errno
+	Lives, Reached, Failed int
+	Messages               []string // of those that failed, each once
+}
+
+// Table sums the outcomes up, by kind and error.
+func Table(outcomes []Outcome) []Row {
+	type key struct {
+		kind  string
+		errno unix.Errno
+	}
+	rows := map[key]*Row{}
+	for _, o := range outcomes {
+		k := key{o.Fault.Kind, o.Fault.Errno}
+		if rows[k] == nil {
+			rows[k] = &Row{Kind: k.kind, Errno: k.errno}
+		}
+		r := rows[k]
+		r.Lives++
+		if len(o.Hits) > 0 {
+			r.Reached++
+		}
+		if o.Verdict != harness.Pass {
+			r.Failed++
+			for _, m := range o.Messages {
+				if !slices.Contains(r.Messages, m) {
+					r.Messages = append(r.Messages, m)
+				}
+			}
+		}
+	}
+	var out []Row
+	for _, r := range rows {
+		out = append(out, *r)
+	}
+	slices.SortFunc(out, func(a, b Row) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Errno, b.Errno))
+	})
+	return out
+}
