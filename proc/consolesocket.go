@@ -23,5 +23,9 @@ func newConsoleSocket(bundle string) (*runc.Socket, error) {
 	if len(path) >= len(unix.RawSockaddrUnix{}.Path) {
 		path = fmt.Sprintf("/proc/%d/cwd/%s", os.Getpid(), name)
 	}
-	return runc.NewConsoleSocket(path)
+	s, err := runc.NewConsoleSocket(path)
+	if err != nil {
+		_ = os.Remove(path) // net.Listen leaves what it has bound and could not listen on
+	}
+	return s, err
 }

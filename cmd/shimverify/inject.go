@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -26,7 +27,9 @@ func injectVerb(args []string) error {
 	only := set.String("only", "", "patterns of kinds of calls, separated by commas")
 	most := set.Int("most", 0, "at most so many calls of a kind, spread evenly (default: all)")
 	side := set.Int("j", sideBySide, "how many lives side by side")
-	twice := set.Bool("twice", false, "each call fails, and the next of its kind")
+	var mode inject.Mode
+	set.BoolVar(&mode.Twice, "twice", false, "each call fails, and the next of its kind")
+	set.BoolVar(&mode.Kill, "kill", false, "kill the shim at each call, and look at what its death leaves")
 	markdown := set.String("markdown", "", "write the table as Markdown")
 	verbose := set.Bool("v", false, "print every life and its log")
 	if err := set.Parse(args); err != nil {
@@ -37,6 +40,8 @@ func injectVerb(args []string) error {
 		return fmt.Errorf("unexpected argument %q", set.Arg(0))
 	case *side < 1 || *side > mostSide:
 		return fmt.Errorf("-j %d: want 1 to %d", *side, mostSide)
+	case mode.Twice && mode.Kill:
+		return errors.New("-twice and -kill exclude each other")
 	case *most < 0:
 		return fmt.Errorf("-most %d: want 0 or more", *most)
 	}
@@ -49,7 +54,7 @@ func injectVerb(args []string) error {
 	if err != nil {
 		return err
 	}
-	outcomes, err := injectAll(cfg, *only, *most, *side, *twice, *verbose)
+	outcomes, err := injectAll(cfg, mode, *only, *most, *side, *verbose)
 	if err = errors.Join(err, cfg.Close()); err != nil {
 		return err
 	}
@@ -66,15 +71,15 @@ func injectVerb(args []string) error {
 	return nil
 }
 
-func injectAll(cfg harness.Config, only string, most, side int, twice, verbose bool) ([]inject.Outcome, error) {
+func injectAll(cfg harness.Config, mode inject.Mode, only string, most, side int, verbose bool) ([]inject.Outcome, error) {
 	if err := cfg.ProbeShim(); err != nil {
 		return nil, err
 	}
-	calls, err := inject.Count(cfg)
+	calls, err := mode.Count(cfg)
 	if err != nil {
 		return nil, err
 	}
-	plan := slices.DeleteFunc(inject.Plan(calls, most, twice), func(f faults.Fault) bool {
+	plan := slices.DeleteFunc(mode.Plan(calls, most), func(f faults.Fault) bool {
 		return only != "" && !slices.ContainsFunc(strings.Split(only, ","), func(p string) bool {
 			ok, _ := path.Match(p, f.Kind)
 			return ok
@@ -112,7 +117,7 @@ func injectTable(rows []inject.Row) string {
 	b.WriteString("| call | error | lives | reached | failed | with |\n|---|---|---|---|---|---|\n")
 	lives, reached, failed := 0, 0, 0
 	for _, r := range rows {
-		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %s |\n", r.Kind, unix.ErrnoName(r.Errno), r.Lives, r.Reached, r.Failed, firstOf(r.Messages))
+		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %s |\n", r.Kind, cmp.Or(unix.ErrnoName(r.Errno), "SIGKILL"), r.Lives, r.Reached, r.Failed, firstOf(r.Messages))
 		lives, reached, failed = lives+r.Lives, reached+r.Reached, failed+r.Failed
 	}
 	fmt.Fprintf(&b, "| all | | %d | %d | %d | |\n", lives, reached, failed)

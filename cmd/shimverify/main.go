@@ -41,6 +41,9 @@ const usage = `usage: shimverify VERB [flags]
            [--shim PATH] [--vs PATH] [--size N] [--stacks]
   bench    measure one shim under load, as a row of a table
            flood|storm --shim PATH [-n N] [--name NAME] [--limit 1m] [--settle 15s]
+  inject   make each system call of the shim fail once, in a container's life each
+           --shim PATH [--only PATTERN[,PATTERN]] [--most N] [--twice|--kill]
+           [-j N] [-v] [--markdown FILE]
   version, help
 
 exit status: 0 all pass, 1 a check failed, 2 could not run, 3 a bench without a stack dump

@@ -13,9 +13,70 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(suite.Main(m)) }
 
-func TestCount(t *testing.T) {
-	suite.Run(t, "count", Limit, func(c *harness.Case) {
-		calls, _ := Live(c, faults.Fault{})
-		c.Logf("%v", calls)
+// TestCallsFailOnce makes the first and the last call of each kind fail, with
+// each error. `shimverify inject` does it with all of them.
+func TestCallsFailOnce(t *testing.T) { try(t, Mode{}, 2, "") }
+
+// TestCallsFailTwice: two in a row, once for each kind.
+func TestCallsFailTwice(t *testing.T) { try(t, Mode{Twice: true}, 1, "") }
+
+// TestKilledAtAnyCall: what containerd does after a shim's death is enough.
+func TestKilledAtAnyCall(t *testing.T) { try(t, Mode{Kill: true}, 2, "") }
+
+// TestPollerFull: where the kernel has no room for one more descriptor to be
+// watched, streams that could not be copied made execs die of SIGPIPE.
+func TestPollerFull(t *testing.T) { try(t, Mode{}, 0, "epoll_ctl") }
+
+// try runs a plan, of one kind of call if that is not "".
+func try(t *testing.T, mode Mode, most int, kind string) {
+	cfg := suite.Config(t)
+	calls, err := mode.Count(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kind != "" {
+		calls = map[string]int{kind: calls[kind]}
+	}
+	reached := 0
+	Run(cfg, mode.Plan(calls, most), 4, func(o Outcome) {
+		if len(o.Hits) > 0 {
+			reached++
+		}
+		if o.Verdict != harness.Pass {
+			t.Errorf("%v %q: %s", o.Fault, o.Hits, o.Messages)
+			for _, l := range o.Log {
+				t.Log(l)
+			}
+		}
 	})
+	if reached < len(calls) {
+		t.Errorf("only %d calls were made to fail, of %d kinds", reached, len(calls))
+	}
+}
+
+// TestSpread covers the first and the last.
+func TestSpread(t *testing.T) {
+	for _, c := range []struct{ n, most, len, last int }{{1, 2, 1, 1}, {5, 0, 5, 5}, {10, 2, 2, 10}, {100, 3, 3, 100}, {10, 1, 1, 1}} {
+		got := spread(c.n, c.most)
+		if len(got) != c.len || got[0] != 1 || got[len(got)-1] != c.last {
+			t.Errorf("spread(%d, %d) = %v", c.n, c.most, got)
+		}
+	}
+}
+
+// TestCallsThatMustBeThere: a life without them would prove nothing.
+func TestCallsThatMustBeThere(t *testing.T) {
+	calls, err := Mode{}.Count(suite.Config(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind := range faults.Kinds {
+		switch kind {
+		case "mount", "umount", "chmod", "truncate", "fsync", "tee", "pidfd_open", "bind", "recvmsg", "read file":
+			continue // not of every life
+		}
+		if calls[kind] == 0 {
+			t.Errorf("no call of %q in a life", kind)
+		}
+	}
 }

@@ -9,8 +9,9 @@ package inject
 
 import (
 	"fmt"
-	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/faults"
 	"containerd-shim.v1/integration/harness/procfs"
+	"containerd-shim.v1/integration/harness/sweep"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -44,26 +46,26 @@ type life struct {
 	blows int // how often a call of the daemon has failed
 }
 
-// Live runs a life under the fault, and returns the calls that the shim made in
-// it and those that failed. The zero Fault only counts.
-func Live(c *harness.Case, f faults.Fault) (calls map[string]int, hits []string) {
-	in := faults.New(c.Shim, f)
-	l := &life{c: c, in: in, fault: f}
+// Live runs a life under the injector's fault. The zero Fault only counts.
+func Live(c *harness.Case, in *faults.Injector) {
+	l := &life{c: c, in: in, fault: in.Fault}
 	defer func() {
-		calls, hits = in.Calls(), in.Hits()
 		if l.b != nil {
 			l.b.Shim.Kill()
 			<-l.b.Shim.Done
+			if in.Fault.Kill {
+				l.cleanUp()
+			}
 		}
 		l.sweep()
 		c.Need(in.Close(), "serve the filter")
 	}()
-	l.b = c.Fixture(harness.Options{
-		Fake: []fakeruntime.Rule{}, Bare: true, Faults: in,
-		Container: harness.Container{Args: []string{"sleep"}},
-	})
+	o := harness.Options{Faults: in}
+	if !in.Fault.Kill {
+		o.Fake, o.Bare = []fakeruntime.Rule{}, true // the calls of real runc would only take their time
+	}
+	l.b = c.Fixture(o)
 	l.run()
-	return
 }
 
 // run is the life. A failure ends it where a daemon would give the container up:
@@ -71,6 +73,10 @@ func Live(c *harness.Case, f faults.Fault) (calls map[string]int, hits []string)
 func (l *life) run() {
 	b := l.b
 	if _, err := b.ShimInfo(); err != nil {
+		if l.alive() && len(l.in.Hits()) > 0 && slices.Contains([]string{"accept", "epoll_ctl"}, l.fault.Kind) {
+			l.c.Logf("the daemon's connection was lost, which means to it that the shim has not started: %v", err)
+			return
+		}
 		l.dead("before its first call")
 		return
 	}
@@ -83,7 +89,8 @@ func (l *life) run() {
 		l.gone()
 		return
 	}
-	wait := b.BeginWait(b.ID)
+	wait := l.wait()
+	defer wait.Close()
 	l.again("State", func() error { return drop(b.State(b.ID)) })
 	if l.call("Start", func() error { return drop(b.Client.Start(b.ID)) }) == nil {
 		l.exec("pipes", false)
@@ -99,6 +106,18 @@ func (l *life) run() {
 	l.again("Delete", func() error { return found(drop(b.Delete())) })
 	l.c.Await(soon, "init's output has ended", out.Ended)
 	l.gone()
+}
+
+// wait begins a Wait of init on a connection of its own; one that the failure
+// breaks is made again.
+func (l *life) wait() *client.Waiting {
+	w, err := client.BeginWait(l.b.Shim.Address, l.b.ID)
+	if err != nil && len(l.in.Hits()) > 0 && l.blows < max(1, l.fault.Times) {
+		l.blows++
+		w, err = client.BeginWait(l.b.Shim.Address, l.b.ID)
+	}
+	l.c.Must(err, "Wait of init")
+	return w
 }
 
 // exec adds, runs and deletes a process with streams. What fails is tried again,
@@ -163,9 +182,11 @@ func (l *life) verbs() {
 	l.again("Update", func() error {
 		return b.Update(&task.UpdateTaskRequest{Resources: &anypb.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", Value: []byte(`{"cpu":{"shares":512}}`)}})
 	})
-	l.again("Checkpoint", func() error {
-		return b.Checkpoint(&task.CheckpointTaskRequest{Path: b.Path("checkpoint")})
-	})
+	if b.Fake != nil {
+		l.again("Checkpoint", func() error {
+			return b.Checkpoint(&task.CheckpointTaskRequest{Path: b.Path("checkpoint")})
+		})
+	}
 	if _, err := b.Shim.Stacks(soon); err != nil && l.alive() {
 		if _, err = b.Shim.Stacks(soon); err != nil {
 			l.c.Errorf("SIGUSR1, twice: %v", err)
@@ -250,8 +271,8 @@ func (l *life) dead(when string) {
 	switch {
 	case !dead:
 		l.c.Fatalf("no answer %s", when)
-	case l.fault.Kill:
-		l.c.Fatalf("killed as asked") // judged elsewhere
+	case l.fault.Kill && len(l.in.Hits()) > 0:
+		runtime.Goexit() // cleanUp judges
 	case strings.HasPrefix(when, "before"):
 		l.c.Logf("the shim ended %s: %s", when, state) // its start has failed: the daemon sees it
 	default:
@@ -304,10 +325,39 @@ func (l *life) gone() {
 	}
 }
 
+// cleanUp does what containerd does when a shim's connection ends, and checks
+// that this is all that it takes: no process of the container lives, and the
+// runtime knows of none.
+func (l *life) cleanUp() {
+	b := l.b
+	out, err := exec.Command(l.c.Runtime, "--root", b.Root, "delete", "--force", b.ID).CombinedOutput()
+	l.c.Logf("runc delete --force: %v %s", err, out) // there may be none yet, or none any more
+	lives := func() (all []string) {
+		for _, p := range procfs.All() {
+			if l.owns(p.Pid) && !p.Dead() {
+				all = append(all, fmt.Sprintf("%d %q", p.Pid, procfs.Command(p.Pid)))
+			}
+		}
+		return all
+	}
+	if wait.For(soon, "", func() bool { return len(lives()) == 0 }) != nil {
+		l.c.Errorf("after the shim's death and runc delete --force live %v", lives())
+	}
+	if b.RuncHas() {
+		l.c.Errorf("runc still has the container")
+	}
+}
+
+// owns reports whether a process belongs to the case.
+func (l *life) owns(pid int) bool {
+	v, ok := procfs.Env(pid, sweep.Mark)
+	return ok && v == l.c.Dir
+}
+
 // sweep ends what the filter may still stop, before nobody answers it any more.
 func (l *life) sweep() {
 	for _, p := range procfs.All() {
-		if v, ok := procfs.Env(p.Pid, "SHIMVERIFY_CASE"); ok && v == l.c.Dir && p.Pid != os.Getpid() {
+		if l.owns(p.Pid) {
 			_ = unix.Kill(p.Pid, unix.SIGKILL) // it may have ended by itself
 		}
 	}

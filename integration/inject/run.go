@@ -24,19 +24,29 @@ type Outcome struct {
 	harness.Result
 }
 
+// Mode is what happens at a call, if not a single failure of it.
+type Mode struct {
+	Twice bool // the call fails, and the next of its kind
+	Kill  bool // the shim is killed there; these lives are real runc's
+}
+
 // Plan lists the failures for the calls that a life was seen to make: each call
 // with each error of its kind, or, of a kind with more calls than most, as many
-// as that, spread evenly from the first to the last. With twice, each call and
-// the one of its kind after it fail.
-func Plan(calls map[string]int, most int, twice bool) []faults.Fault {
+// as that, spread evenly from the first to the last. With m.Twice, each call and
+// the one of its kind after it fail; with m.Kill, the shim is killed at each.
+func (m Mode) Plan(calls map[string]int, most int) []faults.Fault {
 	var plan []faults.Fault
 	for _, kind := range slices.Sorted(maps.Keys(calls)) {
 		for _, n := range spread(calls[kind], most) {
-			for _, errno := range faults.Kinds[kind] {
-				f := faults.Fault{Kind: kind, N: n, Errno: errno}
-				if twice {
-					f.Times = 2
-				}
+			f := faults.Fault{Kind: kind, N: n, Kill: m.Kill}
+			if m.Kill {
+				plan = append(plan, f)
+				continue
+			}
+			if m.Twice {
+				f.Times = 2
+			}
+			for _, f.Errno = range faults.Kinds[kind] {
 				plan = append(plan, f)
 			}
 		}
@@ -58,13 +68,13 @@ func spread(n, most int) []int {
 
 // Count returns the calls of each kind that the shim makes in a life that
 // nothing disturbs; such a life must pass.
-func Count(cfg harness.Config) (map[string]int, error) {
-	var calls map[string]int
-	r := harness.Run(cfg, "count", Limit, func(c *harness.Case) { calls, _ = Live(c, faults.Fault{}) })
+func (m Mode) Count(cfg harness.Config) (map[string]int, error) {
+	in := faults.New(cfg.Shim, faults.Fault{Kill: m.Kill})
+	r := harness.Run(cfg, "count", Limit, func(c *harness.Case) { Live(c, in) })
 	if r.Verdict != harness.Pass {
 		return nil, errors.New("a life without a failure: " + strings.Join(r.Messages, "; "))
 	}
-	return calls, nil
+	return in.Calls(), nil
 }
 
 // Run has the lives of the plan, side of them beside each other, and gives each
@@ -76,9 +86,9 @@ func Run(cfg harness.Config, plan []faults.Fault, side int, report func(Outcome)
 	for range side {
 		lives.Go(func() {
 			for k := range next {
-				f := plan[k]
-				o := Outcome{Fault: f}
-				o.Result = harness.Run(cfg, fmt.Sprintf("i%d", k), Limit, func(c *harness.Case) { _, o.Hits = Live(c, f) })
+				in := faults.New(cfg.Shim, plan[k])
+				r := harness.Run(cfg, fmt.Sprintf("i%d", k), Limit, func(c *harness.Case) { Live(c, in) })
+				o := Outcome{Fault: plan[k], Hits: in.Hits(), Result: r}
 				mu.Lock()
 				report(o)
 				mu.Unlock()
@@ -95,7 +105,7 @@ func Run(cfg harness.Config, plan []faults.Fault, side int, report func(Outcome)
 	lives.Wait()
 }
 
-// Row is a line of the table: a kind of call with one error.
+// Row is a line of the table: a kind of call with one error; 0 is a kill.
 type Row struct {
 	Kind                   string
 	Errno                  unix.Errno

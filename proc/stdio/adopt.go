@@ -75,7 +75,14 @@ func adoptFile(fd state.FD, wait bool, name string) (*os.File, error) {
 	if err != nil {
 		return nil, errclass.Internalf("descriptor %d: %w", fd, os.NewSyscallError("fcntl", err))
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	f := os.NewFile(uintptr(fd), name)
+	if wait {
+		if err := inPoller(f); err != nil {
+			_ = f.Close() // nothing was written
+			return nil, errclass.Internalf("descriptor %d: %w", fd, err)
+		}
+	}
+	return f, nil
 }
 
 // adoptOutput returns one of all's outputs in the state that st tells, which is
@@ -150,7 +157,9 @@ func (s *Streams) adoptInput(st *state.Input, typed *output, l Limits) error {
 	if st.From == 0 {
 		return s.openAdopted(st, l)
 	}
-	from, err := adoptFile(st.From, true, st.Path)
+	info := new(unix.Stat_t)
+	fifo := unix.Fstat(int(st.From), info) == nil && info.Mode&unix.S_IFMT == unix.S_IFIFO
+	from, err := adoptFile(st.From, fifo, st.Path)
 	if err != nil {
 		return err
 	}
@@ -159,12 +168,8 @@ func (s *Streams) adoptInput(st *state.Input, typed *output, l Limits) error {
 		_ = from.Close() // it is only read
 		return fmt.Errorf("nobody is there to read it: %w", err)
 	}
-	mode := uint32(0)
-	if info := new(unix.Stat_t); unix.Fstat(int(st.From), info) == nil {
-		mode = info.Mode & unix.S_IFMT
-	}
 	in := &input{
-		path: st.Path, r: from, fifo: mode == unix.S_IFIFO, limits: l, gate: s.gate, first: st.Pending,
+		path: st.Path, r: from, fifo: fifo, limits: l, gate: s.gate, first: st.Pending,
 		decided: make(chan struct{}), decision: toHold, keepalive: -1, ended: st.Keepalive == 0,
 	}
 	close(in.decided)

@@ -79,8 +79,15 @@ func openInput(path string, l Limits) (*input, error) {
 	if err != nil {
 		return nil, errclass.Pathf("open input: %w", err)
 	}
+	fifo := st.Mode()&fs.ModeNamedPipe != 0
+	if fifo {
+		if err := inPoller(r); err != nil {
+			_ = r.Close() // nothing was read
+			return nil, errclass.Pathf("open input: %w", err)
+		}
+	}
 	return &input{
-		path: path, r: r, fifo: st.Mode()&fs.ModeNamedPipe != 0, limits: l,
+		path: path, r: r, fifo: fifo, limits: l,
 		decided: make(chan struct{}), keepalive: -1,
 	}, nil
 }

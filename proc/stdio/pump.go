@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"sync"
 	"syscall"
@@ -274,10 +275,26 @@ func pipe(shims int) (r, w *os.File, err error) {
 	}
 	r, w = os.NewFile(uintptr(fds[readEnd]), "pipe"), os.NewFile(uintptr(fds[writeEnd]), "pipe")
 	if err != nil {
+		err = os.NewSyscallError("fcntl", err)
+	} else if shims != noEnd {
+		err = inPoller([]*os.File{r, w}[shims])
+	}
+	if err != nil {
 		_, _ = r.Close(), w.Close() // nothing was written
-		return nil, nil, os.NewSyscallError("fcntl", err)
+		return nil, nil, err
 	}
 	return r, w, nil
+}
+
+// inPoller returns an error unless f, whose descriptor is non-blocking, is known
+// to the poller. Package os says nothing if it is not, for want of memory or
+// beyond fs.epoll.max_user_watches (epoll_ctl(2)), but each read and write that
+// should wait then fails at once: a pipe that looks like it has ended.
+func inPoller(f *os.File) error {
+	if err := f.SetDeadline(time.Time{}); err != nil {
+		return &fs.PathError{Op: "epoll_ctl", Path: f.Name(), Err: unix.ENOSPC}
+	}
+	return nil
 }
 
 // pollable returns a duplicate of a blocking descriptor that costs no thread
@@ -291,7 +308,12 @@ func pollable(fd uintptr, name string) (*os.File, error) {
 		_ = unix.Close(dup)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	return os.NewFile(uintptr(dup), name), nil
+	f := os.NewFile(uintptr(dup), name)
+	if err := inPoller(f); err != nil {
+		_ = f.Close() // nothing was written
+		return nil, err
+	}
+	return f, nil
 }
 
 // control calls fn with the descriptor of f, unless f is closed.

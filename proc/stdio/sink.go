@@ -74,6 +74,10 @@ func openSink(path string) (*sink, error) {
 		}
 	}
 	s.w = w
+	if err := inPoller(w); err != nil {
+		s.close()
+		return nil, errclass.Pathf("open output: %w", err)
+	}
 	return s, nil
 }
 

@@ -41,10 +41,11 @@ func (f Fault) String() string {
 // Injector stops the calls of one program. Its methods may be called from
 // several goroutines.
 type Injector struct {
-	fault Fault
-	exe   string // the program's file
-	ours  *os.File
-	pid   int // of the program, once it runs
+	Fault Fault // as New was given it
+
+	exe  string // the program's file
+	ours *os.File
+	pid  int // of the program, once it runs
 
 	mu    sync.Mutex     // guards the following
 	count map[string]int // calls of each kind
@@ -58,7 +59,7 @@ type Injector struct {
 // New makes an injector for the program that the file exe holds. The zero Fault
 // makes it count, and no more.
 func New(exe string, f Fault) *Injector {
-	return &Injector{fault: f, exe: exe, count: map[string]int{}, done: make(chan struct{})}
+	return &Injector{Fault: f, exe: exe, count: map[string]int{}, done: make(chan struct{})}
 }
 
 // Calls returns how many calls of each kind the program has made.
@@ -184,7 +185,7 @@ func (i *Injector) judge(n *notification) unix.Errno {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.count[kind]++
-	f := i.fault
+	f := i.Fault
 	if kind != f.Kind || i.count[kind] < f.N || i.count[kind] >= f.N+max(1, f.Times) {
 		return 0
 	}

@@ -124,6 +124,15 @@ func Run(t *testing.T, name string, limit time.Duration, check func(*harness.Cas
 	}
 }
 
+// Config is the configuration of the tests' cases, for a test that runs its own.
+func Config(t *testing.T) harness.Config {
+	t.Helper()
+	if missing != nil {
+		t.Fatal(missing)
+	}
+	return config
+}
+
 // Result runs a case on another shim, for a test that judges the case.
 func Result(t *testing.T, shim, name string, limit time.Duration, check func(*harness.Case)) harness.Result {
 	t.Helper()
