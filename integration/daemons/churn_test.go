@@ -51,10 +51,11 @@ func TestDockerExecsAtOnceAllReturnTheirCode(t *testing.T) {
 
 // dockerd takes an exit for that of an exec, and forgets it, when it comes
 // before dockerd has stored the container's pid, which it does after the answer
-// to Start. A container that ends at once must not be too fast for it.
+// to Start. A container that ends at once must not be too fast for it: the command
+// would never return. What returns in the end has not been forgotten.
 func TestDockerContainersAtOnceAllReturnTheirCode(t *testing.T) {
 	quiet(t, shared)
-	ctx := limited(t, commandLimit/2)
+	ctx := limited(t, 3*commandLimit)
 	for _, err := range together(12, func(i int) (*exec.Cmd, int) {
 		return shared.Docker(ctx, "run", "--rm", "--network", "none", ImageName, "sh", "-c", fmt.Sprint("exit ", i)), i
 	}) {
