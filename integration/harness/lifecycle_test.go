@@ -114,3 +114,24 @@ func TestTemporaryFilesAreTheCases(t *testing.T) {
 		}
 	})
 }
+
+// TestSweepEndsALeaderlessProcess: one whose first thread has ended has no
+// environment of its own in /proc and the state of a zombie, and ran on for ever.
+func TestSweepEndsALeaderlessProcess(t *testing.T) {
+	pid := 0
+	suite.Run(t, "leaderless", time.Minute, func(c *harness.Case) {
+		b := c.Fixture(harness.Options{Bare: true, Fake: []fakeruntime.Rule{{
+			Verb: "create", Steps: []fakeruntime.Step{{Op: fakeruntime.Spawn, N: 1, Text: "leaderless"}, {Op: fakeruntime.Real}},
+		}}})
+		b.Up()
+		pid = b.Fake.Spawned()[0]
+		c.Await(5*time.Second, "the first thread has ended", func() bool {
+			p, ok := procfs.Read(pid)
+			return ok && p.State == 'Z' && p.Threads > 1
+		})
+	})
+	if procfs.Alive(pid) {
+		_ = unix.Kill(pid, unix.SIGKILL) // it is the test's
+		t.Errorf("process %d lives on", pid)
+	}
+}

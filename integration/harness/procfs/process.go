@@ -58,8 +58,9 @@ func Read(pid int) (p Process, ok bool) {
 // File is a file of the process below /proc.
 func File(pid int, name string) string { return filepath.Join("/proc", strconv.Itoa(pid), name) }
 
-// Dead reports whether the process is a zombie, or about to be none any more.
-func (p Process) Dead() bool { return p.State == 'Z' || p.State == 'X' }
+// Dead reports whether the process is a zombie, or about to be none any more. One
+// whose first thread has ended and others have not shows as Z too, and lives.
+func (p Process) Dead() bool { return p.Reapable() || p.State == 'X' }
 
 // Reapable reports whether the process can be waited for: a thread-group leader
 // that ended before its threads also shows as Z.
@@ -126,6 +127,13 @@ func Command(pid int) string {
 // if it has none of that name.
 func Env(pid int, name string) (value string, ok bool) {
 	data, err := os.ReadFile(File(pid, "environ"))
+	if err == nil && len(data) == 0 { // the first thread has ended: the others have it
+		for _, tid := range numbers(File(pid, "task")) {
+			if data, err = os.ReadFile(File(tid, "environ")); len(data) > 0 {
+				break
+			}
+		}
+	}
 	if err != nil {
 		return "", false
 	}
