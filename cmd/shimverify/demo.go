@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,16 +18,17 @@ import (
 	"containerd-shim.v1/integration/harness"
 )
 
-// demoLimit bounds each half of the demonstration.
+// demoLimit bounds each part of the demonstration.
 const demoLimit = 50 * time.Second
 
 // progressEvery is how often the demonstration says how far it is.
-const progressEvery = 300 * time.Millisecond
+const progressEvery = time.Second
 
 // quietEvery is how often it says that nothing happens.
 const quietEvery = 4 * time.Second
 
-// demo floods an old shim until it hangs, shows why, and floods another one.
+// demo floods an old shim until it hangs, shows why, floods another one, and heals
+// the first.
 func demo(args []string) error {
 	fs := flag.NewFlagSet("shimverify demo", flag.ContinueOnError)
 	shim := fs.String("shim", beside("containerd-shim"), "the shim that has to survive")
@@ -55,7 +58,7 @@ func demo(args []string) error {
 		return err
 	}
 	fmt.Printf("1. %d `runc exec true` at once on %s\n", *size, *vs)
-	hung := floodOnce(cfg, "demo-vs", *size)
+	hung := floodOnce(cfg, "demo-vs", *size, nil)
 	if hung.Verdict == harness.Pass {
 		fmt.Println("   It survived: it is not one of the releases that hang, or this host is too quiet (--size).")
 	} else {
@@ -66,7 +69,7 @@ func demo(args []string) error {
 		}
 	}
 	fmt.Printf("\n2. The same on %s\n", *shim)
-	survived := floodOnce(ours, "demo", *size)
+	survived := floodOnce(ours, "demo", *size, nil)
 	switch {
 	case survived.Verdict == harness.Broken || hung.Verdict == harness.Broken:
 		return errors.New("demo: could not be run")
@@ -74,10 +77,44 @@ func demo(args []string) error {
 		return errFailed
 	}
 	fmt.Printf("   All %d execs have ended, every exit has reached the daemon, no zombie is left.\n", *size)
+	return heal(cfg, ours.Shim, *vs, *size)
+}
+
+// heal floods the old shim once more, and exchanges its program while it hangs.
+func heal(cfg harness.Config, program, vs string, size int) error {
+	shimctl, err := exec.LookPath(beside("shimctl"))
+	if err != nil {
+		return fmt.Errorf("demo: the third part needs shimctl beside shimverify: %w", err)
+	}
+	fmt.Printf("\n3. Once more on %s, which is healed in place while it hangs\n", vs)
+	dir, err := os.MkdirTemp("", "shimverify-demo")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	run := func(args ...string) bool {
+		fmt.Println("   # shimctl", strings.Join(args, " "))
+		out, err := exec.Command(shimctl, args...).CombinedOutput()
+		for line := range strings.Lines(string(out)) {
+			fmt.Print("   ", line)
+		}
+		return err == nil
+	}
+	healed := 0
+	r := floodOnce(cfg, "demo-heal", size, func(pid int) bool {
+		healed = pid
+		return run("repair", "-yes", "-binary", program, "-dir", dir, "-state-file", "", "-state", "always", strconv.Itoa(pid)) &&
+			run("ps", strconv.Itoa(pid))
+	})
+	if r.Verdict != harness.Pass || healed == 0 {
+		return errFailed
+	}
+	fmt.Printf("   All %d execs have ended, each with its own status; the container has noticed nothing.\n", size)
 	return nil
 }
 
-func floodOnce(cfg harness.Config, name string, n int) harness.Result {
+// floodOnce calls hung, if it is not nil, when the shim stands still.
+func floodOnce(cfg harness.Config, name string, n int, hung func(pid int) bool) harness.Result {
 	p := &progress{begun: time.Now(), told: time.Now(), all: n}
 	quiet := time.NewTicker(quietEvery)
 	defer quiet.Stop()
@@ -93,7 +130,7 @@ func floodOnce(cfg harness.Config, name string, n int) harness.Result {
 			}
 		}
 	}()
-	r := harness.Run(cfg, name, demoLimit, func(c *harness.Case) { catalogue.Flood(c, n, p.ended) })
+	r := harness.Run(cfg, name, demoLimit, func(c *harness.Case) { catalogue.Flood(c, n, catalogue.Watch{Ended: p.ended, Hung: hung}) })
 	for _, m := range r.Messages {
 		p.say(m)
 	}

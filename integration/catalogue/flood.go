@@ -30,7 +30,7 @@ var floodChecks = []Check{
 		Incident: "containerd #2709, #3529: the production incident of Docker 18.06",
 		Asserts:  "100 execs at once all start and exit, each once and with its own status, State answers in 2 s, no zombie stays",
 		Limit:    120 * time.Second,
-		Run:      func(c *harness.Case) { Flood(c, FloodSize, nil) }},
+		Run:      func(c *harness.Case) { Flood(c, FloodSize, Watch{}) }},
 	{ID: "B01c", Load: Heavy, Name: "flood of execs while another runc hangs",
 		Incident: "containerd #2743, #4177: one call is held open by a runc that was stopped",
 		Asserts:  "40 execs at once all start and exit while `runc update` hangs",
@@ -43,11 +43,16 @@ var floodChecks = []Check{
 		Run:      floodBesideStoppedRunc},
 }
 
-// Flood starts n execs at once and judges the shim by what comes of them. It
-// calls progress, where not nil, with the number of execs that have ended.
-func Flood(c *harness.Case, n int, progress func(ended int)) {
+// Watch is somebody who looks on while a flood runs; both may be nil.
+type Watch struct {
+	Ended func(n int)        // n execs have ended
+	Hung  func(pid int) bool // the shim stands still; reports whether to wait on, and is not called again
+}
+
+// Flood starts n execs at once and judges the shim by what comes of them.
+func Flood(c *harness.Case, n int, w Watch) {
 	b := up(c)
-	flood(c, b, n, progress)
+	flood(c, b, n, w)
 	answers(c, b, b.ID)
 	noZombies(c, b, 5*time.Second)
 }
@@ -55,7 +60,7 @@ func Flood(c *harness.Case, n int, progress func(ended int)) {
 // floodStatus gives neighbours different statuses, so that a swapped one shows.
 func floodStatus(i int) uint32 { return uint32(i%100) + 1 }
 
-func flood(c *harness.Case, b *harness.Fixture, n int, progress func(int)) {
+func flood(c *harness.Case, b *harness.Fixture, n int, w Watch) {
 	var ended atomic.Int64
 	var all []*client.Pending
 	for i := range n {
@@ -86,9 +91,12 @@ func flood(c *harness.Case, b *harness.Fixture, n int, progress func(int)) {
 	_ = wait.For(100*time.Second, "", func() bool {
 		if now := ended.Load(); now != last {
 			last, since = now, time.Now()
-			if progress != nil {
-				progress(int(now))
+			if w.Ended != nil {
+				w.Ended(int(now))
 			}
+		}
+		if !done() && time.Since(since) > floodQuiet && w.Hung != nil && w.Hung(b.Shim.Pid) {
+			w.Hung, since = nil, time.Now()
 		}
 		return done() || time.Since(since) > floodQuiet
 	})
@@ -114,7 +122,7 @@ func floodBesideHungRunc(c *harness.Case) {
 	held := heldAt(c, b, "hang", "Update", func() error {
 		return b.Within(2 * time.Minute).Update(&task.UpdateTaskRequest{Resources: noResources})
 	})
-	flood(c, b, 40, nil)
+	flood(c, b, 40, Watch{})
 	answers(c, b, b.ID)
 	open(c, b.Fake.Gate("hang"))
 	c.Must(held.Await(10*time.Second), "Update")
@@ -128,7 +136,7 @@ func floodBesideStoppedRunc(c *harness.Case) {
 		p, ok := procfs.Read(runc)
 		return ok && p.State == 'T'
 	})
-	flood(c, b, 40, nil)
+	flood(c, b, 40, Watch{})
 	answers(c, b, b.ID)
 	if held.Done() {
 		c.Errorf("Start of the exec whose runc is stopped has returned")

@@ -78,7 +78,7 @@ func (c *Case) Fixture(o Options) *Fixture {
 	}
 	b.dir = filepath.Join(c.Dir, strconv.Itoa(n))
 	b.Bundle = filepath.Join(b.dir, "b")
-	b.Workdir = filepath.Join(b.dir, "w")
+	b.Workdir = filepath.Join(b.dir, "w", namespace, b.ID) // by which shimctl knows a shim, as containerd makes it
 	root := filepath.Join(b.dir, "r")
 	b.Root = filepath.Join(root, namespace)
 	for _, d := range []string{b.Bundle, b.Workdir, root, b.path("d")} {
