@@ -3,11 +3,11 @@
 // Package guard keeps a panic in one goroutine from ending the shim: the
 // container would be left without a supervisor, and its exit would be lost.
 //
-// The panic is logged with its stack, and what was called counts as done, or
-// as failed. So whoever calls must leave no mutex locked on the way (unlock by
-// defer, or do nothing in between that can panic) and must do afterwards, not
-// inside, what others wait for. A fatal error of the Go runtime, such as a
-// concurrent map write, cannot be recovered from and ends the shim all the same.
+// The panic is logged with its stack, and the function counts as finished, or
+// as failed. So it must leave no mutex locked (unlock by defer, or do nothing
+// that can panic in between), and what others wait for must be done after the
+// call, not inside it. A fatal error of the Go runtime, such as a concurrent map
+// write, cannot be recovered from and ends the shim all the same.
 package guard
 
 import (
@@ -21,7 +21,8 @@ import (
 )
 
 // Call calls fn and returns its error. If fn panics, the panic is logged with
-// its stack, and the error, of class Internal, says so. what names what fn does.
+// its stack, and an error of class Internal is returned. what describes fn in
+// both.
 func Call(what string, fn func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -46,8 +47,8 @@ func Do(what string, fn func()) {
 	_ = Call(what, func() error { fn(); return nil }) // it was logged
 }
 
-// Go is Do in a goroutine of its own, which outlives the call that makes it: its
-// only profiling label is "task", what it does, not those of the caller.
+// Go is Do in a new goroutine. It may outlive the caller's request, so it does
+// not inherit the caller's profiling labels: its only one is "task", with what.
 func Go(what string, fn func()) {
 	go pprof.Do(context.Background(), pprof.Labels("task", what), func(context.Context) { Do(what, fn) })
 }

@@ -117,16 +117,9 @@ func (p *Exec) pidFile() string {
 // InvalidArgument for a signal that does not exist, FailedPrecondition before
 // there is a process, and NotFound when it has ended.
 func (p *Exec) Kill(sig uint32) error {
-	if err := p.ask(WantKill); err != nil {
-		return err
-	}
-	signal, err := checkSignal(sig)
+	signal, child, err := p.target(sig)
 	if err != nil {
 		return err
-	}
-	child := p.Child()
-	if child == nil {
-		return errNotStarted()
 	}
 	switch err := child.Signal(signal); {
 	case errors.Is(err, os.ErrProcessDone):

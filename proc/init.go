@@ -252,16 +252,9 @@ func (p *Init) Start(ctx context.Context) error {
 // runtime does not answer within Limits.Kill and the process cannot be
 // signalled either.
 func (p *Init) Kill(ctx context.Context, sig uint32, all bool) error {
-	if err := p.ask(WantKill); err != nil {
-		return err
-	}
-	signal, err := checkSignal(sig)
+	signal, child, err := p.target(sig)
 	if err != nil {
 		return err
-	}
-	child := p.Child()
-	if child == nil {
-		return errNotStarted()
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.env.Limits.Kill)
 	defer cancel()
@@ -278,14 +271,6 @@ func (p *Init) Kill(ctx context.Context, sig uint32, all bool) error {
 		err = p.signalOthers(ctx, signal)
 	}
 	return killError(err)
-}
-
-// checkSignal refuses what kill(2) would refuse.
-func checkSignal(sig uint32) (unix.Signal, error) {
-	if sig > 64 {
-		return 0, invalidf("signal %d: no such signal", sig)
-	}
-	return unix.Signal(sig), nil
 }
 
 // signalOthers signals every process of the container but init, for a runtime

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"containerd-shim.v1/guard"
 	"containerd-shim.v1/proc/stdio"
 	"containerd-shim.v1/reaper"
@@ -270,6 +272,22 @@ func (p *process) Lock(ctx context.Context) error {
 
 // Unlock lets the next verb through.
 func (p *process) Unlock() { p.verbs.unlock() }
+
+// target returns what a Kill signals and with which signal, or why there is nothing
+// to be signalled.
+func (p *process) target(sig uint32) (unix.Signal, *reaper.Child, error) {
+	if err := p.ask(WantKill); err != nil {
+		return 0, nil, err
+	}
+	if sig > 64 {
+		return 0, nil, invalidf("signal %d: no such signal", sig)
+	}
+	child := p.Child()
+	if child == nil {
+		return 0, nil, errNotStarted()
+	}
+	return unix.Signal(sig), child, nil
+}
 
 // errNotStarted is the answer to a Kill of an exec that has no process.
 func errNotStarted() error {

@@ -24,8 +24,8 @@ func newChild(pid int, owner any) *Child {
 	return &Child{pid: pid, owner: owner, done: make(chan struct{})}
 }
 
-// NewDead returns the Child of a process whose exit is known, and of which the
-// Reaper has nothing to tell any more.
+// NewDead returns the Child of a process whose exit is already known. No Reaper
+// is involved.
 func NewDead(e Exit) *Child {
 	c := newChild(e.Pid, e.Owner)
 	c.complete(e)

@@ -4,9 +4,12 @@
 //
 // # Who may wait
 //
-// One goroutine, the Reaper's, calls waitid(2) and wait4(2); nothing else in
-// the process may, for a second caller swallows exits. Commands are started
-// through a Monitor, which never waits for a process.
+// One goroutine, the Reaper's, calls waitid(2) and wait4(2). Nothing else in the
+// process should: a second caller swallows exits. Commands are started through a
+// Monitor, which never waits for a process. The one exception is containerd's
+// mount package, which runs mount.fuse and waits for it where a root file system
+// is FUSE. Either it or the Reaper gets the exit of that helper; the package tries
+// again after ECHILD, and nobody else has claimed the exit.
 //
 // # What is promised
 //
@@ -18,12 +21,13 @@
 // (runc exec of "true" is the normal case). An exit seen while a Ticket is open
 // is kept until every ticket older than it is closed, so Claim finds it. With
 // no ticket open, unclaimed exits (orphans that came to the subreaper) are
-// reaped and forgotten: memory is bounded by the pids alive during a ticket.
+// reaped and forgotten: memory is bounded by the exits seen while the oldest
+// ticket is open.
 //
 // For each dead child the order is fixed: look at it with WNOWAIT, hand its
 // exit over, then reap it. The kernel cannot give the pid to another process
-// before its owner knows that it is dead, so Child.Signal never hits a
-// stranger (waitid(2): "Leave the child in a waitable state").
+// before its owner knows that it is dead, so Child.Signal never hits another
+// process (waitid(2): "Leave the child in a waitable state").
 //
 // # What never blocks
 //

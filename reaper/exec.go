@@ -14,16 +14,17 @@ import (
 // sigSetmask is SIG_SETMASK (asm-generic/signal-defs.h).
 const sigSetmask = 2
 
-// Exec exchanges the program of this process (execve(2)), which keeps its children,
-// and of its descriptors those in keep. It returns only if that fails, and then
+// Exec replaces the program of this process (execve(2)). The process keeps its
+// children, and the descriptors in keep. Exec returns only if that fails, and then
 // nothing has changed; ctx bounds the wait for forks that are underway.
 //
-// It executes on the forking thread: execve ends all others, and children that
+// It runs on the forking thread: execve ends all other threads, and children that
 // were forked there with a death signal live as long as that thread does. All
-// signals but SIGURG are blocked for the new program, for until its handlers are up
-// most would end it: they wait. What it starts must not inherit that (see forker),
-// and a Go program lets a signal through once it is notified of it. SIGURG does
-// nothing by default, and the Go runtime needs it.
+// signals but SIGURG are blocked for the new program, because most would end it
+// before its handlers are installed; meanwhile they stay pending. What it starts
+// must not inherit that mask (see forker); a Go program unblocks a signal when it
+// asks to be notified of it. SIGURG does nothing by default, and the Go runtime
+// needs it.
 func (r *Reaper) Exec(ctx context.Context, path string, args, env []string, keep []int) (err error) {
 	var limit syscall.Rlimit
 	limitErr := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)

@@ -28,8 +28,8 @@ func (l *ledger) add(e Exit) {
 
 // take removes and returns the exit of pid that belongs to a process which was
 // alive at since and was started after ticket number from. That is the first
-// exit at or after since: an earlier one was an earlier owner's of the same
-// pid, a later one a later owner's. With since zero it is the latest exit.
+// exit at or after since: an earlier one belongs to an earlier process with the
+// same pid, a later one to a later process. If since is zero, it is the latest.
 func (l *ledger) take(pid int, from uint64, since time.Time) (Exit, bool) {
 	entries := l.byPid[pid]
 	for i, k := range entries {

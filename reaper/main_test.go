@@ -4,16 +4,14 @@ package reaper
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
 	"containerd-shim.v1/integration/harness/wait"
+	"containerd-shim.v1/internal/testmain"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,44 +22,22 @@ var childBinary string
 var testReaper *Reaper
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "reaper")
-	if err != nil {
-		fail(err)
-	}
-	childBinary = filepath.Join(dir, "child")
-	build := exec.Command("go", "build", "-o", childBinary, "./internal/child")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		fail(err)
-	}
-	if err := SetSubreaper(); err != nil {
-		fail(err)
-	}
+	var dir string
+	childBinary, dir = testmain.Build("./internal/child")
+	testmain.Must(SetSubreaper())
 	testReaper = New()
-	code := m.Run()
+	status := m.Run()
+	var err error
 	if n := zombies(); n != 0 {
-		fmt.Fprintf(os.Stderr, "%d zombies left\n", n)
-		code = 1
+		err = fmt.Errorf("%d zombies left", n)
 	}
 	testReaper.Close()
-	if err := goleak.Find(goleak.IgnoreAnyFunction("os/signal.loop")); code == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-func fail(err error) {
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
+	testmain.End(status, dir, err)
 }
 
 func number(s string) int {
 	n, err := strconv.Atoi(s)
-	if err != nil {
-		fail(err)
-	}
+	testmain.Must(err)
 	return n
 }
 

@@ -20,9 +20,9 @@ import (
 
 // Limits bound what commands are waited for and what is kept of them.
 type Limits struct {
-	// OutputGrace is how long the output of a command that has exited is
-	// waited for. Its own bytes are in the pipe already; only a process that
-	// inherited the pipe can keep it open, and that one must delay nobody.
+	// OutputGrace is how long to wait for the end of a command's output once
+	// the command has exited. Its own bytes are in the pipe already; only a
+	// process that inherited the pipe can keep it open, and must delay nobody.
 	OutputGrace time.Duration
 	// KillGrace is how long a command may take to die of SIGKILL before it is
 	// given up: one in uninterruptible sleep may never die.
@@ -37,12 +37,11 @@ func DefaultLimits() Limits {
 	return Limits{OutputGrace: 100 * time.Millisecond, KillGrace: 5 * time.Second, MaxOutput: 16 << 20}
 }
 
-// ErrUnkillable is returned for a command whose context ended and which did not
-// die of SIGKILL in time. The Reaper reaps it whenever it does.
+// ErrUnkillable is returned for a command whose context ended and that did not
+// die of SIGKILL in time. The Reaper reaps it when it dies.
 var ErrUnkillable = errors.New("killed but still not dead")
 
-// StartError is the error of a command that was never started: nothing of it
-// has run.
+// StartError is the error of a command that was never started.
 type StartError struct{ Err error }
 
 func (e *StartError) Error() string { return e.Err.Error() }
@@ -56,9 +55,10 @@ type Command struct {
 	// Env is the environment; nil is this process's, without what the Monitor
 	// drops.
 	Env []string
-	// Files are the command's descriptors from 0 on. They stay the caller's,
-	// who closes them. A nil file, and a missing one of the first three, is
-	// /dev/null, except that Run collects what it can of descriptors 1 and 2.
+	// Files are the command's descriptors from 0 on. They still belong to the
+	// caller, who closes them. A nil file, and a missing one among the first
+	// three, is /dev/null; but Run collects what is written to 1 and 2 where
+	// Files does not name them.
 	Files []*os.File
 	// Input is what Run gives the command as descriptor 0, if it is not nil.
 	// It must fit into a pipe (64 KiB by default, pipe(7)).
@@ -66,15 +66,16 @@ type Command struct {
 	// Pdeathsig is sent to the command when this process dies (prctl(2),
 	// PR_SET_PDEATHSIG); 0 for none.
 	Pdeathsig unix.Signal
-	// Started, if it is not nil, is called by Run when the command was started:
-	// files that only the command is to have may be closed.
+	// Started, if it is not nil, is called by Run once the command was started:
+	// the caller's copies of the command's files may be closed then.
 	Started func()
 }
 
 // Monitor starts commands whose exits the Reaper delivers.
 //
-// It does without os/exec's Cmd, which waits by itself, starts a goroutine for
-// each context and each stream, and kills by pid when the wait is not its own.
+// It does not use os/exec's Cmd, which waits by itself, starts a goroutine for
+// each context and each stream, and kills by pid, which is unsafe where somebody
+// else reaps.
 type Monitor struct {
 	r      *Reaper
 	limits Limits
@@ -104,8 +105,8 @@ func (m *Monitor) Start(ctx context.Context, c Command) (*Child, error) {
 
 // Run runs c and returns what it wrote to those of descriptors 1 and 2 that
 // Files does not name, and its exit status. When ctx ends first, the command is
-// killed; the status is then that of SIGKILL, or UnknownStatus with
-// ErrUnkillable. The only other errors are *StartErrors.
+// killed; the status is then 137, or UnknownStatus together with ErrUnkillable.
+// Any other error is a *StartError.
 func (m *Monitor) Run(ctx context.Context, c Command) (output []byte, status int, err error) {
 	p, err := m.openPipes(&c)
 	defer p.close()
@@ -120,7 +121,7 @@ func (m *Monitor) Run(ctx context.Context, c Command) (output []byte, status int
 		c.Started()
 	}
 	if p.out != nil {
-		_ = p.child[1].Close() // the command's is the last one
+		_ = p.child[1].Close() // the command now has the only write end
 		output = m.collect(ctx, p.out, child)
 	}
 	select {
@@ -153,8 +154,8 @@ func (p pipes) close() {
 	}
 }
 
-// openPipes adds the pipes that c needs to its files. What it returns is to be
-// closed, also after an error.
+// openPipes adds the pipes that c needs to its files. The caller closes what it
+// returns, also after an error.
 func (m *Monitor) openPipes(c *Command) (p pipes, err error) {
 	files := make([]*os.File, max(3, len(c.Files)))
 	copy(files, c.Files)
@@ -187,7 +188,7 @@ func filledPipe(data []byte) (*os.File, error) {
 	}
 	defer w.Close()
 	room, err := unix.FcntlInt(r.Fd(), unix.F_GETPIPE_SZ, 0)
-	if err == nil && room < len(data) { // nobody is there to read it
+	if err == nil && room < len(data) { // nobody reads it yet: it has to fit
 		_, err = unix.FcntlInt(r.Fd(), unix.F_SETPIPE_SZ, len(data)) // 1 MiB (pipe(7), pipe-max-size); EPERM beyond
 	}
 	if err == nil {
@@ -200,8 +201,8 @@ func filledPipe(data []byte) (*os.File, error) {
 	return r, nil
 }
 
-// collect reads the command's output until it ends, or until the command has
-// and whoever inherited its pipe had the time to be done with it.
+// collect reads the command's output until end of file, or until OutputGrace
+// after the command's exit if another process keeps the pipe open.
 func (m *Monitor) collect(ctx context.Context, r *os.File, child *Child) []byte {
 	giveUp := func() { _ = r.SetReadDeadline(time.Unix(1, 0)) } // a pipe has deadlines
 	defer context.AfterFunc(ctx, giveUp)()
@@ -284,11 +285,11 @@ type look struct {
 	err  error
 }
 
-// find returns the path of a program once the kernel has shown that it can read
-// it. From fork to exec the forking thread waits in the kernel (CLONE_VFORK)
-// with the Go scheduler's other half in its hand: an execve(2) that stalls, on a
+// find returns the path of a program once the first page of it could be read.
+// Between fork and exec the forking thread waits in the kernel (CLONE_VFORK) in a
+// state in which the Go runtime cannot preempt it: an execve(2) that stalls, on a
 // file system whose server is gone, would stop this whole process at its next
-// garbage collection. So the file is read first, where it costs one thread for
+// garbage collection. So the file is read first: that may stall one thread for
 // each program, however many calls wait for it.
 func (m *Monitor) find(ctx context.Context, name string) (string, error) {
 	m.mu.Lock()
@@ -310,8 +311,8 @@ func (m *Monitor) find(ctx context.Context, name string) (string, error) {
 func (m *Monitor) look(name string, l *look) {
 	if l.path, l.err = exec.LookPath(name); l.err == nil {
 		if f, err := os.Open(l.path); err == nil { // it may be executable and not readable
-			_, _ = io.ReadFull(f, make([]byte, os.Getpagesize())) // that it returns is what counts
-			_ = f.Close()                                         // only read
+			_, _ = io.ReadFull(f, make([]byte, os.Getpagesize())) // all that matters is that it returns
+			_ = f.Close()                                         // it was only read
 		}
 	}
 	m.mu.Lock()

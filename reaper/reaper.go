@@ -17,11 +17,11 @@ var running atomic.Bool
 
 // Reaper reaps every child of the process. Create it with New.
 type Reaper struct {
-	// wake receives SIGCHLD; capacity 1, for signals coalesce anyway and one
+	// wake receives SIGCHLD. Its capacity is 1: signals coalesce anyway, and one
 	// look finds every dead child.
 	wake chan os.Signal
-	// stop ends the reaping goroutine, which closes stopped; both are made anew
-	// by Resume, and are its caller's and Pause's.
+	// stop ends the reaping goroutine, which then closes stopped. Resume makes
+	// both anew. Only Resume, Pause and Close use them, one at a time.
 	stop    chan struct{}
 	stopped chan struct{}
 	forks   *forker
@@ -68,8 +68,8 @@ func Prepare(seq uint64) *Reaper {
 	return r
 }
 
-// Resume starts reaping after Prepare or Pause. Who is dead is found at once. It
-// is not for concurrent use with Pause, nor is Close.
+// Resume starts reaping after Prepare or Pause, and finds children that are dead
+// already. Resume, Pause and Close must not be called concurrently.
 func (r *Reaper) Resume() {
 	r.stop, r.stopped = make(chan struct{}), make(chan struct{})
 	go r.loop(r.stop, r.stopped)
@@ -106,7 +106,7 @@ func (r *Reaper) loop(stop <-chan struct{}, stopped chan<- struct{}) {
 	for {
 		for r.reapOne() {
 			select {
-			case <-stop: // somebody pauses, and children may die without an end
+			case <-stop: // children may die faster than they are reaped
 				return
 			default:
 			}
@@ -150,7 +150,7 @@ func (r *Reaper) reapOne() bool {
 	for {
 		_, err := unix.Wait4(exit.Pid, nil, unix.WNOHANG, nil)
 		if err != unix.EINTR {
-			break // ECHILD would mean a second owner of wait; nothing is lost by it here
+			break // ECHILD: somebody else has reaped it; its exit is known all the same
 		}
 	}
 	r.reaped.Add(1)

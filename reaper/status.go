@@ -52,8 +52,8 @@ func exitStatus(code, status int32) int {
 }
 
 // peek returns one dead child without reaping it; ok is false if there is none.
-// With idtype P_PID only the child with that id is looked at; alive then tells
-// that it is a living child.
+// With idtype P_PID only the child with that id is considered; alive then reports
+// whether it is a living child.
 func peek(idtype, id int) (exit Exit, ok, alive bool) {
 	var info unix.Siginfo
 	for {
@@ -67,7 +67,7 @@ func peek(idtype, id int) (exit Exit, ok, alive bool) {
 		break
 	}
 	si := (*siginfoChild)(unsafe.Pointer(&info))
-	if si.Pid == 0 { // WNOHANG and nobody is dead
+	if si.Pid == 0 { // no child is dead
 		return Exit{}, false, true
 	}
 	return Exit{

@@ -8,8 +8,8 @@ import (
 )
 
 // Subscription receives every exit that the Reaper sees from Subscribe on, in
-// the order of death, and once more, with its Owner, one that is claimed only
-// afterwards. Its queue grows as needed: a subscriber that stops reading costs
+// the order of death. An exit that is claimed later comes a second time, then with
+// its Owner. The queue grows as needed: a subscriber that stops reading costs
 // memory, never another subscriber's time.
 type Subscription struct {
 	r *Reaper

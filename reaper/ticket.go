@@ -75,8 +75,8 @@ func (t *Ticket) Claim(pid int, since time.Time, owner any) (*Child, error) {
 		return nil, fmt.Errorf("claim pid %d: %w", pid, ErrNotChild)
 	}
 	_, owned := r.claims[pid]
-	// Dead but not yet handed over counts as alive here: reapOne hands over
-	// and reaps under mu, so such a child completes after this claim.
+	// A child that is dead but not yet handed over counts as alive here: reapOne
+	// hands over and reaps under mu, so the child completes after this claim.
 	_, dead, alive := peek(unix.P_PID, pid)
 	present := dead || alive
 	if since.IsZero() && present && !owned {
@@ -106,9 +106,9 @@ func (t *Ticket) claimLocked(pid int, owner any) *Child {
 	return c
 }
 
-// deadLocked returns the Child of a process that died before it was claimed,
-// and tells the subscribers of its exit, which they know, that it has an
-// owner; the caller holds t.r.mu.
+// deadLocked returns the Child of a process that died before it was claimed, and
+// queues its exit for the subscribers again, now with its owner; the caller holds
+// t.r.mu.
 // +checklocks:t.r.mu
 func (t *Ticket) deadLocked(e Exit, owner any) *Child {
 	e.Owner = owner

@@ -3,26 +3,23 @@
 package shim
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"containerd-shim.v1/integration/harness/wait"
+	"containerd-shim.v1/internal/testmain"
 	"containerd-shim.v1/reaper"
 
 	"github.com/sirupsen/logrus"
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
 
 var (
 	// childBinary is reaper/internal/child, built by TestMain: a container's
-	// process. The race detector would make a re-exec of this binary slow.
+	// process.
 	childBinary string
 	// testReaper is the one Reaper of the test process.
 	testReaper *reaper.Reaper
@@ -33,30 +30,13 @@ func TestMain(m *testing.M) {
 		os.Exit(peer(socket))
 	}
 	logrus.SetOutput(io.Discard)
-	dir, err := os.MkdirTemp("", "shim")
-	if err != nil {
-		fail(err)
-	}
-	childBinary = filepath.Join(dir, "child")
-	build := exec.Command("go", "build", "-o", childBinary, "containerd-shim.v1/reaper/internal/child")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		fail(err)
-	}
-	if err := reaper.SetSubreaper(); err != nil {
-		fail(err)
-	}
+	var dir string
+	childBinary, dir = testmain.Build("containerd-shim.v1/reaper/internal/child")
+	testmain.Must(reaper.SetSubreaper())
 	testReaper = reaper.New()
-	code := m.Run()
+	status := m.Run()
 	testReaper.Close()
-	if code == 0 {
-		if err := errors.Join(goleak.Find(goleak.IgnoreAnyFunction("os/signal.loop")), noChildren()); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	testmain.End(status, dir, noChildren())
 }
 
 // noChildren fails if a process of a test is left, alive or dead.
@@ -67,11 +47,6 @@ func noChildren() error {
 		return nil
 	}
 	return fmt.Errorf("children left (waitid: %v)", err)
-}
-
-func fail(err error) {
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
 }
 
 // soon is how long what must happen may take on a busy machine.

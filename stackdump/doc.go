@@ -3,16 +3,15 @@
 // Package stackdump writes goroutine dumps of this shim, reads those of every
 // containerd shim, and says who waits for whom.
 //
-// A [Writer] makes this project's files: [FileName] is their name, a header of
-// "key: value" lines, an empty line and the goroutines are in them, and [FileEnd]
-// is their last line.
+// A [Writer] makes this project's files. [FileName] is their name. A file has a
+// header of "key: value" lines, an empty line, the goroutines, and [FileEnd] as
+// its last line.
 //
-// [Parse] takes a dump in any of the wrappings that operators have it in: such a
-// file, the raw or logrus-quoted record of upstream's SIGUSR1 handler, the
-// output of strace -e write, a crash after SIGQUIT, a bare runtime.Stack, each
-// also cut short. [Explain] names the known deadlocks and stalls in it. Both are
-// pure: they read no file, ask no process, and never panic on any input
-// (FuzzParse).
+// [Parse] accepts a dump in any form that operators find it in: such a file, the
+// raw or logrus-quoted record of upstream's SIGUSR1 handler, the output of
+// strace -e write, a crash after SIGQUIT, a bare runtime.Stack, each also cut
+// short. [Explain] names the known deadlocks and stalls in it. Both are pure:
+// they read no file, ask no process, and never panic on any input (FuzzParse).
 package stackdump
 
 import "time"
@@ -33,7 +32,7 @@ const (
 type Dump struct {
 	Form Form
 	// Header holds the key: value lines before the goroutines, or the logrus
-	// fields (namespace, path, pid) behind them.
+	// fields (namespace, path, pid) after them.
 	Header map[string]string
 	// Goroutines are in the order of the dump.
 	Goroutines []Goroutine
@@ -68,8 +67,8 @@ type Frame struct {
 	Args string // as printed; empty for an inlined call
 	File string
 	Line int
-	// Offset is how far into the function it goes on, in bytes; 0 when the dump
-	// does not say, as of an inlined call.
+	// Offset is where in the function it will continue, in bytes from its start; 0
+	// if the dump does not say, as for an inlined call.
 	Offset uint64
 }
 

@@ -11,16 +11,16 @@ type Grade string
 const (
 	// Deadlock is a closed cycle: it never resolves by itself.
 	Deadlock Grade = "deadlock"
-	// Stall has lasted a minute, or is a cycle that ends by itself; it ends when
-	// its cause does, or after a second for each exit.
+	// Stall has lasted a minute, or is a cycle that resolves itself: when its
+	// cause ends, or after one second for each exit.
 	Stall Grade = "stall"
-	// Note is ordinary for a moment, as in a shim that is at work: one dump
-	// cannot tell whether it lasts.
+	// Note is something that a shim at work shows for a moment: one dump cannot
+	// tell whether it lasts.
 	Note Grade = "note"
 )
 
-// Finding is one thing that goroutines of a dump wait for, and the known bug
-// that it may be.
+// Finding is one thing that goroutines of a dump wait for, and the known bug that
+// may be behind it.
 type Finding struct {
 	Bug    string // number in the catalogue, such as "B01"
 	Reason string // CamelCase, for tables and metrics, such as "ReaperDeadlock"
@@ -28,8 +28,8 @@ type Finding struct {
 	Title  string
 	Cycle  []Link // who waits for whom
 	Closed bool   // the last waits for the first
-	// Since is how long the last one that joined a cycle has waited, for the cycle
-	// is as old as that; of an open chain, how long the one at its end has.
+	// Since is the age of the finding. A cycle is as old as the wait of the last
+	// goroutine that joined it, an open chain as the wait at its end.
 	Since   time.Duration
 	Blocked map[string]int // who else waits behind it, counted by name
 	Advice  string
@@ -68,13 +68,13 @@ func (r *Report) Worst() Grade {
 // Explain names the known deadlocks and stalls of a dump.
 //
 // It follows each waiting goroutine to the one that it waits for, until a
-// goroutine comes again (a deadlock) or something outside of the shim is
-// reached: a runc, a FIFO without reader, a process that holds a pipe. All
-// goroutines that end at the same place are one finding.
+// goroutine comes up again (a deadlock) or something outside the shim is reached:
+// a runc, a FIFO without a reader, a process that holds a pipe open. All
+// goroutines whose chains end at the same place make one finding.
 func Explain(d *Dump) *Report {
 	g := newGraph(d)
 	r := &Report{Goroutines: len(d.Goroutines), Complete: d.Complete, Why: d.Why, Requests: map[string]int{}}
-	found := map[uint64]*Finding{} // by the goroutine that stands for the cycle or its end
+	found := map[uint64]*Finding{} // by the goroutine that identifies the cycle or the chain's end
 	var order []uint64
 	for _, a := range g.waiters {
 		if a.Serves {
@@ -144,7 +144,7 @@ func (f *Finding) has(id uint64) bool {
 	return false
 }
 
-// restart replaces the chain by a longer one to the same end.
+// restart replaces the chain with a longer one to the same end.
 func (f *Finding) restart(chain []*Waiter) {
 	old := f.Cycle
 	f.set(chain, false)

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"containerd-shim.v1/integration/harness/procfs"
 )
 
 // The .strace files are dumps of upstream's shims, built from their tags and
@@ -198,17 +198,6 @@ github.com/containerd/containerd/runtime/v1/shim.(*Service).Start(0x1)
 	}
 }
 
-// spent is the processor time of this process so far: the machine may do
-// something else meanwhile.
-func spent(t *testing.T) time.Duration {
-	t.Helper()
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
 // Each probe of a wedged shim leaves a goroutine, and B39 one for each client
 // that went away: the time must not grow with the square of their number.
 func TestExplainManyGoroutines(t *testing.T) {
@@ -219,13 +208,13 @@ func TestExplainManyGoroutines(t *testing.T) {
 	waiter := "goroutine 1234567 [semacquire, 83 minutes]:\nsync.(*Mutex).Lock(0x1)\n" +
 		"github.com/containerd/containerd/linux/shim.(*Service).State(0x1)\n\n"
 	text := strings.Replace(string(b), EndMark, strings.Repeat(waiter, 30000)+EndMark, 1)
-	start := spent(t)
+	start := procfs.Spent()
 	d, err := Parse([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := Explain(d)
-	if took := spent(t) - start; took > 5*time.Second {
+	if took := procfs.Spent() - start; took > 5*time.Second {
 		t.Errorf("took %v", took)
 	}
 	if len(r.Findings) != 1 || r.Findings[0].Blocked["rpc State"] != 30001 {

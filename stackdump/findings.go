@@ -4,7 +4,7 @@ package stackdump
 
 import "time"
 
-// kill is the only cure of a shim that can no longer reap.
+// kill is the only cure for a shim that can no longer reap.
 const kill = "It does not resolve. Keep the dump, then `shimctl repair` this shim: SIGKILL of the shim while its containerd " +
 	"runs ends the container (exit 137) and reaps everything below it; SIGTERM is not read any more, and a restart of containerd does not help."
 
@@ -73,12 +73,12 @@ func (f *Finding) is(bug, reason string, grade Grade, title, advice string) {
 	f.Bug, f.Reason, f.Grade, f.Title, f.Advice = bug, reason, grade, title, advice
 }
 
-// isOpen names a chain that ends outside of the shim, or where the dump does not
-// tell: what lasts a minute is a stall. Under load a healthy shim has all of
-// these for a moment.
+// isOpen names a chain that ends outside the shim, or where the dump says no more.
+// One that has lasted a minute is a stall; under load a healthy shim shows all of
+// them for a moment.
 func (f *Finding) isOpen(bug, reason, title, advice string) {
 	grade := Note
-	if f.Since >= time.Minute { // the runtime prints no less
+	if f.Since >= time.Minute { // the runtime prints no shorter time
 		grade = Stall
 	}
 	f.is(bug, reason, grade, title, advice)

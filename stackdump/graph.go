@@ -13,7 +13,7 @@ type graph struct {
 	reaper  *Waiter // blocked in a delivery; nil when it is idle
 	exits   *Waiter // the exit loop, when it waits for something
 	pub     *Waiter
-	found   map[BlockedOn]*Waiter // what find gave: thousands may wait for the same
+	found   map[BlockedOn]*Waiter // results of find: thousands may wait for the same
 }
 
 func newGraph(d *Dump) *graph {
@@ -27,8 +27,8 @@ func newGraph(d *Dump) *graph {
 		}
 	}
 	for _, w := range g.waiters {
-		// The reaper gives each exit to a notifier of its own and waits for that
-		// for a second: only where there are two has one taken longer.
+		// The reaper gives each exit to a new notifier and waits a second for it:
+		// only if there are two of them has one taken longer.
 		if w.BlockedOn == BlockedOnSendTimed && notifiers < 2 {
 			w.BlockedOn = BlockedOnNothing
 		}
@@ -38,8 +38,8 @@ func newGraph(d *Dump) *graph {
 				g.reaper = w
 			}
 		case RoleNotifier:
-			// The reaper itself only waits a second for its notifiers, so a
-			// notifier counts when nothing better is there.
+			// The reaper itself waits only a second for its notifiers, so a
+			// notifier counts only if nothing else is found.
 			if w.BlockedOn != BlockedOnNothing && g.reaper == nil {
 				g.reaper = w
 			}
@@ -57,7 +57,7 @@ func newGraph(d *Dump) *graph {
 }
 
 // follow walks from w to whatever it waits for in the end. cycle is the index in
-// path at which the cycle begins, -1 when the path ends outside of the shim.
+// path at which the cycle begins, -1 if the path ends outside the shim.
 func (g *graph) follow(w *Waiter) (path []*Waiter, cycle int) {
 	seen := map[*Waiter]int{}
 	for w != nil && w.BlockedOn != BlockedOnNothing {
@@ -71,8 +71,8 @@ func (g *graph) follow(w *Waiter) (path []*Waiter, cycle int) {
 	return path, -1
 }
 
-// holder is the goroutine that must go on so that w can, nil when it is not in
-// this process or not to be told.
+// holder returns the goroutine that w waits for, nil if that is not in this
+// process or cannot be told from the dump.
 func (g *graph) holder(w *Waiter) *Waiter {
 	switch w.BlockedOn {
 	case BlockedOnSend, BlockedOnSendTimed:
@@ -123,8 +123,8 @@ func (g *graph) holder(w *Waiter) *Waiter {
 	return nil
 }
 
-// find returns the longest-waiting waiter that matches; a runc command before
-// everything else, since the process that holds a lock is the one at work.
+// find returns the longest-waiting waiter that matches. One that waits for a runc
+// command is preferred: whoever holds a lock is the one at work.
 func (g *graph) find(but *Waiter, match func(*Waiter) bool) *Waiter {
 	if best, ok := g.found[but.BlockedOn]; ok && best != but {
 		return best
@@ -148,9 +148,10 @@ func holdsService(h *Waiter) bool {
 	return h.Role == RoleHandler && h.RPC != "Wait" && h.BlockedOn != BlockedOnServiceLock
 }
 
-// stuckSubscriber reports whether h has a channel of the reaper's that it does
-// not read now: it flushes a command's output, or wants to unsubscribe. One that
-// reads is in Wait itself; whoever calls WaitTimeout has no channel.
+// stuckSubscriber reports whether h has a subscription to the reaper that it does
+// not read from at the moment: it flushes a command's output, or wants to
+// unsubscribe. A goroutine that reads is in Wait itself; one in WaitTimeout has no
+// subscription.
 func stuckSubscriber(h *Waiter) bool {
 	return len(h.Frames) > 1 && slices.ContainsFunc(h.Frames[1:], func(f Frame) bool { return strings.HasSuffix(f.Func, ".(*Monitor).Wait") })
 }

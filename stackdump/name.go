@@ -12,8 +12,8 @@ import (
 // DefaultDir is where the shim writes its dumps unless it is told otherwise.
 const DefaultDir = "/run/containerd-shim/stacks"
 
-// FileEnd is the last line of a file that holds all goroutines; cutEnd begins
-// that of one that does not.
+// FileEnd is the last line of a file that has all goroutines; cutEnd begins the
+// last line of one that was cut.
 const (
 	FileEnd = "# end of dump"
 	cutEnd  = "# cut at "
@@ -53,7 +53,7 @@ func filePid(name string) (pid int, ok bool) {
 	return int(p), numberErr == nil && timeErr == nil && err == nil && p > 0
 }
 
-// namePart makes a part of a file name of an identifier.
+// namePart makes an identifier safe as a part of a file name.
 func namePart(s string) string {
 	if len(s) > 76 { // the most that containerd allows
 		s = s[:76]

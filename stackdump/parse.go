@@ -12,9 +12,9 @@ import (
 // ErrNoDump is returned for a text in which there is no goroutine at all.
 var ErrNoDump = errors.New("no goroutine dump in this text")
 
-// Parse reads the last goroutine dump in text; of several, the last complete
-// one. A dump that is cut short is returned with what it holds and Complete
-// false.
+// Parse reads the last complete goroutine dump in text, or the last one if none
+// is complete. A dump that is cut short is returned with what there is of it and
+// with Complete false.
 func Parse(text []byte) (*Dump, error) {
 	d, body := unwrap(string(text))
 	d.Goroutines = goroutines(body)
@@ -24,8 +24,8 @@ func Parse(text []byte) (*Dump, error) {
 	return d, nil
 }
 
-// goroutines reads the goroutines of a runtime.Stack text. Lines that belong
-// to none of them are ignored, so that a log's own lines in between do no harm.
+// goroutines reads the goroutines of a runtime.Stack text. Lines that belong to
+// none of them are ignored, such as log lines in between.
 func goroutines(body string) []Goroutine {
 	var (
 		all     []Goroutine
@@ -67,7 +67,7 @@ func goroutines(body string) []Goroutine {
 }
 
 // header reads "goroutine 7 [select, 92427 minutes, locked to thread]:", with
-// labels as Go 1.26 prints them inside the brackets, or behind them.
+// labels as Go 1.26 prints them inside the brackets, or after them.
 func header(line string) (Goroutine, bool) {
 	rest, ok := strings.CutPrefix(line, "goroutine ")
 	if !ok {

@@ -20,8 +20,8 @@ import (
 // keepDumps is how many dumps of one shim are kept in a directory.
 const keepDumps = 10
 
-// What is kept of the dumps of shims that have ended: an operator reads them
-// after the death, and /run is memory.
+// Limits on the dumps of shims that have ended: an operator may want to read them
+// afterwards, but /run is memory.
 const (
 	keepDeadFor   = 14 * 24 * time.Hour
 	keepDead      = 200
@@ -69,13 +69,13 @@ type staleDump struct {
 }
 
 // removeStale removes dumps of shims that have ended: those that are old, and
-// the oldest of too many. Each dump that is written does so; where none is
-// written none can pile up.
+// the oldest of too many. This happens whenever a dump is written, so they cannot
+// pile up.
 //
-// A shim is taken to live while any process has its pid, so nothing of a
-// living shim's is ever removed, nor is the file that one is writing; a process
-// that has the pid of an ended one only keeps its dumps for longer. Other files
-// are left alone. Several shims may do this at once.
+// A shim counts as alive while any process has its pid, so nothing that belongs to
+// a living shim is ever removed, not even the file that it is writing; that
+// another process has got the pid of a dead shim only keeps its dumps longer.
+// Other files are left alone. Several shims may do this at once.
 func removeStale(dir string, entries []os.DirEntry, now time.Time) error {
 	var stale []staleDump
 	for _, e := range entries {

@@ -44,15 +44,16 @@ type Waiter struct {
 	*Goroutine
 	Role Role
 	RPC  string // the method it serves, for RoleHandler
-	// Serves reports whether it took the request; others work for it and have
-	// only inherited its labels.
+	// Serves reports whether it received the request itself; others work for it
+	// and have only inherited its labels.
 	Serves    bool
 	BlockedOn BlockedOn
 	Verb      string // the runc command it waits for, for BlockedOnRunc
 }
 
 // waiterOf finds a goroutine's role, and what it waits for, by the functions on its stack.
-// The names are upstream's, v1.0 to v1.7 and the runc-v2 shim's, and ours.
+// The names are those of upstream's v1 shims (1.0 to 1.7), of the runc-v2 shim,
+// and of this project's.
 func waiterOf(g *Goroutine) Waiter {
 	w := Waiter{Goroutine: g}
 	w.role()
@@ -126,8 +127,8 @@ func (w *Waiter) blockedOn() {
 	}
 }
 
-// lock names the mutex that the innermost calls wait for by the function that
-// asked for it: the runtime prints addresses only where it still has them.
+// lock returns the mutex that the innermost calls wait for, told by the function
+// that locks it: the runtime does not always print the mutex's address.
 func (w *Waiter) lock() (BlockedOn, bool) {
 	waiting := false
 	for i, f := range w.Frames {

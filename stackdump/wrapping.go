@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// The marks that upstream's dumpStacks has put around a dump since v1.0.0.
+// The marks that upstream's dumpStacks puts around a dump, since v1.0.0.
 const (
 	BeginMark = "=== BEGIN goroutine stack dump ==="
 	EndMark   = "=== END goroutine stack dump ==="
@@ -127,7 +127,7 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// fields reads the logrus fields behind the message: key=value, key="value".
+// fields reads the logrus fields after the message: key=value, key="value".
 func fields(s string, into map[string]string) {
 	line, _, _ := strings.Cut(strings.TrimPrefix(s, `"`), "\n")
 	for _, word := range strings.Fields(line) {
@@ -139,9 +139,8 @@ func fields(s string, into map[string]string) {
 }
 
 // stripLead removes what a log collector put before each line of a raw record,
-// as "Jun 23 16:35:07 host dockerd[12]: ". The first line's prefix, up to the
-// last colon and blank before the record, is taken as the sample of its length;
-// a line is cut only at a goroutine, a call or a file.
+// such as "Jun 23 16:35:07 host dockerd[12]: ": everything up to the process's
+// name, which lead, what stands before the record, tells.
 func stripLead(body, lead string) string {
 	unit := strings.LastIndex(lead, "]: ")
 	if unit < 0 {

@@ -21,19 +21,19 @@ const maxDump = 64 << 20
 
 // Writer writes the stacks of all goroutines of its process into files. It takes
 // no lock and does not log, so it works when nothing else does. It is not safe
-// for concurrent use: one goroutine dumps.
+// for concurrent use.
 type Writer struct {
 	dir, spare             string
 	namespace, id, version string
 	limit                  int
 	n                      int // of the last dump
-	reserve                int // a descriptor to give up where there is none left; -1 without
+	reserve                int // a descriptor to give up when there is none left; -1 for none
 }
 
-// NewWriter returns a Writer of dumps in dir, which is made if need be, and where
-// dir cannot be written in spare, which must exist; an empty spare is none. The
-// files are named after namespace and id; version is told in them. The Writer
-// keeps one descriptor open for the process's life.
+// NewWriter returns a Writer of dumps in dir, which is created if need be. If dir
+// cannot be written, they go to spare, which must exist unless it is empty. The
+// files are named after namespace and id, and say version. The Writer keeps one
+// descriptor open for the life of the process.
 func NewWriter(dir, spare, namespace, id, version string) *Writer {
 	w := &Writer{dir: dir, spare: spare, namespace: namespace, id: id, version: version, limit: maxDump, reserve: -1}
 	w.holdReserve()

@@ -13,7 +13,7 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/rounds"
 )
 
-// checkFlags are what check was asked to do.
+// checkFlags is one run of check, or of a verb that begins with one.
 type checkFlags struct {
 	program
 	rounds.Checker
@@ -21,7 +21,7 @@ type checkFlags struct {
 	failOn string
 }
 
-// checker is what the verbs that check begin with.
+// checker returns a run of check on this host, before its flags are parsed.
 func (p program) checker() checkFlags {
 	return checkFlags{program: p, Checker: rounds.Checker{Proc: p.proc, Now: p.now, Stacks: p.taker()}}
 }
@@ -84,7 +84,7 @@ func (c *checkFlags) run(ctx context.Context, args []string) int {
 		}
 		return status
 	}
-	// The reason comes before what it is the reason of.
+	// Why some shims could not be asked is printed before the table.
 	status := exitOK
 	if r.Denied() {
 		status = c.fail(exitCheck, "check", rounds.ErrDenied)

@@ -114,7 +114,7 @@ func outcome(a probe.Answer) (string, float64) {
 	return "ok", ms
 }
 
-// npdFormat is one line: node-problem-detector keeps its first 80 bytes.
+// npdFormat prints one line, of which node-problem-detector keeps 80 bytes.
 func npdFormat(to io.Writer, r *rounds.Round) error {
 	line := fmt.Sprintf("%d shims healthy", len(r.Rows))
 	if n := r.Count(health.Wedged); n > 0 {
@@ -139,8 +139,8 @@ func nagiosFormat(to io.Writer, r *rounds.Round) error {
 	return err
 }
 
-// promFormat is the text exposition format. A series for each shim would be
-// one for each container that ever ran, so only wedged ones get their own.
+// promFormat prints Prometheus's text format. A series for each shim would mean
+// one for each container that ever ran, so only wedged shims get their own.
 func promFormat(to io.Writer, r *rounds.Round) error {
 	var b []byte
 	add := func(format string, args ...any) { b = fmt.Appendf(b, format, args...) }
@@ -172,7 +172,7 @@ func promFormat(to io.Writer, r *rounds.Round) error {
 	return err
 }
 
-// label quotes a label's value, with the three escapes that the format has.
+// label quotes a label's value with the format's three escapes.
 func label(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s) + `"`
 }

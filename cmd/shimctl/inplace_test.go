@@ -15,7 +15,6 @@ import (
 	"time"
 
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
-	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
@@ -137,18 +136,7 @@ func TestLookIdle(t *testing.T) {
 func TestLookWaits(t *testing.T) {
 	for _, version := range []string{"v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35", "debian"} {
 		t.Run(version, func(t *testing.T) {
-			shim := started(t, shimtest.Baseline(t, version))
-			var wg sync.WaitGroup
-			for _, c := range []*client{{id: "e1", status: 11, late: true}, {id: "e2", status: 12, late: true}} {
-				if err := shim.ExecSpec(t.Context(), c.id, c.spec()); err != nil {
-					t.Fatal(err)
-				}
-				background(&wg, t, c, func() error { return c.finish(t.Context(), shim.API) })
-			}
-			shimtest.Until(t, 10*time.Second, "two Waits", func() bool {
-				o, _ := looked(t, shim, false)
-				return len(o.Report.Requests) == 2
-			})
+			shim, _, wg, clients := withWaits(t, version)
 			o, st := looked(t, shim, false)
 			if fmt.Sprint(o.Report.Requests) == "" || len(st.Connections) != 1 || len(st.Connections[0].Requests) != 2 {
 				t.Errorf("got %+v, %+v", o.Report, st.Connections)
@@ -158,11 +146,7 @@ func TestLookWaits(t *testing.T) {
 					t.Errorf("got %+v", r)
 				}
 			}
-			for _, id := range []string{"e1", "e2"} {
-				if _, err := shim.API.Kill(t.Context(), &shimapi.KillRequest{ID: id, Signal: uint32(unix.SIGTERM)}); err != nil {
-					t.Error(err)
-				}
-			}
+			endLate(t, shim, clients)
 			wg.Wait()
 		})
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command shimctl finds the containerd shims of a host, tells the wedged ones,
-// gets and explains their goroutine stacks, and repairs them.
+// Command shimctl finds the containerd shims of a host, picks out the wedged ones,
+// takes and explains their goroutine stacks, and repairs them.
 package main
 
 import (
@@ -52,10 +52,10 @@ var minor = []struct{ name, args, short string }{
 	{"completion", "[bash|zsh|fish]", "print the completion for a shell"},
 }
 
-// program is shimctl with what it has of the world. Tests give it another.
+// program is shimctl with everything outside it that it uses; tests replace that.
 type program struct {
 	in        io.Reader
-	out, errs sanitize.Writer // what they write may come from anybody's process
+	out, errs sanitize.Writer // what is written to them may come from any process
 	proc      string          // where /proc is mounted
 	self      string          // this program, run again as the process that traces
 	now       func() time.Time
@@ -165,13 +165,13 @@ func (p program) usage(w io.Writer) {
 		"At 3 a.m.: shimctl check; shimctl explain PID; shimctl repair PID (says what it would do).\n")
 }
 
-// fail prints an error with what may be done about it, and returns the status.
+// fail prints an error, with a hint if there is one, and returns the status.
 func (p program) fail(status int, verb string, err error) int {
 	fmt.Fprintf(p.errs, "shimctl %s: %v%s\n", verb, err, hint(err))
 	return status
 }
 
-// hint says how to give the right that is missing.
+// hint says how to get a permission that is missing; it is "" for other errors.
 func hint(err error) string {
 	if !errors.Is(err, os.ErrPermission) {
 		return ""

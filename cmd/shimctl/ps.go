@@ -85,7 +85,7 @@ func (p program) ps(all []scan.Shim, format string, quiet bool) int {
 	return exitOK
 }
 
-// shorten cuts a 64-digit id to the 12 that docker shows.
+// shorten cuts a 64-digit id to the 12 digits that docker shows.
 func shorten(id string) string {
 	if len(id) == 64 {
 		return id[:12]
@@ -121,7 +121,7 @@ func build(s scan.Shim) string {
 	return b
 }
 
-// age is the two largest units at most: 12d, 3h, 40s.
+// age rounds d down to one unit: 12d, 3h, 5m, 40s.
 func age(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:

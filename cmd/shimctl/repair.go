@@ -20,7 +20,8 @@ import (
 	"containerd-shim.v1/stackdump"
 )
 
-// exitUnverified is repair's status for a kill that did not heal.
+// exitUnverified is the status for a shim that was killed or exchanged without the
+// result that was wanted.
 const exitUnverified = 3
 
 // repairer is one run of repair.
@@ -165,12 +166,12 @@ func (r *repairer) one(ctx context.Context, s *rounds.Row, ledger *repair.Ledger
 			return r.fail(exitUnverified, "repair", fmt.Errorf("%s: %w", name, err))
 		case healed:
 			return exitOK
-		case errors.Is(err, takeover.ErrTracer): // it may yet be healed
+		case errors.Is(err, takeover.ErrTracer): // the exchange may still complete
 			return r.fail(exitUnverified, "repair", fmt.Errorf("%s: %w", name, err))
 		case !r.mayKill(name, err, unwatched):
 			return exitSome
 		}
-		if why := r.again(ctx, s, version); why != "" { // that took a while
+		if why := r.again(ctx, s, version); why != "" { // the attempt took a while
 			fmt.Fprintf(r.out, "%s: not repaired: %s\n", name, why)
 			return exitSome
 		}
@@ -183,21 +184,21 @@ func (r *repairer) one(ctx context.Context, s *rounds.Row, ledger *repair.Ledger
 	return r.kill(ctx, c, d, ledger)
 }
 
-// mayKill reports whether a shim that cannot be healed in place is to be ended. If not
-// it says why.
+// mayKill reports whether to kill a shim that cannot be healed in place. If not, it
+// prints the reason.
 func (r *repairer) mayKill(name string, impossible, unwatched error) bool {
 	switch {
 	case !r.end:
 		fmt.Fprintf(r.out, "%s: not repaired: it cannot be healed in place: %v%s\n  -kill ends it\n", name, impossible, hint(impossible))
 	case unwatched != nil:
-		fmt.Fprintf(r.out, "%s: not repaired: %v: the container would run on with nobody to watch it\n", name, unwatched)
+		fmt.Fprintf(r.out, "%s: not repaired: %v: the container would keep running unsupervised\n", name, unwatched)
 	default:
 		return true
 	}
 	return false
 }
 
-// daemon is the version of the shim's containerd, or why it does not watch.
+// daemon returns the version of the shim's containerd, or why it does not answer.
 func (r *repairer) daemon(ctx context.Context, s *rounds.Row) (string, error) {
 	d, err := r.connect(&s.Shim)
 	if err != nil {
@@ -209,7 +210,8 @@ func (r *repairer) daemon(ctx context.Context, s *rounds.Row) (string, error) {
 	return d.Version(ctx)
 }
 
-// again takes a second dump, saves it with the rest, and says what has changed.
+// again takes a second dump and saves it with the other evidence. It returns why
+// the shim must not be repaired after all, or "".
 func (r *repairer) again(ctx context.Context, s *rounds.Row, version string) string {
 	taken, err := r.taker().Take(ctx, &s.Shim, stacks.Auto, 5*r.Limit)
 	switch {

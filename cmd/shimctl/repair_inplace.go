@@ -12,14 +12,14 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 )
 
-// patience is how long a wedged shim may be busy: what is still at work in it ends soon,
-// or never.
+// patience is how long to wait for a wedged shim that is busy: what still works in it
+// ends soon, or never.
 const patience = 10 * time.Second
 
-// errNoBinary is why nothing is healed in place.
+// errNoBinary is the reason if -binary is empty.
 var errNoBinary = errors.New("no -binary is given")
 
-// refused says why the shim cannot be healed in place, whatever it does; nil otherwise.
+// refused returns why the shim can never be healed in place, or nil.
 func (r *repairer) refused(c *repair.Case) error {
 	if r.binary == "" {
 		return errNoBinary
@@ -30,8 +30,8 @@ func (r *repairer) refused(c *repair.Case) error {
 	return takeover.CheckBinary(&c.Shim, r.binary)
 }
 
-// inPlace exchanges the program of a wedged shim. It reports whether that was done, and
-// then an error says that the new program does not answer.
+// inPlace exchanges the program of a wedged shim and reports whether that was done. If
+// it was, an error says that the new program does not answer.
 func (r *repairer) inPlace(ctx context.Context, c *repair.Case, ledger *repair.Ledger) (done bool, err error) {
 	s := &c.Shim
 	entry := repair.Entry{Time: r.now(), Shim: s.Name(), PID: s.PID, Reason: c.Result.Reason, Result: repair.Running}

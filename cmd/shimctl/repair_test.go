@@ -76,7 +76,7 @@ func TestRepair(t *testing.T) {
 			}
 			alive("dry run")
 			fake.down = true
-			if status, o := repair("-yes"); status != exitSome || !strings.Contains(o, "nobody to watch") {
+			if status, o := repair("-yes"); status != exitSome || !strings.Contains(o, "unsupervised") {
 				t.Errorf("daemon down: status %d\n%s", status, o)
 			}
 			alive("daemon down")

@@ -102,8 +102,8 @@ func (p program) stacksOf(ctx context.Context, s *scan.Shim, m stacks.Method, li
 	return status
 }
 
-// save writes a dump into a new file that only root can read: stacks hold no
-// secrets by intent, but arguments of functions are in them.
+// save writes a dump into a new file that only its owner can read: the arguments of
+// functions are in it, which may give a secret away.
 func (p program) save(dir string, s *scan.Shim, r *stacks.Result) (string, error) {
 	name := filepath.Join(dir, stackdump.FileName(s.Namespace, s.ID, s.PID, p.now(), 1))
 	return name, atomicfile.WriteDurable(name, append(r.Text, '\n'), 0o600)

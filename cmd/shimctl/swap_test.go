@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -84,19 +83,7 @@ func lifeGoesOn(t *testing.T, shim *shimtest.Shim) {
 func TestSwapHealthy(t *testing.T) {
 	for _, version := range []string{"v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35", "debian"} {
 		t.Run(version, func(t *testing.T) {
-			shim := started(t, shimtest.Baseline(t, version))
-			var wg sync.WaitGroup
-			clients := []*client{{id: "e1", status: 11, late: true}, {id: "e2", status: 12, late: true}}
-			for _, c := range clients {
-				if err := shim.ExecSpec(t.Context(), c.id, c.spec()); err != nil {
-					t.Fatal(err)
-				}
-				background(&wg, t, c, func() error { return c.finish(t.Context(), shim.API) })
-			}
-			shimtest.Until(t, 10*time.Second, "two Waits", func() bool {
-				o, _ := looked(t, shim, false)
-				return len(o.Report.Requests) == 2
-			})
+			shim, _, wg, clients := withWaits(t, version)
 			o := swapped(t, shim, false)
 			t.Logf("stood still for %v, answered %v later", o.Stopped, o.Answered)
 			if len(o.Report.Requests) != 2 {

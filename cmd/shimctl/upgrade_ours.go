@@ -13,12 +13,12 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 )
 
-// askTime is what an exchange may take beside the wait for a shim that is at work:
-// the new program's look at the state, and its start.
+// askTime bounds one exchange: the new program checks the state first, and then
+// starts.
 const askTime = time.Minute
 
-// ours has a shim of this project exchange its program by itself: nothing traces
-// it, and it says what is in the way.
+// ours asks a shim of this project to exchange its own program: it is not traced,
+// and tells why if it cannot.
 func (u *upgrader) ours(ctx context.Context, s *scan.Shim, name string) int {
 	if why := repair.OptedOut(u.proc, s.PID); why != "" {
 		fmt.Fprintf(u.out, "%s: not upgraded: %s\n", name, why)

@@ -14,7 +14,7 @@ func (p program) verbs() []verb {
 	return []verb{p.psVerb(), p.checkVerb(), p.stacksVerb(), p.explainVerb(), p.repairVerb(), p.upgradeVerb(), p.exportVerb(), p.reportVerb()}
 }
 
-// childMain runs the part of a helper process, when this is one, and ends.
+// childMain runs a helper process's part and exits, if this is one.
 func childMain() bool {
 	if len(os.Args) > 1 && os.Args[1] == stacks.TracerArg {
 		os.Exit(stacks.TracerMain(os.Args[2:]))

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Process is /proc/PID/stat.
@@ -189,4 +191,12 @@ func Pending(pid int, signal syscall.Signal) bool {
 		}
 	}
 	return false
+}
+
+// Spent is the processor time of this process so far: the machine may do
+// something else meanwhile.
+func Spent() time.Duration {
+	var u unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &u) // cannot fail with a valid pointer
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

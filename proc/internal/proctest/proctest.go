@@ -19,9 +19,9 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration/harness/wait"
+	"containerd-shim.v1/internal/testmain"
 	"containerd-shim.v1/reaper"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,21 +41,11 @@ const Patience = 10 * time.Second
 // Main is a TestMain. It does not return. Every exit that has an owner is given
 // to record, as the supervisor does; record may be nil.
 func Main(m *testing.M, record func(reaper.Exit)) {
-	dir, err := os.MkdirTemp("", "proc")
-	if err != nil {
-		fail(err)
-	}
-	Child = filepath.Join(dir, "child")
-	build := exec.Command("go", "build", "-o", Child, "containerd-shim.v1/proc/internal/child")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		fail(err)
-	}
+	var dir string
+	Child, dir = testmain.Build("containerd-shim.v1/proc/internal/child")
 	RuntimeDir = filepath.Join(dir, "run")
 	for _, err := range []error{os.Mkdir(RuntimeDir, 0o700), os.Setenv("XDG_RUNTIME_DIR", RuntimeDir), reaper.SetSubreaper()} {
-		if err != nil {
-			fail(err)
-		}
+		testmain.Must(err)
 	}
 	Reaper = reaper.New()
 	Monitor = reaper.NewMonitor(Reaper, reaper.DefaultLimits())
@@ -74,21 +64,11 @@ func Main(m *testing.M, record func(reaper.Exit)) {
 			}
 		}
 	}()
-	code := m.Run()
+	status := m.Run()
 	cancel()
 	<-recorded
 	Reaper.Close()
-	if err := goleak.Find(goleak.IgnoreAnyFunction("os/signal.loop")); code == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-func fail(err error) {
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
+	testmain.End(status, dir, nil)
 }
 
 // Within fails the test if c is not closed in time.
@@ -138,7 +118,7 @@ func difference(fds []string, goroutines int) string {
 func Descriptors() []string {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		fail(err)
+		testmain.Must(err)
 	}
 	var all []string
 	for _, e := range entries {

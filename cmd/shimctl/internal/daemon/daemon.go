@@ -2,7 +2,7 @@
 
 // Package daemon asks a containerd whether it answers and what it knows of a
 // task. A repair needs both: with the daemon down, killing a shim would leave
-// the container running without anybody to watch it.
+// the container running unsupervised.
 package daemon
 
 import (
@@ -46,7 +46,7 @@ func Of(root string, s *scan.Shim) (*Client, error) {
 // Close ends the connection.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// Version is the daemon's own.
+// Version returns the daemon's version.
 func (c *Client) Version(ctx context.Context) (string, error) {
 	v, err := version.NewVersionClient(c.conn).Version(ctx, &emptypb.Empty{})
 	if err != nil {
@@ -56,8 +56,8 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 }
 
 // TaskGone reports whether the daemon no longer has the task, or has a new one
-// with another first process than pid: a restart policy acts within a second.
-// A pid of 0 is any. The daemon asks the shim's State for the answer.
+// whose first process is not pid: a restart policy acts within a second. With pid 0
+// any task of that id counts. The daemon calls the shim's State to answer.
 func (c *Client) TaskGone(ctx context.Context, namespace, id string, pid int) (bool, error) {
 	ctx = metadata.AppendToOutgoingContext(ctx, "containerd-namespace", namespace)
 	got, err := tasks.NewTasksClient(c.conn).Get(ctx, &tasks.GetRequest{ContainerID: id})

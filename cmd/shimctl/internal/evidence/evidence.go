@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package evidence collects what is worth knowing of a shim before it is
-// killed, or for a bug report.
+// Package evidence collects what is worth knowing about a shim, before a repair or
+// for a bug report.
 //
 // It reads nothing that may hold a secret: no environment, no config.json, no
-// command line but the shim's own (names and paths), no container output, and
-// of other processes the name only.
+// container output, no command line but the shim's own (names and paths), and only
+// the names of other processes.
 package evidence
 
 import (
@@ -48,8 +48,7 @@ var Holds = []struct{ Name, What string }{
 	{"host.txt", "kernel and containerd version, time"},
 }
 
-// Collect reads the evidence. verdict is put into shim.json as it is; taken
-// may be nil.
+// Collect reads the evidence. It puts verdict into shim.json; taken may be nil.
 func Collect(root string, s *scan.Shim, verdict any, taken *stacks.Result, daemon string) []File {
 	dir := filepath.Join(root, strconv.Itoa(s.PID))
 	doc, err := json.MarshalIndent(map[string]any{"schema": "shimctl/v1", "shim": s, "verdict": verdict}, "", "  ")

@@ -19,14 +19,14 @@ type Sample struct {
 	Answers probe.Answers
 	Disk    bool // a thread is in state D
 	Frozen  bool
-	// TaskGone is what the shim's daemon says, nil when it was not asked or did
+	// TaskGone is the answer of the shim's daemon, nil if it was not asked or did
 	// not answer.
 	TaskGone *bool
 	// Report is the explanation of a complete dump, nil when none was taken.
 	Report *stackdump.Report
 }
 
-// Result is what is to be said of a shim.
+// Result is the verdict on a shim, with its reason.
 type Result struct {
 	Verdict   Verdict
 	Reason    string
@@ -58,9 +58,8 @@ type Zombie struct {
 	First      time.Time `json:"first_seen"`
 }
 
-// WantsState reports whether State should be asked of the shim in the next
-// sample: seldom while there is no sign, twice when there is, and hardly again
-// afterwards.
+// WantsState reports whether the shim should be asked for State in the next
+// sample: seldom without a sign, twice with one, and hardly ever afterwards.
 func (r *Record) WantsState(now time.Time, s *scan.Shim) bool {
 	switch {
 	case r.Wedged: // a stall that was taken for a wedge may have ended
@@ -73,8 +72,7 @@ func (r *Record) WantsState(now time.Time, s *scan.Shim) bool {
 	return now.Sub(r.Asked) >= AskState
 }
 
-// Judge takes one more sample of the shim into the record and says what is to
-// be thought of it now.
+// Judge adds a sample of the shim to the record and returns the verdict.
 func (r *Record) Judge(s Sample) Result {
 	if r.PID != s.Shim.PID || r.StartTicks != s.Shim.StartTicks {
 		*r = Record{PID: s.Shim.PID, StartTicks: s.Shim.StartTicks}
@@ -139,8 +137,8 @@ func (r *Record) look(s Sample) Result {
 	return suspect(sign, detail)
 }
 
-// cause is what holds up a shim that does not answer: the worst finding, or the
-// first ongoing wait that others wait behind. It is nil without either.
+// cause returns what holds up a shim that does not answer: the worst finding, or
+// the first ongoing wait that others wait behind; nil if there is neither.
 func cause(r *stackdump.Report) *stackdump.Finding {
 	if r == nil {
 		return nil
@@ -183,9 +181,9 @@ func (r *Record) sign(s Sample, oldest time.Time) (reason, detail string) {
 	return reason, strings.Join(parts, "; ")
 }
 
-// zombies keeps those that are still there and returns the oldest sighting. A
-// healthy shim reaps a child within milliseconds, so one that is new in this
-// sample is no sign.
+// zombies keeps the records of zombies that are still there and returns when the
+// oldest was first seen. A healthy shim reaps a child within milliseconds, so one
+// that is new in this sample is no sign.
 func (r *Record) zombies(s Sample) (oldest time.Time) {
 	now := map[int]Zombie{}
 	for _, z := range s.Shim.Zombies {
@@ -211,9 +209,9 @@ func (r *Record) Remains(zombies []scan.Process) bool {
 	return false
 }
 
-// ended keeps since when the container has ended, and whether the daemon still
-// knows it. State and daemon are not asked each time; a process that is there
-// has not ended.
+// ended records when the container has ended, and whether the daemon still knows
+// it. Shim and daemon are not asked each time, but a container whose process is
+// there has not ended.
 func (r *Record) ended(s Sample) {
 	if s.TaskGone != nil {
 		r.Gone = *s.TaskGone

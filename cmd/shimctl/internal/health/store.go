@@ -15,8 +15,8 @@ import (
 // Memory is the records of a host's shims by pid.
 type Memory map[int]*Record
 
-// Load reads the memory of the last run. A file that is not there, or broken,
-// is an empty memory: the worst of it is that a verdict takes one sample more.
+// Load reads the memory of the last run. A file that does not exist, or is broken,
+// is an empty memory: at worst a verdict takes one more sample.
 func Load(name string) (Memory, error) {
 	m := Memory{}
 	b, err := os.ReadFile(name)
@@ -37,7 +37,8 @@ func Load(name string) (Memory, error) {
 	return m, nil
 }
 
-// Of is the record of a process; a new one when the pid is another process now.
+// Of returns the record of a process, a new one if the pid belongs to another
+// process now.
 func (m Memory) Of(pid int, startTicks uint64) *Record {
 	if r := m[pid]; r != nil && r.StartTicks == startTicks {
 		return r

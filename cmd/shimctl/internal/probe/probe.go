@@ -35,7 +35,7 @@ type Answer struct {
 	Asked    bool
 	OK       bool // answered; an error status is an answer, too
 	TimedOut bool
-	Denied   bool // we lack the right to ask
+	Denied   bool // for want of permission
 	Took     time.Duration
 	Err      string // why it failed, when it is neither
 }
@@ -44,14 +44,14 @@ type Answer struct {
 type Answers struct {
 	ShimInfo Answer
 	State    Answer
-	// Ended reports that State was answered, and the container has ended, or the
-	// shim has none. EndedAt is when it did, zero where the shim does not say.
+	// Ended reports whether State was answered and the container has ended, or the
+	// shim has none. EndedAt is when it ended, zero if the shim does not say.
 	Ended   bool
 	EndedAt time.Time
 }
 
-// Ask calls ShimInfo, and State only after that was answered, and only when
-// asked to. limit bounds each call.
+// Ask calls ShimInfo, and then State if that was answered and withState is true. limit
+// bounds each call.
 func Ask(ctx context.Context, root string, s *scan.Shim, limit time.Duration, state bool) Answers {
 	var a Answers
 	start := time.Now()
@@ -132,7 +132,7 @@ func dial(root string, s *scan.Shim, limit time.Duration) (net.Conn, error) {
 	return nil, fmt.Errorf("connect to shim: %w", first)
 }
 
-// addresses are where the shim may listen. The error says that we may not look.
+// addresses returns where the shim may listen, or an error if that may not be seen.
 func addresses(own string, s *scan.Shim) (list []string, err error) {
 	b, err := scan.ReadFile(filepath.Join(own, "cwd", "address"), 4096)
 	if err == nil {
@@ -146,8 +146,8 @@ func addresses(own string, s *scan.Shim) (list []string, err error) {
 	return append(list, listening(own)...), err
 }
 
-// unixAddress turns an address as containerd writes it into one for Dial. The
-// path is of the shim's mount namespace.
+// unixAddress turns an address as containerd writes it into one for Dial. Its path
+// is one in the shim's mount namespace.
 func unixAddress(own, address string) string {
 	path, ok := strings.CutPrefix(address, "unix://")
 	if !ok {

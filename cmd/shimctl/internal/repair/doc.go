@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package repair ends a wedged shim, and makes sure that this healed something.
+// Package repair has the rules for acting on a wedged shim, the ledger of what was
+// done, and the last resort: it kills the shim and verifies that this healed
+// something. The exchange in place is package takeover's.
 //
-// What a kill does was measured on containerd 1.1, 1.6 and 1.7 and docker
-// 20.10: with the daemon up, SIGKILL of the shim makes the daemon end the
-// container (exit status 137) and clean up, and init reaps what the shim had
-// not. With the daemon down the container would run on, unwatched; so nothing
-// is killed then. SIGTERM is of no use: the goroutine that reads it is the one
-// that is stuck.
+// What a kill does was measured with containerd 1.1, 1.6 and 1.7 and docker 20.10.
+// With the daemon up, SIGKILL of the shim makes the daemon end the container (exit
+// status 137) and clean up, and init reaps what the shim had not. With the daemon
+// down the container would keep running unsupervised, so nothing is killed then.
+// SIGTERM is of no use: the goroutine that reads it is the one that is stuck.
 package repair
 
 import (
@@ -26,11 +27,11 @@ type Daemon interface {
 
 // Policy bounds what repair may do by itself.
 type Policy struct {
-	Cooldown time.Duration // between two kills on this host
+	Cooldown time.Duration // between two repairs on this host
 	PerHour  int
 	PerRun   int
 	Reasons  []string // the only reasons to act on; empty for all that are proven
-	// Unproven lets a wedge count that only time has shown, without a dump.
+	// Unproven allows acting on a wedge that only time has shown, without a dump.
 	Unproven bool
 	Verify   time.Duration // for everything to be gone afterwards
 }
@@ -38,7 +39,7 @@ type Policy struct {
 // Default is the policy of an unattended run.
 var Default = Policy{Cooldown: 10 * time.Minute, PerHour: 3, PerRun: 1, Verify: 30 * time.Second}
 
-// Case is a shim that was judged.
+// Case is a shim with the verdict on it.
 type Case struct {
 	Shim   scan.Shim
 	Result health.Result

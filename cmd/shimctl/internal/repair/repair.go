@@ -16,15 +16,14 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
-// ErrNotHealed is returned when the shim was killed and not everything that
-// should be gone is.
+// ErrNotHealed is returned if the shim was killed, but something that should be
+// gone is still there.
 var ErrNotHealed = errors.New("killed, but not healed")
 
-// Kill ends the very process that was judged.
+// Kill kills the process that was judged, and no other.
 func Kill(root string, s *scan.Shim) error { return scan.Signal(root, s, unix.SIGKILL) }
 
-// watch is how often the aftermath of a kill is looked at, and askLimit bounds
-// each question to the daemon.
+// watch is how often Verify looks, and askLimit bounds each question to the daemon.
 const (
 	watch    = 200 * time.Millisecond
 	askLimit = 5 * time.Second
@@ -77,8 +76,8 @@ func remaining(ctx context.Context, root string, c *Case, d Daemon) (left []stri
 	return left
 }
 
-// Lock takes the host's repair lock: two repairs at once would pass each
-// other's limits. It is released when the file is closed.
+// Lock takes the host's repair lock: two repairs at once would not see each other
+// in the ledger. It is released when the file is closed.
 func Lock(name string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ import (
 // away, with the value "never".
 const OptOut = "shimctl.repair"
 
-// Refuse says why a shim is not to be repaired, or "".
+// Refuse returns why a shim must not be repaired, or "".
 func (p *Policy) Refuse(root string, c *Case) string {
 	switch {
 	case c.Shim.Kind != scan.V1:
@@ -38,8 +38,8 @@ func (p *Policy) Refuse(root string, c *Case) string {
 	return OptedOut(root, c.Shim.PID)
 }
 
-// OptedOut says why the container's own wish forbids a repair, or "". A
-// config.json that is there and cannot be read may hold the wish.
+// OptedOut returns why the container's own annotation forbids a repair, or "". It
+// does so, too, if config.json exists and cannot be read.
 func OptedOut(root string, pid int) string {
 	b, err := scan.ReadFile(filepath.Join(root, strconv.Itoa(pid), "cwd", "config.json"), scan.MaxFile)
 	if errors.Is(err, os.ErrNotExist) {
@@ -60,7 +60,7 @@ func OptedOut(root string, pid int) string {
 	return ""
 }
 
-// Entry is one kill in the ledger.
+// Entry is one repair in the ledger.
 type Entry struct {
 	Time   time.Time `json:"time"`
 	Shim   string    `json:"shim"`
@@ -69,19 +69,19 @@ type Entry struct {
 	Result string    `json:"result"`
 }
 
-// Results of a kill. It is Running in the ledger until it is verified; one that
-// stays so was cut short.
+// The results of a repair. A kill is Running in the ledger until it is verified; one
+// that stays so was cut short.
 const (
 	Running  = "running"
 	Repaired = "repaired"
 	Failed   = "failed"
 )
 
-// Outcome is the result as it may be counted: "" for a repair that may still be
-// running. A counter that shows it as failed first and takes that back later
-// would raise an alarm.
+// Outcome returns the result as a counter may have it: "" for a repair that may
+// still be running. If it were counted as failed first, and that were taken back
+// later, an alarm would go off.
 func (e *Entry) Outcome(now time.Time) string {
-	const longest = time.Hour // of a verification, -verify included
+	const longest = time.Hour // that a repair may take, -verify included
 	switch {
 	case e.Result != Running:
 		return e.Result
@@ -91,17 +91,17 @@ func (e *Entry) Outcome(now time.Time) string {
 	return ""
 }
 
-// Ledger is the list of kills on this host.
+// Ledger is the list of repairs on this host.
 type Ledger struct {
 	name    string
 	Entries []Entry
 }
 
-// kept bounds the ledger's file; the totals of a counter come from it.
+// kept bounds the number of entries in the ledger, from which counters come, too.
 const kept = 1000
 
-// OpenLedger reads the ledger. A ledger that cannot be read is an error: the
-// limits hang on it.
+// OpenLedger reads the ledger. One that cannot be read is an error: the limits
+// depend on it.
 func OpenLedger(name string) (*Ledger, error) {
 	l := &Ledger{name: name}
 	b, err := os.ReadFile(name)
@@ -143,7 +143,7 @@ func (l *Ledger) write() error {
 	return atomicfile.WriteDurable(l.name, b, 0o600)
 }
 
-// Wait says why no kill is allowed now, or "".
+// Wait returns why no repair is allowed now, or "".
 func (p *Policy) Wait(l *Ledger, now time.Time) string {
 	lastHour := 0
 	for _, e := range l.Entries {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rounds looks at all shims of a host: one round is a sample of each, and
-// what the samples of earlier rounds say together with it is the verdict.
+// Package rounds looks at all v1 shims of a host. One round takes a sample of each;
+// the verdict comes from it and from the samples of earlier rounds.
 package rounds
 
 import (

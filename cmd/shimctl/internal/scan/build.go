@@ -12,9 +12,9 @@ import (
 // or two of them.
 type builds map[[2]uint64]Build
 
-// of reads the build information through /proc/PID/exe, which reaches the
-// file also after it was replaced or deleted. It survives stripping. Go before
-// 1.12 left no module information, and before 1.9 none at all.
+// of reads the build information through /proc/PID/exe, which leads to the file
+// even after it was replaced or deleted. Stripped binaries have it, too. Before
+// Go 1.12 there was no module information in it, and before 1.9 there was none.
 func (b builds) of(exe string) Build {
 	info, err := os.Stat(exe)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Host lists the shims of the host whose /proc is root. That none is visible is an
-// error if nothing else of the host is.
+// Host lists the shims of the host whose /proc is root. It is an error if neither a
+// shim nor any other process of the host is visible.
 func Host(root string) ([]Shim, error) {
 	all, err := Shims(root)
 	if err != nil {
@@ -61,9 +61,9 @@ func Choose(all []Shim, args []string) ([]Shim, error) {
 // mostPid is Linux's PID_MAX_LIMIT on 64 bits.
 const mostPid = 1 << 22
 
-// matching is the one shim that arg names. What can be a pid is never taken for
-// the beginning of an id: the shim of a pid that has just ended would give its
-// place to another, which then gets the signal.
+// matching returns the one shim that arg names. What may be a pid is never taken for
+// the beginning of an id: if the shim with that pid has just ended, another one
+// would get the signal that was meant for it.
 func matching(all []Shim, arg string) (Shim, error) {
 	pid, notPid := strconv.Atoi(arg)
 	var exact, prefix []Shim

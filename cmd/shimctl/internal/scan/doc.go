@@ -3,14 +3,14 @@
 // Package scan finds the containerd shims of a host from /proc alone: no RPC,
 // no signal, nothing that a stuck shim could block.
 //
-// A shim is told by the base name of its executable or of argv[0] and by its
+// A shim is recognised by the base name of its executable or of argv[0] and by its
 // flags, never by comm, which the kernel cuts after 15 characters
 // ("docker-containe").
 package scan
 
 import "time"
 
-// Kind tells the generations of shims apart.
+// Kind is the generation of a shim.
 type Kind string
 
 // The kinds of shims.
@@ -22,7 +22,7 @@ const (
 // Shim is one shim as /proc shows it.
 type Shim struct {
 	PID        int    `json:"pid"`
-	StartTicks uint64 `json:"starttime_ticks"` // field 22 of stat: with the pid, names the process for good
+	StartTicks uint64 `json:"starttime_ticks"` // field 22 of stat: with the pid it identifies the process
 	Kind       Kind   `json:"kind"`
 	Namespace  string `json:"namespace"`
 	ID         string `json:"id"`
@@ -30,7 +30,7 @@ type Shim struct {
 	Exe     string `json:"exe"`
 	Deleted bool   `json:"exe_deleted"` // the file was replaced or removed since
 	Build   Build  `json:"build"`
-	Hidden  bool   `json:"hidden,omitempty"` // we may not look at its executable, bundle and descriptors
+	Hidden  bool   `json:"hidden,omitempty"` // permission to read its executable, bundle and descriptors is missing
 
 	Age     time.Duration `json:"age_ns"`
 	State   string        `json:"state"`  // R, S, D, T, t, Z

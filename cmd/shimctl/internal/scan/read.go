@@ -14,11 +14,10 @@ import (
 // mounts has a few hundred kilobytes.
 const MaxFile = 4 << 20
 
-// ReadFile reads a regular file of at most limit bytes in a directory that
-// belongs to somebody else: every process that calls itself a shim has a
-// working directory and a root of its own choice. A FIFO there would hold the
-// reader for ever, /dev/zero would fill its memory, and a symbolic link could
-// lead to any file of the host.
+// ReadFile reads a regular file of at most limit bytes in a directory that is not
+// trusted: a process that calls itself a shim chooses its own working directory
+// and root. A FIFO there would block the reader forever, /dev/zero would fill its
+// memory, and a symbolic link could lead to any file of the host.
 func ReadFile(name string, limit int64) ([]byte, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {

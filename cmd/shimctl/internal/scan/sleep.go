@@ -24,10 +24,10 @@ func Sleep(root string, pid int) (disk, frozen bool) {
 	return disk, t.frozen(pid, "/sys/fs/cgroup")
 }
 
-// frozen asks the process's own cgroups, of which both versions tell also what
-// an ancestor does to them; and for a pod, which does not see them, by way of
-// the host's first process. What a frozen task waits in says it only up to
-// Linux 6.0, and in some of its states.
+// frozen reads the state of the process's own cgroups, which in both versions
+// includes what is done to an ancestor. A pod does not see them below its own
+// /sys, so they are read below the root of the host's first process. A frozen
+// task's wait channel would tell only up to Linux 6.0, and not in all states.
 func (t *tree) frozen(pid int, mount string) bool {
 	wchan, _ := os.ReadFile(t.file(pid, "wchan"))
 	if bytes.Contains(wchan, []byte("refrigerator")) || bytes.Contains(wchan, []byte("freezer")) {

@@ -52,7 +52,7 @@ type Result struct {
 	Notes  []string   // ways that were tried and failed
 }
 
-// Refused says why a process gets no SIGUSR1 from us.
+// Refused is the error for a process that must not be sent SIGUSR1.
 type Refused struct{ Why string }
 
 func (r *Refused) Error() string { return "refused: " + r.Why }

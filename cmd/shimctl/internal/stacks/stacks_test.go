@@ -184,27 +184,13 @@ func TestCapturesUnderExecLoad(t *testing.T) {
 
 // A tracer killed at any moment must leave the shim running.
 func TestTracerKilledAtAnyMoment(t *testing.T) {
-	shimctl := taker(t).Program
 	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
 	s := scanned(t, shim.PID)
 	midway := 0
 	for i := range 100 {
-		cmd := exec.Command(shimctl, TracerArg, strconv.Itoa(s.PID), strconv.FormatUint(s.StartTicks, 10))
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if i%2 == 0 { // half of them somewhere after the attach
-			attached(t, s.PID)
-		}
-		spin(time.Duration(rand.Int64N(int64(time.Millisecond))))
-		if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.PID)); strings.Contains(string(b), fmt.Sprintf("TracerPid:\t%d\n", cmd.Process.Pid)) {
+		cmd := exec.Command(taker(t).Program, TracerArg, strconv.Itoa(s.PID), strconv.FormatUint(s.StartTicks, 10))
+		if killed(t, shim, cmd, i%2 == 0) { // half of them somewhere after the attach
 			midway++
-		}
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // "signal: killed" is what we did
-		shimtest.Until(t, limit, "the shim to be released", func() bool { return released(s.PID) })
-		if !shim.Runs() {
-			t.Fatalf("round %d: the shim does not answer", i)
 		}
 	}
 	t.Logf("killed 100 tracers, %d of them while attached", midway)
@@ -218,30 +204,41 @@ func TestTracerKilledAtAnyMoment(t *testing.T) {
 
 // SIGKILL of shimctl itself takes the tracer along.
 func TestShimctlKilledAtAnyMoment(t *testing.T) {
-	shimctl := taker(t).Program
 	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
 	midway := 0
-	for i := range 40 {
-		cmd := exec.Command(shimctl, "stacks", "-method", "ptrace", "-summary", strconv.Itoa(shim.PID))
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		attached(t, shim.PID)
-		spin(time.Duration(rand.Int64N(int64(time.Millisecond))))
-		if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", shim.PID)); !strings.Contains(string(b), "TracerPid:\t0\n") {
+	for range 40 {
+		if killed(t, shim, exec.Command(taker(t).Program, "stacks", "-method", "ptrace", "-summary", strconv.Itoa(shim.PID)), true) {
 			midway++
-		}
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // "signal: killed" is what we did
-		shimtest.Until(t, limit, "the shim to be released", func() bool { return released(shim.PID) })
-		if !shim.Runs() {
-			t.Fatalf("round %d: the shim does not answer", i)
 		}
 	}
 	t.Logf("killed 40 shimctls, %d of them while the shim was traced", midway)
 	if midway < 3 {
 		t.Error("too few of them: the test tests nothing")
 	}
+}
+
+// killed starts cmd and kills it at a random moment within a millisecond, counted
+// from the attach if it waits for that. It wants a shim that runs, and reports
+// whether it was traced at that moment.
+func killed(t *testing.T, shim *shimtest.Shim, cmd *exec.Cmd, afterAttach bool) (traced bool) {
+	t.Helper()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if afterAttach {
+		attached(t, shim.PID)
+	}
+	spin(time.Duration(rand.Int64N(int64(time.Millisecond))))
+	if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", shim.PID)); !strings.Contains(string(b), "TracerPid:\t0\n") {
+		traced = true
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait() // "signal: killed" is what we did
+	shimtest.Until(t, limit, "the shim to be released", func() bool { return released(shim.PID) })
+	if !shim.Runs() {
+		t.Fatal("the shim does not answer")
+	}
+	return traced
 }
 
 // attached waits until a tracer is there, or it has gone again.

@@ -21,8 +21,8 @@ import (
 // TracerArg is the first argument of the child process that traces.
 const TracerArg = "__trace"
 
-// trace runs the tracer in a child process and is its watchdog: only a tracer
-// that hangs could hold the shim, a dead one cannot.
+// trace runs the tracer in a child process and kills it if it hangs: a tracer that
+// hangs could hold the shim, a dead one cannot.
 func (t Taker) trace(ctx context.Context, s *scan.Shim) ([]byte, TraceStats, error) {
 	var stats TraceStats
 	if s.Tracer != 0 {
