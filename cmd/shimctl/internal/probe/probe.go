@@ -50,7 +50,7 @@ type Answers struct {
 	EndedAt time.Time
 }
 
-// Ask calls ShimInfo, and then State if that was answered and withState is true. limit
+// Ask calls ShimInfo, and then State if that was answered and state is true. limit
 // bounds each call.
 func Ask(ctx context.Context, root string, s *scan.Shim, limit time.Duration, state bool) Answers {
 	var a Answers
