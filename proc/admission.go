@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	// startsPerCPU is how many exec starts run at once for each CPU. A start is
-	// the CPU time of a runc; more of them at once only cost memory, the shim's
-	// and runc's.
+	// startsPerCPU is how many exec starts run at once for each CPU. A start
+	// costs the CPU time of one runc; more of them at once would only take more
+	// memory, of the shim and of runc.
 	startsPerCPU = 4
-	// youngStart is for how long a start counts. One that takes longer hangs or
-	// waits for something, and must hold up nobody else.
+	// youngStart is how long a start counts. One that takes longer hangs or waits
+	// for something, and must not hold up the others.
 	youngStart = 2 * time.Second
 )
 
@@ -24,8 +24,8 @@ type admission chan struct{}
 
 func newAdmission() admission { return make(admission, startsPerCPU*runtime.NumCPU()) }
 
-// enter waits until a start may begin and returns what ends it. Nobody waits
-// for a start that has run for youngStart.
+// enter waits until a start may begin, and returns the function to call when it has
+// ended. A start that has run for youngStart no longer counts.
 func (a admission) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case a <- struct{}{}:

@@ -16,18 +16,18 @@ import (
 	"github.com/containerd/containerd/mount"
 )
 
-// Adoption is what the processes of a program that was replaced need to be taken
-// over. The Reaper is paused while they are.
+// Adoption is what is needed to take over the processes of a replaced program. The
+// Reaper is paused meanwhile.
 type Adoption struct {
 	// Ticket has been open since before anything was reaped.
 	Ticket *reaper.Ticket
-	// Lost is told of processes of which only that they have ended is known. It
-	// has them recorded.
+	// Lost is called for a process of which nothing is known but that it has
+	// ended; it sees to it that the exit is recorded.
 	Lost func(owner any, e reaper.Exit)
 }
 
-// claim returns the child with this pid; one that is none has ended, with a
-// status that nobody knows.
+// claim returns the child with this pid. If there is none, the process has ended
+// with a status that nobody knows.
 func (a Adoption) claim(pid int, owner any) (c *reaper.Child, found bool) {
 	if pid != 0 {
 		if c, err := a.Ticket.Claim(pid, time.Time{}, owner); err == nil {
@@ -37,8 +37,8 @@ func (a Adoption) claim(pid int, owner any) (c *reaper.Child, found bool) {
 	return reaper.NewDead(reaper.Exit{Pid: pid, Status: reaper.UnknownStatus, At: time.Now()}), false
 }
 
-// AdoptInit returns the container that st tells of. Its rootfs is mounted, and its
-// process, if it lives, a child of this process.
+// AdoptInit returns the container that st describes. Its rootfs is mounted already,
+// and its process, if it is alive, is a child of this process.
 func AdoptInit(env *Env, st *state.Container, a Adoption) *Init {
 	c := InitConfig{
 		ID: st.ID, Bundle: st.Bundle, Runtime: st.Runtime, Checkpoint: st.Checkpoint, Stdio: namesOf(&st.Process),
@@ -74,7 +74,7 @@ func AdoptExec(init *Init, st *state.Exec, a Adoption) *Exec {
 	return p
 }
 
-// AdoptStreams returns those of a process that was deleted.
+// AdoptStreams returns the streams of a process that was deleted.
 func AdoptStreams(env *Env, st *state.Streams, a Adoption) Streams {
 	c := stdio.Config{Limits: env.Streams, Gate: env.Streaming}
 	return stdio.Adopt(c, st, func(pid int) *reaper.Child { c, _ := a.claim(pid, nil); return c })
@@ -127,15 +127,15 @@ func (p *process) rebuildFacts(st *state.Process, size *stdio.Size, io *stdio.St
 	return !found
 }
 
-// ClaimRuntime returns the runtime that is at work for a start; one that is not
-// there any more has returned.
+// ClaimRuntime returns the runtime that is at work for a start. If it is gone, it
+// has returned.
 func (a Adoption) ClaimRuntime(st *state.Start) *reaper.Child {
 	c, _ := a.claim(st.Runtime, nil)
 	return c
 }
 
-// FinishStart waits for what a start comes to that a program before this one has
-// begun. The process is locked meanwhile.
+// FinishStart waits for the end of a start that the replaced program has begun. The
+// process is locked meanwhile.
 func (p *Exec) FinishStart(ctx context.Context, a Adoption, runtime *reaper.Child, pidFile string) error {
 	err := await(ctx, runtime)
 	if err == nil && p.Child() == nil {
@@ -177,8 +177,8 @@ func (p *Exec) claimStarted(a Adoption, pidFile string) error {
 	return err
 }
 
-// FinishStart is Exec.FinishStart for the container's own process. Whether it was
-// started the runtime tells.
+// FinishStart is Exec.FinishStart for the container's own process. The runtime tells
+// whether it was started.
 func (p *Init) FinishStart(ctx context.Context, _ Adoption, runtime *reaper.Child, _ string) error {
 	if err := await(ctx, runtime); err != nil {
 		return internalf("a start that began before the shim was replaced: %w", err)

@@ -12,11 +12,11 @@ import (
 )
 
 // newConsoleSocket makes a socket in the bundle on which the runtime sends a
-// terminal. Nothing else is sure to be there as long as the shim: what
-// XDG_RUNTIME_DIR or TMPDIR name in the environment of the daemon may go, be
-// full or read-only. A bundle's path is often longer than the address of a
-// socket may be (unix(7): 108 bytes); then the way goes by the shim's working
-// directory, which is the bundle.
+// terminal. No other directory is sure to exist as long as the shim: what
+// XDG_RUNTIME_DIR or TMPDIR name in the daemon's environment may be removed, full
+// or read-only. A bundle's path is often too long for a socket's address (unix(7):
+// 108 bytes); then the path is relative to the shim's working directory, which is
+// the bundle.
 func newConsoleSocket(bundle string) (*runc.Socket, error) {
 	name := fmt.Sprintf(".console.%d.sock", calls.Add(1))
 	path := filepath.Join(bundle, name)

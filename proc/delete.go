@@ -21,7 +21,7 @@ func (p *Init) Delete(ctx context.Context) error {
 }
 
 // Destroy kills the container, whatever its phase and whatever else runs, and
-// removes it: the shim is told to end.
+// removes it. The shim is about to end.
 func (p *Init) Destroy(ctx context.Context) error {
 	if child := p.Child(); child != nil {
 		_ = child.Signal(unix.SIGKILL) // it may be dead
@@ -32,8 +32,7 @@ func (p *Init) Destroy(ctx context.Context) error {
 }
 
 func (p *Init) remove(ctx context.Context, force bool) error {
-	// Of a restore that has failed there may be more than the runtime deletes
-	// without force.
+	// A failed restore may leave more than the runtime deletes without force.
 	err := p.runtime.Delete(ctx, p.id, force || p.Absent())
 	if err == nil {
 		p.awaitExit()

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package proc is a container's processes: its init and the execs in it, their
-// life, their streams, and the calls of the OCI runtime that move them.
+// Package proc has a container's processes: its init and the execs in it, their life
+// cycle, their streams, and the calls of the OCI runtime.
 //
 // # Life of a process
 //
-// A process is in one phase at a time. Requests (want-) are asked of the table
-// in state.go before anything is done and may be refused; facts (did-) are
-// always taken. These are all the events that change the phase:
+// A process is in one phase at a time. Requests (want-) are looked up in the table
+// in state.go before anything is done, and may be refused; facts (did-) are always
+// accepted. These are all the events that change the phase:
 //
 //	created ──did-start──► running ──want-pause──► pausing ──did-pause──► paused
 //	                       running ◄──did-not-pause── pausing
@@ -20,8 +20,8 @@
 //
 // Nothing leaves deleted, and nothing but did-delete leaves stopped: a fact
 // that comes late, such as the success of a start whose process has died
-// meanwhile, changes nothing. A verb at work is no phase, except pausing: a
-// container whose "runc start" has not returned is created.
+// meanwhile, changes nothing. A verb in progress is not a phase, except pausing: a
+// container whose "runc start" has not returned is still created.
 //
 // # Who waits for whom
 //
@@ -32,9 +32,9 @@
 // no lock, so a runtime that hangs delays only the next verb of the same
 // process.
 //
-// A verb blocks until it is done. Its context bounds the runtime's work: at its
-// end the runtime is killed. So it must not be that of a client, which may go
-// away and leave half a container behind.
+// A verb blocks until it is done. Its context bounds the runtime's work: when it
+// ends, the runtime is killed. So it must not be a client's context: the client may
+// go away, and half a container would be left behind.
 //
 // # Lock order
 //
@@ -51,14 +51,14 @@
 //   - The streams are open, and read, before the runtime is started. What is
 //     read reaches the client once the start has succeeded.
 //   - A reaper's ticket is open from before the runtime is started until its
-//     process was claimed, so an exit is never earlier than its owner.
-//   - The process is claimed, with its owner, when its start cannot fail any
-//     more; the reaper then tells the owner's exit. It may be recorded before
-//     the phase is Running, or after it; the phase is Stopped in the end.
+//     process was claimed, so no exit is lost for want of an owner.
+//   - The process is claimed, with its owner, once its start can no longer fail;
+//     from then on the reaper reports its exit with the owner. The exit may be
+//     recorded before the phase becomes Running, or after; it ends as Stopped.
 //   - RecordExit makes the exit visible to State and Wait before it returns;
 //     whoever publishes exits does so afterwards.
-//   - An exit is written once in an attempt. Only an exec whose start has failed
-//     has another attempt, with its next start.
+//   - An exit is written once per attempt. Only an exec whose start has failed
+//     gets another attempt, with its next start.
 //   - Output outlives the process, and Delete: it is copied as long as there is
 //     any and its reader is there. A pipe that is only held open, by a process
 //     left behind, is given up (stdio/state.go).

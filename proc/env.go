@@ -29,12 +29,12 @@ type Env struct {
 	// Limits are those of the processes, Streams those of their streams.
 	Limits  Limits
 	Streams stdio.Limits
-	// Streaming is shut while the streams of all processes are to stand still;
-	// nil if they never are.
+	// Streaming is shut while the streams of all processes have to stand still;
+	// nil if that never happens.
 	Streaming *gate.Gate
 }
 
-// Limits are the times that a process waits for what should take none.
+// Limits bound the waits for what should take no time.
 type Limits struct {
 	// Kill bounds "runc kill", "ps" and "state", and the "resume" of a dead
 	// container: they wait for nothing but the kernel.

@@ -11,8 +11,7 @@ import (
 )
 
 // StateError is a request that came at the wrong time. Its class is
-// FailedPrecondition, or NotFound for what a deleted process is asked to
-// become again: deleted or killed.
+// FailedPrecondition, or NotFound if a deleted process is to be deleted or killed.
 type StateError struct {
 	Phase Phase
 	Event Event
@@ -41,8 +40,8 @@ type classed struct {
 func (e *classed) Error() string { return e.msg }
 func (e *classed) Unwrap() error { return e.class }
 
-// internalf returns an error of class Internal, or ResourceExhausted by the
-// error number in it.
+// internalf returns an error of class Internal, or of ResourceExhausted if it wraps
+// an error number that says so.
 func internalf(format string, args ...any) error { return errclass.Internalf(format, args...) }
 
 // invalidf returns an error of class InvalidArgument.

@@ -16,7 +16,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Exec is one further process in a container.
+// Exec is an additional process in a container.
 type Exec struct {
 	process
 	init *Init
@@ -24,7 +24,7 @@ type Exec struct {
 }
 
 // NewExec returns a process that Start has yet to start. rawSpec is an OCI
-// process in JSON; names.Terminal overrides what it says of a terminal.
+// process in JSON; names.Terminal overrides what it says about a terminal.
 func NewExec(init *Init, id string, names Stdio, rawSpec []byte) (*Exec, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err
@@ -112,8 +112,8 @@ func (p *Exec) pidFile() string {
 	return filepath.Join(p.init.config.Bundle, execPidFile(p.id))
 }
 
-// Kill signals the process, and no other: not the one that may have its pid
-// after it. It runs nothing and waits for nothing. Its errors are
+// Kill signals the process, and never another one that may have got its pid since.
+// It runs nothing and waits for nothing. Its errors are
 // InvalidArgument for a signal that does not exist, FailedPrecondition before
 // there is a process, and NotFound when it has ended.
 func (p *Exec) Kill(sig uint32) error {
@@ -138,8 +138,7 @@ func (p *Exec) Resize(width, height uint32) error {
 	return p.process.Resize(width, height)
 }
 
-// Delete forgets the process. Its output goes on being copied as long as there
-// is any.
+// Delete forgets the process. Its output is still copied as long as there is any.
 func (p *Exec) Delete(context.Context) error {
 	if err := p.ask(WantDelete); err != nil {
 		return err

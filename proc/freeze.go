@@ -9,11 +9,11 @@ import (
 	"containerd-shim.v1/state"
 )
 
-// Streams are a process's, as far as they outlive it.
+// Streams are a process's streams, which may outlive it.
 type Streams interface {
-	// Interrupt makes what copies stand still once Env.Streaming is shut.
+	// Interrupt stops the copying once Env.Streaming is shut.
 	Interrupt()
-	// Save returns what they are while they stand still, nil if they have ended.
+	// Save returns their state while they stand still, nil if they have ended.
 	Save() (*state.Streams, error)
 	// Ended reports whether they have.
 	Ended() bool
@@ -29,14 +29,14 @@ func (p *process) Streams() Streams {
 	return p.io
 }
 
-// statePhases are those that a process may have while no verb is at work.
+// statePhases are the phases that a process may have while no verb is at work.
 var statePhases = map[Phase]state.Phase{
 	Created: state.Created, Running: state.Running, Paused: state.Paused,
 	Stopped: state.Stopped, Deleted: state.Stopped,
 }
 
-// save returns what the process is while no verb is at work and its streams stand
-// still.
+// save returns the state of the process while no verb is at work and its streams
+// stand still.
 func (p *process) save() (st state.Process, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,8 +64,8 @@ func (p *process) save() (st state.Process, err error) {
 	return st, nil
 }
 
-// Save returns what the container is while no verb is at work and its streams
-// stand still. Its error says why it cannot be told.
+// Save returns the state of the container while no verb is at work and its streams
+// stand still, or why that cannot be told.
 func (p *Init) Save() (*state.Container, error) {
 	st, err := p.save()
 	if err != nil {

@@ -44,7 +44,7 @@ type Init struct {
 	runtime Runtime
 	rootfs  *rootfs
 	starts  admission // of execs
-	// sharedPids tells that the container's processes may outlive its init.
+	// sharedPids is true if the container's processes may outlive its init.
 	sharedPids bool
 }
 
@@ -96,7 +96,7 @@ func (p *Init) makeProcess(ctx context.Context, io *stdio.Streams, run func(cont
 	if err != nil {
 		p.dropIO()
 		io.Abort()
-		// What has ended the runtime's work must not end the cleaning up.
+		// What has ended the runtime's work must not end the clean-up.
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.env.Limits.Kill)
 		defer cancel()
 		err = errors.Join(err, p.undoCreate(undo, child, existed))
@@ -147,8 +147,8 @@ func (p *Init) launch(ctx context.Context, io *stdio.Streams, run func(context.C
 
 // launch runs start with a reaper's ticket open, waits for the console if there
 // is a terminal, and claims the process whose pid start has left in pidFile.
-// The process is owner's only when nothing can fail any more: an exit that
-// subscribers are told with an owner is that of a process that was started. If
+// The process becomes owner's only when nothing can fail any more: an exit that
+// reaches subscribers with an owner is that of a process that was started. If
 // both child and error are returned, the child may be alive, and the caller
 // must kill it.
 func launch(ctx context.Context, r *reaper.Reaper, io *stdio.Streams, pidFile string, owner any, start func(context.Context) error) (*reaper.Child, error) {
@@ -211,8 +211,7 @@ func (p *Init) undoCreate(ctx context.Context, child *reaper.Child, existed bool
 	return err
 }
 
-// killAndWait ends a process that is nobody's. It gives up on one that does
-// not die.
+// killAndWait ends a process without an owner. It gives up on one that does not die.
 func (e *Env) killAndWait(c *reaper.Child) {
 	_ = c.Signal(unix.SIGKILL) // it may be dead already
 	timer := time.NewTimer(e.Limits.Exit)
@@ -223,9 +222,9 @@ func (e *Env) killAndWait(c *reaper.Child) {
 	}
 }
 
-// Start runs the container's process, or restores it from its checkpoint. A
-// restore that fails leaves no process and no container of the runtime's; what
-// is left is Delete's, see Absent.
+// Start runs the container's process, or restores it from its checkpoint. A failed
+// restore leaves neither a process nor a container in the runtime; Delete cleans up
+// the rest, see Absent.
 func (p *Init) Start(ctx context.Context) error {
 	if err := p.ask(WantStart); err != nil {
 		return err
@@ -245,7 +244,7 @@ func (p *Init) Start(ctx context.Context) error {
 	return p.apply(DidStart)
 }
 
-// Kill signals the container: init, or with all every process in it. It waits
+// Kill signals init, or if all is true every process in the container. It waits
 // for no verb: whatever hangs, a container can be killed. Its errors are
 // InvalidArgument for a signal that does not exist, FailedPrecondition before
 // there is a process, NotFound when it has ended, and DeadlineExceeded if the
@@ -260,8 +259,8 @@ func (p *Init) Kill(ctx context.Context, sig uint32, all bool) error {
 	defer cancel()
 	err = p.runtime.Kill(ctx, p.id, int(signal), all)
 	if err != nil && (signal == unix.SIGKILL || neverRan(err) || errors.Is(err, context.DeadlineExceeded)) {
-		// The runtime hangs, fails, or is not there any more; the process is
-		// the shim's child all the same.
+		// The runtime hangs, fails, or is gone; the process is the shim's child
+		// all the same.
 		if child.Signal(signal) == nil {
 			return nil
 		}
@@ -274,9 +273,8 @@ func (p *Init) Kill(ctx context.Context, sig uint32, all bool) error {
 }
 
 // signalOthers signals every process of the container but init, for a runtime
-// whose "kill --all" does not. Their pids are the kernel's of this moment; none
-// is a child of the shim for sure, so a signal races with recycling, as the
-// runtime's own would.
+// whose "kill --all" does not. The pids are a snapshot, and need not be children of
+// the shim: a recycled pid may be signalled, as with runc itself.
 func (p *Init) signalOthers(ctx context.Context, sig unix.Signal) error {
 	pids, err := p.runtime.Ps(ctx, p.id)
 	if err != nil {
@@ -322,7 +320,7 @@ func (p *Init) CheckExec() error {
 	return p.ask(WantExec)
 }
 
-// warn logs what cannot be returned to anybody.
+// warn logs an error for which there is no caller.
 func (p *process) warn(err error, msg string) {
 	logrus.WithError(err).WithField("id", p.id).Warn(msg)
 }

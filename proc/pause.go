@@ -31,7 +31,7 @@ func (p *Init) Pause(ctx context.Context) error {
 	return err
 }
 
-// Resume thaws it, and succeeds if it runs in the end.
+// Resume thaws the container, and succeeds if it runs in the end.
 func (p *Init) Resume(ctx context.Context) error {
 	if err := p.applyOrLook(ctx, WantResume); err != nil {
 		return err
@@ -46,8 +46,8 @@ func (p *Init) Resume(ctx context.Context) error {
 	return err
 }
 
-// applyOrLook is apply, but what the phase does not allow is tried once more
-// after a look at what the container is.
+// applyOrLook is apply, but tries what the phase does not allow once more after a
+// look at the container.
 func (p *Init) applyOrLook(ctx context.Context, ev Event) error {
 	err := p.apply(ev)
 	if err != nil {

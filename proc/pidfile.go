@@ -31,9 +31,9 @@ func readPidFile(path string) (int, time.Time, error) {
 	return pid, st.ModTime(), nil
 }
 
-// clearPidFile removes a pid file and what runc and crun write before they give
-// it its name. A runtime that was killed in between leaves that behind, and the
-// next one refuses to write over it.
+// clearPidFile removes a pid file, and the file that runc and crun write first and
+// then rename. A runtime that was killed in between leaves that behind, and the next
+// one refuses to overwrite it.
 func clearPidFile(path string) error {
 	dir, name := filepath.Split(path)
 	for _, p := range []string{path, filepath.Join(dir, "."+name)} {
@@ -62,10 +62,10 @@ func CheckID(id string) error {
 	return nil
 }
 
-// execPidFile is the pid file's name for an exec. The name for "init" would be
-// the container's own, which containerd reads after a restart, that for "shim"
-// containerd's since 1.3.0. Two dots, for one is what a runtime puts before the
-// name of a file that it has not finished.
+// execPidFile is the pid file's name for an exec. Without the dots the one of an exec
+// called "init" would be the container's own, which containerd reads after a
+// restart, and that of "shim" would be containerd's since 1.3.0. There are two dots
+// because runtimes put one before the name of a file that is not finished.
 func execPidFile(id string) string {
 	if id == "init" || id == "shim" {
 		return fmt.Sprintf("..%s.pid", id)

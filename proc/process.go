@@ -36,7 +36,7 @@ type Snapshot struct {
 	Exit  Exit
 }
 
-// attempt is one try to have a process, and its exit. An exec whose start has
+// attempt is one try to start a process, and its exit. An exec whose start has
 // failed may be started again, which is its next attempt.
 type attempt struct {
 	// done is closed once, after exit was written; under process.mu.
@@ -66,7 +66,7 @@ type process struct {
 	// +checklocks:mu
 	io *stdio.Streams // nil before the streams are open
 	// +checklocks:mu
-	size *stdio.Size // what ResizePty asked for last
+	size *stdio.Size // the last one of ResizePty
 	// +checklocks:mu
 	stdinEOF bool // CloseIO was called
 }
@@ -152,9 +152,9 @@ func (p *process) AdmitStart(context.Context) (started func(), err error) { retu
 func (p *process) CheckStart() error { return p.ask(WantStart) }
 
 // RecordExit makes the exit visible to Snapshot and Wait, and stops the input.
-// Whoever receives exits from the Reaper calls it on their owner, once; the
-// first exit of an attempt counts. It returns the phase until then, and waits
-// for nothing.
+// Whoever receives exits from the Reaper calls it once, on their owner; the first
+// exit of an attempt counts. It returns the phase before the exit, and waits for
+// nothing.
 func (p *process) RecordExit(e reaper.Exit) Phase {
 	was, io := p.recordExit(e)
 	if io != nil {
@@ -191,7 +191,7 @@ func (p *process) endAttempt() {
 	p.endAttemptLocked(Exit{Status: reaper.UnknownStatus})
 }
 
-// newAttempt gives a process whose last attempt has ended its next one.
+// newAttempt begins the next attempt if the last one has ended.
 func (p *process) newAttempt() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -202,7 +202,7 @@ func (p *process) newAttempt() {
 	}
 }
 
-// setIO makes the opened streams the process's and applies what was asked before.
+// setIO gives the process its opened streams, and applies what was asked for before.
 func (p *process) setIO(io *stdio.Streams) {
 	p.mu.Lock()
 	p.io = io
@@ -273,8 +273,8 @@ func (p *process) Lock(ctx context.Context) error {
 // Unlock lets the next verb through.
 func (p *process) Unlock() { p.verbs.unlock() }
 
-// target returns what a Kill signals and with which signal, or why there is nothing
-// to be signalled.
+// target returns the signal of a Kill and the process that it is for, or why there is
+// none.
 func (p *process) target(sig uint32) (unix.Signal, *reaper.Child, error) {
 	if err := p.ask(WantKill); err != nil {
 		return 0, nil, err

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// busyMount is how long an unmount waits for a file system to be let go,
-	// by a runtime or a scanner that is just leaving it.
+	// busyMount is how long to wait for a file system that is busy: a runtime or a
+	// scanner may just be leaving it.
 	busyMount = 2 * time.Second
 	// busyTick is how often it is tried meanwhile.
 	busyTick = 50 * time.Millisecond
@@ -68,9 +68,9 @@ func (r *rootfs) mount() error {
 // where the shim made none. It may be repeated.
 func (r *rootfs) unmount() error { return r.clear(0) }
 
-// detach is unmount for a Create that has failed, which the daemon does not
-// ask to end again: what is busy leaves the bundle all the same, as after the
-// death of a shim (containerd's own clean-up), and ends with its last user.
+// detach is unmount for a Create that has failed, after which the daemon calls no
+// Delete: what is busy is detached from the bundle all the same, as containerd does
+// after the death of a shim, and ends with its last user.
 func (r *rootfs) detach() error {
 	if err := r.clear(0); err == nil || len(r.mounts) == 0 {
 		return err

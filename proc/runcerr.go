@@ -23,7 +23,7 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// This file is the only one that reads a runtime's prose.
+// All parsing of runtime error text is in this file.
 
 // maxMessage bounds what is quoted of a runtime's output.
 const maxMessage = 4096
@@ -91,7 +91,7 @@ func explain(f failure) error {
 	case errors.Is(f.ctxErr, context.Canceled):
 		e.Message, e.class = "killed, for the shim is shutting down", errdefs.ErrUnavailable
 		return e
-	case f.ctxErr != nil: // whoever ended it says why
+	case f.ctxErr != nil: // the context's cause says why
 		e.Message, e.class = "killed: "+f.ctxErr.Error(), f.ctxErr
 		return e
 	case f.err != nil: // not started
@@ -163,8 +163,8 @@ func shorten(s string) string {
 	return "..." + s
 }
 
-// goneTexts are the ways in which runtimes say that there is nothing left to
-// signal: runc 1.0 and 1.1 (the first three), runc 1.2 and later, crun, youki.
+// goneTexts are the messages of runtimes that nothing is left to signal: runc 1.0
+// and 1.1 (the first three), runc 1.2 and later, crun, youki.
 var goneTexts = []string{
 	"process already finished",
 	"container not running",
@@ -185,21 +185,21 @@ func meansGone(msg string) bool {
 	return false
 }
 
-// unknownContainer reports whether err is a runtime's word that it does not know
+// unknownContainer reports whether err is a runtime's message that it does not know
 // the container.
 func unknownContainer(err error) bool {
 	var e *RuntimeError
 	return errors.As(err, &e) && e.cause == nil && !errors.Is(e.class, context.DeadlineExceeded) && meansUnknown(e.Message)
 }
 
-// meansUnknown reads runc's and youki's words, and crun's, which names the file
-// that it misses: error opening file `<root>/<id>/status`: No such file or directory.
+// meansUnknown recognises the messages of runc, youki and crun. crun names the file
+// that is missing: error opening file `<root>/<id>/status`: No such file or directory.
 func meansUnknown(msg string) bool {
 	return strings.Contains(msg, "does not exist") || strings.Contains(msg, "no such container") ||
 		strings.Contains(msg, "/status`: No such file or directory")
 }
 
-// killError is what Kill answers for the failure of "runc kill".
+// killError returns Kill's answer to a failure of "runc kill".
 func killError(err error) error {
 	switch {
 	case err == nil:

@@ -17,7 +17,7 @@ func (r *runcRuntime) IgnoresKillAll(ctx context.Context) bool {
 	}
 	out, err := r.call(ctx, r.Timeout, reaper.Command{}, nil, "--version")
 	if err != nil {
-		return false // asked again next time
+		return false // the next call asks again
 	}
 	_, text, _ := strings.Cut(string(out), "runc version ")
 	line, _, _ := strings.Cut(text, "\n")

@@ -24,8 +24,8 @@ import (
 )
 
 // Runtime is what this package needs of an OCI runtime. Every call returns an
-// error with a class, whose text holds the runtime's own last words. The
-// context bounds the call: at its end the runtime is killed.
+// error with a class, whose text holds the runtime's last error message. The
+// context bounds the call: when it ends, the runtime is killed.
 type Runtime interface {
 	Create(ctx context.Context, id, bundle string, o CreateCall) error
 	Start(ctx context.Context, id string) error
@@ -95,8 +95,8 @@ type RuntimeConfig struct {
 	SystemdCgroup bool
 	// Timeout bounds each call; generous, for hooks may take minutes.
 	Timeout time.Duration
-	// ImageTimeout bounds checkpoint and restore, which take as long as the
-	// container's memory is large; killed half-way they leave it frozen.
+	// ImageTimeout bounds checkpoint and restore, whose time grows with the
+	// container's memory; killed halfway they leave it frozen.
 	ImageTimeout time.Duration
 	// Monitor starts and reaps the commands.
 	Monitor *reaper.Monitor
@@ -109,9 +109,9 @@ func NewRunc(c RuntimeConfig) func(command string) Runtime {
 	}
 }
 
-// runcRuntime runs runc, or what understands runc's command line. It does so
-// by itself, where go-runc's methods lose the type of an error, wait by os/exec
-// and want files in /tmp.
+// runcRuntime runs runc, or what understands runc's command line. It does not use
+// go-runc's methods, which lose the type of an error, wait by os/exec and need
+// files in /tmp.
 type runcRuntime struct {
 	RuntimeConfig
 	command string
@@ -122,7 +122,7 @@ type runcRuntime struct {
 // calls numbers the files of this process's runtime calls.
 var calls atomic.Uint64
 
-// tempFile makes a file of one call. Its name is no exec's, and no pid file's.
+// tempFile makes a file for one call. Its name cannot be that of a pid file.
 func (r *runcRuntime) tempFile(kind string) (*os.File, error) {
 	name := filepath.Join(r.Dir, fmt.Sprintf(".%s.%d.json", kind, calls.Add(1)))
 	return os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -136,11 +136,11 @@ func remove(f *os.File) {
 	}
 }
 
-// call runs one command and returns its output. The log is a file of the call's
-// own: one that all calls append to grows for ever, and a call that fails
-// without logging is blamed for an earlier one's error. It is made only for
-// the sake of the text of an error: where it cannot be (no space, no inode, a
-// file system that has become read-only), the runtime logs to its stderr.
+// call runs one command and returns its output. Each call has a log file of its
+// own: one that all calls append to would grow forever, and a call that fails
+// without logging would be blamed for an earlier one's error. The log serves error
+// texts only, so where it cannot be created (no space, no inode, a read-only file
+// system) the runtime logs to its stderr.
 func (r *runcRuntime) call(ctx context.Context, limit time.Duration, c reaper.Command, io *stdio.Streams, verb string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -176,14 +176,14 @@ func (r *runcRuntime) call(ctx context.Context, limit time.Duration, c reaper.Co
 	})
 }
 
-// do is call for a verb that has no answer but success.
+// do is call for a verb whose output does not matter.
 func (r *runcRuntime) do(ctx context.Context, verb string, args ...string) error {
 	_, err := r.call(ctx, r.Timeout, reaper.Command{}, nil, verb, args...)
 	return err
 }
 
-// process runs a verb that starts a process with the streams of io, which gets
-// its own ends closed as soon as the runtime has them.
+// process runs a verb that starts a process with the streams of io. The shim's copies
+// of the process's ends are closed as soon as the runtime has them.
 func (r *runcRuntime) process(ctx context.Context, limit time.Duration, io *stdio.Streams, verb string, args ...string) error {
 	_, err := r.call(ctx, limit, reaper.Command{}, io, verb, args...)
 	return err
@@ -245,7 +245,7 @@ func (r *runcRuntime) Delete(ctx context.Context, id string, force bool) error {
 	}
 	err := r.do(ctx, "delete", append(args, id)...)
 	if unknownContainer(err) {
-		return nil // a checkpoint with exit has removed it, or it never was
+		return nil // a checkpoint with exit has removed it, or it never existed
 	}
 	return err
 }
@@ -260,8 +260,8 @@ func (r *runcRuntime) Status(ctx context.Context, id string) (string, error) {
 	return string(state.Status), err
 }
 
-// query runs a verb that answers in JSON. What a runtime without a log file
-// writes before its answer is passed over.
+// query runs a verb that answers in JSON. Anything that a runtime without a log file
+// writes before its answer is skipped.
 func (r *runcRuntime) query(ctx context.Context, answer any, verb string, args ...string) error {
 	out, err := r.call(ctx, r.Timeout, reaper.Command{}, nil, verb, args...)
 	if err != nil {

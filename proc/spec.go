@@ -11,8 +11,8 @@ import (
 )
 
 // sharesPidNamespace reports whether the container's processes may outlive its
-// init: without a pid namespace of its own the kernel does not end them. It is
-// so, for safety, when config.json cannot be read.
+// init: without a pid namespace of its own the kernel does not end them. It returns
+// true, to be safe, if config.json cannot be read.
 func sharesPidNamespace(bundle string) bool {
 	f, err := os.Open(filepath.Join(bundle, "config.json"))
 	if err != nil {
@@ -29,7 +29,7 @@ func sharesPidNamespace(bundle string) bool {
 	}
 	for _, ns := range spec.Linux.Namespaces {
 		if ns.Type == specs.PIDNamespace {
-			return ns.Path != "" // a path joins somebody else's
+			return ns.Path != "" // a path: it joins another one
 		}
 	}
 	return true

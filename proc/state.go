@@ -4,11 +4,11 @@ package proc
 
 import "fmt"
 
-// Phase is where a process is in its life. It says nothing of a verb that is
-// running: a container whose "runc start" has not returned is Created.
+// Phase is where a process is in its life cycle. It says nothing about a verb in
+// progress: a container whose "runc start" has not returned is Created.
 type Phase int
 
-// The phases, in the order in which they are passed.
+// The phases, in the order in which a process passes them.
 const (
 	Created Phase = iota
 	Running
