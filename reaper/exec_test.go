@@ -6,10 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"containerd-shim.v1/integration/harness/wait"
 
 	"golang.org/x/sys/unix"
 )
@@ -107,7 +112,7 @@ func TestExecThatFails(t *testing.T) {
 		{"/bin/true", long, []int{fd}, unix.E2BIG},
 		{"/bin/true", []string{"x"}, []int{fd, 1 << 20}, unix.EBADF},
 	} {
-		err := testReaper.Exec(t.Context(), c.path, c.args, nil, c.keep)
+		err := testReaper.Exec(t.Context(), c.path, c.args, nil, c.keep, nil)
 		if !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.path, err, c.want)
 		}
@@ -121,4 +126,67 @@ func TestExecThatFails(t *testing.T) {
 			t.Errorf("%s: a child after it has\n%s, status %d, %v", c.path, out, status, err)
 		}
 	}
+}
+
+// TestExecLeavesTheLimitOfFiles: one that has failed has changed it neither for the
+// program, which has raised its own, nor for children.
+func TestExecLeavesTheLimitOfFiles(t *testing.T) {
+	text, err := exec.Command("/bin/sh", "-c", `ulimit -Sn 99 && exec "$0" limits`, childBinary).Output()
+	if want := "own raised, a child's 99\n"; err != nil || string(text) != want+want {
+		t.Errorf("before and after: %q, %v", text, err)
+	}
+}
+
+// TestExecHoldsSignals: one that comes while the kernel is opening the new program
+// (which waits for a lease to be given up) is taken by a thread of the old one, and
+// yet not lost.
+func TestExecHoldsSignals(t *testing.T) {
+	good, err := os.ReadFile(childBinary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, try := range map[string]struct {
+		data []byte
+		want int
+	}{"it succeeds": {good, 7}, "it fails": {[]byte("junk"), 8}} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "program")
+			if err := os.WriteFile(path, try.data, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			opened := make(chan os.Signal, 1)
+			signal.Notify(opened, unix.SIGIO)
+			defer signal.Stop(opened)
+			if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+				t.Fatal(err)
+			}
+			cmd := roleCmd("exchange", path)
+			cmd.Env = append(os.Environ(), "GOMAXPROCS=2") // execve(2) holds one
+			child := startClaimed(t, cmd)
+			<-opened
+			if err := child.Signal(unix.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if !wait.Until(10*time.Second, func() bool { return isHeld(child.Pid()) }) {
+				t.Error("the signal is not held")
+			}
+			if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK); err != nil {
+				t.Fatal(err)
+			}
+			if got := waitExit(t, child).Status; got != try.want {
+				t.Errorf("status %d, want %d", got, try.want)
+			}
+		})
+	}
+}
+
+// isHeld reports whether a process holds a signal for its next program.
+func isHeld(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	return slices.ContainsFunc(threads, func(status string) bool { return pending(status, heldSignal) })
 }

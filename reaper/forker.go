@@ -19,6 +19,10 @@ type forker struct {
 	work chan func()
 	// ended is closed when the thread has run its last fork.
 	ended chan struct{}
+	// files is the RLIMIT_NOFILE of children; nil while package syscall sees to
+	// that. A Go program raises its own at its start, and gives its children the
+	// old one, until syscall.Exec has failed. The forking thread's.
+	files *unix.Rlimit
 }
 
 func newForker() *forker {
@@ -50,6 +54,19 @@ func (f *forker) do(ctx context.Context, fn func()) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// limitFiles sets the limit of files to that of children, until restore is
+// called. It is for the forking thread.
+func (f *forker) limitFiles() (restore func()) {
+	if f.files == nil {
+		return func() {}
+	}
+	own, err := setFiles(f.files)
+	if err != nil {
+		return func() {}
+	}
+	return func() { _, _ = setFiles(&own) } // it was so before
 }
 
 func (f *forker) close() {

@@ -267,6 +267,7 @@ func (m *Monitor) start(ctx context.Context, c Command) (*Child, error) {
 			}
 			attr.Files[i] = f.Fd() // also makes it blocking, as a command expects
 		}
+		defer m.r.forks.limitFiles()()
 		pid, err = syscall.ForkExec(path, c.Args, attr)
 	}); e != nil {
 		return nil, e

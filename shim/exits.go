@@ -5,6 +5,7 @@ package shim
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -147,6 +148,21 @@ func (x *exits) drain() {
 			x.take(o, e)
 		}
 	}
+}
+
+// rest takes what the reaper has told, while the gate is shut. Its error says why
+// the exits cannot be handed over yet.
+func (x *exits) rest() error {
+	if x.source == nil {
+		return errors.New("the shim does not come to rest: it has only begun")
+	}
+	x.drain()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closing && !x.cleared { // it would not be known that the container was paused
+		return errors.New("the shim does not come to rest: what is left in the container is yet to be killed")
+	}
+	return nil
 }
 
 // sleep waits until there may be something to do, at most until next if that is

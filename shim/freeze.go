@@ -27,9 +27,10 @@ const settlePause = time.Millisecond
 //	requests ──► verbs, runtime ──► answers, events ──► streams ──► reaper, exits
 //
 // In this order, for what comes first makes work for what comes later.
-func (s *Supervisor) Freeze(ctx context.Context) (err error) {
+func (s *Supervisor) Freeze(ctx context.Context) error {
+	frozen := false
 	defer func() {
-		if err != nil {
+		if !frozen { // also after a panic
 			s.Thaw()
 		}
 	}()
@@ -57,7 +58,10 @@ func (s *Supervisor) Freeze(ctx context.Context) (err error) {
 	if err := settle(ctx, busy("an exit", &s.exits.gate)); err != nil {
 		return err
 	}
-	s.exits.drain()
+	if err := s.exits.rest(); err != nil {
+		return err
+	}
+	frozen = true
 	return nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"containerd-shim.v1/guard"
+
 	"github.com/containerd/errdefs"
 	"github.com/containerd/ttrpc"
 	"google.golang.org/protobuf/proto"
@@ -23,15 +25,17 @@ const (
 
 // Upgrade is a request to exchange the program.
 type Upgrade struct {
-	Binary string // an absolute path
+	binary string // an absolute path
 	result chan error
 }
 
-// Done says why the request could not be carried out. A request that was is
-// answered by the new program.
-func (u *Upgrade) Done(err error) { u.result <- err }
+// Do carries the request out by fn, whose error says why it could not: a request
+// that was carried out is answered by the new program. A panic is an error.
+func (u *Upgrade) Do(fn func(binary string) error) {
+	u.result <- guard.Call("exchange the program", func() error { return fn(u.binary) })
+}
 
-// Upgrades receives the requests, one at a time. Each is to be ended by Done.
+// Upgrades receives the requests, one at a time. Each is to be ended by Do.
 func (s *Supervisor) Upgrades() <-chan *Upgrade { return s.upgrades }
 
 // Upgrade has the program exchanged by who receives from Upgrades. It returns only
@@ -43,7 +47,7 @@ func (s *Supervisor) Upgrade(ctx context.Context, binary string) error {
 	if !filepath.IsAbs(binary) {
 		return fmt.Errorf("%q is no absolute path: %w", binary, errdefs.ErrInvalidArgument)
 	}
-	u := &Upgrade{Binary: binary, result: make(chan error, 1)}
+	u := &Upgrade{binary: binary, result: make(chan error, 1)}
 	select {
 	case s.upgrades <- u:
 	case <-ctx.Done():

@@ -23,8 +23,8 @@ import (
 // Goroutines that fn starts inherit the caller's profiling labels.
 func (s *Supervisor) detach(caller, run context.Context, fn func(context.Context) error) error {
 	result := make(chan error, 1) // sent to once; nobody may be left to receive
+	s.working.Enter()             // here: what is about to begin counts, also if its caller is gone
 	go func() {
-		s.working.Enter()
 		defer s.working.Leave()
 		result <- guard.Call("operation", func() error { return fn(run) })
 	}()

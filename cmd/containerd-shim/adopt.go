@@ -25,6 +25,7 @@ func adopt(o options) {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "containerd-shim: %v\n", err)
 	}
+	reaper.Redeliver()
 	p.setLog()
 	st, unread := state.ReadFile(o.adopt)
 	if unread != nil {

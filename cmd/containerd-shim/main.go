@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/guard"
+	"containerd-shim.v1/internal/early"
 	"containerd-shim.v1/proc"
 	"containerd-shim.v1/proc/stdio"
 	"containerd-shim.v1/reaper"
@@ -96,13 +97,12 @@ func run(o options) error {
 // program is the shim as a process.
 type program struct {
 	options
-	bundle  string
-	log     atomic.Pointer[logFIFO] // set once it is open
-	logs    []int                   // the descriptors of the log's FIFOs
-	signals <-chan os.Signal        // the first that ends the shim
-	calls   ttrpc.UnaryServerInterceptor
-	env     *proc.Env
-	sup     *shim.Supervisor
+	bundle string
+	log    atomic.Pointer[logFIFO] // set once it is open
+	logs   []int                   // the descriptors of the log's FIFOs
+	calls  ttrpc.UnaryServerInterceptor
+	env    *proc.Env
+	sup    *shim.Supervisor
 }
 
 // newProgram does what comes before anything that could hang.
@@ -110,7 +110,6 @@ func newProgram(o options) (*program, error) {
 	bundle, err := os.Getwd()
 	p := &program{options: o, bundle: bundle}
 	handleDumps(stackdump.NewWriter(o.stackDir, o.workdir, o.namespace, filepath.Base(bundle), version), &p.log)
-	p.signals = handleSignals()
 	p.calls = tuneRuntime()
 	return p, err
 }
@@ -160,8 +159,8 @@ func (p *program) serve(listener net.Listener) error {
 		case err := <-failed:
 			return fmt.Errorf("serve: %w", err)
 		case u := <-p.sup.Upgrades():
-			u.Done(p.upgrade(u.Binary))
-		case s := <-p.signals:
+			u.Do(p.upgrade)
+		case s := <-early.Ends:
 			logrus.WithField("signal", s).Info("shutting down, with the container")
 			return shutdown(p.sup, server)
 		}

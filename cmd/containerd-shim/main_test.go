@@ -59,6 +59,17 @@ func TestVersion(t *testing.T) {
 	}
 }
 
+// TestSignalsAreTakenFirst: before what takes milliseconds to be initialised.
+func TestSignalsAreTakenFirst(t *testing.T) {
+	cmd := shimCmd(t, "-v")
+	cmd.Env = append(cmd.Env, "GODEBUG=inittrace=1")
+	out, err := cmd.CombinedOutput()
+	early, others, found := strings.Cut(string(out), "init containerd-shim.v1/internal/early ")
+	if err != nil || !found || strings.Contains(early, "init github.com/") || !strings.Contains(others, "init github.com/") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // TestStartErrors: one line, status 1, and nothing left behind.
 func TestStartErrors(t *testing.T) {
 	dir := t.TempDir()

@@ -21,18 +21,9 @@ import (
 //	SIGTERM, SIGINT     kill and remove the container, then exit 0
 //	SIGCHLD             reap
 //	SIGHUP, SIGUSR2, SIGALRM, SIGPIPE, SIGIO
-//	                    nothing; the default would end the shim
+//	                    nothing
 //
-// They are handled, never ignored: an ignored signal stays ignored in children.
-
-// handleSignals returns the channel of the first signal that ends the shim.
-func handleSignals() <-chan os.Signal {
-	ends := make(chan os.Signal, 1)
-	signal.Notify(ends, unix.SIGTERM, unix.SIGINT)
-	swallowed := make(chan os.Signal, 1) // full is as good as read
-	signal.Notify(swallowed, unix.SIGHUP, unix.SIGUSR2, unix.SIGALRM, unix.SIGPIPE, unix.SIGIO)
-	return ends
-}
+// All but the first are handled by package early and by the reaper.
 
 // maxPendingDumps is how many of a burst of signals get a dump each.
 const maxPendingDumps = 4

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"containerd-shim.v1/internal/early"
 	"containerd-shim.v1/reaper"
 	"containerd-shim.v1/state"
 
@@ -40,6 +41,7 @@ const (
 // state that it is to live on.
 func (p *program) upgrade(binary string) error {
 	path := filepath.Join(p.bundle, stateFile)
+	defer func() { _ = os.Remove(path) }() // it is of no use any more
 	args := append(withoutAdopt(os.Args), "-adopt", path)
 	err := p.handOver(path, func(*state.Shim) error { return nil })
 	if err == nil {
@@ -48,10 +50,9 @@ func (p *program) upgrade(binary string) error {
 	if err == nil {
 		err = p.handOver(path, func(st *state.Shim) error {
 			logrus.WithField("binary", binary).Info("the program is exchanged")
-			return p.env.Reaper.Exec(context.Background(), binary, args, os.Environ(), p.keep(st))
+			return p.env.Reaper.Exec(context.Background(), binary, args, os.Environ(), p.keep(st), early.Ends)
 		})
 	}
-	_ = os.Remove(path) // it is of no use any more
 	logrus.WithError(err).WithField("binary", binary).Warn("the program is not exchanged")
 	return err
 }
@@ -81,7 +82,7 @@ func (p *program) rest() error {
 		err := p.sup.Freeze(ctx)
 		cancel()
 		switch {
-		case len(p.signals) > 0:
+		case len(early.Ends) > 0:
 			if err == nil {
 				p.sup.Thaw()
 			}

@@ -6,12 +6,19 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
+	"runtime"
 	"strconv"
+	"sync"
 	"unsafe"
+
+	"containerd-shim.v1/reaper"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,6 +78,46 @@ var roles = map[string]func(args []string){
 			fail(err)
 		}
 	},
+	// limits: print the limits of files before and after an Exec that fails
+	"limits": func([]string) {
+		r := reaper.New()
+		m := reaper.NewMonitor(r, reaper.DefaultLimits())
+		for range 2 {
+			var own unix.Rlimit
+			if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &own); err != nil {
+				fail(err)
+			}
+			out, _, err := m.Run(context.Background(), reaper.Command{Args: []string{"/bin/sh", "-c", "ulimit -Sn"}})
+			if err != nil {
+				fail(err)
+			}
+			which := "raised"
+			if own.Cur < 1000 {
+				which = fmt.Sprint(own.Cur)
+			}
+			fmt.Printf("own %s, a child's %s", which, out)
+			if err := r.Exec(context.Background(), "/", []string{"/"}, nil, nil, nil); err == nil {
+				fail(errors.New("a directory was executed"))
+			}
+		}
+	},
+	// exchange PROGRAM: execute it as "told"; exit 8 at a SIGTERM if that fails
+	"exchange": func(args []string) {
+		makeThreads(10) // as a shim does: execve(2) lets none be made
+		told := make(chan os.Signal, 1)
+		signal.Notify(told, unix.SIGTERM)
+		_ = reaper.New().Exec(context.Background(), args[0], []string{args[0], "told"}, os.Environ(), nil, told) // it fails if that is tried
+		<-told
+		os.Exit(8)
+	},
+	// told: executed by Exec; exit 7 at a SIGTERM
+	"told": func([]string) {
+		told := make(chan os.Signal, 1)
+		signal.Notify(told, unix.SIGTERM)
+		reaper.Redeliver()
+		<-told
+		os.Exit(7)
+	},
 	"env": func([]string) {
 		for _, kv := range os.Environ() {
 			fmt.Println(kv)
@@ -83,6 +130,20 @@ func main() {
 		fail(fmt.Errorf("no such role: %q", os.Args[1:]))
 	}
 	roles[os.Args[1]](os.Args[2:])
+}
+
+func makeThreads(n int) {
+	var locked, ended sync.WaitGroup
+	locked.Add(n)
+	for range n {
+		ended.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			locked.Done()
+			locked.Wait()
+		})
+	}
+	ended.Wait()
 }
 
 func fail(err error) {

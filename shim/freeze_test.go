@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"testing"
+	"time"
+
+	"containerd-shim.v1/guard"
+	"containerd-shim.v1/proc"
+	"containerd-shim.v1/reaper"
+	"containerd-shim.v1/state"
+
+	"golang.org/x/sys/unix"
+)
+
+// freeze tries once.
+func (r *rig) freeze() error {
+	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+	defer cancel()
+	return r.sup.Freeze(ctx)
+}
+
+// faulty are streams of which nothing can be had.
+type faulty struct{ broken bool }
+
+func (f *faulty) Interrupt() {
+	if f.broken {
+		panic("boom")
+	}
+}
+func (f *faulty) Save() (*state.Streams, error) { panic("boom") }
+func (f *faulty) Ended() bool                   { return !f.broken }
+
+// TestPanicInAnExchange: the request has an error, and the shim goes on.
+func TestPanicInAnExchange(t *testing.T) {
+	r := newRig(t, false)
+	r.run()
+	f := &faulty{broken: true}
+	r.sup.mu.Lock()
+	r.sup.leaving.add(f)
+	r.sup.mu.Unlock()
+	asked := make(chan error, 1)
+	go func() { asked <- r.sup.Upgrade(r.ctx(), "/bin/true") }()
+	u := receive(t, "request", r.sup.Upgrades())
+	u.Do(func(string) error { return r.freeze() })
+	if err := receive(t, "answer", asked); err == nil {
+		t.Error("the exchange has succeeded")
+	}
+	r.execRun("e", "exit", "3")
+	if got := r.wait("e").ExitStatus; got != 3 {
+		t.Errorf("an exec after it: status %d", got)
+	}
+	f.broken = false
+	r.must(r.freeze())
+	if err := guard.Call("save", func() error { _, err := r.sup.Save(); return err }); err == nil {
+		t.Error("saved")
+	}
+	r.sup.Thaw()
+	r.state(containerID)
+}
+
+// TestFreezeBeforeAnyExitIsTaken: exits may have been told that nobody has taken.
+func TestFreezeBeforeAnyExitIsTaken(t *testing.T) {
+	env := &proc.Env{Reaper: testReaper, Monitor: reaper.NewMonitor(testReaper, reaper.DefaultLimits())}
+	sup := NewSupervisor(t.Context(), env, NewOutbox(&daemon{}), testLimits)
+	if err := sup.Freeze(t.Context()); err == nil {
+		t.Error("frozen")
+		sup.Thaw()
+	}
+}
+
+// TestFreezeWhileAPausedContainerDies: what is left in it can only die once it is
+// resumed, and only this program knows that it was paused.
+func TestFreezeWhileAPausedContainerDies(t *testing.T) {
+	r := newRig(t, false)
+	pid := r.run()
+	_, err := r.client.Pause(r.ctx(), empty)
+	r.must(err)
+	r.sup.working.Shut() // who clears up has not begun yet
+	r.must(unix.Kill(pid, unix.SIGKILL))
+	r.wait(containerID)
+	if err := r.freeze(); err == nil {
+		t.Error("frozen before what is left was killed")
+		r.sup.Thaw()
+	}
+	r.published(1)
+	if n := r.runtime.called("resume"); n != 1 {
+		t.Errorf("resumed %d times", n)
+	}
+	r.must(r.freeze())
+	r.sup.Thaw()
+}
+
+// TestVerbThatIsAboutToBegin: its caller is gone, and its goroutine has not run.
+func TestVerbThatIsAboutToBegin(t *testing.T) {
+	r := newRig(t, false)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // it runs when this goroutine waits
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	err := r.sup.detach(gone, t.Context(), func(context.Context) error { close(begun); <-goOn; return nil })
+	n := r.sup.working.Inside()
+	select {
+	case <-begun:
+		t.Fatal("it runs already")
+	default:
+	}
+	if !errors.Is(err, context.Canceled) || n != 1 {
+		t.Errorf("%v, and %d are at work, want 1", err, n)
+	}
+	close(goOn)
+	receive(t, "begin", begun)
+}
