@@ -258,9 +258,10 @@ func (c *conn) resume(st *state.Connection) {
 		c.first = append(c.first, r...)
 	}
 	c.first = append(c.first, st.Partial...)
-	for _, e := range st.Errors {
+	for i, e := range st.Errors {
 		if err := c.refuse(e); err != nil {
-			logrus.WithError(err).WithField("stream", e.Stream).Error("answer a request that was lost")
+			logrus.WithError(err).WithField("answers", len(st.Errors)-i).Error("answer requests that were lost")
+			return // a client that does not read is waited for once
 		}
 	}
 }
@@ -278,7 +279,10 @@ func (c *conn) refuse(e state.Error) error {
 	frame := binary.BigEndian.AppendUint32(nil, uint32(len(payload)))
 	frame = append(binary.BigEndian.AppendUint32(frame, e.Stream), typeResponse, 0)
 	_ = c.SetWriteDeadline(time.Now().Add(refuseTime)) // fails only if it is closed
-	_, err = c.Conn.Write(append(frame, payload...))
+	n, err := c.Conn.Write(append(frame, payload...))
+	if err != nil && n > 0 {
+		_ = c.Conn.Close() // what follows half a frame would not be understood
+	}
 	return errors.Join(err, c.SetWriteDeadline(time.Time{}))
 }
 

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim.v1/state"
+
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"
 	"google.golang.org/grpc/codes"
@@ -340,4 +342,27 @@ func FuzzConnRead(f *testing.F) {
 			t.Errorf("read %q of %q", got, data)
 		}
 	})
+}
+
+// deaf is a connection whose client reads nothing.
+type deaf struct {
+	net.Conn
+	takes, writes int
+	closed        bool
+}
+
+func (d *deaf) SetWriteDeadline(time.Time) error { return nil }
+func (d *deaf) Write([]byte) (int, error)        { d.writes++; return d.takes, os.ErrDeadlineExceeded }
+func (d *deaf) Close() error                     { d.closed = true; return nil }
+
+// TestClientThatReadsNoRefusal is waited for once, whatever number of its requests
+// was lost. Half an answer ends the connection.
+func TestClientThatReadsNoRefusal(t *testing.T) {
+	for _, takes := range []int{0, 5} {
+		d := &deaf{takes: takes}
+		newConn(d, &witness{}, newConnections()).resume(&state.Connection{Errors: []state.Error{{Stream: 1, Text: "lost"}, {Stream: 3, Text: "lost"}}})
+		if d.writes != 1 || d.closed != (takes > 0) {
+			t.Errorf("it takes %d bytes: %d attempts, closed %v", takes, d.writes, d.closed)
+		}
+	}
 }

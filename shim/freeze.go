@@ -135,9 +135,12 @@ type leaving struct {
 }
 
 func (l *leaving) add(io proc.Streams) {
-	if l.all = append(l.all, io); len(l.all) < l.limit {
-		return
+	if l.all = append(l.all, io); len(l.all) >= l.limit {
+		l.dropEnded()
 	}
+}
+
+func (l *leaving) dropEnded() {
 	var left []proc.Streams
 	for _, io := range l.all {
 		if !io.Ended() {
@@ -145,6 +148,14 @@ func (l *leaving) add(io proc.Streams) {
 		}
 	}
 	l.all, l.limit = left, 2*len(left)+8
+}
+
+// DropEnded forgets what is not needed any more and would be forgotten at the next
+// call that needs room: it is for when no calls come.
+func (s *Supervisor) DropEnded() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving.dropEnded()
 }
 
 // Save returns what the shim is while it is frozen. Its error says what cannot be

@@ -115,3 +115,20 @@ func TestVerbThatIsAboutToBegin(t *testing.T) {
 	close(goOn)
 	receive(t, "begin", begun)
 }
+
+// TestStreamsThatHaveEndedAreForgotten without another call.
+func TestStreamsThatHaveEndedAreForgotten(t *testing.T) {
+	s := NewSupervisor(t.Context(), &proc.Env{}, NewOutbox(&daemon{}), testLimits)
+	all := make([]faulty, 100)
+	for i := range all {
+		all[i].broken = true // it has not ended
+		s.leaving.add(&all[i])
+	}
+	for i := range all[1:] {
+		all[i].broken = false
+	}
+	s.DropEnded()
+	if n := len(s.leaving.all); n != 1 {
+		t.Errorf("%d are kept, want the one that has not ended", n)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"time"
 
 	"containerd-shim.v1/guard"
 	"containerd-shim.v1/reaper"
@@ -50,17 +51,18 @@ func adopt(o options) {
 	guard.Do("adopt", func() { p.sup.Adopt(st) })
 	go p.sup.Run(r.Subscribe())
 	r.Resume()
-	if unread == nil {
-		_ = os.Remove(o.adopt) // there are specs in it, which nobody needs any more
+	if unread == nil { // there are specs in it, which nobody needs any more
+		guard.Go("remove the state", func() { _ = os.Remove(o.adopt) })
 	}
 	logrus.WithField("writer", st.Writer).Info("the program was exchanged")
+	p.begun()
 	for {
 		err := p.serve(listener)
 		if err == nil {
 			return
 		}
 		logrus.WithError(err).Error("serve")
-		listener = noListener{}
+		listener = newNoListener()
 	}
 }
 
@@ -95,14 +97,14 @@ func findListener(fds []int) state.FD {
 // adoptListener returns the listener; own says that the shim has made its path.
 func adoptListener(fd state.FD, own bool) net.Listener {
 	if fd == 0 {
-		return noListener{}
+		return newNoListener()
 	}
 	f := os.NewFile(uintptr(fd), "socket")
 	l, err := net.FileListener(f)
 	_ = f.Close() // l has a duplicate
 	if err != nil {
 		logrus.WithError(err).WithField("fd", fd).Error("adopt the listener")
-		return noListener{}
+		return newNoListener()
 	}
 	if u, ok := l.(*net.UnixListener); ok {
 		u.SetUnlinkOnClose(own) // else the path is the daemon's to remove
@@ -110,9 +112,27 @@ func adoptListener(fd state.FD, own bool) net.Listener {
 	return l
 }
 
-// noListener is one on which nobody ever connects.
-type noListener struct{}
+// noListener is one on which nobody ever connects. Its waiting is ended by a
+// deadline all the same, so that the shim can stand still; see Supervisor.Freeze.
+type noListener struct{ due chan struct{} } // has a value once a deadline has come
 
-func (noListener) Accept() (net.Conn, error) { select {} }
-func (noListener) Close() error              { return nil }
-func (noListener) Addr() net.Addr            { return &net.UnixAddr{Net: "unix"} }
+func newNoListener() noListener { return noListener{make(chan struct{}, 1)} }
+
+func (l noListener) Accept() (net.Conn, error) {
+	<-l.due
+	return nil, os.ErrDeadlineExceeded
+}
+
+// SetDeadline knows those that have come, and none.
+func (l noListener) SetDeadline(t time.Time) error {
+	if !t.IsZero() {
+		select {
+		case l.due <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+func (l noListener) Close() error   { return nil }
+func (l noListener) Addr() net.Addr { return &net.UnixAddr{Net: "unix"} }

@@ -31,6 +31,9 @@ listening socket as file descriptor 3.
                           and the log stand in for it
   -runtime-timeout D      how long one call of the runtime may take (` + defaultTimeout + `);
                           also CONTAINERD_SHIM_RUNTIME_TIMEOUT
+  -recycle SIZE           when quiet after many calls, take over from itself if it has more
+                          anonymous memory than that, such as 3M; 0, the default,
+                          is never; also CONTAINERD_SHIM_RECYCLE
   -adopt FILE             take over the process of a shim that wrote FILE and then
                           executed this program; shimctl upgrade has that done
   -check                  with -adopt: only say whether FILE can be read; 0 if so
@@ -48,6 +51,7 @@ type options struct {
 	workdir, runtimeRoot, stackDir               string
 	criu, adopt                                  string
 	runtimeTimeout                               time.Duration
+	recycle                                      uint64 // bytes; 0 is never
 	systemdCgroup, debug, check, version, help   bool
 }
 
@@ -56,18 +60,21 @@ type options struct {
 // daemons up to 1.6 send -criu-path, which no upstream shim accepts.
 func parseFlags(args []string, getenv func(string) (string, bool)) (options, error) {
 	o := options{runtimeRoot: "/run/containerd/runc", containerdBinary: "containerd", stackDir: stackdump.DefaultDir}
-	timeout := defaultTimeout
+	timeout, recycle := defaultTimeout, "0"
 	if v, ok := getenv("CONTAINERD_SHIM_STACK_DIR"); ok && v != "" {
 		o.stackDir = v
 	}
 	if v, ok := getenv("CONTAINERD_SHIM_RUNTIME_TIMEOUT"); ok && v != "" {
 		timeout = v
 	}
+	if v, ok := getenv("CONTAINERD_SHIM_RECYCLE"); ok && v != "" {
+		recycle = v
+	}
 	texts := map[string]*string{
 		"namespace": &o.namespace, "socket": &o.socket, "address": &o.address,
 		"containerd-binary": &o.containerdBinary, "workdir": &o.workdir,
 		"runtime-root": &o.runtimeRoot, "criu": &o.criu, "criu-path": &o.criu,
-		"stack-dir": &o.stackDir, "runtime-timeout": &timeout, "adopt": &o.adopt,
+		"stack-dir": &o.stackDir, "runtime-timeout": &timeout, "recycle": &recycle, "adopt": &o.adopt,
 	}
 	switches := map[string]*bool{
 		"systemd-cgroup": &o.systemdCgroup, "debug": &o.debug, "check": &o.check,
@@ -111,5 +118,23 @@ func parseFlags(args []string, getenv func(string) (string, bool)) (options, err
 		return o, fmt.Errorf("flag -runtime-timeout: %q is not a positive duration", timeout)
 	}
 	o.runtimeTimeout = d
+	if o.recycle, err = parseSize(recycle); err != nil {
+		return o, fmt.Errorf("flag -recycle: %w", err)
+	}
 	return o, nil
+}
+
+// parseSize reads a number of bytes, or of K, M or G.
+func parseSize(text string) (uint64, error) {
+	number, unit := text, uint64(1)
+	for i, suffix := range []string{"K", "M", "G"} {
+		if n, ok := strings.CutSuffix(text, suffix); ok {
+			number, unit = n, 1<<(10*(i+1))
+		}
+	}
+	n, err := strconv.ParseUint(number, 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no size such as 3M", text)
+	}
+	return n * unit, nil
 }

@@ -44,13 +44,15 @@ func TestFlags(t *testing.T) {
 		{"--version", with(func(o *options) { o.version = true })},
 		{"-help", with(func(o *options) { o.help = true })},
 		{"-stack-dir /s -runtime-timeout 5s", with(func(o *options) { o.stackDir, o.runtimeTimeout = "/s", 5*time.Second })},
+		{"-recycle 3M", with(func(o *options) { o.recycle = 3 << 20 })},
+		{"-recycle=5000000", with(func(o *options) { o.recycle = 5000000 })},
 		{"-- -namespace moby", defaults},
 	} {
 		if got, err := parse(t, nil, strings.Fields(c.line)...); err != nil || got != c.want {
 			t.Errorf("%q:\n got %+v, %v\nwant %+v", c.line, got, err, c.want)
 		}
 	}
-	for _, line := range []string{"-namespace", "-debug=maybe", "-runtime-timeout 0s", "-runtime-timeout soon", "-runtime-timeout -1s"} {
+	for _, line := range []string{"-namespace", "-debug=maybe", "-runtime-timeout 0s", "-runtime-timeout soon", "-runtime-timeout -1s", "-recycle 3MB", "-recycle -3M", "-recycle M"} {
 		if _, err := parse(t, nil, strings.Fields(line)...); err == nil {
 			t.Errorf("%q: no error", line)
 		}
@@ -59,11 +61,11 @@ func TestFlags(t *testing.T) {
 
 // TestEnvironment: a flag wins over a variable.
 func TestEnvironment(t *testing.T) {
-	env := map[string]string{"CONTAINERD_SHIM_STACK_DIR": "/e", "CONTAINERD_SHIM_RUNTIME_TIMEOUT": "7s"}
-	if o, err := parse(t, env); err != nil || o.stackDir != "/e" || o.runtimeTimeout != 7*time.Second {
+	env := map[string]string{"CONTAINERD_SHIM_STACK_DIR": "/e", "CONTAINERD_SHIM_RUNTIME_TIMEOUT": "7s", "CONTAINERD_SHIM_RECYCLE": "4K"}
+	if o, err := parse(t, env); err != nil || o.stackDir != "/e" || o.runtimeTimeout != 7*time.Second || o.recycle != 4096 {
 		t.Errorf("%+v, %v", o, err)
 	}
-	if o, err := parse(t, env, "-stack-dir", "/f", "-runtime-timeout", "8s"); err != nil || o.stackDir != "/f" || o.runtimeTimeout != 8*time.Second {
+	if o, err := parse(t, env, "-stack-dir", "/f", "-runtime-timeout", "8s", "-recycle", "0"); err != nil || o.stackDir != "/f" || o.runtimeTimeout != 8*time.Second || o.recycle != 0 {
 		t.Errorf("%+v, %v", o, err)
 	}
 }

@@ -103,14 +103,17 @@ type program struct {
 	calls  ttrpc.UnaryServerInterceptor
 	env    *proc.Env
 	sup    *shim.Supervisor
+	disk   disk          // of the state's file
+	grown  chan struct{} // has a value when the shim is to be recycled; capacity 1
+	born   time.Time     // when this program took over from another; zero if there was none
 }
 
 // newProgram does what comes before anything that could hang.
 func newProgram(o options) (*program, error) {
 	bundle, err := os.Getwd()
-	p := &program{options: o, bundle: bundle}
+	p := &program{options: o, bundle: bundle, grown: make(chan struct{}, 1)}
 	handleDumps(stackdump.NewWriter(o.stackDir, o.workdir, o.namespace, filepath.Base(bundle), version), &p.log)
-	p.calls = tuneRuntime()
+	p.calls = tuneRuntime(p.giveBack)
 	return p, err
 }
 
@@ -160,6 +163,8 @@ func (p *program) serve(listener net.Listener) error {
 			return fmt.Errorf("serve: %w", err)
 		case u := <-p.sup.Upgrades():
 			u.Do(p.upgrade)
+		case <-p.grown:
+			guard.Do("recycle", p.exchangeSelf)
 		case s := <-early.Ends:
 			logrus.WithField("signal", s).Info("shutting down, with the container")
 			return shutdown(p.sup, server)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -30,14 +29,15 @@ const (
 )
 
 // tuneRuntime keeps one of many shims on a host small, and makes the threads
-// that it may need. The returned interceptor has to see every call.
-func tuneRuntime() ttrpc.UnaryServerInterceptor {
+// that it may need. The returned interceptor has to see every call; free is called
+// in a pause after many.
+func tuneRuntime(free func()) ttrpc.UnaryServerInterceptor {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(2) // each has caches of its own
 	}
 	makeThreads(spareThreads)
 	calls := make(chan struct{}, burst) // a call does not wait for it to be counted
-	go giveBack(calls, quiet, debug.FreeOSMemory)
+	go giveBack(calls, quiet, free)
 	return func(ctx context.Context, u ttrpc.Unmarshaler, info *ttrpc.UnaryServerInfo, m ttrpc.Method) (any, error) {
 		defer func() {
 			select {

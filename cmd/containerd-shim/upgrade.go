@@ -31,24 +31,29 @@ const (
 	stillTime = time.Second
 	// checkTime bounds the new program's look at the state.
 	checkTime = 20 * time.Second
+	// diskTime bounds what is done to the state's file, while the shim stands still.
+	diskTime = 5 * time.Second
 )
 
 // upgrade executes binary in place of this program. It returns only if that cannot
 // be done: nothing has changed then. The error says why.
-//
-// The shim comes to rest twice: the first time for a state that the new program is
-// asked to read, as a child, while everything goes on; the second time for the
-// state that it is to live on.
-func (p *program) upgrade(binary string) error {
+func (p *program) upgrade(binary string) error { return p.exchange(binary, restTime) }
+
+// exchange is upgrade; the shim may take for patience to come to rest. It does so
+// twice: the first time for a state that the new program is asked to read, as a
+// child, while everything goes on; the second time for the state that it is to live
+// on.
+func (p *program) exchange(binary string, patience time.Duration) error {
 	path := filepath.Join(p.bundle, stateFile)
-	defer func() { _ = os.Remove(path) }() // it is of no use any more
+	// It is of no use any more; where the disk hangs it goes with the bundle.
+	defer func() { _ = p.disk.do(diskTime, func() error { return os.Remove(path) }) }()
 	args := append(withoutAdopt(os.Args), "-adopt", path)
-	err := p.handOver(path, func(*state.Shim) error { return nil })
+	err := p.handOver(path, patience, func(*state.Shim) error { return nil })
 	if err == nil {
 		err = p.checkProgram(append([]string{binary}, append(args[1:], "-check")...))
 	}
 	if err == nil {
-		err = p.handOver(path, func(st *state.Shim) error {
+		err = p.handOver(path, patience, func(st *state.Shim) error {
 			logrus.WithField("binary", binary).Info("the program is exchanged")
 			return p.env.Reaper.Exec(context.Background(), binary, args, os.Environ(), p.keep(st), early.Ends)
 		})
@@ -59,8 +64,8 @@ func (p *program) upgrade(binary string) error {
 
 // handOver writes what the shim is to path, and calls then, while everything stands
 // still.
-func (p *program) handOver(path string, then func(*state.Shim) error) error {
-	if err := p.rest(); err != nil {
+func (p *program) handOver(path string, patience time.Duration, then func(*state.Shim) error) error {
+	if err := p.rest(patience); err != nil {
 		return fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
 	}
 	defer p.sup.Thaw()
@@ -69,15 +74,18 @@ func (p *program) handOver(path string, then func(*state.Shim) error) error {
 		return fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
 	}
 	st.Writer = fmt.Sprintf("containerd-shim %s %s", version, revision)
-	if err := errors.Join(st.Check(), state.Write(path, st)); err != nil {
+	if err := st.Check(); err != nil {
+		return err
+	}
+	if err := p.disk.do(diskTime, func() error { return state.Write(path, st) }); err != nil {
 		return err
 	}
 	return then(st)
 }
 
-// rest brings the shim to a stand, unless it is told to end.
-func (p *program) rest() error {
-	for deadline := time.Now().Add(restTime); ; time.Sleep(stillTime) {
+// rest brings the shim to a stand within about patience, unless it is told to end.
+func (p *program) rest(patience time.Duration) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(stillTime) {
 		ctx, cancel := context.WithTimeout(context.Background(), stillTime)
 		err := p.sup.Freeze(ctx)
 		cancel()
@@ -87,7 +95,7 @@ func (p *program) rest() error {
 				p.sup.Thaw()
 			}
 			return errors.New("the shim is told to end")
-		case err == nil, time.Now().After(deadline):
+		case err == nil, !time.Now().Before(deadline):
 			return err
 		}
 	}

@@ -36,7 +36,7 @@ func Adopt(c Config, st *state.Streams, claim func(pid int) *reaper.Child) *Stre
 		close(s.console.arrived)
 	}
 	if l := st.Logger; l != nil {
-		s.log = adoptLogger(l, c.Limits, claim)
+		s.log = adoptLogger(l, c, claim)
 	}
 	var typed *output
 	for i := range st.Outputs {
@@ -206,8 +206,8 @@ func (s *Streams) openAdopted(st *state.Input, l Limits) error {
 	return err
 }
 
-func adoptLogger(st *state.Logger, l Limits, claim func(int) *reaper.Child) *logger {
-	log := &logger{path: st.Path, limits: l, stopped: make(chan struct{}), child: claim(st.Pid)}
+func adoptLogger(st *state.Logger, c Config, claim func(int) *reaper.Child) *logger {
+	log := &logger{path: st.Path, limits: c.Limits, gate: c.Gate, stopped: make(chan struct{}), child: claim(st.Pid)}
 	var reads []*os.File
 	for _, fd := range st.Pipes {
 		if f, err := adoptFile(fd, false, "pipe"); err == nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/guard"
+	"containerd-shim.v1/internal/gate"
 	"containerd-shim.v1/proc/internal/errclass"
 	"containerd-shim.v1/reaper"
 
@@ -28,6 +29,7 @@ type logger struct {
 	path     string
 	child    *reaper.Child
 	limits   Limits
+	gate     *gate.Gate
 	stopping sync.Once
 	stopped  chan struct{} // closed when stop is first called
 
@@ -39,7 +41,7 @@ type logger struct {
 // startLogger starts the logger and waits until it is ready. childEnds: the
 // process writes to it directly; else the shim does, for a terminal.
 func startLogger(t target, c Config, childEnds bool) (_ *logger, err error) {
-	l := &logger{path: t.path, limits: c.Limits, stopped: make(chan struct{})}
+	l := &logger{path: t.path, limits: c.Limits, gate: c.Gate, stopped: make(chan struct{})}
 	var r, w [3]*os.File // of stdout, stderr and the ready pipe
 	defer func() {
 		for i := range r {
@@ -103,22 +105,33 @@ func (l *logger) outlive() {
 	case <-l.child.Done():
 	case <-l.stopped:
 	}
+	l.dropOutput()
+	<-l.stopped
+	l.gate.Enter()
+	defer l.gate.Leave()
+	for _, f := range l.kept() {
+		_ = f.Close() // nothing is written here
+	}
+}
+
+// dropOutput lets what the logger does not read any more be read by nobody, until
+// stop.
+func (l *logger) dropOutput() {
+	l.gate.Enter() // descriptors are exchanged
+	defer l.gate.Leave()
 	for i, f := range l.kept() {
 		select {
 		case <-l.stopped:
+			return
 		default:
-			logrus.WithField("logger", l.path).Warn("the logger has ended; output is dropped")
-			var p *os.File
-			control(f, func(fd int) { p, _ = pollable(uintptr(fd), f.Name()) }) // nil without a descriptor to spare
-			if p != nil {
-				l.replace(i, p)
-				go func() { _, _ = io.Copy(io.Discard, p) }() // until it is closed
-			}
 		}
-	}
-	<-l.stopped
-	for _, f := range l.kept() {
-		_ = f.Close() // nothing is written here
+		logrus.WithField("logger", l.path).Warn("the logger has ended; output is dropped")
+		var p *os.File
+		control(f, func(fd int) { p, _ = pollable(uintptr(fd), f.Name()) }) // nil without a descriptor to spare
+		if p != nil {
+			l.replace(i, p)
+			go func() { _, _ = io.Copy(io.Discard, p) }() // until it is closed
+		}
 	}
 }
 

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"containerd-shim.v1/proc"
+	"containerd-shim.v1/shim"
+)
+
+// TestRecycleWhenItHelps: only a program that has more than it may have, not one
+// that has just taken over, and never again where that did not help.
+func TestRecycleWhenItHelps(t *testing.T) {
+	long, now := time.Now().Add(-2*recyclePause), time.Now()
+	for name, c := range map[string]struct {
+		recycle   uint64
+		born      time.Time
+		takesOver bool
+		want      int
+	}{
+		"off":                    {0, time.Time{}, false, 0},
+		"too large":              {1, time.Time{}, false, 1},
+		"small enough":           {1 << 40, time.Time{}, false, 0},
+		"too large, and old":     {1, long, false, 1},
+		"too large, and new":     {1, now, false, 0},
+		"too large at its start": {1, long, true, 0},
+	} {
+		p := &program{options: options{recycle: c.recycle}, grown: make(chan struct{}, 1)}
+		p.sup = shim.NewSupervisor(t.Context(), &proc.Env{}, shim.NewOutbox(nil), shim.DefaultLimits)
+		if c.takesOver {
+			p.begun()
+		}
+		p.born = c.born
+		p.giveBack()
+		p.giveBack() // and is not told twice
+		if len(p.grown) != c.want {
+			t.Errorf("%s: %d, want %d", name, len(p.grown), c.want)
+		}
+	}
+}
+
+func TestAnonymousMemory(t *testing.T) {
+	before := anonymous()
+	b := make([]byte, 16<<20)
+	for i := 0; i < len(b); i += os.Getpagesize() {
+		b[i] = 1
+	}
+	if after := anonymous(); before == 0 || after < before+15<<20 || after > 1<<34 {
+		t.Errorf("%d, and %d with %d more", before, after, len(b))
+	}
+}
