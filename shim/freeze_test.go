@@ -120,14 +120,18 @@ func TestVerbThatIsAboutToBegin(t *testing.T) {
 func TestStreamsThatHaveEndedAreForgotten(t *testing.T) {
 	s := NewSupervisor(t.Context(), &proc.Env{}, NewOutbox(&daemon{}), testLimits)
 	all := make([]faulty, 100)
+	s.mu.Lock()
 	for i := range all {
 		all[i].broken = true // it has not ended
 		s.leaving.add(&all[i])
 	}
+	s.mu.Unlock()
 	for i := range all[1:] {
 		all[i].broken = false
 	}
 	s.DropEnded()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if n := len(s.leaving.all); n != 1 {
 		t.Errorf("%d are kept, want the one that has not ended", n)
 	}
