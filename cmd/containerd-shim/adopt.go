@@ -52,7 +52,7 @@ func adopt(o options) {
 	go p.sup.Run(r.Subscribe())
 	r.Resume()
 	if unread == nil { // there are specs in it, which nobody needs any more
-		guard.Go("remove the state", func() { _ = os.Remove(o.adopt) })
+		_ = p.disk.do(diskTime, func() error { return os.Remove(o.adopt) })
 	}
 	logrus.WithField("writer", st.Writer).Info("the program was exchanged")
 	p.begun()
