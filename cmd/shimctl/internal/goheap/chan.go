@@ -6,7 +6,7 @@ package goheap
 type Waiter struct {
 	ID   uint64 // the goroutine's number, as a stack dump prints it
 	Elem uint64 // where the element is that it sends; for a receiver, is to be put
-	g    uint64
+	Goroutine
 }
 
 // Chan is a channel.
@@ -36,24 +36,10 @@ func (m *Memory) Chan(addr uint64) *Chan {
 func (m *Memory) waiters(queue uint64) (list []Waiter) {
 	for s := m.Word(queue); s != 0 && m.err == nil; s = m.Word(s + sudogNext) {
 		g := m.Word(s + sudogG)
-		list = append(list, Waiter{ID: m.Word(g + gID), Elem: m.Word(s + m.era.elem), g: g})
+		list = append(list, Waiter{ID: m.Word(g + gID), Elem: m.Word(s + m.era.elem), Goroutine: m.goroutine(g)})
 		if len(list) > maxLength {
 			m.Fail("too many goroutines at a channel")
 		}
 	}
 	return list
-}
-
-// maxStack bounds the part of a stack that is searched.
-const maxStack = 1 << 20
-
-// Stack are the addresses of the words on the stack of a goroutine that waits, from
-// its stack pointer up.
-func (m *Memory) Stack(w Waiter) (from, to uint64) {
-	from, to = m.Word(w.g+gSchedSP), m.Word(w.g+gStackHi)
-	if from >= to || to-from > maxStack {
-		m.Fail("a stack from %#x to %#x", from, to)
-		return 0, 0
-	}
-	return from, to
 }

@@ -129,8 +129,8 @@ func TestChan(t *testing.T) {
 	if m.Int(s.Elem) != 9 || m.Int(s.Elem+8) != -9 {
 		t.Errorf("the sender's element is %d", m.Int(s.Elem))
 	}
-	if from, to := m.Stack(s); from == 0 || s.Elem < from || s.Elem >= to {
-		t.Errorf("a stack from %#x to %#x, its element at %#x", from, to, s.Elem)
+	if words := m.Stack(s.Goroutine); len(words) == 0 || s.Elem < s.sp || s.Elem >= s.hi || words[(s.Elem-s.sp)/8] != 9 {
+		t.Errorf("a stack from %#x to %#x, its element at %#x", s.sp, s.hi, s.Elem)
 	}
 	if s.ID == 0 || s.ID == waited.Receivers[0].ID {
 		t.Errorf("goroutines %d and %d", s.ID, waited.Receivers[0].ID)

@@ -4,6 +4,7 @@ package goheap
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
 
 	"containerd-shim.v1/cmd/shimctl/internal/ptrace"
@@ -67,10 +68,10 @@ func (m *Memory) Goroutines(list uint64) map[uint64]Goroutine {
 	all := map[uint64]Goroutine{}
 	for i := range n {
 		g := m.Word(array + 8*i)
-		switch status := m.Uint32(g + gStatus); status &^ statusScan {
+		switch m.Uint32(g+gStatus) &^ statusScan {
 		case statusIdle, statusDead, statusExtra:
 		default:
-			all[m.Word(g+gID)] = Goroutine{Parked: status == statusWaits, sp: m.Word(g + gSchedSP), hi: m.Word(g + gStackHi), start: m.Word(g + m.era.startPC)}
+			all[m.Word(g+gID)] = m.goroutine(g)
 		}
 		if m.err != nil {
 			return nil
@@ -85,25 +86,38 @@ func (m *Memory) System(g Goroutine) bool {
 	return strings.HasPrefix(name, "runtime.") && name != "runtime.main"
 }
 
+func (m *Memory) goroutine(g uint64) Goroutine {
+	return Goroutine{Parked: m.Uint32(g+gStatus) == statusWaits, sp: m.Word(g + gSchedSP), hi: m.Word(g + gStackHi), start: m.Word(g + m.era.startPC)}
+}
+
+// maxStack bounds the part of a stack that is searched.
+const maxStack = 1 << 20
+
+// Stack are the words on the stack of a goroutine that is parked, from its stack pointer
+// up.
+func (m *Memory) Stack(g Goroutine) []uint64 {
+	if g.sp >= g.hi || g.hi-g.sp > maxStack {
+		m.Fail("a stack from %#x to %#x", g.sp, g.hi)
+		return nil
+	}
+	b := m.Bytes(g.sp, int(g.hi-g.sp))
+	words := make([]uint64, len(b)/8)
+	for i := range words {
+		words[i] = binary.LittleEndian.Uint64(b[8*i:])
+	}
+	return words
+}
+
 // Inside reports whether the goroutine, which is parked, is in calls that return to
 // these addresses, the innermost first.
 func (m *Memory) Inside(g Goroutine, returns []uint64) bool {
-	if g.sp >= g.hi || g.hi-g.sp > maxStack {
-		m.Fail("a stack from %#x to %#x", g.sp, g.hi)
-		return false
-	}
-	stack := m.Bytes(g.sp, int(g.hi-g.sp))
+	stack := m.Stack(g)
 	for _, want := range returns {
-		for {
-			if len(stack) < 8 {
-				return false
-			}
-			word := stack[:8]
-			stack = stack[8:]
-			if binary.LittleEndian.Uint64(word) == want {
-				break
-			}
+		i := slices.Index(stack, want)
+		if i < 0 {
+			return false
 		}
+		stack = stack[i+1:]
 	}
 	return true
 }

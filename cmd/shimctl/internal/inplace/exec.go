@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,19 +31,14 @@ func (e *ExecError) Unwrap() error { return e.Errno }
 // that forked ends; the first thread where there are none.
 func (t *Tracee) Forker(alive []int) (int, error) {
 	forkers := map[int]bool{}
-	for tid := range t.threads {
-		b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(t.PID), "task", strconv.Itoa(tid), "children"))
+	for _, want := range alive {
+		tid, err := t.parent(want)
 		if err != nil {
 			return 0, err
 		}
-		for _, pid := range strings.Fields(string(b)) {
-			for _, want := range alive {
-				if pid == strconv.Itoa(want) {
-					forkers[tid] = true
-				}
-			}
-		}
+		forkers[tid] = true
 	}
+	delete(forkers, 0) // it has ended, and was reaped
 	if len(forkers) > 1 {
 		return 0, fmt.Errorf("%w: more than one thread has living runtimes, which would end with it", ErrBusy)
 	}
@@ -61,6 +57,20 @@ func (t *Tracee) Forker(alive []int) (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("%w: no thread waits in a system call", ErrBusy)
+}
+
+// parent is the thread that has forked the child, 0 when none has.
+func (t *Tracee) parent(child int) (int, error) {
+	for tid := range t.threads {
+		b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(t.PID), "task", strconv.Itoa(tid), "children"))
+		if err != nil {
+			return 0, err
+		}
+		if slices.Contains(strings.Fields(string(b)), strconv.Itoa(child)) {
+			return tid, nil
+		}
+	}
+	return 0, nil
 }
 
 // belowUse is how much of a stack below a stack pointer is left alone.

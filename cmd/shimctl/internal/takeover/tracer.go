@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -79,6 +80,10 @@ func (req *Request) run(outcome *Outcome) error {
 	if err != nil {
 		return err
 	}
+	// While the shim stands still no garbage is collected, and no memory is asked for: what
+	// parsing has left is enough.
+	runtime.GC()
+	debug.SetGCPercent(-1)
 	if err := t.Stop(); err != nil {
 		return err
 	}

@@ -90,9 +90,9 @@ func (r *reader) inCheckProcesses() (exit, bool) {
 // restOf finds the list of exits that Reap goes through, on the stack of its
 // goroutine: pairs of pid and status, of which one is the exit that it sends.
 func (r *reader) restOf(w goheap.Waiter, sent exit) (rest []exit) {
-	from, to := r.m.Stack(w)
-	for at := from; at+24 <= to && rest == nil; at += 8 {
-		array, length, capacity := r.m.Word(at), r.m.Word(at+8), r.m.Word(at+16)
+	words := r.m.Stack(w.Goroutine)
+	for i := 0; i+3 <= len(words) && rest == nil; i++ {
+		array, length, capacity := words[i], words[i+1], words[i+2]
 		if length == 0 || length > capacity || capacity > maxExits || array < 1<<12 {
 			continue
 		}

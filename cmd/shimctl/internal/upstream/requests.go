@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"containerd-shim.v1/cmd/shimctl/internal/goheap"
 	"containerd-shim.v1/stackdump"
 	"containerd-shim.v1/state"
 )
@@ -131,7 +132,7 @@ func (r *reader) pending(g *stackdump.Goroutine) (*pending, error) {
 				return nil, nil
 			}
 			p.payload, p.size = value(a[5]), int(value(a[6]))
-			stream, ok := r.responds(g.ID)
+			stream, ok := r.streamFor[g.ID]
 			if !ok {
 				stream, ok = r.streamOf[p.payload]
 			}
@@ -315,31 +316,46 @@ func (r *reader) waits() map[uint64]string {
 	for id, o := range r.objects {
 		if at := r.m.Word(o.at + o.waitBlock); at != 0 {
 			for _, w := range r.m.Chan(at).Receivers {
-				waits[w.ID], r.waiters[w.ID] = id, w
+				waits[w.ID] = id
 			}
 		}
 	}
 	return waits
 }
 
-// responds finds the stream of a goroutine that waits for an exit, for ttrpc 1.2: what
+// responds finds the stream of a goroutine that handles a request, for ttrpc 1.2: what
 // will respond for it is on its stack, a closure that has the stream.
-func (r *reader) responds(goroutine uint64) (stream uint32, ok bool) {
-	w, known := r.waiters[goroutine]
+func (r *reader) responds(g goheap.Goroutine) (stream uint32, ok bool) {
 	code := r.Text.Entry(r.ttrpc + ".(*serverConn).run.func2.2")
-	if !known || code == 0 {
+	if code == 0 {
 		return 0, false
 	}
-	from, to := r.m.Stack(w)
-	for at := from; at < to && !ok; at += 8 {
+	for _, word := range r.m.Stack(g) {
 		const streamID = 16
 		r.m.Try(func() {
-			if closure := r.m.Word(at); r.m.Word(closure) == code {
-				stream, ok = r.m.Uint32(closure+streamID), true
+			if r.m.Word(word) == code {
+				stream, ok = r.m.Uint32(word+streamID), true
 			}
 		})
+		if ok {
+			break
+		}
 	}
 	return stream, ok && stream%2 == 1
+}
+
+// findStreams finds the streams of all requests that can be found so before the stop: it takes
+// long, and as long as a goroutine does not go on it has the same.
+func (r *reader) findStreams() {
+	now := r.m.Goroutines(r.goroutines)
+	for i := range r.dump.Goroutines {
+		g := &r.dump.Goroutines[i]
+		if n, ok := now[g.ID]; ok && n.Parked && has(g, r.ttrpc+".(*serviceSet).handle.func1") {
+			if stream, ok := r.responds(n); ok {
+				r.streamFor[g.ID] = stream
+			}
+		}
+	}
 }
 
 // wellFormed reports whether id is what containerd takes as one.

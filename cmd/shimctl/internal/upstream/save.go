@@ -6,9 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -33,11 +31,7 @@ func (r *reader) state() (*state.Shim, error) {
 	if init.criuWork != 0 {
 		s.Container.CriuWorkPath = r.m.String(init.at + init.criuWork)
 	}
-	mounted, err := r.mounted(s.Container.Bundle)
-	if err != nil {
-		return nil, err
-	}
-	if mounted {
+	if r.mounted {
 		s.Container.Rootfs = []state.Mount{{}}
 	}
 	for _, id := range r.sortedIDs() {
@@ -103,14 +97,15 @@ func (r *reader) held(s *state.Shim, init *object) {
 // order is a process's place in the order of death: those that were dealt with first.
 func (r *reader) order(o *object) int { return slices.Index(r.exitOrder, o.Pid) }
 
-// mounted reports whether something is mounted on the bundle's rootfs.
-func (r *reader) mounted(bundle string) (bool, error) {
-	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(r.pid), "mountinfo"))
+// mountedOn reports whether something is mounted on the path.
+func (r *reader) mountedOn(path string) (bool, error) {
+	b, err := os.ReadFile(r.proc("mountinfo"))
 	if err != nil {
 		return false, err
 	}
+	path = strings.ReplaceAll(path, " ", `\040`)
 	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) > 4 && f[4] == filepath.Join(bundle, "rootfs") { // blanks are escaped in both cases alike: ids have none
+		if f := strings.Fields(line); len(f) > 4 && f[4] == path {
 			return true, nil
 		}
 	}
