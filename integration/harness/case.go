@@ -56,7 +56,7 @@ const (
 	Broken Verdict = "broken"
 )
 
-// Result is what came of a case.
+// Result is the outcome of a case.
 type Result struct {
 	Verdict  Verdict
 	Messages []string
@@ -66,19 +66,19 @@ type Result struct {
 	Samples  []time.Duration // how long single operations took, where a check measures them
 }
 
-// Case is one check's world.
+// Case is one check with everything that belongs to it.
 type Case struct {
 	Config
-	Dir string // everything of the case is in here
+	Dir string // holds all files of the case
 
-	building sync.Mutex // held while a box is made
+	building sync.Mutex // held while a fixture is made
 
-	mu      sync.Mutex // guards the following
-	result  Result
-	over    bool // the verdict is found: the check must not go on
-	boxes   []*Fixture
-	extra   []int // processes of OwnPid
-	started time.Time
+	mu       sync.Mutex // guards the following
+	result   Result
+	over     bool // there is a verdict: the check must not continue
+	fixtures []*Fixture
+	extra    []int // processes of OwnPid
+	started  time.Time
 }
 
 // lastWords is how long a check that is over may take to notice it: its shims
@@ -125,12 +125,12 @@ func (c *Case) end(done <-chan struct{}) {
 	c.over = true
 	failed := c.result.Verdict == Fail
 	c.mu.Unlock()
-	c.building.Lock()   // a box that was begun has its shim now, and no other is begun
+	c.building.Lock()   // a fixture that was begun has its shim now, and no more are begun
 	c.building.Unlock() //nolint:staticcheck // nothing is to be done in between
 	c.mu.Lock()
-	boxes := c.boxes
+	fixtures := c.fixtures
 	c.mu.Unlock()
-	for _, b := range boxes {
+	for _, b := range fixtures {
 		if failed {
 			c.explain(b)
 		}
@@ -141,7 +141,7 @@ func (c *Case) end(done <-chan struct{}) {
 	case <-time.After(lastWords):
 		c.add(Broken, fmt.Sprintf("the check itself still runs %v after its end", lastWords))
 	}
-	for _, b := range boxes {
+	for _, b := range fixtures {
 		b.close()
 	}
 	c.killExtra()
@@ -150,7 +150,7 @@ func (c *Case) end(done <-chan struct{}) {
 	}
 }
 
-// goOn ends the check's goroutine when its verdict is found already.
+// goOn ends the check's goroutine if there is a verdict already.
 func (c *Case) goOn() {
 	if c.isOver() {
 		runtime.Goexit()
@@ -190,8 +190,8 @@ func tail(s string, n int) string {
 	return s
 }
 
-// fail records a verdict, unless one was found: what a check says of a shim
-// that the harness has killed is not about the shim.
+// fail records a verdict, unless there is one: what a check says about a shim that
+// the harness has killed is not the shim's fault.
 func (c *Case) fail(v Verdict, message string) {
 	if !c.isOver() {
 		c.add(v, message)
@@ -207,17 +207,17 @@ func (c *Case) add(v Verdict, message string) {
 	c.result.Messages = append(c.result.Messages, message)
 }
 
-// Errorf records that the shim is not as it should be, and goes on.
+// Errorf records a fault of the shim, and continues.
 func (c *Case) Errorf(format string, args ...any) { c.fail(Fail, fmt.Sprintf(format, args...)) }
 
-// Fatalf records that the shim is not as it should be, and ends the check.
+// Fatalf records a fault of the shim, and ends the check.
 func (c *Case) Fatalf(format string, args ...any) {
 	c.Errorf(format, args...)
 	runtime.Goexit()
 }
 
-// Need ends the check as Broken when err is not nil: it is for what the
-// harness itself has to do.
+// Need ends the check as Broken if err is not nil. It is for what the harness
+// itself has to do.
 func (c *Case) Need(err error, what string) {
 	c.goOn()
 	if err == nil {
@@ -227,7 +227,7 @@ func (c *Case) Need(err error, what string) {
 	runtime.Goexit()
 }
 
-// Must ends the check when err, which the shim is to blame for, is not nil.
+// Must ends the check if err is not nil, which is the shim's fault.
 func (c *Case) Must(err error, what string) {
 	c.goOn()
 	if err != nil {
@@ -235,7 +235,7 @@ func (c *Case) Must(err error, what string) {
 	}
 }
 
-// Await ends the check when cond does not hold within d.
+// Await ends the check if cond does not become true within d.
 func (c *Case) Await(d time.Duration, what string, cond func() bool) {
 	err := wait.For(d, what, func() bool { return c.isOver() || cond() })
 	c.goOn()
@@ -244,8 +244,8 @@ func (c *Case) Await(d time.Duration, what string, cond func() bool) {
 	}
 }
 
-// Prompt ends the check when err is that of a call that was not answered, and
-// returns err otherwise.
+// Prompt ends the check if err says that a call was not answered, and returns err
+// otherwise.
 func (c *Case) Prompt(err error) error {
 	var stuck *client.Stuck
 	if errors.As(err, &stuck) {
@@ -268,8 +268,8 @@ func (c *Case) Sample(d time.Duration) {
 	c.result.Samples = append(c.result.Samples, d)
 }
 
-// Never ends the check when cond holds at any time within d: what must not
-// happen can only be looked for as long as somebody is willing to wait.
+// Never ends the check if cond is true at any time within d: that something never
+// happens can only be tested for as long as one is willing to wait.
 func (c *Case) Never(d time.Duration, what string, cond func() bool) {
 	err := wait.For(d, what, func() bool { return c.isOver() || cond() })
 	c.goOn()

@@ -2,12 +2,12 @@
 
 // Package harness tests any containerd v1 shim binary from outside.
 //
-// A Case is one test's world: it owns a directory below sweep.Root, and all that
-// was started in it is ended and removed with it. A Fixture is one shim in a
-// Case: started as a daemon of a chosen launch.Generation does it, with a
-// client.Client as old or as new as that daemon's, a fakedaemon.Daemon for its
-// events, a container made of one static file (package guest), and, where
-// wanted, a fakeruntime.Runtime that can be told to misbehave.
+// A Case is one test. It owns a directory below sweep.Root, and everything that was
+// started in it ends and is removed with it. A Fixture is one shim in a Case: it is
+// started as a daemon of a chosen launch.Generation does it, and has a client.Client
+// as old or as new as that daemon's, a fakedaemon.Daemon for its events, a container
+// made of one static file (package guest), and optionally a fakeruntime.Runtime that
+// can be told to misbehave.
 //
 // It relies on the shim being a child subreaper (PR_SET_CHILD_SUBREAPER): what
 // the fake runtime leaves behind becomes the shim's child.

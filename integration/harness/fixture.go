@@ -69,9 +69,9 @@ func (c *Case) Fixture(o Options) *Fixture {
 	defer c.building.Unlock()
 	c.goOn()
 	c.mu.Lock()
-	n := len(c.boxes)
+	n := len(c.fixtures)
 	b := &Fixture{c: c, opts: o, ID: o.ID}
-	c.boxes = append(c.boxes, b)
+	c.fixtures = append(c.fixtures, b)
 	c.mu.Unlock()
 	if b.ID == "" {
 		b.ID = "c" + strconv.Itoa(n)
@@ -143,7 +143,7 @@ func (b *Fixture) BeginWait(id string) *client.Waiting {
 	return w
 }
 
-// connected keeps a connection, to be closed with the box.
+// connected keeps a connection, to be closed with the fixture.
 func (b *Fixture) connected(c io.Closer) {
 	b.c.mu.Lock()
 	defer b.c.mu.Unlock()
@@ -154,7 +154,7 @@ func (b *Fixture) path(elem ...string) string {
 	return filepath.Join(append([]string{b.dir}, elem...)...)
 }
 
-// Path is a path in the box's directory, for a check's own files.
+// Path is a path in the fixture's directory, for a check's own files.
 func (b *Fixture) Path(name string) string { return b.path(name) }
 
 // endShim kills the shim, so that calls to it return.
@@ -170,7 +170,7 @@ func (b *Fixture) endShim() {
 	}
 }
 
-// close ends what the box runs in this process; the sweep does the rest.
+// close ends what the fixture runs in this process; the sweep does the rest.
 func (b *Fixture) close() {
 	for _, s := range b.streams {
 		s.Close()
@@ -187,7 +187,7 @@ func (b *Fixture) close() {
 	}
 }
 
-// Stream makes a stdio FIFO of the box.
+// Stream makes a stdio FIFO of the fixture.
 func (b *Fixture) Stream(name string) *Stream {
 	s, err := NewStream(b.dir, name)
 	b.c.Need(err, "make FIFO")
@@ -224,7 +224,7 @@ type IO struct {
 	Terminal              bool
 }
 
-// RuncHas reports whether the runtime has state of the box's container.
+// RuncHas reports whether the runtime has state of the fixture's container.
 func (b *Fixture) RuncHas() bool {
 	_, err := os.Stat(filepath.Join(b.Root, b.ID))
 	return err == nil

@@ -12,9 +12,9 @@ import (
 	"containerd-shim.v1/integration/harness/sweep"
 )
 
-// ProcessWithPid starts a sleeping process of the harness that has the given
-// pid. Writing N-1 to ns_last_pid makes the kernel try N first; another
-// process may take it, so it is tried again.
+// ProcessWithPid starts a sleeping process of the harness with the given pid.
+// Writing N-1 to ns_last_pid makes the kernel try N first; another process may get
+// it, so there are several attempts.
 func (c *Case) ProcessWithPid(pid int) *exec.Cmd {
 	const tries = 500
 	for range tries {

@@ -93,8 +93,8 @@ func (cfg Config) Probe() error {
 }
 
 // ProbeShim starts the shim once and asks it for its pid, which every v1 shim
-// answers before it has a container. Of what does not, checks would tell
-// nothing: another program fails them all, or passes one by doing nothing.
+// answers before it has a container. Checks of anything else would be worthless:
+// another program fails them all, or passes one by doing nothing.
 func (cfg Config) ProbeShim() error {
 	r := Run(cfg, "probe-shim", probeTime, func(c *Case) {
 		b := c.Fixture(Options{})

@@ -29,15 +29,14 @@ func (c *Case) RunAs(uid uint32, steps ...string) int {
 	return cmd.ProcessState.ExitCode()
 }
 
-// OwnPid makes a process the case's that carries no mark: it is killed when
-// the case ends.
+// OwnPid adds a process without a mark to the case: it is killed when the case ends.
 func (c *Case) OwnPid(pid int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.extra = append(c.extra, pid)
 }
 
-// LoggerDir is where the box's logger writes.
+// LoggerDir is where the fixture's logger writes.
 func (b *Fixture) LoggerDir() string { return b.path("logger") }
 
 // Logger is the URI of a logging process; package logger has the modes.
@@ -48,8 +47,8 @@ func (b *Fixture) Logger(mode string) string {
 	return "binary://" + path + "?" + mode + "=" + b.LoggerDir()
 }
 
-// killExtra kills those that are still the processes that OwnPid was told of:
-// started by the case's helper.
+// killExtra kills the processes given to OwnPid that are still the same ones: they
+// run the case's helper.
 func (c *Case) killExtra() {
 	for _, pid := range c.extra {
 		exe, err := os.Readlink(procfs.File(pid, "exe"))

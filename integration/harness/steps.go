@@ -16,7 +16,7 @@ import (
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
-// CreateRequest is a request for the box's container.
+// CreateRequest is a request for the fixture's container.
 func (b *Fixture) CreateRequest(io IO) *task.CreateTaskRequest {
 	return &task.CreateTaskRequest{
 		ID: b.ID, Bundle: b.Bundle, Runtime: b.Runtime(), Terminal: io.Terminal,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package client calls a v1 shim over ttrpc as the daemons of several ages do:
-// with today's client, or with one that is as strict as that of containerd up
-// to 1.2.8. A call that is not answered ends with a Stuck error, and not by a
-// deadline that the shim would see.
+// Package client calls a v1 shim over ttrpc as old and new daemons do: with today's
+// client, or with one that is as strict as that of containerd up to 1.2.8. A call
+// that is not answered ends with a Stuck error, and not by a deadline that the shim
+// would see.
 package client
 
 import (
@@ -48,20 +48,20 @@ func call[T any, R interface {
 	})
 }
 
-// do is call for what has no answer but that it is done.
+// do is call for a method with an empty response.
 func do(c Client, method string, req proto.Message) error {
 	_, err := call[emptypb.Empty](c, method, req)
 	return err
 }
 
-// Within is the client with another patience.
+// Within returns the client with another patience.
 func (c Client) Within(d time.Duration) Client {
 	c.Patience = d
 	return c
 }
 
-// WithDeadline is the client with a time-out in its requests, as a caller of
-// the daemon may set.
+// WithDeadline returns the client with a time-out in its requests, as a caller of
+// the daemon may set it.
 func (c Client) WithDeadline(d time.Duration) Client {
 	c.Deadline = d
 	return c

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// ErrNoStatus is what a daemon up to 1.2.8 makes of an OK response that has no
+// ErrNoStatus is the error of a daemon up to 1.2.8 for an OK response without a
 // status field.
 var ErrNoStatus = errors.New("no status provided on response")
 

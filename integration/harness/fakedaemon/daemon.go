@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fakedaemon is the part of containerd that takes a shim's events, in
-// the three ways in which they can come, and that can refuse, hang, crash and
-// come back.
+// Package fakedaemon plays the part of containerd that takes a shim's events, in all
+// three ways in which they may come. It can refuse, hang, crash and come back.
 package fakedaemon
 
 import (

@@ -25,7 +25,7 @@ func (e Event) String() string {
 	return fmt.Sprintf("%s by %s: id %s pid %d status %d", e.Topic, e.Way, e.Exit.GetID(), e.Exit.GetPid(), e.Exit.GetExitStatus())
 }
 
-// Behaviour is how the fake daemon takes an attempt to give it an event.
+// Behaviour is how the fake daemon reacts to an attempt to deliver an event.
 type Behaviour int
 
 // The behaviours.

@@ -95,8 +95,8 @@ func choose(dir string, s Script, inv invocation) (*Rule, error) {
 	return nil, nil
 }
 
-// takeTurn claims one of the rule's turns: creating a file exclusively is what
-// only one of several concurrent calls succeeds in.
+// takeTurn claims one of the rule's turns: of several concurrent calls only one can
+// create the file.
 func takeTurn(dir string, i int, r Rule) (bool, error) {
 	for n := range r.Times {
 		name := "turn-" + strconv.Itoa(i) + "-" + r.Verb + "-" + strconv.Itoa(n)

@@ -158,10 +158,10 @@ func (p player) start(cmd *exec.Cmd) error {
 	return err
 }
 
-// process starts what the shim takes for the container's or the exec's
-// process: a child that becomes the shim's when this call ends, because the
-// shim is a subreaper. Where Text is a pid, that pid is asked of the kernel
-// and had to be got; other processes may take it first, so it is tried again.
+// process starts what the shim takes for the container's or the exec's process: a
+// child that becomes the shim's when this call ends, because the shim is a
+// subreaper. If Text is a pid, the process has to get that one; another process may
+// take it first, so it is tried again.
 func (p player) process(s Step) error {
 	const tries = 200
 	want, _ := strconv.Atoi(s.Text)

@@ -23,9 +23,9 @@ type Runtime struct {
 	gates map[string]*wait.Gate
 }
 
-// New makes a fake runtime in dir out of the helper, an executable that calls
-// Main by the name Name. What the rules do not say, it hands to runc; if that is
-// "", it keeps containers of its own, which are one sleeping process each.
+// New makes a fake runtime in dir from the helper, an executable that calls Main
+// under the name Name. Calls that no rule covers go to runc; if that is "", the fake
+// runtime keeps its own containers, each of which is one sleeping process.
 func New(dir, helper, runc string, rules ...Rule) (*Runtime, error) {
 	f := &Runtime{Path: filepath.Join(dir, Name), dir: dir, runc: runc, gates: map[string]*wait.Gate{}}
 	if err := os.MkdirAll(dir, 0o700); err != nil {

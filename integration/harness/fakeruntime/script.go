@@ -20,8 +20,8 @@ import (
 	"path/filepath"
 )
 
-// Name is the name by which the helper is the fake runtime: the one by which
-// others know that a shim's child is a runtime at work.
+// Name is the name under which the helper is the fake runtime. By this name shimctl
+// recognises that a shim's child is a runtime at work.
 const Name = "runc"
 
 // Files in the directory of argv[0].

@@ -43,7 +43,7 @@ type Options struct {
 	Umask       *int             // of the shim; nil: that of the harness
 	StackDir    string           // where a shim that can writes its stacks to a file
 	Dir         string           // the case
-	Faults      *faults.Injector // not nil: the shim's system calls go through it
+	Faults      *faults.Injector // not nil: the shim's system calls pass through it
 	Helper      string           // the helper's file, for Faults
 }
 
@@ -65,8 +65,8 @@ type Shim struct {
 // outputLimit bounds what is kept of a shim's output.
 const outputLimit = 32 << 20
 
-// Start starts the shim at path. Kill gives back what it has taken; if both
-// shim and error are returned, the shim runs.
+// Start starts the shim at path. Kill ends it and releases everything; if both shim
+// and error are returned, the shim runs.
 func Start(path string, s Options) (*Shim, error) {
 	address, listen := s.address(s.Dir, s.Namespace, s.ID)
 	if len(address) > maxAddress {
@@ -201,9 +201,9 @@ func (s *Shim) ExitCode(d time.Duration) (int, error) {
 	}
 }
 
-// startWithUmask forks under another umask. It is the whole process's, so a
-// file that another goroutine makes meanwhile may get it too: the harness
-// makes none at that moment, and sets the modes it cares for.
+// startWithUmask forks under another umask, which is the whole process's: a file
+// that another goroutine makes meanwhile would get it, too. The harness makes none
+// at that moment, and sets the modes that matter.
 func startWithUmask(cmd *exec.Cmd, s Options) error {
 	if s.Umask != nil {
 		defer syscall.Umask(syscall.Umask(*s.Umask))
@@ -214,21 +214,21 @@ func startWithUmask(cmd *exec.Cmd, s Options) error {
 	return cmd.Start()
 }
 
-// LeaveLogs closes the daemon's ends of the log FIFOs, as its death does.
+// LeaveLogs closes the daemon's ends of the log FIFOs, as the daemon's death would.
 func (s *Shim) LeaveLogs() {
 	for _, f := range s.logs {
 		_ = f.Close()
 	}
 }
 
-// Kill ends the shim and gives back what its start took.
+// Kill ends the shim and releases what its start has taken.
 func (s *Shim) Kill() {
 	_ = s.cmd.Process.Kill()
 	s.LeaveLogs()
 }
 
-// FillLogs writes into the log FIFOs until they take no more: what a shim that
-// is left alone with them comes to after some hours.
+// FillLogs writes into the log FIFOs until they are full, as they are some hours
+// after nobody reads them any more.
 func (s *Shim) FillLogs() error {
 	junk := make([]byte, 4096)
 	for _, f := range s.logs {

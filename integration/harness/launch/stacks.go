@@ -14,8 +14,8 @@ import (
 )
 
 // Stacks asks the shim for its goroutines with SIGUSR1, and takes them from
-// the file that appears in its stack directory or its work directory, or, as of
-// every upstream shim, from its output.
+// the file that appears in its stack directory or its work directory, or, for every
+// upstream shim, from its output.
 func (s *Shim) Stacks(d time.Duration) (string, error) {
 	from, had := len(s.Output()), len(s.dumps())
 	if err := s.cmd.Process.Signal(syscall.SIGUSR1); err != nil {

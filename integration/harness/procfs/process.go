@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package procfs reads, for tests, what /proc says of processes, of what they
-// hold, and of mounts. It is about one moment: a pid may be another process's
-// a moment later.
+// Package procfs reads for tests what /proc says about processes, what they hold, and
+// mounts. It is a snapshot: a moment later the pid may belong to another process.
 package procfs
 
 import (
@@ -60,8 +59,8 @@ func Read(pid int) (p Process, ok bool) {
 // File is a file of the process below /proc.
 func File(pid int, name string) string { return filepath.Join("/proc", strconv.Itoa(pid), name) }
 
-// Dead reports whether the process is a zombie, or about to be none any more. One
-// whose first thread has ended and others have not shows as Z too, and lives.
+// Dead reports whether the process is a zombie, or is just being reaped. One whose
+// first thread has ended while others run also shows as Z, and is not dead.
 func (p Process) Dead() bool { return p.Reapable() || p.State == 'X' }
 
 // Reapable reports whether the process can be waited for: a thread-group leader
@@ -118,8 +117,8 @@ func numbers(dir string) []int {
 	return out
 }
 
-// Command is how pid was started, its arguments separated by spaces; "" for a
-// zombie and for one that is gone.
+// Command returns pid's command line with spaces between the arguments; "" for a
+// zombie and for a process that is gone.
 func Command(pid int) string {
 	data, _ := os.ReadFile(File(pid, "cmdline")) // "" where it cannot be read
 	return strings.ReplaceAll(strings.TrimSuffix(string(data), "\x00"), "\x00", " ")

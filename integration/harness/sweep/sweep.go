@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sweep ends and removes what a case has left on the host. It finds it
-// by four things, and touches nothing else:
+// Package sweep ends and removes what a case has left on the host, and nothing else.
+// It recognises it in four ways:
 //   - A process's environment is readable in /proc/PID/environ by root, is
 //     inherited by fork and exec, and is not changed by later setenv(3) calls:
 //     the variable Mark names the case.

@@ -23,9 +23,9 @@ func NewGate(path string) (*Gate, error) {
 	return &Gate{path: path}, nil
 }
 
-// Open lets everybody pass, those that wait and those that come later. A FIFO
-// that is open for reading and writing blocks nobody. The garbage collector
-// closes a gate that nothing refers to.
+// Open lets everybody pass, whoever waits now or comes later: a FIFO that is open for
+// reading and writing blocks nobody. The garbage collector closes a gate that
+// nothing refers to.
 func (g *Gate) Open() error {
 	if g.open != nil {
 		return nil

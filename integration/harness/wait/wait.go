@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package wait waits, in tests, for what nothing announces: a file, a state of
-// another process, a goroutine that has come to where it blocks. It also has
-// the opposite, a Gate, which makes somebody else wait.
+// Package wait lets tests wait for what nothing announces: a file, a state of another
+// process, a goroutine that has reached the place where it blocks. It also has the
+// opposite: a Gate makes another process wait.
 package wait
 
 import (
@@ -19,7 +19,7 @@ const (
 	slack    = 50
 )
 
-// Until looks at cond until it holds, and reports whether it did within limit.
+// Until polls cond until it is true, and reports whether that was within limit.
 func Until(limit time.Duration, cond func() bool) bool {
 	begun := time.Now()
 	for {
@@ -34,7 +34,7 @@ func Until(limit time.Duration, cond func() bool) bool {
 	}
 }
 
-// For is Until with an error that names what was waited for.
+// For is Until, but returns an error that says what was waited for.
 func For(limit time.Duration, what string, cond func() bool) error {
 	if Until(limit, cond) {
 		return nil
