@@ -19,8 +19,8 @@ import (
 	"containerd-shim.v1/integration/inject"
 )
 
-// injectVerb makes each system call of a shim fail once, and prints what failed
-// to be as it should, and a table.
+// injectVerb makes each system call of a shim fail once, and prints what went wrong
+// then, and a table.
 func injectVerb(args []string) error {
 	set := flag.NewFlagSet("inject", flag.ContinueOnError)
 	shim := set.String("shim", "containerd-shim", "the shim to test, looked for in PATH where it has no slash")

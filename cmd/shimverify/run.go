@@ -47,7 +47,7 @@ type runFlags struct {
 	count, side                   int
 	verbose, expect               bool
 	shims                         []string
-	found                         bool // the first of them by PATH, not named by the user
+	found                         bool // the first of shims was found in PATH, not named by the user
 }
 
 func parseRun(args []string) (runFlags, error) {
@@ -166,8 +166,8 @@ func writeReports(f runFlags, out []outcome) error {
 	return errors.Join(errs...)
 }
 
-// judge is what the exit status says. By default a check that fails is a
-// failure; with expect, one that does not do what the release is known for.
+// judge returns errFailed if the run has failed. By default a failed check is a
+// failure; with expect, one that differs from what the release is known for.
 func judge(out []outcome, expect bool) error {
 	var broken, failed int
 	for _, o := range out {

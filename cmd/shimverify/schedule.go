@@ -58,10 +58,9 @@ func plan(cfg harness.Config, f runFlags, checks []catalogue.Check) ([]job, erro
 const heavyShare = 4
 
 // work does the jobs, at most side at a time: first the light ones, then the
-// heavy ones, fewer at a time, then those that are alone. It tells of each when it
-// begins and when it has ended, one call at a time. The outcomes are in the
-// order of the jobs, without those that were not begun because the run was
-// interrupted.
+// heavy ones, fewer at a time, then those that have to be alone. It reports when each
+// begins and when it has ended, one call at a time. The outcomes are in the order of
+// the jobs, without those that were not begun because the run was interrupted.
 func work(jobs []job, side int, begin func(job), end func(job, outcome)) []outcome {
 	outcomes := make([]*outcome, len(jobs))
 	var telling sync.Mutex

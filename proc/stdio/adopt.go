@@ -85,8 +85,8 @@ func adoptFile(fd state.FD, wait bool, name string) (*os.File, error) {
 	return f, nil
 }
 
-// adoptOutput returns one of all's outputs in the state that st tells, which is
-// yet to run, and what closes the process's end.
+// adoptOutput returns one of all's outputs in the state that st describes, not
+// running yet, and the function that closes the process's end.
 func (s *Streams) adoptOutput(st *state.Output, all *state.Streams, master *os.File, l Limits) (o *output, closeSource func(), err error) {
 	to := &sink{path: st.Path, seen: st.Met, keepalive: -1}
 	for kind, name := range kinds {
@@ -108,7 +108,7 @@ func (s *Streams) adoptOutput(st *state.Output, all *state.Streams, master *os.F
 		to.keepalive = int(st.Keepalive)
 	} else if to.kind == isFIFO && st.From != 0 && all.Deleted.IsZero() {
 		if fd, err := unix.Open(st.Path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
-			to.keepalive = fd // else the FIFO breaks with its last reader, no more
+			to.keepalive = fd // without it, the FIFO breaks when its last reader goes
 		}
 	}
 	var src *os.File
@@ -188,7 +188,7 @@ func (s *Streams) adoptInput(st *state.Input, typed *output, l Limits) error {
 	return nil
 }
 
-// openAdopted starts an input of which only the process's end was there.
+// openAdopted starts an input of which only the process's end was handed over.
 func (s *Streams) openAdopted(st *state.Input, l Limits) error {
 	to, err := adoptFile(st.To, true, "pipe")
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 // Size is a terminal's size in characters.
 type Size struct{ Width, Height uint16 }
 
-// NewSize returns a size. What struct winsize, with its unsigned shorts, cannot
-// hold is InvalidArgument.
+// NewSize returns a size, or an error of class InvalidArgument for what does not
+// fit into the unsigned shorts of struct winsize.
 func NewSize(width, height uint32) (Size, error) {
 	const most = 1<<16 - 1
 	if width > most || height > most {
@@ -60,7 +60,7 @@ func (s *Streams) openTerminal(c Config, t target) error {
 	}
 	s.console = &console{socket: socket, arrived: make(chan struct{}), size: c.Size}
 	s.mu.Lock()
-	s.undrained++ // until the master is there, or never will be
+	s.undrained++ // until the master has come, or it is certain that it never will
 	s.mu.Unlock()
 	guard.Go("receive the console", func() {
 		defer s.outputDrained()
@@ -76,7 +76,7 @@ func (s *Streams) openTerminal(c Config, t target) error {
 	return nil
 }
 
-// terminalSink opens what a terminal's output goes to; stderr has no part.
+// terminalSink opens the destination of a terminal's output; stderr is not used.
 func (s *Streams) terminalSink(c Config, t target) (*sink, error) {
 	switch {
 	case t.scheme == schemeBinary:
@@ -144,10 +144,9 @@ func (s *Streams) ConsoleSocket() runc.ConsoleSocket {
 	return s.console.socket
 }
 
-// AwaitConsole waits until the terminal's master has come, which the runtime
-// must have sent by the time it returns, for Limits.Ready at most; then, or if
-// what came is no terminal, the error is Internal. Without a terminal it does
-// nothing.
+// AwaitConsole waits for the terminal's master, for Limits.Ready at most: the runtime
+// must have sent it by the time it returns. The error is of class Internal if it
+// does not come or is not a terminal. Without a terminal AwaitConsole does nothing.
 func (s *Streams) AwaitConsole(ctx context.Context) error {
 	c := s.console
 	if c == nil {
@@ -182,7 +181,7 @@ func (c *console) close() {
 	_ = master.Close() // nothing is buffered; nil is harmless
 }
 
-// Resize sets the size now, or when the master comes. Without a terminal it does
+// Resize sets the size, at once or when the master comes. Without a terminal it does
 // nothing.
 func (s *Streams) Resize(size Size) error {
 	if s.console == nil {

@@ -9,9 +9,8 @@ import (
 	"containerd-shim.v1/state"
 )
 
-// Interrupt makes the goroutines that copy come to the gate, which was shut
-// before: they stand still once nobody is inside. Opening the gate lets them go
-// on.
+// Interrupt makes the copying goroutines come to the gate, which must be shut: they
+// stand still once nobody is inside. Opening the gate lets them continue.
 func (s *Streams) Interrupt() {
 	s.order(orders{})
 	if s.input != nil {
@@ -132,7 +131,7 @@ func (i *input) isOver() bool {
 	return i.over
 }
 
-// ended reports whether the logger is gone, and not wanted any more.
+// ended reports whether the logger is gone and no longer needed.
 func (l *logger) ended() bool {
 	for _, c := range []<-chan struct{}{l.child.Done(), l.stopped} {
 		select {

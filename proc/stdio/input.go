@@ -34,15 +34,15 @@ type input struct {
 	mu sync.Mutex
 	// +checklocks:mu
 	decision decision
-	// keepalive is a write end of the FIFO, -1 without, which CloseIO gives up:
-	// without it the process would see the end of its input whenever no client
+	// keepalive is a write end of the FIFO, which CloseIO closes; -1 for none.
+	// Without it the process would see the end of its input whenever no client
 	// is attached.
 	// +checklocks:mu
 	keepalive int
-	// ended: keepalive is not wanted any more.
+	// ended: keepalive must not be opened any more.
 	// +checklocks:mu
 	ended bool
-	// exited: there is nobody left to read the input.
+	// exited: nothing is left to read the input.
 	// +checklocks:mu
 	exited bool
 	// pump is nil before the process's end is there.
@@ -104,10 +104,10 @@ func (i *input) decide(d decision) bool {
 	return true
 }
 
-// hold opens keepalive, unless CloseIO came before: then there is none, not even
-// for a moment, for a FIFO that has had a writer polls as hung up when it has
-// none any more, and awaitClient could not tell that from a client that has come
-// and gone. The open does not wait: r is open.
+// hold opens keepalive, unless CloseIO came first. Then it is not opened even for a
+// moment: a FIFO that has had a writer and has none any more polls as hung up, and
+// awaitClient could not tell that from a client that has come and gone. The open
+// does not wait, because r is open.
 func (i *input) hold() error {
 	if !i.decide(toHold) {
 		return nil
@@ -148,7 +148,7 @@ func (i *input) closeKeepalive() {
 	}
 }
 
-// exit ends the input: there is nobody left to read it.
+// exit ends the input: nothing is left to read it.
 func (i *input) exit() {
 	if i.decide(toDrop) {
 		close(i.decided)
@@ -160,7 +160,7 @@ func (i *input) exit() {
 	if p != nil {
 		p.interrupt(past) // for good: see until
 	} else {
-		i.close() // a terminal that never came
+		i.close() // the terminal has never come
 	}
 }
 
@@ -172,9 +172,9 @@ func (i *input) close() {
 	_ = i.r.Close() // a reader has nothing to flush
 }
 
-// until lets p wait until then; zero, as long as it likes. Once the process has
-// exited, nothing waits any more. It is where the input stands still while the
-// gate is shut.
+// until lets p wait until then, or without a limit if then is zero. Once the process
+// has exited, nothing waits any more. While the gate is shut, the input stands still
+// here.
 func (i *input) until(p *pump, then time.Time) (exited bool) {
 	for {
 		i.gate.Pass()
@@ -238,13 +238,13 @@ func (i *input) run() bool {
 		case !timedOut(err):
 			return false // nobody reads any more
 		case terminal && due(wait) && i.clientGone():
-			return true // what it typed last is not read, and the hang-up must not wait for that
+			return true // the process does not read the rest, and the hang-up must not wait for that
 		}
 	}
 }
 
-// awaitClient lets a client whose CloseIO overtook its own open of the FIFO
-// still come: a FIFO that never had a writer reads as ended.
+// awaitClient waits for a client whose CloseIO overtook its own open of the FIFO: a
+// FIFO that has never had a writer reads as ended.
 func (i *input) awaitClient(p *pump) {
 	rc, err := i.r.SyscallConn()
 	if err != nil {

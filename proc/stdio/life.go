@@ -9,10 +9,10 @@ import (
 	"containerd-shim.v1/guard"
 )
 
-// maxWords is how much of the end of the runtime's words RuntimeOutput returns.
+// maxWords bounds what RuntimeOutput returns: the end of the runtime's message.
 const maxWords = 4096
 
-// order gives an order to all outputs, also to one that is yet to come.
+// order gives an order to all outputs, also to those that are opened later.
 func (s *Streams) order(o orders) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -33,10 +33,10 @@ func (s *Streams) all() []*output {
 // back of the output is the process's, and reaches the client.
 func (s *Streams) Started() { s.order(orders{released: true}) }
 
-// RuntimeOutput is called when the start has failed and the runtime has
-// returned. It returns the end of what was written instead of the process's
-// output, that on stderr if there is any, and lets nothing of it reach the
-// client. It is empty for a logger, and for more than is held back.
+// RuntimeOutput is called when the start has failed and the runtime has returned. It
+// returns the end of what was written in place of the process's output, preferably
+// on stderr, and does not pass it to the client. It returns nothing for a logger, or
+// if more was written than is held back.
 func (s *Streams) RuntimeOutput() string {
 	s.order(orders{aborted: true})
 	words := ""
@@ -67,8 +67,8 @@ func (s *Streams) CloseInput() {
 	}
 }
 
-// ProcessExited ends the input, for there is nobody left to read it, and a
-// terminal that nobody has open. It may be repeated.
+// ProcessExited ends the input, which nothing is left to read, and a terminal that
+// nobody has open. It may be repeated.
 func (s *Streams) ProcessExited() {
 	s.order(orders{exited: true})
 	if s.input != nil {
@@ -76,9 +76,9 @@ func (s *Streams) ProcessExited() {
 	}
 }
 
-// AwaitOutput returns when all output was copied, or when it is not worth
-// waiting any more: nothing has moved for Limits.Drain, because the process's
-// end is held open idle or the client does not read, or longest has passed.
+// AwaitOutput returns when all output was copied, or when there is no point in
+// waiting longer: nothing has moved for Limits.Drain, because the process's end is
+// held open idle or the client does not read, or longest has passed.
 func (s *Streams) AwaitOutput(longest time.Duration) {
 	start := time.Now()
 	for since := start; ; {
@@ -111,16 +111,16 @@ func (s *Streams) lastMoved() (last time.Time) {
 	return last
 }
 
-// ProcessDeleted lets go of what is still open, without losing a byte that
-// somebody reads: output goes on being copied while it flows. What has not moved
-// for Limits.Linger is given up. It may be repeated.
+// ProcessDeleted closes what is still open, without losing a byte that somebody
+// reads: output is still copied while it flows. What has not moved for
+// Limits.Linger is given up. It may be repeated.
 func (s *Streams) ProcessDeleted() {
 	s.ProcessExited()
 	s.order(orders{released: true, deleted: time.Now()})
 	s.stopLogger(s.limits.Linger)
 }
 
-// Abort undoes Open: the process will never be. Nothing more reaches the client.
+// Abort undoes Open: there will be no process. Nothing more reaches the client.
 func (s *Streams) Abort() {
 	s.RuntimeReturned()
 	s.order(orders{aborted: true})

@@ -6,31 +6,28 @@ import "time"
 
 // Limits are the times that the streams of a process wait.
 type Limits struct {
-	// Ready bounds the wait for what a start needs: the console of a runtime
-	// that has returned and so has sent it, a logger that is to say that it is
-	// ready.
+	// Ready bounds the wait for what a start needs: a console, which the runtime
+	// must have sent before it returned, and a logger's message that it is ready.
 	Ready time.Duration
-	// InputGrace is how long a client whose CloseIO overtook its own open of
-	// the input FIFO is waited for.
+	// InputGrace is how long to wait for a client whose CloseIO overtook its own
+	// open of the input FIFO.
 	InputGrace time.Duration
-	// Stubborn is how long what is told to end may take: a logger after SIGTERM,
-	// a terminal that leaves unread what a client has typed who is gone.
+	// Stubborn is how long something may take that was told to end: a logger after
+	// SIGTERM, or a terminal that does not read what a client typed before it left.
 	Stubborn time.Duration
 	// Drain is how long AwaitOutput waits while nothing moves.
 	Drain time.Duration
 	// DrainFlowing is how long Delete of init waits for output that flows: the
 	// daemon kills the shim after it, and with it what is not in the FIFO yet.
 	DrainFlowing time.Duration
-	// Linger is how long, after ProcessDeleted, what does not end by itself is
-	// kept: a logger, and an output on which nothing happens, be it held open
-	// idle by a process that the deleted one left behind or waiting for a
-	// reader that does not come.
+	// Linger is how long, after ProcessDeleted, something is kept that does not end
+	// by itself: a logger, or an output on which nothing happens, because a process
+	// that was left behind holds it open, or because its reader does not come.
 	Linger time.Duration
-	// What cannot be waited for is tried again after PollSoon, and then less
-	// and less often until it is once in PollLate: a full file, and a FIFO whose
-	// reader has not come. poll(2) does not tell of a reader that arrives.
-	// inotify(7) would, but all of root shares 128 instances by default, and
-	// where a daemon is down each container that ends would take two of them
+	// A full file, and a FIFO whose reader has not come, are polled with back-off,
+	// from PollSoon to PollLate. poll(2) does not report a reader that arrives.
+	// inotify(7) would, but by default all processes of root share 128 instances,
+	// and while a daemon is down each container that ends would take two of them
 	// from systemd and kubelet.
 	PollSoon, PollLate time.Duration
 }

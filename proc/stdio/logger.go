@@ -96,10 +96,10 @@ func (l *logger) kept() []*os.File {
 	return append([]*os.File(nil), l.reads...)
 }
 
-// outlive keeps the read ends open until the process is deleted: with the
-// logger's alone, its death would be the death, by SIGPIPE, of the process at
-// its next line. After that nobody reads, so what is written is dropped, or the
-// process would stop when the pipes are full.
+// outlive keeps the read ends open until the process is deleted: if only the logger
+// had them, its death would kill the process by SIGPIPE at its next line. After the
+// logger's death what is written is read and dropped, or the process would stop
+// when the pipes are full.
 func (l *logger) outlive() {
 	select {
 	case <-l.child.Done():
@@ -114,8 +114,7 @@ func (l *logger) outlive() {
 	}
 }
 
-// dropOutput lets what the logger does not read any more be read by nobody, until
-// stop.
+// dropOutput reads and drops what the dead logger no longer reads, until stop.
 func (l *logger) dropOutput() {
 	l.gate.Enter() // descriptors are exchanged
 	defer l.gate.Leave()
@@ -169,9 +168,9 @@ func (l *logger) awaitReady(ready *os.File) error {
 	return nil
 }
 
-// stop waits for the logger to end by itself within grace, then makes it. Only
+// stop waits for the logger to end by itself within grace, and then ends it. Only
 // the first call counts: a failed restore and its Delete, or a Delete and a
-// Destroy, both end the streams, and a command is waited for once.
+// Destroy, both end the streams.
 func (l *logger) stop(grace time.Duration) {
 	l.stopping.Do(func() {
 		close(l.stopped)

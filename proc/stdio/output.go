@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// holdLimit is how much is kept back of what comes before the start is
-	// known to have succeeded, beside what the pipe holds. A runtime, or a hook,
-	// that writes more is not stopped by it: it is passed on then.
+	// holdLimit bounds what is kept back before the start is known to have
+	// succeeded, in addition to what the pipe holds. A runtime, or a hook, that
+	// writes more is not stopped: its output is passed on then.
 	holdLimit = 64 << 10
 	// hangUpLimit is how much is read of a terminal that is hung up: more than
 	// the kernel keeps for it (64 KiB in tty_buffer.c, 4 KiB in n_tty.c).
@@ -39,11 +39,11 @@ type output struct {
 	retry time.Duration
 	// closeSource closes the process's end.
 	closeSource func()
-	// drained is called once, when all that came is with the client, or is
+	// drained is called once, when all that came has reached the client or was
 	// given up.
 	drained func()
-	// decided is closed when nothing is held back any more; words is then what
-	// was, if the start has failed.
+	// decided is closed when nothing is held back any more. If the start has
+	// failed, words is then what was held back.
 	decided chan struct{}
 	words   []byte
 	// ended is closed with the state closed.
@@ -79,8 +79,8 @@ func (o *output) order(add orders) {
 	}
 }
 
-// look returns the orders, and lets the next step wait until deadline. It is
-// where the output stands still while the gate is shut.
+// look returns the orders, and lets the next step wait until deadline. While the gate
+// is shut, the output stands still here.
 func (o *output) look() (ord orders, deadline time.Time) {
 	for {
 		o.gate.Pass()
@@ -220,9 +220,8 @@ func (o *output) move(step func() (int, error), done outputEvent) outputEvent {
 	}
 }
 
-// awaitRoom lets some time pass after a write to a file has failed with err. A
-// full disk, or quota, is a full pipe: the process waits, until the write
-// succeeds.
+// awaitRoom waits a while after a write to a file has failed with err. A full disk, or
+// quota, is treated like a full pipe: the process waits until the write succeeds.
 func (o *output) awaitRoom(err error, deadline time.Time) {
 	if o.retry == 0 {
 		logrus.WithError(err).WithField("path", o.sink.path).Warn("output waits until it can be written")
@@ -262,8 +261,8 @@ func (o *output) pause(d time.Duration, deadline time.Time) {
 
 func due(deadline time.Time) bool { return !deadline.IsZero() && !time.Now().Before(deadline) }
 
-// past interrupts whatever waits.
+// past is a deadline that interrupts whatever waits.
 var past = time.Unix(1, 0)
 
-// timedOut reports whether err is the doing of interrupt.
+// timedOut reports whether err comes from interrupt.
 func timedOut(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -24,7 +24,7 @@ type pump struct {
 	inUse func() bool
 	// spliced is set if both ends are pipes or FIFOs.
 	spliced bool
-	// pending was read of src and not taken by dst yet.
+	// pending was read from src and not yet written to dst.
 	pending []byte
 	// blocked: there are bytes which dst does not take.
 	blocked bool
@@ -147,10 +147,10 @@ func (p *pump) splice() (n int, err error) {
 	return n, nil
 }
 
-// fragments reports whether the bytes that wait should be copied. A pipe holds 16
-// buffers, however few bytes are in each, and only bytes that were written are
-// joined to the last one: lines spliced to a reader that is behind would fill
-// its FIFO after 16 of them instead of 64 KiB.
+// fragments reports whether the bytes that wait should be copied instead of spliced.
+// A pipe holds 16 buffers, however few bytes are in each, and only write(2) adds to
+// the last one: lines that are spliced to a slow reader would fill its FIFO after 16
+// of them instead of 64 KiB.
 func fragments(rfd, wfd int) bool {
 	behind, err := unix.IoctlGetInt(wfd, unix.TIOCINQ)
 	if err != nil || behind == 0 {
@@ -186,10 +186,10 @@ func (p *pump) fill(limit int) (int, error) {
 	return p.read(limit, func(b []byte) { p.pending = append(p.pending, b...) })
 }
 
-// read waits for bytes of src and gives at most limit of them to take. It
-// returns io.EOF at the end. A terminal tells by EIO that nobody has its other
-// side open, which a process that lives may change at any time: that is its end
-// only once inUse says so.
+// read waits for bytes from src and gives at most limit of them to take. It returns
+// io.EOF at the end. A terminal returns EIO while nobody has its other side open,
+// which a living process may change at any time, so that is the end only if inUse
+// says so.
 func (p *pump) read(limit int, take func([]byte)) (n int, err error) {
 	src, err := p.src.SyscallConn()
 	if err != nil {

@@ -37,8 +37,8 @@ type sink struct {
 	keepalive int
 }
 
-// openSink opens path without waiting for a reader: no client can hold up the
-// shim. It fails for what is not there or cannot be written.
+// openSink opens path without waiting for a reader: no client can hold up the shim.
+// It fails if path does not exist or cannot be written.
 func openSink(path string) (*sink, error) {
 	st, err := os.Stat(path)
 	if err != nil {
@@ -123,7 +123,7 @@ func (s *sink) abandoned() bool {
 	return err == nil && !os.SameFile(now, then)
 }
 
-// close gives the client's end up.
+// close closes the client's end.
 func (s *sink) close() {
 	s.closeKeepalive()
 	_ = s.w.Close() // nothing was buffered in the process

@@ -53,7 +53,7 @@ var outputTable = [outputStates][outputEvents]outputState{
 
 func (s outputState) after(e outputEvent) outputState { return outputTable[s][e] }
 
-// orders are what the process's life means for its outputs. They are only ever
+// orders are what the process's life cycle means for its outputs. They are only ever
 // added to.
 type orders struct {
 	released bool      // the start has succeeded
@@ -75,7 +75,7 @@ func (o orders) plus(p orders) orders {
 	return o
 }
 
-// facts are what the deadline of an output follows from.
+// facts determine the deadline of an output.
 type facts struct {
 	state   outputState
 	since   time.Time // when the state was reached
@@ -91,11 +91,10 @@ type facts struct {
 	met bool
 }
 
-// deadline returns when the output is given up if nothing happens until then;
-// zero for never. Before Delete nothing is given up but an end that nobody comes
-// for: a client that is not there may be a daemon that is being restarted. After
-// it there is one deadline for both ends: nothing has moved, and nobody has come,
-// for so long.
+// deadline returns when the output is given up if nothing happens until then; zero
+// for never. Before Delete only an end of file that no reader comes for is given up:
+// a missing client may be a daemon that is being restarted. After Delete there is
+// one deadline for both ends: nothing has moved and no reader has come for that long.
 func (f facts) deadline(linger time.Duration) time.Time {
 	switch {
 	case f.state == waiting && !f.unread && f.met && !f.deleted.IsZero():
