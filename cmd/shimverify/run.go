@@ -166,7 +166,7 @@ func writeReports(f runFlags, out []outcome) error {
 	return errors.Join(errs...)
 }
 
-// judge returns errFailed if the run has failed. By default a failed check is a
+// judge returns an error if the run has failed. By default a failed check is a
 // failure; with expect, one that differs from what the release is known for.
 func judge(out []outcome, expect bool) error {
 	var broken, failed int
