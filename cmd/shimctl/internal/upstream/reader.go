@@ -271,9 +271,11 @@ func parked(g *stackdump.Goroutine) bool {
 
 // harmless reports whether a goroutine may go on after the dump: it waits for what it is
 // to read, and is held there; or it is the one that has written the dump, which is the only
-// one that ran; or it hands on signals, or readiness, and holds nothing.
+// one that ran; or it hands on signals, or readiness, and holds nothing; or it opens a FIFO
+// that nobody reads, for another one that waits for that, and does not go on.
 func harmless(g *stackdump.Goroutine) bool {
-	return g.State == "IO wait" || g.State == "running" || has(g, "os/signal.loop") || has(g, "github.com/containerd/console.(*Epoller).Wait")
+	return g.State == "IO wait" || g.State == "running" || has(g, "os/signal.loop") || has(g, "github.com/containerd/console.(*Epoller).Wait") ||
+		g.State == "syscall" && has(g, "github.com/containerd/fifo.openFifo.func")
 }
 
 // copier wants a goroutine that copies a stream to wait for what it is to read: it holds
