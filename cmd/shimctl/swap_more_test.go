@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build baseline
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/containerd/api/types/task"
+	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
+)
+
+// fifos makes the FIFOs of an exec's streams, with their client's ends.
+func fifos(t *testing.T, names ...string) (paths []string, ends []*os.File) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		if err := unix.Mkfifo(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
+		paths, ends = append(paths, path), append(ends, f)
+	}
+	return paths, ends
+}
+
+// reads wants the text from the client's end of a stream.
+func reads(t *testing.T, f *os.File, want string) {
+	t.Helper()
+	if err := f.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	got, b := "", make([]byte, 100)
+	for !strings.Contains(got, want) {
+		n, err := f.Read(b)
+		if got += string(b[:n]); err != nil {
+			t.Fatalf("read %q, want %q: %v", got, want, err)
+		}
+	}
+}
+
+// A container stays paused, and a terminal works in both directions.
+func TestSwapTerminalInPausedContainer(t *testing.T) {
+	for _, version := range []string{"v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35", "debian"} {
+		t.Run(version, func(t *testing.T) {
+			shim := started(t, shimtest.Baseline(t, version))
+			ctx := t.Context()
+			paths, ends := fifos(t, "in", "out")
+			_, err := shim.API.Exec(ctx, &shimapi.ExecProcessRequest{ID: "tty", Terminal: true, Stdin: paths[0], Stdout: paths[1], Spec: &anypb.Any{
+				TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process",
+				Value:   []byte(`{"terminal":true,"user":{"uid":0,"gid":0},"args":["testinit","cat"],"cwd":"/"}`)}})
+			if err == nil {
+				_, err = shim.API.Start(ctx, &shimapi.StartRequest{ID: "tty"})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintln(ends[0], "before")
+			reads(t, ends[1], "before\r\nbefore\r\n") // its echo, and cat's
+			if err := shim.Pause(ctx); err != nil {
+				t.Fatal(err)
+			}
+			swapped(t, shim, false)
+			if s, err := shim.API.State(ctx, &shimapi.StateRequest{ID: shim.ID}); err != nil || s.Status != task.Status_PAUSED {
+				t.Errorf("got %v, %v", s, err)
+			}
+			if _, err := shim.API.Resume(ctx, &emptypb.Empty{}); err != nil {
+				t.Error(err)
+			}
+			if _, err := shim.API.ResizePty(ctx, &shimapi.ResizePtyRequest{ID: "tty", Width: 77, Height: 33}); err != nil {
+				t.Error(err)
+			}
+			fmt.Fprintln(ends[0], "after")
+			reads(t, ends[1], "after\r\nafter\r\n")
+			if _, err := shim.API.Kill(ctx, &shimapi.KillRequest{ID: "tty", Signal: uint32(unix.SIGKILL)}); err != nil {
+				t.Error(err)
+			}
+			if err := (&client{id: "tty", status: 137}).finish(ctx, shim.API); err != nil {
+				t.Error(err)
+			}
+			lifeGoesOn(t, shim)
+		})
+	}
+}
+
+// B12: a call that waits for output which a grandchild holds open is done by the new
+// program, in its bounded time.
+func TestSwapDeleteThatHangs(t *testing.T) {
+	for _, version := range []string{"v1.1.2", "v1.2.6"} {
+		t.Run(version, func(t *testing.T) {
+			shim := started(t, shimtest.Baseline(t, version))
+			ctx := t.Context()
+			paths, _ := fifos(t, "out", "err")
+			_, err := shim.API.Exec(ctx, &shimapi.ExecProcessRequest{ID: "held", Stdout: paths[0], Stderr: paths[1], Spec: &anypb.Any{
+				TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process",
+				Value:   []byte(`{"user":{"uid":0,"gid":0},"args":["testinit","holdout:10m","exit:5"],"cwd":"/"}`)}})
+			if err == nil {
+				_, err = shim.API.Start(ctx, &shimapi.StartRequest{ID: "held"})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() { done <- (&client{id: "held", status: 5}).finish(ctx, shim.API) }()
+			shimtest.Until(t, 10*time.Second, "DeleteProcess to hang", func() bool {
+				o, _ := looked(t, shim, true)
+				return len(o.Report.Requests) == 1 && o.Report.Requests[0].Method == "DeleteProcess"
+			})
+			swapped(t, shim, true)
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Error(err)
+				}
+			case <-time.After(20 * time.Second):
+				t.Error("it hangs")
+			}
+			lifeGoesOn(t, shim)
+		})
+	}
+}
