@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/integration/harness/fakedaemon"
 )
 
 // fifos makes the FIFOs of an exec's streams, with their client's ends.
@@ -130,6 +131,39 @@ func TestSwapDeleteThatHangs(t *testing.T) {
 				}
 			case <-time.After(20 * time.Second):
 				t.Error("it hangs")
+			}
+			lifeGoesOn(t, shim)
+		})
+	}
+}
+
+// B05: the exit whose publisher hangs is published by the new program, and so are those
+// behind it.
+func TestSwapPublisherThatHangs(t *testing.T) {
+	for _, version := range []string{"v1.1.2", "v1.2.6", "v1.6.38"} {
+		t.Run(version, func(t *testing.T) {
+			shim := started(t, shimtest.Baseline(t, version))
+			ctx := t.Context()
+			shim.Events.Behave(fakedaemon.Hang, 1) // the next ones are taken
+			clients := []*client{{id: "e1", status: 11}, {id: "e2", status: 12}}
+			for _, c := range clients {
+				if err := shim.ExecSpec(ctx, c.id, c.spec()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, c := range clients {
+				if w, err := shim.API.Wait(ctx, &shimapi.WaitRequest{ID: c.id}); err != nil || int(w.ExitStatus) != c.status {
+					t.Fatalf("%s: %v, %v", c.id, w, err)
+				}
+			}
+			shimtest.Until(t, 10*time.Second, "a publisher that hangs", func() bool { return shim.Events.Attempts() > 0 })
+			o := swapped(t, shim, true)
+			t.Logf("%+v", o.Report)
+			for _, c := range clients {
+				shimtest.Until(t, 30*time.Second, c.id+"'s exit", func() bool {
+					all := shim.Events.ExitsOf(c.id)
+					return len(all) > 0 && int(all[0].Exit.GetExitStatus()) == c.status
+				})
 			}
 			lifeGoesOn(t, shim)
 		})

@@ -38,6 +38,7 @@ type Shim struct {
 	InitPID   int
 	Daemon    string // Underneath's containerd
 	API       shimapi.ShimService
+	Events    *fakedaemon.Daemon // Start's
 
 	runtime *fakeruntime.Runtime
 	holds   int // so far
@@ -101,6 +102,7 @@ func Start(t testing.TB, binary string, args ...string) *Shim {
 	events, err := fakedaemon.Start(daemon, tool(t, helper))
 	must(t, err)
 	t.Cleanup(events.Crash)
+	s.Events = events
 	// Nobody is at the daemon's address: what asks it about its tasks sees it down.
 	shim, err := launch.Start(binary, launch.Options{
 		Generation: launch.Generation{Socket: launch.FilePath, Address: true}, Namespace: s.Namespace, ID: s.ID,
