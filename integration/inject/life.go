@@ -24,6 +24,7 @@ import (
 
 	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/client"
+	"containerd-shim.v1/integration/harness/fakedaemon"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/faults"
 	"containerd-shim.v1/integration/harness/procfs"
@@ -84,7 +85,7 @@ func (l *life) run() {
 	create := func() error { return b.CreateWith(b.CreateRequest(harness.IO{Stdout: out.Path})) }
 	if l.call("Create", create) != nil {
 		if code := status.Code(l.c.Prompt(drop(b.Delete()))); code != codes.NotFound && code != codes.FailedPrecondition {
-			l.c.Errorf("Delete after a failed Create: %v", code) // there is no container
+			l.errorf("Delete after a failed Create: %v", code) // there is no container
 		}
 		l.gone()
 		return
@@ -101,10 +102,10 @@ func (l *life) run() {
 	l.again("Kill", func() error { return found(b.Kill(b.ID, uint32(unix.SIGKILL), false)) })
 	l.exited(b.ID, 137)
 	if err := wait.Await(soon); err != nil || wait.Reply.GetExitStatus() != 137 {
-		l.c.Errorf("Wait of init: status %d, %v", wait.Reply.GetExitStatus(), err)
+		l.errorf("Wait of init: status %d, %v", wait.Reply.GetExitStatus(), err)
 	}
 	l.again("Delete", func() error { return found(drop(b.Delete())) })
-	l.c.Await(soon, "init's output has ended", out.Ended)
+	l.await(soon, "init's output has ended", out.Ended)
 	l.gone()
 }
 
@@ -116,7 +117,7 @@ func (l *life) wait() *client.Waiting {
 		l.blows++
 		w, err = client.BeginWait(l.b.Shim.Address, l.b.ID)
 	}
-	l.c.Must(err, "Wait of init")
+	l.must(err, "Wait of init")
 	return w
 }
 
@@ -132,15 +133,15 @@ func (l *life) exec(id string, terminal bool) {
 		return b.Exec(id, harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: terminal}, "print:5000", "exit:7")
 	})
 	w, err := b.Within(soon).Wait(id)
-	l.c.Must(err, "Wait of "+id)
+	l.must(err, "Wait of "+id)
 	if w.GetExitStatus() != 7 {
-		l.c.Errorf("Wait of %s: status %d, want 7", id, w.GetExitStatus())
+		l.errorf("Wait of %s: status %d, want 7", id, w.GetExitStatus())
 	}
 	l.exited(id, 7)
 	l.again("DeleteProcess", func() error { return found(drop(b.DeleteProcess(id))) })
-	l.c.Await(soon, "the output of "+id+" has ended", out.Ended)
+	l.await(soon, "the output of "+id+" has ended", out.Ended)
 	if err := out.Matches(5000); err != nil && !l.mayLoseOutput() {
-		l.c.Errorf("output of %s: %v", id, err)
+		l.errorf("output of %s: %v", id, err)
 	}
 }
 
@@ -156,12 +157,12 @@ func (l *life) started(id string, add func(try int) error) {
 		}
 		l.again("DeleteProcess after a failed Start", func() error { return found(drop(l.b.DeleteProcess(id))) })
 	}
-	l.c.Fatalf("exec %s cannot be started", id)
+	l.fatalf("exec %s cannot be started", id)
 }
 
 // mayLoseOutput reports whether the failure was of a byte's own way.
 func (l *life) mayLoseOutput() bool {
-	return l.fault.Errno != unix.EINTR && slices.Contains([]string{"splice", "read tty"}, l.fault.Kind)
+	return l.fault.Errno == unix.EIO && l.fault.Kind == "read tty"
 }
 
 // signal kills an exec with SIGTERM.
@@ -189,7 +190,7 @@ func (l *life) verbs() {
 	}
 	if _, err := b.Shim.Stacks(soon); err != nil && l.alive() {
 		if _, err = b.Shim.Stacks(soon); err != nil {
-			l.c.Errorf("SIGUSR1, twice: %v", err)
+			l.errorf("SIGUSR1, twice: %v", err)
 		}
 	}
 }
@@ -217,6 +218,9 @@ func (l *life) call(what string, f func() error) error {
 		return nil
 	}
 	l.c.Logf("%s: %v", what, err)
+	if l.fault.Kill && len(l.in.Hits()) > 0 {
+		runtime.Goexit() // cleanUp judges
+	}
 	if !l.alive() {
 		l.dead("in " + what)
 		return err
@@ -224,11 +228,11 @@ func (l *life) call(what string, f func() error) error {
 	l.blows++
 	switch code := status.Code(err); {
 	case len(l.in.Hits()) == 0:
-		l.c.Errorf("%s: %v, before anything was made to fail", what, err)
+		l.errorf("%s: %v, before anything was made to fail", what, err)
 	case l.blows > max(1, l.fault.Times):
-		l.c.Errorf("%s: %v: the %d. error for one failure", what, err, l.blows)
+		l.errorf("%s: %v: the %d. error for one failure", what, err, l.blows)
 	case !slices.Contains(telling, code) && !(code == codes.FailedPrecondition && l.noRuntime() && !strings.HasPrefix(what, "Kill")):
-		l.c.Errorf("%s: %v: class %v misleads", what, err, code)
+		l.errorf("%s: %v: class %v misleads", what, err, code)
 	}
 	return err
 }
@@ -247,15 +251,46 @@ func (l *life) again(what string, f func() error) {
 			return
 		}
 	}
-	l.c.Errorf("%s fails for good", what)
+	l.errorf("%s fails for good", what)
 }
 
 // exited waits for the exit event of a process. One more of the same may come,
 // where an answer of the daemon's was lost.
 func (l *life) exited(id string, want uint32) {
-	l.b.AwaitStatus(soon, id, want)
-	if n := len(l.b.Daemon.ExitsOf(id)); n > 2 {
-		l.c.Errorf("%d exit events of %s", n, id)
+	exits := func() []fakedaemon.Event { return l.b.Daemon.ExitsOf(id) }
+	l.await(soon, "the exit event of "+id, func() bool { return len(exits()) > 0 })
+	if e := exits()[0]; e.Exit.GetExitStatus() != want {
+		l.errorf("exit of %s: status %d, want %d", id, e.Exit.GetExitStatus(), want)
+	}
+	if n := len(exits()); n > 2 {
+		l.errorf("%d exit events of %s", n, id)
+	}
+}
+
+// errorf records that the shim is not as it should be. The life of a shim that
+// was killed ends at the first thing that is not: cleanUp judges.
+func (l *life) errorf(format string, args ...any) {
+	if l.fault.Kill && len(l.in.Hits()) > 0 {
+		runtime.Goexit()
+	}
+	l.c.Errorf(format, args...)
+}
+
+// fatalf is errorf and ends the life.
+func (l *life) fatalf(format string, args ...any) {
+	l.errorf(format, args...)
+	runtime.Goexit()
+}
+
+func (l *life) must(err error, what string) {
+	if err != nil {
+		l.fatalf("%s: %v", what, err)
+	}
+}
+
+func (l *life) await(d time.Duration, what string, cond func() bool) {
+	if err := wait.For(d, what, func() bool { return cond() || l.fault.Kill && !l.alive() }); err != nil || !cond() {
+		l.fatalf("%s: %v", what, err)
 	}
 }
 
@@ -267,16 +302,15 @@ func (l *life) alive() bool {
 // dead judges a shim that has ended, and ends the life: nothing but a kill may
 // end it, or a failure before it has begun to serve.
 func (l *life) dead(when string) {
+	_ = wait.For(time.Second, "", func() bool { return !l.alive() }) // its connections end first
 	state, dead := l.b.Shim.Exited()
 	switch {
 	case !dead:
-		l.c.Fatalf("no answer %s", when)
-	case l.fault.Kill && len(l.in.Hits()) > 0:
-		runtime.Goexit() // cleanUp judges
+		l.fatalf("no answer %s", when)
 	case strings.HasPrefix(when, "before"):
 		l.c.Logf("the shim ended %s: %s", when, state) // its start has failed: the daemon sees it
 	default:
-		l.c.Fatalf("the shim ended %s: %s: %s", when, state, lastLine(l.b.Shim.Output()))
+		l.fatalf("the shim ended %s: %s: %s", when, state, lastLine(l.b.Shim.Output()))
 	}
 }
 
@@ -311,6 +345,9 @@ func (l *life) gone() {
 		}
 		files, _ := filepath.Glob(filepath.Join(l.b.Bundle, "*")) // the pattern is right
 		for _, f := range files {
+			if l.fault.Kind == "unlink" {
+				break // it may be the last one, of which nobody is told; the daemon removes the bundle
+			}
 			if name := filepath.Base(f); !slices.Contains([]string{"config.json", "rootfs", "address", "shim.pid", "log.json", "init.pid"}, name) {
 				all = append(all, "file "+name)
 			}
@@ -318,10 +355,10 @@ func (l *life) gone() {
 		return strings.Join(all, ", ")
 	}
 	if wait.For(soon, "", func() bool { return left() == "" }) != nil {
-		l.c.Errorf("left behind: %s", left())
+		l.errorf("left behind: %s", left())
 	}
 	if _, err := l.b.Within(client.Patience).ShimInfo(); err != nil {
-		l.c.Errorf("ShimInfo at the end: %v", err)
+		l.errorf("ShimInfo at the end: %v", err)
 	}
 }
 

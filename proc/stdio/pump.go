@@ -57,8 +57,16 @@ func (p *pump) step() (n int, err error) {
 		p.total += int64(n)
 		p.blocked = len(p.pending) > 0
 	}
+	if errors.Is(err, unix.ENOMEM) { // nothing was moved, and nothing has ended
+		time.Sleep(starved)
+		err = nil
+	}
 	return n, err
 }
+
+// starved is how long a pump rests when the kernel has no memory for its bytes
+// (splice(2), pipe(7)).
+const starved = 10 * time.Millisecond
 
 // flush writes some of what is pending; at its end it returns io.EOF.
 func (p *pump) flush() (int, error) {

@@ -21,8 +21,8 @@ var numbers = map[uint32]string{
 	unix.SYS_MKDIRAT: "mkdir", unix.SYS_MKNODAT: "mknod", unix.SYS_UNLINKAT: "unlink", unix.SYS_RENAMEAT: "rename",
 	unix.SYS_RENAMEAT2: "rename", unix.SYS_FCHMODAT: "chmod", unix.SYS_FCHMOD: "chmod", unix.SYS_FTRUNCATE: "truncate", unix.SYS_FSYNC: "fsync",
 	unix.SYS_MOUNT: "mount", unix.SYS_UMOUNT2: "umount", unix.SYS_EPOLL_CTL: "epoll_ctl",
-	unix.SYS_SPLICE: "splice", unix.SYS_TEE: "tee", unix.SYS_IOCTL: "ioctl",
-	unix.SYS_PIDFD_OPEN: "pidfd_open", unix.SYS_PRCTL: "prctl", unix.SYS_BIND: "bind", unix.SYS_RECVMSG: "recvmsg",
+	unix.SYS_SPLICE: "splice", unix.SYS_TEE: "tee",
+	unix.SYS_PIDFD_OPEN: "pidfd_open", unix.SYS_BIND: "bind", unix.SYS_RECVMSG: "recvmsg",
 }
 
 // Kinds are the names that calls are counted by, and the errors that Linux may
@@ -62,9 +62,7 @@ var Kinds = map[string][]unix.Errno{
 	"epoll_ctl":  {unix.ENOMEM, unix.ENOSPC},
 	"splice":     {unix.EINTR, unix.ENOMEM},
 	"tee":        {unix.EINTR, unix.ENOMEM},
-	"ioctl":      {unix.EIO},
 	"pidfd_open": {unix.EMFILE, unix.ENOMEM},
-	"prctl":      {unix.EPERM},
 }
 
 // kind is the name in Kinds of the call that a notification is about.
@@ -126,7 +124,7 @@ func (n *notification) describe() string {
 		return n.text(n.args[0])
 	case "mount":
 		return n.text(n.args[1])
-	case "clone", "pipe", "socket", "prctl", "pidfd_open":
+	case "clone", "pipe", "socket", "pidfd_open":
 		return ""
 	}
 	return n.target(int(int32(n.args[0])))
