@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/proc/internal/proctest"
 	"containerd-shim.v1/reaper"
 
@@ -184,6 +185,26 @@ func TestStartThatNeverForkedHasNoStray(t *testing.T) {
 	default:
 	}
 	p.env.killAndWait(child)
+}
+
+// Of a process that has forked and died before its start failed, nobody is left.
+func TestEveryStrayIsKilled(t *testing.T) {
+	census(t)
+	f := &fakeRuntime{process: []string{"sleep"}}
+	init := running(t, f, InitConfig{})
+	f.process, f.pidFile = []string{"leave", "3"}, func(string, int) {}
+	f.after = map[string]func(context.Context) error{"exec": func(context.Context) error {
+		if !wait.Until(patience, func() bool { return len(children()) == 4 && dead(f.lastPid()) }) {
+			return fmt.Errorf("children: %v", children())
+		}
+		return nil
+	}}
+	if err := newTestExec(t, init, "e1", Stdio{}).Start(t.Context()); err == nil || !strings.Contains(err.Error(), "was killed") {
+		t.Errorf("got %v", err)
+	}
+	if !wait.Until(patience, func() bool { return len(children()) == 1 }) {
+		t.Errorf("children: %v, want init", children())
+	}
 }
 
 // F22: a runtime that was killed before it gave its pid file its name leaves a

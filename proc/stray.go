@@ -12,24 +12,32 @@ import (
 
 	"containerd-shim.v1/proc/stdio"
 	"containerd-shim.v1/reaper"
+
+	"golang.org/x/sys/unix"
 )
 
 // findStray looks for a process that a runtime has started without telling its
 // pid: a child of the shim that has what this start gave it as its stdio. It
 // returns nil if there is none, and for a process with a terminal: that one
-// hangs up when the terminal is closed.
-func findStray(ticket *reaper.Ticket, io *stdio.Streams) *reaper.Child {
+// hangs up when the terminal is closed. Of several, which a process leaves that has
+// forked and died, one is returned, and the others are killed.
+func findStray(ticket *reaper.Ticket, io *stdio.Streams) (stray *reaper.Child) {
 	for range 2 { // the kernel may pass over a child when others end while it lists them
 		for _, pid := range children() {
 			if !io.Owns(pid) {
 				continue
 			}
-			if child, err := ticket.Claim(pid, time.Time{}, nil); err == nil {
-				return child
+			child, err := ticket.Claim(pid, time.Time{}, nil)
+			switch {
+			case err != nil: // it is known
+			case stray == nil:
+				stray = child
+			default:
+				_ = child.Signal(unix.SIGKILL) // it may be dead
 			}
 		}
 	}
-	return nil
+	return stray
 }
 
 // children lists the shim's own children. Orphans come to any of its threads

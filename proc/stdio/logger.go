@@ -96,15 +96,12 @@ func (l *logger) kept() []*os.File {
 	return append([]*os.File(nil), l.reads...)
 }
 
-// outlive keeps the read ends open until the process is deleted: if only the logger
-// had them, its death would kill the process by SIGPIPE at its next line. After the
-// logger's death what is written is read and dropped, or the process would stop
-// when the pipes are full.
+// outlive keeps the read ends open until the process is deleted and the logger has
+// ended: if only the logger had them, its death would kill the process by SIGPIPE at
+// its next line. After the logger's death what is written is read and dropped, or
+// the process would stop when the pipes are full.
 func (l *logger) outlive() {
-	select {
-	case <-l.child.Done():
-	case <-l.stopped:
-	}
+	<-l.child.Done()
 	l.dropOutput()
 	<-l.stopped
 	l.gate.Enter()
@@ -168,9 +165,9 @@ func (l *logger) awaitReady(ready *os.File) error {
 	return nil
 }
 
-// stop waits for the logger to end by itself within grace, and then ends it. Only
-// the first call counts: a failed restore and its Delete, or a Delete and a
-// Destroy, both end the streams.
+// stop waits for the logger to end by itself: as long as it reads, and for grace
+// after that. Then it ends the logger. Only the first call counts: a failed restore
+// and its Delete, or a Delete and a Destroy, both end the streams.
 func (l *logger) stop(grace time.Duration) {
 	l.stopping.Do(func() {
 		close(l.stopped)
@@ -179,17 +176,39 @@ func (l *logger) stop(grace time.Duration) {
 }
 
 func (l *logger) end(grace time.Duration) {
-	for _, step := range []struct {
-		wait time.Duration
-		then unix.Signal
-	}{{grace, unix.SIGTERM}, {l.limits.Stubborn, unix.SIGKILL}} {
-		timer := time.NewTimer(step.wait)
-		select {
-		case <-l.child.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-			_ = l.child.Signal(step.then) // fails only if it has ended
+	for left := l.unread(); !l.endsWithin(grace); {
+		now := l.unread()
+		if now >= left {
+			break
 		}
+		left = now
 	}
+	_ = l.child.Signal(unix.SIGTERM) // fails only if it has ended
+	if !l.endsWithin(max(grace, l.limits.Stubborn)) {
+		_ = l.child.Signal(unix.SIGKILL) // likewise
+	}
+}
+
+// endsWithin waits for the logger's end for d at the most.
+func (l *logger) endsWithin(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-l.child.Done():
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// unread returns how many bytes wait for the logger.
+func (l *logger) unread() (n int) {
+	for _, f := range l.kept() {
+		control(f, func(fd int) {
+			if waiting, err := unix.IoctlGetInt(fd, unix.TIOCINQ); err == nil {
+				n += waiting
+			}
+		})
+	}
+	return n
 }

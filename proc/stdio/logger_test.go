@@ -3,6 +3,7 @@
 package stdio
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,6 +58,30 @@ func TestLoggerThatIsNotReady(t *testing.T) {
 				t.Errorf("took %v", d)
 			}
 		})
+	}
+}
+
+// TestLoggerThatStillReadsIsNotEnded, however long it takes after Delete.
+func TestLoggerThatStillReadsIsNotEnded(t *testing.T) {
+	census(t)
+	const size, piece = 61440, 4096
+	sips := fifo(t)
+	p, child := play(t, Config{Names: Names{Stdout: proctest.LoggerURI("sip", sips)}}, "out", fmt.Sprint(size), "0")
+	p.end(t, child)
+	w := openFifo(t, sips, os.O_WRONLY)
+	defer w.Close()
+	pace := time.NewTicker(short().Linger / 5)
+	defer pace.Stop()
+	for range size/piece + 1 { // three times as long as a logger is waited for that does not read
+		<-pace.C
+		if _, err := w.Write([]byte{0}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	within(t, patience, "end of the logger", p.log.child.Done())
+	got, err := os.ReadFile(sips + ".out")
+	if err != nil || len(got) != size || p.log.child.Wait().Status != 0 {
+		t.Errorf("%d bytes, %v, want %d; status %d", len(got), err, size, p.log.child.Wait().Status)
 	}
 }
 

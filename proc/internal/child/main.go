@@ -50,6 +50,14 @@ func init() {
 			}
 			fmt.Println(c.Process.Pid)
 		},
+		// leave N: leave N children that keep all streams open
+		"leave": func(args []string) {
+			for range number(args[0]) {
+				c := exec.Command(os.Args[0], "sleep")
+				c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+				check(c.Start())
+			}
+		},
 		// two: a line to stdout, close it, a line to stderr
 		"two": func([]string) {
 			fmt.Println("one")
@@ -171,6 +179,19 @@ func logger(args []string) {
 		check(err)
 		<-done
 		fmt.Fprintln(f, "end")
+	case "sip": // a piece into FILE.out for each byte that comes through FILE, a FIFO
+		f, err := os.Create(args[1] + ".out")
+		check(err)
+		sips, err := os.OpenFile(args[1], os.O_RDWR, 0) // does not wait for the test
+		check(err)
+		check(unix.Close(5))
+		for {
+			_, err := sips.Read(make([]byte, 1))
+			check(err)
+			if _, err := io.CopyN(f, os.NewFile(3, "stdout"), 4096); err != nil {
+				break // the end
+			}
+		}
 	case "gate": // ready once FILE, a FIFO, was opened and closed; then nothing but wait
 		f, err := os.Open(args[1])
 		check(err)
