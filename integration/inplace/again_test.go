@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -51,15 +52,21 @@ func TestAgainAndAgain(t *testing.T) {
 			})
 		}
 		var took []time.Duration
-		for range n {
+		refused := 0
+		for len(took) < n {
 			start := time.Now()
-			c.Need(exchange(b, c.Shim), "exchange the program")
+			err := exchange(b, c.Shim)
+			if err != nil && refused < n && strings.Contains(err.Error(), "does not come to rest") {
+				refused++ // starts on a machine that is at work may take too long
+				continue
+			}
+			c.Need(err, "exchange the program")
 			took = append(took, time.Since(start))
 		}
 		over.Store(true)
 		wg.Wait()
 		slices.Sort(took)
-		c.Logf("%d exchanges, %v each at the median, %v at most; %d execs", n, took[n/2], took[n-1], ran.Load())
+		c.Logf("%d exchanges, %v each at the median, %v at most; %d more were refused; %d execs", n, took[n/2], took[n-1], refused, ran.Load())
 		if more := len(fdsOf(c, b)); more > fds {
 			c.Errorf("%d descriptors, %d before", more, fds)
 		}
