@@ -99,11 +99,7 @@ func TestOthersWhileOneExecHangs(t *testing.T) {
 	hangs, release := make(chan struct{}), make(chan struct{})
 	r.runtime.on("exec", func(string) error { close(hangs); <-release; return nil })
 	r.must(r.exec("hung", "exit", "0"))
-	started := make(chan error, 1)
-	go func() {
-		_, err := r.client.Start(r.ctx(), &api.StartRequest{ID: "hung"})
-		started <- err
-	}()
+	started := calling(func() error { _, err := r.client.Start(r.ctx(), &api.StartRequest{ID: "hung"}); return err })
 	receive(t, "exec", hangs)
 	short, cancel := context.WithTimeout(r.ctx(), 50*time.Millisecond)
 	defer cancel()

@@ -29,11 +29,7 @@ func TestDumpWhileEveryLockIsHeld(t *testing.T) {
 	stuck, release := make(chan struct{}), make(chan struct{})
 	r.runtime.on("exec", func(string) error { close(stuck); <-release; return nil })
 	r.must(r.exec("stuck-exec", "exit", "0"))
-	answer := make(chan error, 1)
-	go func() {
-		_, err := r.client.Start(r.ctx(), &api.StartRequest{ID: "stuck-exec"})
-		answer <- err
-	}()
+	answer := calling(func() error { _, err := r.client.Start(r.ctx(), &api.StartRequest{ID: "stuck-exec"}); return err })
 	receive(t, "the stuck exec", stuck)
 	// The last reply may be on its way out, and its request be forgotten after it.
 	writes := &r.sup.conns.writes

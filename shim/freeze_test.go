@@ -43,8 +43,7 @@ func TestPanicInAnExchange(t *testing.T) {
 	r.sup.mu.Lock()
 	r.sup.leaving.add(f)
 	r.sup.mu.Unlock()
-	asked := make(chan error, 1)
-	go func() { asked <- r.sup.Upgrade(r.ctx(), "/bin/true") }()
+	asked := calling(func() error { return r.sup.Upgrade(r.ctx(), "/bin/true") })
 	u := receive(t, "request", r.sup.Upgrades())
 	u.Do(func(string) error { return r.freeze() })
 	if err := receive(t, "answer", asked); err == nil {

@@ -60,6 +60,13 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	}
 }
 
+// calling calls call in a goroutine, and returns where its error comes.
+func calling(call func() error) <-chan error {
+	done := make(chan error, 1)
+	go func() { done <- call() }()
+	return done
+}
+
 // receive waits for a value or the closing of c.
 func receive[T any](t *testing.T, what string, c <-chan T) T {
 	t.Helper()

@@ -82,11 +82,7 @@ func TestExecLandsWhileInitDies(t *testing.T) {
 		return nil
 	})
 	r.must(r.exec("late", "wait", "0"))
-	started := make(chan error, 1)
-	go func() {
-		_, err := r.client.Start(r.ctx(), &api.StartRequest{ID: "late"})
-		started <- err
-	}()
+	started := calling(func() error { _, err := r.client.Start(r.ctx(), &api.StartRequest{ID: "late"}); return err })
 	receive(t, "the exec's runtime", atRuntime)
 	r.must(r.kill(containerID, 9))
 	eventually(t, "no more execs", func() bool {
@@ -224,11 +220,7 @@ func TestExitOfAStartThatHangs(t *testing.T) {
 	r.create()
 	at := make(chan struct{})
 	r.runtime.hang("start", at)
-	started := make(chan error, 1)
-	go func() {
-		_, err := r.client.Start(r.ctx(), &api.StartRequest{ID: containerID})
-		started <- err
-	}()
+	started := calling(func() error { _, err := r.client.Start(r.ctx(), &api.StartRequest{ID: containerID}); return err })
 	receive(t, "start", at)
 	began := time.Now()
 	r.runtime.endInit(t)
@@ -255,11 +247,10 @@ func TestDeleteEndsAHungVerb(t *testing.T) {
 	r.run()
 	at := make(chan struct{})
 	r.runtime.hang("update", at)
-	updated := make(chan error, 1)
-	go func() {
+	updated := calling(func() error {
 		_, err := r.client.Update(r.ctx(), &api.UpdateTaskRequest{Resources: resources})
-		updated <- err
-	}()
+		return err
+	})
 	receive(t, "update", at)
 	r.runtime.endInit(t)
 	r.wait(containerID)
@@ -283,19 +274,14 @@ func TestKillDuringTheStart(t *testing.T) {
 	at, release := make(chan struct{}), make(chan struct{})
 	r.runtime.on("exec", func(string) error { close(at); <-release; return nil })
 	r.must(r.exec("e", "wait", "0"))
-	started := make(chan error, 1)
-	go func() {
-		_, err := r.client.Start(r.ctx(), &api.StartRequest{ID: "e"})
-		started <- err
-	}()
+	started := calling(func() error { _, err := r.client.Start(r.ctx(), &api.StartRequest{ID: "e"}); return err })
 	receive(t, "the exec's runtime", at)
 	short, cancel := context.WithTimeout(r.ctx(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := r.client.Kill(short, &api.KillRequest{ID: "e", Signal: 9}); !gaveUp(err) {
 		t.Errorf("Kill with a short deadline: %v", err)
 	}
-	killed := make(chan error, 1)
-	go func() { killed <- r.kill("e", 9) }()
+	killed := calling(func() error { return r.kill("e", 9) })
 	select {
 	case err := <-killed:
 		t.Errorf("Kill before there is a process: %v", err)
@@ -368,11 +354,7 @@ func TestKillEndsARestore(t *testing.T) {
 	request.Checkpoint = "/image"
 	_, err := r.client.Create(r.ctx(), request)
 	r.must(err)
-	started := make(chan error, 1)
-	go func() {
-		_, err := r.client.Start(r.ctx(), &api.StartRequest{ID: containerID})
-		started <- err
-	}()
+	started := calling(func() error { _, err := r.client.Start(r.ctx(), &api.StartRequest{ID: containerID}); return err })
 	receive(t, "restore", at)
 	if err := r.kill(containerID, 9); status.Code(err) != codes.NotFound {
 		t.Errorf("Kill: %v", err)

@@ -135,15 +135,13 @@ func newLimitedRig(t *testing.T, hostPids bool, limits Limits) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(ctx, l) }()
+	served := calling(func() error { return server.Serve(ctx, l) })
 	r.client = r.connect()
 	t.Cleanup(func() {
 		// End what lives, and see its exit published: nothing may be left.
 		r.daemon.refuseBy(nil)
 		if init, err := r.sup.container(); err == nil {
-			killed := make(chan error, 1)
-			go func() { killed <- init.Destroy(ctx) }()
+			killed := calling(func() error { return init.Destroy(ctx) })
 			receive(t, "end of the container", killed)
 			if init.Child() != nil {
 				receive(t, "exit of the container", r.sup.exits.over)

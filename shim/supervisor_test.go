@@ -281,11 +281,7 @@ func TestStateAnswersWhileTheRuntimeHangs(t *testing.T) {
 	r.run()
 	hangs, release := make(chan struct{}), make(chan struct{})
 	r.runtime.on("pause", func(string) error { close(hangs); <-release; return nil })
-	paused := make(chan error, 1)
-	go func() {
-		_, err := r.client.Pause(r.ctx(), empty)
-		paused <- err
-	}()
+	paused := calling(func() error { _, err := r.client.Pause(r.ctx(), empty); return err })
 	receive(t, "pause", hangs)
 	start := time.Now()
 	if got := r.state(containerID).Status; got != task.Status_PAUSING {
@@ -310,11 +306,7 @@ func TestShutdownDuringCreate(t *testing.T) {
 	r := newRig(t, false)
 	at, release := make(chan struct{}), make(chan struct{})
 	r.runtime.on("create", func(string) error { close(at); <-release; return nil })
-	created := make(chan error, 1)
-	go func() {
-		_, err := r.client.Create(r.ctx(), r.createRequest())
-		created <- err
-	}()
+	created := calling(func() error { _, err := r.client.Create(r.ctx(), r.createRequest()); return err })
 	receive(t, "create", at)
 	ended := make(chan struct{})
 	go func() {
@@ -343,11 +335,7 @@ func TestShutdownIsBounded(t *testing.T) {
 	release := make(chan struct{})
 	at := make(chan struct{})
 	r.runtime.on("create", func(string) error { close(at); <-release; return errors.New("late") })
-	created := make(chan error, 1)
-	go func() {
-		_, err := r.client.Create(r.ctx(), r.createRequest())
-		created <- err
-	}()
+	created := calling(func() error { _, err := r.client.Create(r.ctx(), r.createRequest()); return err })
 	receive(t, "create", at)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
