@@ -44,8 +44,7 @@ func (p *Prepared) read(pid int, id string) (result *Result, err error) {
 func TestWhatGoesOnAfterTheDumpIsSeen(t *testing.T) {
 	for _, version := range []string{"v1.1.2", "v1.2.6", "v1.7.35", "debian"} {
 		for what, act := range map[string]func(*testing.T, *shimtest.Shim) error{
-			"nothing":        func(*testing.T, *shimtest.Shim) error { return nil },
-			"an exec begins": func(t *testing.T, s *shimtest.Shim) error { return s.Exec(t.Context(), "more") },
+			"nothing": func(*testing.T, *shimtest.Shim) error { return nil },
 			"a call begins": func(t *testing.T, s *shimtest.Shim) error {
 				s.Hold(t, "pause", s.Pause) // let go at the end of the test
 				return nil
