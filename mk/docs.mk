@@ -7,4 +7,5 @@ docs/bugs.md: ## write the list of known bugs as the catalogue has it
 
 docs/demo.svg: host/prepare build ## draw the picture of the first demo from a run of it
 	bin/shimverify demo --shim $(SHIM) >bin/demo.txt
-	sed -e 's#bin/baselines/v1.1.2/containerd-shim#upstream v1.1.2#; s#$(SHIM)#this shim#' bin/demo.txt | mk/picture -v title="make demo" >$@
+	sed -e 's#bin/baselines/v1.1.2/containerd-shim#upstream v1.1.2#; s#$(SHIM)#this shim#' \
+	  -e 's# -binary .* always # #; s#/tmp/shimverify-demo[0-9]*#/var/lib/shimctl#' bin/demo.txt | mk/picture -v title="make demo" >$@

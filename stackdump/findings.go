@@ -4,9 +4,10 @@ package stackdump
 
 import "time"
 
-// kill is the only cure for a shim that can no longer reap.
-const kill = "It does not resolve. Keep the dump, then `shimctl repair` this shim: SIGKILL of the shim while its containerd " +
-	"runs ends the container (exit 137) and reaps everything below it; SIGTERM is not read any more, and a restart of containerd does not help."
+// repair is the cure for a shim that can no longer reap: another program, or none.
+const repair = "It does not resolve. Keep the dump, then `shimctl repair` this shim, which heals it in place where it can: the container " +
+	"runs on. Else SIGKILL of the shim while its containerd runs ends the container (exit 137) and reaps everything below it; " +
+	"SIGTERM is not read any more, and a restart of containerd does not help."
 
 // name sets bug, reason, title and advice from the kind of the chain. cycle says
 // that the chain is closed.
@@ -24,10 +25,10 @@ func (f *Finding) name(chain []*Waiter, cycle bool) {
 	end := chain[len(chain)-1]
 	switch {
 	case cycle && has(RolePublisher, BlockedOnPublish) && has("", BlockedOnSend):
-		f.is("B05", "PublisherDeadlock", Deadlock, "the event queue is full behind a publish whose exit cannot be delivered", kill)
+		f.is("B05", "PublisherDeadlock", Deadlock, "the event queue is full behind a publish whose exit cannot be delivered", repair)
 	case cycle && has(RoleReaper, BlockedOnSend):
 		f.is("B01", "ReaperDeadlock", Deadlock, "the reaper waits, holding its lock, for a consumer that waits for the reaper",
-			kill+" More than 32 exits at one moment are enough to bring it back: update the shim.")
+			repair+" More than 32 exits at one moment are enough to bring it back: update the shim.")
 	case cycle && has(RoleExitLoop, BlockedOnRunc) && has("", BlockedOnSendTimed):
 		f.is("B03", "KillAllStall", Stall, "the exit loop runs runc kill --all itself, and that runc's exit queues behind the others",
 			"One second for each queued exit, minutes in all; it ends by itself. Do not kill the shim for it; update it.")
@@ -35,7 +36,7 @@ func (f *Finding) name(chain []*Waiter, cycle bool) {
 		f.is("B02", "ReaperStall", Stall, "each exit waits a second for a consumer that waits for a later exit",
 			"One second for each queued exit, minutes in all; it ends by itself unless exits were dropped: take a second dump after five minutes. Update the shim.")
 	case cycle:
-		f.is("", "Deadlock", Deadlock, "goroutines wait for each other in a cycle", kill)
+		f.is("", "Deadlock", Deadlock, "goroutines wait for each other in a cycle", repair)
 	case end.BlockedOn == BlockedOnSend:
 		f.isOpen("B01", "ReaperBlocked", "the reaper holds its lock over a full channel; who should drain it is not in this dump",
 			"Take a second dump: if the same goroutine still sends, it is the deadlock B01.")
