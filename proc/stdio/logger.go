@@ -184,7 +184,7 @@ func (l *logger) end(grace time.Duration) {
 		left = now
 	}
 	_ = l.child.Signal(unix.SIGTERM) // fails only if it has ended
-	if !l.endsWithin(max(grace, l.limits.Stubborn)) {
+	if !l.endsWithin(max(grace/2, l.limits.Stubborn)) {
 		_ = l.child.Signal(unix.SIGKILL) // likewise
 	}
 }
