@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // Freeze freezes the process by a freezer cgroup (version 1) of its own.
@@ -26,7 +28,9 @@ func Freeze(t testing.TB, pid int) (thaw func()) {
 	t.Cleanup(func() {
 		thaw()
 		back := os.WriteFile(filepath.Join(mount, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)
-		if err := errors.Join(back, os.Remove(group)); err != nil {
+		var left error // EBUSY while a thread of it ends
+		_ = wait.For(10*time.Second, "", func() bool { left = os.Remove(group); return left == nil })
+		if err := errors.Join(back, left); err != nil {
 			t.Error(err)
 		}
 	})

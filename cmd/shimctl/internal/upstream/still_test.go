@@ -21,6 +21,10 @@ import (
 	"containerd-shim.v1/stackdump"
 )
 
+// The first thread of a process does not end with its goroutine, as read needs it:
+// it is the main goroutine's alone.
+func init() { goruntime.LockOSThread() }
+
 // read reads the shim as it stands, with a dump and what was prepared before.
 func (p *Prepared) read(pid int, id string) (result *Result, err error) {
 	done := make(chan struct{})
@@ -88,7 +92,7 @@ func TestWhatGoesOnAfterTheDumpIsSeen(t *testing.T) {
 					}
 				}
 				result, err := p.read(shim.PID, shim.ID)
-				for errors.Is(err, inplace.ErrBusy) || errors.Is(err, unix.EPERM) { // it does not stop in time on a busy machine, and is let go when the thread ends
+				for end := time.Now().Add(time.Minute); time.Now().Before(end) && (errors.Is(err, inplace.ErrBusy) || errors.Is(err, unix.EPERM)); { // it does not stop in time on a busy machine, and is let go when the thread ends
 					result, err = p.read(shim.PID, shim.ID)
 				}
 				if what == "nothing" {
