@@ -327,7 +327,7 @@ func lastLine(s string) string {
 // gone checks that a shim without a container holds nothing of it.
 func (l *life) gone() {
 	if !l.alive() {
-		return
+		l.dead("at the end") // no call would tell
 	}
 	left := func() string {
 		var all []string

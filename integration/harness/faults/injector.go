@@ -119,10 +119,12 @@ func (i *Injector) accept(from *os.File) error {
 	if err != nil {
 		return err
 	}
-	i.ours = os.NewFile(uintptr(fds[0]), "seccomp")
 	r, w, err := os.Pipe()
-	i.stop = [2]*os.File{r, w}
-	return err
+	if err != nil {
+		return errors.Join(err, unix.Close(fds[0])) // Close has nothing to end
+	}
+	i.ours, i.stop = os.NewFile(uintptr(fds[0]), "seccomp"), [2]*os.File{r, w}
+	return nil
 }
 
 // notification is struct seccomp_notif of linux/seccomp.h.
