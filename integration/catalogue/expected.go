@@ -50,6 +50,12 @@ func Expected(release, id string) (v harness.Verdict, ok bool) {
 	return "", false
 }
 
+// Known reports whether the table has a verdict of the check id, be it that
+// either is possible.
+func Known(id string) bool {
+	return slices.ContainsFunc(Releases(), func(r string) bool { return letter(r, id) != "" })
+}
+
 // Conformance reports whether a check passes on every release that is known: it
 // finds no bug of theirs, it says what has to stay as it is.
 func Conformance(id string) bool {

@@ -128,7 +128,7 @@ func Command(pid int) string {
 // if it has none of that name.
 func Env(pid int, name string) (value string, ok bool) {
 	data, err := os.ReadFile(File(pid, "environ"))
-	if err == nil && len(data) == 0 { // the first thread has ended: the others have it
+	if len(data) == 0 { // the first thread has ended: the others have it. Linux 6.18 says ESRCH, older ones nothing.
 		for _, tid := range numbers(File(pid, "task")) {
 			if data, err = os.ReadFile(File(tid, "environ")); len(data) > 0 {
 				break
