@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # Debian's packages that the tests and the demo use. gcc is for the race
-# detector.
+# detector and for spin.
 HOST := runc containerd docker.io busybox-static iproute2 procps patch strace prometheus \
-        prometheus-node-exporter systemd zsh groff-base gcc libc6-dev
+        prometheus-node-exporter systemd zsh groff-base gcc libc6-dev spin
 
 .PHONY: host/prepare
 

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * An exit's way through this shim; see ARCHITECTURE.md, "An exit". "fn:" names the
+ * function that a transition stands for.
+ *
+ * No run goes on for ever: spin looks for cycles, too. So whatever a process waits for
+ * comes in every run, or spin finds an invalid end state. What every run must come to is
+ * what the judge waits for.
+ *
+ * Time passes only where nothing else can happen (Promela's timeout). Then something
+ * outside must hang, and no call may be open that must be answered at once.
+ *
+ * EXECS (1, 2) is how many execs there are. With HANGS a runc may hang, and a client may
+ * be none that asks for the State. With FAILS the daemon may stop, die and come back.
+ *
+ * Each of these takes a repair out, and spin must find an error: NO_LEDGER, NO_HOLD,
+ * INIT_FIRST, DROP, LOCKED, INLINE_KILL, BOUNDED_OUTBOX; and INLINE_KILL with BOUNDED
+ * even if nothing hangs, though neither of the two does harm then alone.
+ */
+#define INIT      0
+#define FIRST     1 /* an exec */
+#define SECOND    2 /* another */
+#define RUNC(e)   (2 + (e)) /* the "runc exec" of each, 3 and 4 */
+#define KILLER    5 /* "runc kill --all" after the container's death */
+#define PROCESSES 3
+#define CHILDREN  6
+#define NOBODY    6
+
+#ifdef BOUNDED
+#define QUEUE 1
+#else
+#define QUEUE PROCESSES /* never full: in the shim it grows */
+#endif
+#ifdef BOUNDED_OUTBOX
+#define OUTBOX 1
+#else
+#define OUTBOX PROCESSES /* likewise */
+#endif
+
+/* Children, as the kernel knows them. One that stays dies only if it is killed. */
+mtype = { lives, stays, zombie };
+mtype child[CHILDREN];
+
+/* reaper.Reaper. Child.done of all; the claims; the ledger; open tickets. */
+bool reaperMu, done[CHILDREN], claimed[CHILDREN], kept[CHILDREN];
+byte tickets;
+chan queue = [QUEUE] of { byte }; /* of the Subscription: owners, or NOBODY */
+
+/* shim.exits */
+mtype = { none, underway, replied, settled, refused };
+mtype stage[PROCESSES] = none;
+bool recorded[PROCESSES], held[PROCESSES], due[PROCESSES], told, closing, cleared;
+bool ended; /* the verbs that are at work on the dead container; Supervisor.alive */
+
+/* shim.Supervisor */
+bool supervisorMu, made[PROCESSES], returned[PROCESSES];
+byte unanswered; /* calls that must be answered at once */
+
+/* shim.Outbox, and the daemon */
+chan outbox = [OUTBOX] of { byte };
+mtype = { up, stopped, away };
+mtype daemon = up;
+bool died;   /* a daemon */
+bool gone;   /* and no other comes */
+bool under[PROCESSES]; /* which daemon has asked for the start: after a death? */
+bool published[PROCESSES]; /* the start, by the daemon */
+bool got[PROCESSES]; /* the exit, by the daemon that lives */
+bool taken[PROCESSES]; /* the exit was acknowledged */
+
+/* What hangs. */
+bool hung, silent; /* a runc; a client, which does not ask for the State */
+
+/* The connection of the start's caller is closed. fn: shim.exits.disconnected */
+#define LOST(e) (under[e] != died)
+#define SETTLED(e) (stage[e] == settled || LOST(e))
+/* No exit of e is still to come. fn: shim.exits.aloneLocked */
+#define OVER(e) (recorded[e] && !held[e] || stage[e] == none || stage[e] == refused)
+
+inline kill(p) {
+	if
+	:: child[p] == stays -> child[p] = lives
+	:: else
+	fi
+}
+
+/* An exec and its runc, as the kernel runs them. */
+proctype kernel(byte e) {
+end:	do
+	:: atomic { child[e] == lives -> child[e] = zombie }
+	:: atomic { child[RUNC(e)] == lives && !made[e] -> made[e] = true;
+		if
+		:: child[e] = lives /* it ends by itself */
+		:: child[e] = stays /* it ends if it is killed */
+		fi
+	}
+	/* runc ends, with an error if the container is dead; or it hangs until it is killed. */
+	:: atomic { child[RUNC(e)] == lives && (made[e] || child[INIT] != lives) -> child[RUNC(e)] = zombie }
+#ifdef HANGS
+	:: atomic { child[RUNC(e)] == lives && !hung -> hung = true; child[RUNC(e)] = stays }
+#endif
+	od
+}
+
+/* The container's process, and then the runc that kills the others. */
+active proctype container() {
+	atomic { child[INIT] == lives -> child[INIT] = zombie };
+	child[KILLER] == lives;
+#ifdef HANGS
+	if
+	:: true
+	:: atomic { !hung -> hung = true };
+end:		false
+	fi;
+#endif
+	atomic { kill(FIRST); kill(SECOND); child[KILLER] = zombie }
+}
+
+/* fn: reaper.Reaper.tellLocked, reaper.Subscription.push */
+inline tell(owner) {
+	if
+	:: owner < PROCESSES -> queue!owner
+	:: else -> /* the exit has no owner, and is nothing to whoever takes it */
+#ifdef BOUNDED
+		queue!NOBODY
+#else
+		skip
+#endif
+	fi
+}
+
+/* fn: reaper.Reaper.reapOne */
+inline reapOne(p) {
+	reaperMu = true; child[p] = 0;
+	if
+	:: claimed[p] -> claimed[p] = false; done[p] = true; /* fn: reaper.Child.complete */
+		tell(p)
+	:: else ->
+#ifndef NO_LEDGER
+		kept[p] = tickets > 0; /* fn: reaper.ledger.add */
+#endif
+		tell(NOBODY)
+	fi;
+	reaperMu = false
+}
+
+/* fn: reaper.Reaper.loop */
+active proctype reaping() {
+end:	do
+	:: atomic { child[INIT] == zombie -> reapOne(INIT) }
+	:: atomic { child[FIRST] == zombie -> reapOne(FIRST) }
+	:: atomic { child[SECOND] == zombie -> reapOne(SECOND) }
+	:: atomic { child[RUNC(FIRST)] == zombie -> reapOne(RUNC(FIRST)) }
+	:: atomic { child[RUNC(SECOND)] == zombie -> reapOne(RUNC(SECOND)) }
+	:: atomic { child[KILLER] == zombie -> reapOne(KILLER) }
+	od
+}
+
+/* fn: reaper.Ticket.Claim */
+inline claim(p) {
+	if
+	:: kept[p] -> kept[p] = false; done[p] = true; /* fn: reaper.ledger.take, reaper.Ticket.deadLocked */
+		reaperMu = true; tell(p); reaperMu = false
+	:: else -> claimed[p] = true; /* fn: reaper.Ticket.claimLocked */
+		assert(child[p] != 0) /* or a Start fails whose process has run */
+	fi
+}
+
+/* A client starts an exec. fn: shim.Supervisor.start */
+proctype start(byte e) {
+	atomic { /* fn: shim.exits.begin */
+		if
+		:: gone || closing -> stage[e] = refused; returned[e] = true; goto over
+		:: daemon == up && !closing && !supervisorMu -> stage[e] = underway; under[e] = died
+		fi;
+#ifdef LOCKED
+		supervisorMu = true
+#endif
+	}
+	/* fn: reaper.Reaper.Begin, reaper.Monitor.Start */
+	atomic { !reaperMu -> tickets++; child[RUNC(e)] = lives; claim(RUNC(e)) }
+	/* fn: reaper.Monitor.Run */
+	atomic { done[RUNC(e)] || ended -> kill(RUNC(e)); done[RUNC(e)] -> done[RUNC(e)] = false }
+	atomic {
+		!reaperMu;
+		if
+		:: made[e] -> claim(e)
+		:: else
+		fi;
+		tickets--; /* fn: reaper.Ticket.Close */
+		if
+		:: tickets == 0 -> kept[FIRST] = false; kept[SECOND] = false
+		:: else
+		fi
+	}
+	atomic { /* fn: shim.exits.ended */
+		if
+		:: made[e] && (done[e] && !told || !done[e] && !closing)
+		:: else -> stage[e] = refused; kill(e) /* fn: shim.Supervisor.killLate */
+		fi;
+		made[e] = false; supervisorMu = false; returned[e] = true
+	}
+	atomic { /* The reply is written. fn: shim.exits.answered */
+		if
+		:: stage[e] == refused -> goto over
+		:: else -> stage[e] = replied
+		fi
+	}
+	/* The daemon publishes the start, then it asks for the State; unless it dies, or is none. */
+	if
+	:: atomic { daemon == up && !LOST(e) -> published[e] = true }
+	:: LOST(e) -> goto over
+#ifdef HANGS
+	:: atomic { silent = true; goto over }
+#endif
+	fi;
+	if
+	:: atomic { daemon == up && !LOST(e) -> stage[e] = settled } /* fn: shim.exits.asked */
+	:: LOST(e)
+	fi;
+over:	skip
+}
+
+/* fn: shim.Supervisor.killRest */
+inline killRest() {
+	atomic {
+		!reaperMu;
+		if
+		:: claimed[FIRST] -> kill(FIRST)
+		:: else
+		fi;
+		if
+		:: claimed[SECOND] -> kill(SECOND)
+		:: else
+		fi;
+		child[KILLER] = lives; claimed[KILLER] = true
+	}
+end_killing:
+	atomic { done[KILLER] -> cleared = true } /* fn: shim.exits.clear */
+}
+
+#ifndef INLINE_KILL
+/* fn: shim.Supervisor.clearUp */
+active proctype clearUp() {
+	closing;
+	killRest()
+}
+#endif
+
+/* fn: shim.exits.release, shim.Outbox.Put */
+inline release(e) { held[e] = false; outbox!e }
+
+/* fn: shim.heldExit.due */
+#ifdef NO_HOLD
+#define DUE(e) (stage[e] != refused)
+#else
+#define DUE(e) (stage[e] != refused && (SETTLED(e) || due[e] || due[INIT]))
+#endif
+
+/* fn: shim.exits.run */
+active proctype exits() {
+	byte p;
+end:	do
+	:: atomic { /* fn: shim.exits.drain */
+		queue?p;
+		if
+		:: p != NOBODY -> recorded[p] = true; held[p] = true /* fn: shim.Supervisor.record, shim.exits.take */
+		:: else
+		fi;
+		if
+		:: p == INIT -> p = NOBODY; closing = true; /* fn: shim.exits.close */
+#ifdef INLINE_KILL
+			killRest()
+#endif
+		:: else -> p = NOBODY
+		fi
+	}
+	:: atomic { held[FIRST] && stage[FIRST] == refused -> held[FIRST] = false }
+	:: atomic { held[SECOND] && stage[SECOND] == refused -> held[SECOND] = false }
+	:: atomic { held[FIRST] && DUE(FIRST) -> release(FIRST) }
+	:: atomic { held[SECOND] && DUE(SECOND) -> release(SECOND) }
+#ifdef INIT_FIRST
+	:: atomic { held[INIT] -> told = true; release(INIT) }
+#else
+	:: atomic { held[INIT] && (cleared && OVER(FIRST) && OVER(SECOND) || due[INIT] && !held[FIRST] && !held[SECOND]) -> told = true; release(INIT) }
+#endif
+	od
+}
+
+#define WAITS(e) (held[e] && !due[e])
+
+/* The time-outs of shim.Limits. fn: shim.exits.sleep */
+active proctype clock() {
+end:	do
+	:: atomic {
+		timeout && (WAITS(INIT) || WAITS(FIRST) || WAITS(SECOND) || recorded[INIT] && !ended && !(returned[FIRST] && returned[SECOND])) ->
+		assert(hung || silent); assert(unanswered == 0);
+		due[INIT] = held[INIT]; due[FIRST] = held[FIRST]; due[SECOND] = held[SECOND];
+		ended = recorded[INIT]
+	}
+	od
+}
+
+/* Somebody asks for the State of any process. fn: shim.Supervisor.State */
+active proctype state() {
+	unanswered++;
+	atomic { !supervisorMu -> unanswered-- } /* fn: shim.Supervisor.find */
+}
+
+/* fn: shim.Outbox.Run */
+active proctype sender() {
+	byte e; bool by;
+end:	do
+	:: atomic { outbox?<e> -> by = died };
+		if /* fn: shim.Outbox.send, publish.Publisher.Publish */
+		:: atomic {
+			daemon == up && by == died ->
+			assert(!got[e] && !taken[e]); /* once */
+			assert(e == INIT || published[e] || LOST(e) || due[e] || due[INIT]); /* not before its start */
+			assert(e == INIT || !taken[INIT] || due[INIT]); /* the container's own is last */
+			got[e] = true
+		};
+			if
+			:: atomic { daemon == up && by == died -> outbox?e; taken[e] = true; got[e] = false; e = 0 } /* fn: shim.Outbox.taken */
+			:: atomic { by != died -> got[e] = false; e = 0 } /* it has died before it could acknowledge */
+			fi
+		:: by != died
+		:: daemon == away ->
+#ifdef DROP
+			outbox?e
+#else
+end_away:		daemon == up /* fn: shim.Outbox.wait */
+#endif
+		fi
+	od
+}
+
+#ifdef FAILS
+/* The daemon may stop and go on; it may die, and come back. */
+active proctype life() {
+	if
+	:: daemon = stopped;
+		if
+		:: daemon = up
+		:: true
+		fi
+	:: true
+	fi;
+	if
+	:: daemon == up
+	:: atomic { daemon = away; died = true };
+		if
+		:: daemon = up
+		:: gone = true
+		fi
+	fi
+}
+#endif
+
+#define KNOWN(e) (stage[e] == refused || recorded[e] && (taken[e] || gone))
+
+/* What every run comes to. */
+active proctype judge() {
+	returned[FIRST] && returned[SECOND] && unanswered == 0 && recorded[INIT] && (taken[INIT] || gone) && KNOWN(FIRST) && KNOWN(SECOND)
+}
+
+init {
+	atomic {
+		child[INIT] = lives; claimed[INIT] = true;
+		run kernel(FIRST); run start(FIRST);
+#if EXECS > 1
+		run kernel(SECOND); run start(SECOND)
+#else
+		returned[SECOND] = true; stage[SECOND] = refused
+#endif
+	}
+}

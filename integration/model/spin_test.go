@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package model
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// patience bounds one step of spin's.
+const patience = 5 * time.Minute
+
+// verdict is what spin has found.
+type verdict struct {
+	states int
+	// fault is the first error, as spin words it; empty if there is none.
+	fault string
+	// where says for each process of the model in which line it stands at the fault.
+	where map[string][]string
+}
+
+// search is what spin is asked for.
+type search string
+
+const (
+	faults search = "-DSAFETY" // assertions, and ends where somebody still waits
+	cycles search = "-DNP"     // runs that never end
+)
+
+// verify has spin search the whole model, with these switches.
+func verify(t *testing.T, s search, file string, switches ...string) verdict {
+	t.Helper()
+	dir := t.TempDir()
+	model, err := filepath.Abs(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var defines []string
+	for _, name := range switches {
+		defines = append(defines, "-D"+name)
+	}
+	run(t, dir, "spin", append(defines, "-a", model)...)
+	run(t, dir, "gcc", "-O0", "-w", string(s), "-o", "pan", "pan.c") // more takes longer than it saves
+	args := []string{"-m100000", "-w20", "-n"}
+	if s == cycles {
+		args = append(args, "-l")
+	}
+	report := run(t, dir, "./pan", args...)
+	if !strings.Contains(report, "errors: ") || strings.Contains(report, "max search depth too small") {
+		t.Fatalf("spin has not searched all of it:\n%s", report)
+	}
+	v := verdict{states: number(t, report, `(?m)^\s*(\d+) states, stored`)}
+	if number(t, report, `errors: (\d+)`) == 0 {
+		return v
+	}
+	v.fault = regexp.MustCompile(`(?m)^pan:1: (.*) \(at depth \d+\)`).FindStringSubmatch(report)[1]
+	v.where = stands(t, model, run(t, dir, "spin", append(defines, "-t", "-k", filepath.Join(dir, filepath.Base(file)+".trail"), model)...))
+	return v
+}
+
+// stands reads the end of a run that spin has replayed: each process by name,
+// and the text of the line in which it stands.
+func stands(t *testing.T, model, replay string) map[string][]string {
+	t.Helper()
+	data, err := os.ReadFile(model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(data), "\n")
+	where := make(map[string][]string)
+	for _, m := range regexp.MustCompile(`proc +\d+ \((\S+):\d+\) \S+:(\d+) \(state`).FindAllStringSubmatch(replay, -1) {
+		n, err := strconv.Atoi(m[2])
+		if err != nil || n > len(lines) {
+			t.Fatalf("line %s of %s", m[2], model)
+		}
+		where[m[1]] = append(where[m[1]], strings.TrimSpace(lines[n-1]))
+	}
+	return where
+}
+
+func number(t *testing.T, report, pattern string) int {
+	t.Helper()
+	m := regexp.MustCompile(pattern).FindStringSubmatch(report)
+	if m == nil {
+		t.Fatalf("no %s in spin's report:\n%s", pattern, report)
+	}
+	n, err := strconv.Atoi(m[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// run returns what a program has printed. The programs are those that
+// "make host/prepare" installs.
+func run(t *testing.T, dir, name string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		t.Fatal(fmt.Errorf("%s %q: %w\n%s", name, args, err, out.Bytes()))
+	}
+	return out.String()
+}
