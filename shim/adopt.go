@@ -18,9 +18,10 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Adopt makes a new Supervisor, whose Run has not been called, what st says. The
-// Reaper of its Env is paused. Nothing is fatal: what cannot be taken over is
-// logged, and answered with an error when it is asked for.
+// Adopt gives a new Supervisor the state st, which another program of this process
+// has saved. It is called before Run, while the Reaper of the Env is paused.
+// Nothing is fatal: what cannot be taken over is logged, and a request for it is
+// answered with an error.
 func (s *Supervisor) Adopt(st *state.Shim) {
 	for _, event := range st.Events {
 		e := new(types.Envelope)
@@ -131,7 +132,7 @@ func (x *exits) adopt(st *state.Shim, init *proc.Init, execs []*proc.Exec) {
 	}
 }
 
-// adoptStart returns the start of a process that was adopted, nil if it was never
+// adoptStart returns the start of an adopted process, or nil if it was never
 // started.
 func adoptStart(o owner, p *state.Process, own bool) *start {
 	if p.Pid == 0 && p.Start == nil {
@@ -167,8 +168,8 @@ func (x *exits) connected(number int, c *conn) {
 	}
 }
 
-// begun is a start that the program before this one has begun. Its result is that
-// of the next request for it.
+// begun is a start that the previous program had begun. Its result answers the
+// next Start of the process.
 type begun struct {
 	done chan struct{} // closed when err is set
 	err  error
@@ -183,7 +184,8 @@ func (b *begun) wait(ctx context.Context) error {
 	}
 }
 
-// begunBefore returns the start of a process that was begun before, once.
+// begunBefore returns the start of a process that the previous program had begun,
+// and forgets it; nil if there is none.
 func (s *Supervisor) begunBefore(id string) *begun {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,8 +194,8 @@ func (s *Supervisor) begunBefore(id string) *begun {
 	return b
 }
 
-// finishStarts waits for what the starts that are underway come to, and closes the
-// ticket then.
+// finishStarts has every start that is underway finished in a goroutine of its own,
+// and the ticket closed when all of them are over. It does not wait for them.
 func (s *Supervisor) finishStarts(st *state.Shim, init *proc.Init, execs []*proc.Exec, a proc.Adoption) {
 	type started interface {
 		process
@@ -218,7 +220,7 @@ func (s *Supervisor) finishStarts(st *state.Shim, init *proc.Init, execs []*proc
 		s.begun[p.ID()] = b
 		ended = append(ended, b.done)
 		runtime := a.ClaimRuntime(at)
-		_ = p.Lock(s.ctx) // a new process is not locked
+		_ = p.Lock(s.ctx) // cannot fail: nobody has locked a new process
 		s.working.Enter()
 		guard.Go("finish a start", func() {
 			defer s.working.Leave()

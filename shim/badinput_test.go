@@ -16,8 +16,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// TestBadCreates: each is refused with its class and a sentence, leaves nothing
-// behind, and the next one succeeds.
+// TestBadCreates: each is refused with the right code and a sentence, and leaves
+// nothing behind; a good one after them succeeds.
 func TestBadCreates(t *testing.T) {
 	r := newRig(t, false)
 	missing := filepath.Join(r.bundle, "missing")
@@ -45,14 +45,14 @@ func TestBadCreates(t *testing.T) {
 		}
 	}
 	if n := r.runtime.called("create"); n != 0 {
-		t.Errorf("the runtime was asked %d times", n)
+		t.Errorf("the runtime was run %d times, want 0", n)
 	}
-	eventually(t, "the end of what the creates have started", func() bool { return runtime.NumGoroutine() <= before })
+	eventually(t, "the end of the goroutines of the creates", func() bool { return runtime.NumGoroutine() <= before })
 	r.run()
 }
 
-// TestBadExecs: the same for Start of an exec, where its streams are opened; it
-// may be tried again and deleted.
+// TestBadExecs is the same for Start of an exec, which opens its streams; it may
+// be repeated, and the exec deleted.
 func TestBadExecs(t *testing.T) {
 	r := newRig(t, false)
 	r.run()
@@ -81,9 +81,9 @@ func TestBadExecs(t *testing.T) {
 		}
 	}
 	if n := r.runtime.called("exec"); n != 0 {
-		t.Errorf("the runtime was asked %d times", n)
+		t.Errorf("the runtime was run %d times, want 0", n)
 	}
-	eventually(t, "the end of what the starts have started", func() bool { return runtime.NumGoroutine() <= before })
+	eventually(t, "the end of the goroutines of the starts", func() bool { return runtime.NumGoroutine() <= before })
 	r.execRun("e", "exit", "3")
 	if got := r.wait("e").ExitStatus; got != 3 {
 		t.Errorf("status %d", got)
@@ -104,7 +104,7 @@ func TestOthersWhileOneExecHangs(t *testing.T) {
 	short, cancel := context.WithTimeout(r.ctx(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := r.client.Kill(short, &api.KillRequest{ID: "hung", Signal: 9}); !gaveUp(err) { // F2
-		t.Errorf("Kill of the one that hangs: %v", err)
+		t.Errorf("Kill of the exec that hangs: %v", err)
 	}
 	r.state("hung")
 	r.must(r.kill("other", 9))
@@ -121,6 +121,6 @@ func TestOthersWhileOneExecHangs(t *testing.T) {
 	}
 	close(release)
 	if err := receive(t, "answer to Start", started); status.Code(err) != codes.FailedPrecondition {
-		t.Errorf("Start that landed in a dead container: %v", err)
+		t.Errorf("Start that ended in a dead container: %v", err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 type ask func(ctx context.Context, c api.ShimService) error
 
-// discard makes a call of which only the error matters.
+// discard returns an ask that makes the call and drops its answer.
 func discard[Q, R any](fn func(api.ShimService, context.Context, Q) (R, error), req Q) ask {
 	return func(ctx context.Context, c api.ShimService) error {
 		_, err := fn(c, ctx, req)
@@ -98,7 +98,7 @@ func (r *rig) expect(phase string, cases []wantCode) {
 	}
 }
 
-// TestCodes asks everything at the wrong time: contract §2.5, B48.
+// TestCodes makes every call at the wrong time: contract §2.5, B48.
 func TestCodes(t *testing.T) {
 	const fp = codes.FailedPrecondition
 	r := newRig(t, false)

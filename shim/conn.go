@@ -26,14 +26,14 @@ import (
 
 // Handshaker lets in only peers with this process's user and group (the socket
 // may be abstract, and so open to everybody), makes every successful reply on
-// their connections carry a status, and tells s of starts that are answered
-// and States that are asked.
+// their connections carry a status, and tells s which starts are answered and
+// which States are asked for.
 //
 // The ttrpc client of containerd 1.0.0-1.2.8 refuses a reply without a status
 // ("no status provided on response"), and then leaks the shim and the
 // container. Servers built with grpc 1.23 or later leave out a status that is
-// OK. An empty status, two bytes, is enough for the old clients and the same as
-// none for the new ones.
+// OK. An empty status, two bytes, is enough for the old clients and means the
+// same as none to the new ones.
 func Handshaker(s *Supervisor) ttrpc.Handshaker {
 	return handshaker{ttrpc.UnixSocketRequireSameUser(), s}
 }
@@ -43,9 +43,9 @@ type handshaker struct {
 	s        *Supervisor
 }
 
-// watcher is told what a connection carries: of an answer just before it is
-// written, for the client's next request may be there before Write returns,
-// and of a question before it is handled.
+// watcher is told what a connection carries: an answer just before it is
+// written, because the client's next request may arrive before Write returns,
+// and a State before it is handled.
 type watcher interface {
 	answered(c *conn, method, id string)
 	asked(c *conn, id string)
@@ -84,31 +84,36 @@ var emptyStatus = []byte{statusTag, 0}
 // call is a request that is not answered yet.
 type call struct {
 	method, id string
-	// frame is kept of a request that may be handled once more: a Wait, which
-	// changes nothing, and what makes another program do it.
+	// frame is the whole request if the next program may handle it again, else
+	// nil: a Wait, which changes nothing, and the request for that program.
 	frame []byte
-	// answered: the answer is being written.
+	// answered reports that the answer is being written.
 	answered bool
 }
 
-// conn is a client's connection, on which it sees the frames pass. ttrpc's
-// server reads from one goroutine and writes from one.
+// conn is a client's connection that watches the frames pass. ttrpc's server
+// reads from one goroutine and writes from another.
 type conn struct {
 	net.Conn
 	watcher watcher
 	conns   *connections
 
-	// first is what is read before anything else; the reader's.
-	first []byte
-	// request is what was read of a frame; the reader's, as is skip: how many
-	// bytes are still to come of one that the server refuses for its size.
-	request []byte
-	skip    int
+	// Only the reader uses these three.
 
-	// head is the beginning of a frame to be written until it is long enough
-	// to tell whether a status must be added; the writer's, as are the others.
+	// first is what Read returns before anything from the socket.
+	first []byte
+	// request is the part of a frame that was read so far.
+	request []byte
+	// skip is how many bytes are still to come of a frame that the server
+	// refuses for its size.
+	skip int
+
+	// Only the writer uses these three.
+
+	// head keeps the beginning of a frame back until it is long enough to tell
+	// whether a status must be added.
 	head []byte
-	// rest is how many bytes of the present frame pass through unchanged.
+	// rest is how many more bytes of the present frame pass through unchanged.
 	rest int
 	// ended are the streams whose answers are being written.
 	ended []uint32
@@ -145,7 +150,8 @@ func (c *conn) unanswered() (ids []string) {
 func (c call) starts() bool { return c.method == "Create" || c.method == "Start" }
 
 // unread reports whether the client has yet to read something that was written
-// (unix(7), SIOCOUTQ). A nil conn is one that is closed.
+// (SIOCOUTQ, which counts a unix socket's unread bytes). It is false for a nil
+// conn and for a closed one.
 func (c *conn) unread() bool {
 	if c == nil {
 		return false
@@ -163,7 +169,8 @@ func (c *conn) unread() bool {
 	return err == nil && n > 0
 }
 
-// Read stands still while conns.reads is shut.
+// Read waits while conns.reads is shut. A deadline that has passed does not fail
+// it: that is how a Read is brought to wait, see standStill.
 func (c *conn) Read(b []byte) (int, error) {
 	for {
 		n, err := c.readOnce(b)
@@ -219,16 +226,17 @@ func (c *conn) see(p []byte) {
 	}
 }
 
-// keepRequest is how large a buffer for requests is kept.
+// keepRequest is the size in bytes up to which the buffer for requests is kept
+// for the next one.
 const keepRequest = 4 << 10
 
-// read looks at one frame from the client.
+// read looks at one whole frame from the client.
 func (c *conn) read(frame []byte) {
 	if frame[typeOffset] != typeRequest {
 		return
 	}
 	var r ttrpc.Request
-	_ = proto.Unmarshal(frame[headerSize:], &r) // the server says what is wrong with it
+	_ = proto.Unmarshal(frame[headerSize:], &r) // the server answers a bad one with an error
 	request := call{method: r.Method}
 	switch {
 	case r.Method == "Create", r.Method == "Start", r.Method == "State":
@@ -245,14 +253,15 @@ func (c *conn) read(frame []byte) {
 	}
 }
 
-// note keeps in mind that a request, with this header, is not answered yet.
+// note records a request with this header as unanswered.
 func (c *conn) note(header []byte, request call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.calls[binary.BigEndian.Uint32(header[streamOffset:])] = request
 }
 
-// resume begins with what is known of the connection from before.
+// resume gives a new conn the state of an adopted connection: requests that are
+// handled again, a half-read frame, and requests that can only be refused.
 func (c *conn) resume(st *state.Connection) {
 	for _, r := range st.Requests {
 		c.first = append(c.first, r...)
@@ -261,12 +270,13 @@ func (c *conn) resume(st *state.Connection) {
 	for i, e := range st.Errors {
 		if err := c.refuse(e); err != nil {
 			logrus.WithError(err).WithField("answers", len(st.Errors)-i).Error("answer requests that were lost")
-			return // a client that does not read is waited for once
+			return // a client that does not read is waited for only once
 		}
 	}
 }
 
-// refuse answers a request with an error. Nobody else writes yet.
+// refuse answers a request with an error. It is called before anything else
+// writes to the connection.
 func (c *conn) refuse(e state.Error) error {
 	code := codes.Code(e.Code)
 	if code == codes.OK {
@@ -281,15 +291,16 @@ func (c *conn) refuse(e state.Error) error {
 	_ = c.SetWriteDeadline(time.Now().Add(refuseTime)) // fails only if it is closed
 	n, err := c.Conn.Write(append(frame, payload...))
 	if err != nil && n > 0 {
-		_ = c.Conn.Close() // what follows half a frame would not be understood
+		_ = c.Conn.Close() // half a frame was written: the client could not read what follows
 	}
 	return errors.Join(err, c.SetWriteDeadline(time.Time{}))
 }
 
-// refuseTime is for how long a client that does not read is waited for.
+// refuseTime bounds the wait for a client that does not read.
 const refuseTime = time.Second
 
-// Write stands still, while conns.writes is shut, before the beginning of a frame.
+// Write waits at the beginning of a frame while conns.writes is shut; a frame
+// that is half written is finished.
 func (c *conn) Write(b []byte) (n int, err error) {
 	if !c.inFrame() {
 		c.conns.writes.Enter()
@@ -342,7 +353,7 @@ func (c *conn) write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// answer ends a call, with or without an error.
+// answer notes that a call is being answered; ok says that it is without an error.
 func (c *conn) answer(stream uint32, ok bool) {
 	c.mu.Lock()
 	ended, known := c.calls[stream]
@@ -356,7 +367,8 @@ func (c *conn) answer(stream uint32, ok bool) {
 	}
 }
 
-// flushHead appends the frame's beginning to out once it is decided.
+// flushHead appends the frame's beginning to out, with a status if one must be
+// added, once enough of it is there to decide that.
 func (c *conn) flushHead(out []byte) []byte {
 	if len(c.head) < headerSize {
 		return out

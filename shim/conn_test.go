@@ -42,7 +42,7 @@ func (s *sink) Close() error { return nil }
 
 func (s *sink) Read(b []byte) (int, error) { return s.Buffer.Read(b) }
 
-// witness notes what a connection tells.
+// witness records what a connection reports.
 type witness struct{ told []string }
 
 func (w *witness) answered(_ *conn, method, id string) { w.told = append(w.told, method+" "+id+" ok") }
@@ -68,7 +68,7 @@ func marshal(t *testing.T, m proto.Message) []byte {
 	return data
 }
 
-// cases are frames as a server writes them, and as they must arrive.
+// frameCases returns frames as a server writes them, and as they must arrive.
 func frameCases(t *testing.T) (in, want []byte) {
 	big := marshal(t, &ttrpc.Response{Payload: bytes.Repeat([]byte{0x0a}, 9000)})
 	failed := marshal(t, &ttrpc.Response{Status: status.New(codes.NotFound, "gone").Proto()})
@@ -165,8 +165,8 @@ func readFrame(t *testing.T, c net.Conn) (typ byte, payload []byte) {
 	return h[typeOffset], payload
 }
 
-// TestEveryReplyHasAStatus is contract §2.2: containerd 1.0.0-1.2.8 fails a call
-// whose OK reply has no status field. It reads what goes over the wire.
+// TestEveryReplyHasAStatus is contract §2.2: in containerd 1.0.0-1.2.8 a call fails
+// if its OK reply has no status field. The test reads what goes over the wire.
 func TestEveryReplyHasAStatus(t *testing.T) {
 	r := newRig(t, false)
 	conn, err := net.Dial("unix", r.socket)
@@ -222,8 +222,8 @@ func TestEveryReplyHasAStatus(t *testing.T) {
 	}
 }
 
-// peer is the test binary in the role of a client: it connects, and waits for
-// the connection to be closed with nothing said.
+// peer is the test binary in the role of a client: it connects, waits for the
+// connection to be closed, and returns 0 if nothing came over it.
 func peer(socket string) int {
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
@@ -235,8 +235,9 @@ func peer(socket string) int {
 	return 0
 }
 
-// TestHandshakeRefusesOthers: an abstract socket is open to all of the network
-// namespace (B60, CVE-2020-15257). The peer is this test binary as nobody.
+// TestHandshakeRefusesOthers: an abstract socket is open to everybody in the
+// network namespace (B60, CVE-2020-15257). The peer is this test binary, run as
+// user nobody.
 func TestHandshakeRefusesOthers(t *testing.T) {
 	r := newRig(t, false)
 	l, err := net.Listen("unix", "@shim-test-"+t.Name())
@@ -267,8 +268,8 @@ func TestHandshakeRefusesOthers(t *testing.T) {
 	}
 }
 
-// TestConnTellsWhatPasses: only OK replies count, wherever reads and writes cut
-// the stream, and whatever else passes.
+// TestConnTellsWhatPasses: only OK replies are reported, wherever reads and writes
+// cut the stream, and whatever else passes.
 func TestConnTellsWhatPasses(t *testing.T) {
 	request := func(stream uint32, method, id string) []byte {
 		payload := marshal(t, &api.StartRequest{ID: id})
@@ -310,7 +311,7 @@ func TestConnTellsWhatPasses(t *testing.T) {
 		}
 		_ = c.Close() // it has no connection
 		if !slices.Equal(w.told, want) {
-			t.Errorf("pieces of %d: told %q, want %q", size, w.told, want)
+			t.Errorf("pieces of %d: reported %q, want %q", size, w.told, want)
 		}
 		c.mu.Lock() // 5, 11, 13, 17 and 19 are not answered
 		if len(c.calls) != 5 || cap(c.request) > keepRequest {
@@ -320,7 +321,7 @@ func TestConnTellsWhatPasses(t *testing.T) {
 	}
 }
 
-// FuzzConnRead: whatever a client sends reaches the server as it is.
+// FuzzConnRead: whatever a client sends reaches the server unchanged.
 func FuzzConnRead(f *testing.F) {
 	f.Add(frame(typeRequest, 1, []byte("\x0a\x01s\x12\x05Start\x1a\x03\x0a\x01a")), 3)
 	f.Add(frame(typeRequest, 1, nil), 1)
@@ -355,8 +356,8 @@ func (d *deaf) SetWriteDeadline(time.Time) error { return nil }
 func (d *deaf) Write([]byte) (int, error)        { d.writes++; return d.takes, os.ErrDeadlineExceeded }
 func (d *deaf) Close() error                     { d.closed = true; return nil }
 
-// TestClientThatReadsNoRefusal is waited for once, whatever number of its requests
-// was lost. Half an answer ends the connection.
+// TestClientThatReadsNoRefusal: a client that does not read is waited for only
+// once, however many of its requests were lost. Half an answer ends the connection.
 func TestClientThatReadsNoRefusal(t *testing.T) {
 	for _, takes := range []int{0, 5} {
 		d := &deaf{takes: takes}

@@ -17,15 +17,15 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// acceptPause is how long is waited after a failed accept(2).
+// acceptPause is the pause after a failed accept(2).
 const acceptPause = 100 * time.Millisecond
 
-// connections are those of the clients.
+// connections are the clients' connections, and the gates that stop them.
 type connections struct {
-	// reads has inside who accepts or reads: bytes that were read are then noted
-	// by their conn.
+	// reads is held by whoever accepts or reads. Once nobody is inside, every byte
+	// that was read has been noted by its conn.
 	reads gate.Gate
-	// writes has inside who is in the middle of a frame.
+	// writes is held by whoever is in the middle of a frame.
 	writes gate.Gate
 
 	mu sync.Mutex
@@ -34,17 +34,17 @@ type connections struct {
 	// +checklocks:mu
 	listener deadliner // nil before there is one
 	// +checklocks:mu
-	adopted []net.Conn // those that are yet to be accepted
+	adopted []net.Conn // adopted ones that Accept has yet to return
 	// +checklocks:mu
-	states map[net.Conn]adoptedConn // of those that are yet to shake hands
+	states map[net.Conn]adoptedConn // of adopted ones that have yet to shake hands
 }
 
 type deadliner interface{ SetDeadline(time.Time) error }
 
-// adoptedConn is what is known of a connection that was adopted.
+// adoptedConn is what is known of an adopted connection.
 type adoptedConn struct {
 	*state.Connection
-	number int // counted from 1
+	number int // its place in state.Shim.Connections, counted from 1
 }
 
 func newConnections() *connections {
@@ -72,7 +72,7 @@ func (c *connections) list() (all []*conn) {
 	return all
 }
 
-// adopt queues a connection to be accepted first.
+// adopt queues a connection that Accept returns before any new one.
 func (c *connections) adopt(fd net.Conn, st *state.Connection, number int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,7 +80,8 @@ func (c *connections) adopt(fd net.Conn, st *state.Connection, number int) {
 	c.states[fd] = adoptedConn{st, number}
 }
 
-// next returns the oldest adopted connection that is yet to be accepted, or nil.
+// next takes the oldest adopted connection that is yet to be accepted, or
+// returns nil.
 func (c *connections) next() (first net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,7 +91,8 @@ func (c *connections) next() (first net.Conn) {
 	return first
 }
 
-// stateOf returns what is known of an adopted connection, once.
+// stateOf takes what is known of an adopted connection; ok is false for others,
+// and the second time.
 func (c *connections) stateOf(fd net.Conn) (st adoptedConn, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,8 +101,8 @@ func (c *connections) stateOf(fd net.Conn) (st adoptedConn, ok bool) {
 	return st, ok
 }
 
-// standStill lets nobody accept or read any more who is not at it already, and
-// interrupts who is.
+// standStill stops accepting and reading: it shuts the gate, and interrupts those
+// inside by a deadline in the past.
 func (c *connections) standStill() {
 	c.reads.Shut()
 	c.setDeadlines(time.Unix(1, 0))
@@ -123,8 +125,8 @@ func (c *connections) setDeadlines(t time.Time) {
 	}
 }
 
-// unanswered says which request is neither answered nor one that may be repeated;
-// "" if there is none.
+// unanswered names a request that is not answered and that the next program could
+// not handle again, or returns "" if there is none.
 func (c *connections) unanswered() string {
 	for _, one := range c.list() {
 		if why := one.unansweredCall(); why != "" {
@@ -175,7 +177,7 @@ func (c *conn) save() (st state.Connection, err error) {
 	return st, nil
 }
 
-// unansweredCall is unanswered for one connection.
+// unansweredCall does the same for one connection.
 func (c *conn) unansweredCall() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -187,10 +189,10 @@ func (c *conn) unansweredCall() string {
 	return ""
 }
 
-// Listener wraps l so that only closing it ends it. ttrpc's server gives up at
-// an error that is not temporary, such as ENOMEM, and the container would lose
-// its supervisor to a moment without memory. Connections that were adopted come
-// first.
+// Listener wraps l so that its Accept fails only when l is closed. ttrpc's server
+// gives up at an error that is not temporary, such as ENOMEM, and the container
+// would lose its supervisor to a moment without memory. Accept returns adopted
+// connections first.
 func (s *Supervisor) Listener(l net.Listener) net.Listener { return s.conns.listen(l) }
 
 func (c *connections) listen(l net.Listener) net.Listener {
@@ -200,11 +202,14 @@ func (c *connections) listen(l net.Listener) net.Listener {
 	return &lasting{Listener: l, conns: c}
 }
 
-// lasting is accepted from by one goroutine.
+// lasting is the Listener that accepts in one goroutine.
 type lasting struct {
 	net.Listener
-	conns  *connections
-	inside bool // of conns.reads, until what was accepted is among conns
+	conns *connections
+	// inside reports that this goroutine is inside conns.reads. It stays there
+	// after Accept has returned, until it is called again: by then what was
+	// accepted is among conns.
+	inside bool
 }
 
 func (l *lasting) Accept() (net.Conn, error) {

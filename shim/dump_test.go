@@ -19,7 +19,7 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// TestDumpWhileEveryLockIsHeld is I6; an RPC that is stuck shows with its
+// TestDumpWhileEveryLockIsHeld is I6. An RPC that is stuck is shown with its
 // method and id.
 // +checklocksignore
 func TestDumpWhileEveryLockIsHeld(t *testing.T) {
@@ -31,7 +31,7 @@ func TestDumpWhileEveryLockIsHeld(t *testing.T) {
 	r.must(r.exec("stuck-exec", "exit", "0"))
 	answer := calling(func() error { _, err := r.client.Start(r.ctx(), &api.StartRequest{ID: "stuck-exec"}); return err })
 	receive(t, "the stuck exec", stuck)
-	// The last reply may be on its way out, and its request be forgotten after it.
+	// The last reply may still be being written; its request is then forgotten.
 	writes := &r.sup.conns.writes
 	writes.Shut()
 	eventually(t, "nobody to write", func() bool { return writes.Inside() == 0 })
@@ -39,7 +39,7 @@ func TestDumpWhileEveryLockIsHeld(t *testing.T) {
 	writes.Open()
 	var locked []*sync.Mutex
 	for m, path := range held {
-		eventually(t, "lock of "+path, m.TryLock) // whoever has it has it for a few instructions
+		eventually(t, "lock of "+path, m.TryLock) // whoever holds it does so for a few instructions
 		locked = append(locked, m)
 	}
 	// The supervisor, the exits, the outbox, two processes, the reaper, children,
@@ -78,8 +78,8 @@ func TestDumpWhileEveryLockIsHeld(t *testing.T) {
 
 // mutexes finds every mutex that can be reached from roots, with the type and
 // the name of the field that holds it. It follows pointers, interfaces, maps
-// and slices, but not functions, channels and contexts, whose children come and
-// go by themselves.
+// and slices, but not functions, channels and contexts: a context's children come
+// and go by themselves.
 func mutexes(roots ...any) map[*sync.Mutex]string {
 	found := make(map[*sync.Mutex]string)
 	seen := make(map[unsafe.Pointer]map[reflect.Type]bool)

@@ -15,44 +15,45 @@ import (
 	"containerd-shim.v1/reaper"
 )
 
-// Limits are how long an exit waits for what should come before it. They are
+// Limits bound how long an exit waits for what should come before it. They are
 // the only time-outs between a death and its event.
 type Limits struct {
-	// Reply bounds the wait for what a runtime that hangs may never let come:
-	// the end of the start of a process that is dead already, and, for the
-	// container's own exit, the ends of its execs. After as long the verbs that
-	// are still at work on a dead container are ended.
+	// Reply bounds, from the death on, the waits that a hanging runtime could
+	// make endless: for the reply to the start of a process that is already dead,
+	// and, for the container's own exit, for the exits of its execs. When the
+	// container has been dead for as long, the verbs that are still at work on it
+	// are ended.
 	Reply time.Duration
 	// Asked bounds the wait, after the reply to Start, for the State by which
 	// the daemon shows that it has published the start; see start. An exec of a
-	// container that has died does not wait any longer than Reply.
+	// container that has died waits no longer than Reply.
 	Asked time.Duration
-	// Doubt is the wait after a State that may be another's, and again as long
-	// as the daemon reads nothing.
+	// Doubt is the wait after a State that may be another client's. It begins
+	// anew as long as the daemon has unread replies.
 	Doubt time.Duration
 }
 
 // DefaultLimits are those of a shim in service. A daemon that is stopped or
-// starved between our reply and its event must find the exit unsent when it
-// goes on: dockerd would show the container as running and never stopped.
+// starved between our reply and its own event must find the exit unsent when it
+// goes on, or dockerd would show the container as running for ever.
 var DefaultLimits = Limits{Reply: 2 * time.Second, Asked: 15 * time.Second, Doubt: 100 * time.Millisecond}
 
 // exits takes the exits of the container's processes from the reaper, in the
-// order of death, has them recorded, and puts each into the outbox when what
-// should come before it has come. One goroutine, in run, does all of that; the
-// others only note facts.
+// order of death, has them recorded, and puts each into the outbox once what
+// should come before it has come. One goroutine, that of run, does all of that;
+// the other methods only note facts.
 type exits struct {
 	limits Limits
 	// record makes an exit visible to State and Wait.
 	record func(owner, reaper.Exit)
 	// send puts one into the outbox.
 	send func(id string, e reaper.Exit)
-	// over is closed when the container's own exit was sent.
+	// over is closed once the container's own exit is in the outbox.
 	over chan struct{}
 	// wake holds a token when something may be due; capacity 1.
 	wake chan struct{}
-	// gate is shut while no exit is to be taken or sent. Who is inside owns
-	// source, and so does whoever has shut it once nobody is.
+	// gate is shut while no exit may be taken or sent. Whoever is inside owns
+	// source; once nobody is, whoever has shut it does.
 	gate   gate.Gate
 	source source // set by run
 
@@ -60,11 +61,11 @@ type exits struct {
 	// +checklocks:mu
 	starts map[string]*start // the latest one of each process id
 	// +checklocks:mu
-	held []heldExit // the execs', in the order of death
+	held []heldExit // exits of execs, in the order of death
 	// +checklocks:mu
-	last *heldExit // the container's own
+	last *heldExit // the container's own exit
 	// +checklocks:mu
-	told bool // it was sent
+	told bool // last was sent
 	// +checklocks:mu
 	closing bool // no exec may be started any more
 	// +checklocks:mu
@@ -91,12 +92,12 @@ func newExits(l Limits, record func(owner, reaper.Exit), send func(string, reape
 type heldExit struct {
 	reaper.Exit
 	id    string
-	taken time.Time
-	start *start // nil if the start is not known any more
+	taken time.Time // from the reaper
+	start *start    // nil if it is no longer known
 }
 
-// due returns when the exit need not wait for its start any more, as far as can
-// be said at now; the zero time means at once.
+// due returns when the exit need no longer wait for its start, as far as is known
+// at now; the zero time means at once. Its caller holds exits.mu.
 func (h heldExit) due(l Limits, now time.Time) time.Time {
 	st := h.start
 	switch {
@@ -125,7 +126,8 @@ func (x *exits) run(ctx context.Context, s source) {
 	}
 }
 
-// round takes what is there and sends what is due. It returns when more will be.
+// round takes the exits that are there and sends those that are due. next is when
+// more will be due, zero if that does not depend on time.
 func (x *exits) round(s source) (next time.Time) {
 	x.gate.Enter()
 	defer x.gate.Leave()
@@ -141,7 +143,7 @@ func (x *exits) round(s source) (next time.Time) {
 	return next
 }
 
-// drain takes what the reaper has told.
+// drain takes all exits that the reaper has delivered.
 func (x *exits) drain() {
 	for e, ok := x.source.Pop(); ok; e, ok = x.source.Pop() {
 		if o, ok := e.Owner.(owner); ok {
@@ -150,8 +152,8 @@ func (x *exits) drain() {
 	}
 }
 
-// rest takes what the reaper has told, while the gate is shut. Its error says why
-// the exits cannot be handed over yet.
+// rest takes all exits that the reaper has delivered; its caller has shut the gate.
+// Its error says why the exits cannot be handed over yet.
 func (x *exits) rest() error {
 	if x.source == nil {
 		return errors.New("the shim does not come to rest: it has only begun")
@@ -159,14 +161,14 @@ func (x *exits) rest() error {
 	x.drain()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.closing && !x.cleared { // it would not be known that the container was paused
+	if x.closing && !x.cleared { // the next program would not know that the container was paused
 		return errors.New("the shim does not come to rest: what is left in the container is yet to be killed")
 	}
 	return nil
 }
 
 // sleep waits until there may be something to do, at most until next if that is
-// not zero. It reports whether ctx goes on.
+// not zero. It returns false if ctx has ended.
 func (x *exits) sleep(ctx context.Context, s source, next time.Time) bool {
 	var timeout <-chan time.Time
 	if !next.IsZero() {
@@ -211,7 +213,7 @@ func (x *exits) take(o owner, e reaper.Exit) {
 
 // release takes out the exits that are due at now, in the order in which they
 // are to be sent. last reports whether the container's own is among them; next
-// is when more will be due, zero if that is no matter of time.
+// is when more will be due, zero if that does not depend on time.
 func (x *exits) release(now time.Time) (due []heldExit, last bool, next time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -225,7 +227,7 @@ func (x *exits) release(now time.Time) (due []heldExit, last bool, next time.Tim
 		return true
 	}
 	// The container's own exit waits for those of its execs, but not for long:
-	// then what is there goes before it.
+	// then the exits that are there are sent, and it follows.
 	hurry := x.last != nil && !later(x.last.taken.Add(x.limits.Reply))
 	x.held = slices.DeleteFunc(x.held, func(h heldExit) bool {
 		if h.start != nil && h.start.stage == refused {

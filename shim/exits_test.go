@@ -14,7 +14,7 @@ import (
 	"containerd-shim.v1/reaper"
 )
 
-// named is a process of which only the id matters.
+// named is a process that has nothing but an id.
 type named string
 
 func (n named) ID() string { return string(n) }
@@ -40,7 +40,7 @@ func (d *deaths) Pop() (reaper.Exit, bool) {
 	return e, true
 }
 
-// life is a container in fake time: its exits, and what was sent when.
+// life is a container in fake time: its exits, and what was sent, and when.
 type life struct {
 	*exits
 	deaths deaths
@@ -50,13 +50,13 @@ type life struct {
 	sent   []string
 }
 
-// die is the death of a process.
+// die lets a process die.
 func (l *life) die(n named) {
 	l.seq++
 	l.dieAs(n, l.seq)
 }
 
-// dieAs is a death that is known only now.
+// dieAs delivers a death with the number seq, perhaps later than those after it.
 func (l *life) dieAs(n named, seq uint64) {
 	l.deaths.mu.Lock()
 	l.deaths.queue = append(l.deaths.queue, reaper.Exit{Seq: seq, Owner: n})
@@ -65,7 +65,7 @@ func (l *life) dieAs(n named, seq uint64) {
 	synctest.Wait()
 }
 
-// run starts a process, up to and with the daemon's State if asked.
+// run starts a process, up to the reply, or, if asked, up to the daemon's State.
 func (l *life) run(n named, asked bool) *start {
 	st := l.begin(n, n == theInit, nil)
 	l.ended(st, aliveProcess)
@@ -76,8 +76,8 @@ func (l *life) run(n named, asked bool) *start {
 	return st
 }
 
-// TestExitsAreSentInTime: what an exit waits for, and for how long. Each exit
-// that was sent is written as ID@TIME. Every Sleep is in synctest's fake time.
+// TestExitsAreSentInTime checks what an exit waits for, and for how long. want has
+// the exits that are sent, as ID@TIME. Every Sleep is in synctest's fake time.
 func TestExitsAreSentInTime(t *testing.T) {
 	l := DefaultLimits
 	for _, c := range []struct {

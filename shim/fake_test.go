@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fakeRuntime is a runtime inside the test whose processes are real children
-// of it. An exec's args are a role of reaper/internal/child.
+// fakeRuntime is a runtime inside the test, whose processes are real children
+// of the test. An exec's args are a role of reaper/internal/child.
 type fakeRuntime struct {
 	// initArgs is init's role.
 	initArgs []string
@@ -59,7 +59,8 @@ func newFakeRuntime(t *testing.T) *fakeRuntime {
 
 var _ proc.Runtime = (*fakeRuntime)(nil)
 
-// on makes fn run at the beginning of a verb; its error is the verb's.
+// on makes fn run at the beginning of each call of a verb; if it returns an error,
+// the call fails with that. A nil fn undoes it.
 func (f *fakeRuntime) on(verb string, fn func(id string) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -122,7 +123,7 @@ func (f *fakeRuntime) Exec(_ context.Context, id string, spec specs.Process, o p
 	return errors.Join(err, f.enter("exec-end", id))
 }
 
-// Kill signals init, or all that it started: like runc, by pid.
+// Kill signals init, or with all everything that was started: like runc, by pid.
 func (f *fakeRuntime) Kill(_ context.Context, id string, sig int, all bool) error {
 	if err := f.enter("kill", id); err != nil {
 		return err
@@ -195,8 +196,10 @@ func (f *fakeRuntime) Restore(ctx context.Context, id, _ string, o proc.RestoreC
 }
 func (f *fakeRuntime) IgnoresKillAll(context.Context) bool { return false }
 
-// end makes init, or the latest exec, exit by itself.
+// endInit makes init exit by itself.
 func (f *fakeRuntime) endInit(t *testing.T) { f.end(t, func() *fakeProcess { return f.init }) }
+
+// endExec makes the latest exec exit by itself.
 func (f *fakeRuntime) endExec(t *testing.T) {
 	f.end(t, func() *fakeProcess { return f.execs[len(f.execs)-1] })
 }
@@ -210,8 +213,8 @@ func (f *fakeRuntime) end(t *testing.T, which func() *fakeProcess) {
 	}
 }
 
-// hang makes the next call of a verb wait for its end by the shim; at is
-// closed when it has come.
+// hang makes the next call of a verb wait until the shim ends it; at is closed
+// once the call has begun.
 func (f *fakeRuntime) hang(verb string, at chan<- struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -229,5 +232,5 @@ func (f *fakeRuntime) hung(ctx context.Context, verb string) error {
 	}
 	close(at)
 	<-ctx.Done()
-	return fmt.Errorf("killed: %w", context.Cause(ctx)) // as the real one, see proc.TestKilledForACause
+	return fmt.Errorf("killed: %w", context.Cause(ctx)) // as with the real one, see proc.TestKilledForACause
 }

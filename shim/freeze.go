@@ -16,17 +16,17 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// settlePause is how often is looked whether the shim stands still.
+// settlePause is the time between two looks at whether the shim stands still.
 const settlePause = time.Millisecond
 
-// Freeze makes everything stand still that could change what the shim is: nothing
-// is accepted, read, answered, run, published, copied or reaped any more until
-// Thaw. What is at work is waited for until ctx ends; the error then says what it
-// is, and everything goes on. It is for one caller at a time.
+// Freeze stops everything that could change the shim's state: until Thaw nothing is
+// accepted, read, answered, run, published, copied or reaped. It waits until ctx
+// ends for work that has begun; if that does not end, the error says which it is,
+// and everything goes on. One caller at a time may use it.
 //
 //	requests ──► verbs, runtime ──► answers, events ──► streams ──► reaper, exits
 //
-// In this order, for what comes first makes work for what comes later.
+// Things are stopped in this order because the former make work for the latter.
 func (s *Supervisor) Freeze(ctx context.Context) error {
 	frozen := false
 	defer func() {
@@ -80,7 +80,8 @@ func (s *Supervisor) Thaw() {
 	s.conns.goOn()
 }
 
-// busy returns what says that what is at work inside g, "" if nothing is.
+// busy returns a function that says that what is at work inside g, or returns ""
+// if nothing is.
 func busy(what string, g *gate.Gate) func() string {
 	return func() string {
 		if n := g.Inside(); n > 0 {
@@ -90,7 +91,8 @@ func busy(what string, g *gate.Gate) func() string {
 	}
 }
 
-// settle waits until none of whys says anything.
+// settle waits until all of whys return "". If ctx ends first, its error has the
+// first reason that is left.
 func settle(ctx context.Context, whys ...func() string) error {
 	tick := time.NewTicker(settlePause)
 	defer tick.Stop()
@@ -112,7 +114,8 @@ func settle(ctx context.Context, whys ...func() string) error {
 	}
 }
 
-// streams returns those of all processes.
+// streams returns the streams of all processes, and those that have outlived
+// theirs.
 func (s *Supervisor) streams() (all []proc.Streams) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,8 +132,8 @@ func (s *Supervisor) streams() (all []proc.Streams) {
 // leaving are streams that outlive their processes.
 type leaving struct {
 	all []proc.Streams
-	// limit is at how many is looked which of them have ended: so each costs
-	// little, however many there are.
+	// limit is the length of all at which those that have ended are dropped. It
+	// doubles with what is left, so that an add costs little on average.
 	limit int
 }
 
@@ -150,16 +153,16 @@ func (l *leaving) dropEnded() {
 	l.all, l.limit = left, 2*len(left)+8
 }
 
-// DropEnded forgets what is not needed any more and would be forgotten at the next
-// call that needs room: it is for when no calls come.
+// DropEnded forgets streams that have ended. DeleteProcess does so now and then;
+// this is for a shim that gets no more calls.
 func (s *Supervisor) DropEnded() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leaving.dropEnded()
 }
 
-// Save returns what the shim is while it is frozen. Its error says what cannot be
-// handed over.
+// Save returns the state of the shim, which must be frozen. Its error says what
+// cannot be handed over.
 func (s *Supervisor) Save() (*state.Shim, error) {
 	conns, states, err := s.conns.save()
 	if err != nil {
@@ -219,7 +222,8 @@ var stages = map[stage]state.Stage{
 	underway: state.Underway, replied: state.Replied, asked: state.Asked, settled: state.Settled, refused: state.Refused,
 }
 
-// save adds the exits that are held, and the starts that they wait for.
+// save adds the exits that are held, and the starts that they wait for; number
+// gives each connection its number in the state.
 func (x *exits) save(st *state.Shim, number map[*conn]int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -239,7 +243,7 @@ func (x *exits) save(st *state.Shim, number map[*conn]int) {
 	}
 }
 
-// save returns nil for a start that is not known, or not over.
+// save returns nil if the start is not known, or still underway.
 func (st *start) save(number map[*conn]int) *state.Start {
 	if st == nil || st.stage == underway {
 		return nil
@@ -250,7 +254,7 @@ func (st *start) save(number map[*conn]int) *state.Start {
 	}
 }
 
-// fdOf returns the descriptor of a socket, 0 if it is closed or none.
+// fdOf returns the descriptor of a socket, or 0 if it is closed or no socket.
 func fdOf(of any) (fd state.FD) {
 	if sc, ok := of.(syscall.Conn); ok {
 		if rc, err := sc.SyscallConn(); err == nil {

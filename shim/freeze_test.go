@@ -17,14 +17,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freeze tries once.
+// freeze tries once, for a second.
 func (r *rig) freeze() error {
 	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 	defer cancel()
 	return r.sup.Freeze(ctx)
 }
 
-// faulty are streams of which nothing can be had.
+// faulty are streams that panic: in Save, and while they are broken in Interrupt.
+// They have ended when they are not broken.
 type faulty struct{ broken bool }
 
 func (f *faulty) Interrupt() {
@@ -35,7 +36,7 @@ func (f *faulty) Interrupt() {
 func (f *faulty) Save() (*state.Streams, error) { panic("boom") }
 func (f *faulty) Ended() bool                   { return !f.broken }
 
-// TestPanicInAnExchange: the request has an error, and the shim goes on.
+// TestPanicInAnExchange: the request gets an error, and the shim goes on.
 func TestPanicInAnExchange(t *testing.T) {
 	r := newRig(t, false)
 	r.run()
@@ -56,30 +57,31 @@ func TestPanicInAnExchange(t *testing.T) {
 	f.broken = false
 	r.must(r.freeze())
 	if err := guard.Call("save", func() error { _, err := r.sup.Save(); return err }); err == nil {
-		t.Error("saved")
+		t.Error("a panic while saving was not reported")
 	}
 	r.sup.Thaw()
 	r.state(containerID)
 }
 
-// TestFreezeBeforeAnyExitIsTaken: exits may have been told that nobody has taken.
+// TestFreezeBeforeAnyExitIsTaken: before Run, delivered exits may be waiting that
+// nobody has taken.
 func TestFreezeBeforeAnyExitIsTaken(t *testing.T) {
 	env := &proc.Env{Reaper: testReaper, Monitor: reaper.NewMonitor(testReaper, reaper.DefaultLimits())}
 	sup := NewSupervisor(t.Context(), env, NewOutbox(&daemon{}), testLimits)
 	if err := sup.Freeze(t.Context()); err == nil {
-		t.Error("frozen")
+		t.Error("frozen before Run")
 		sup.Thaw()
 	}
 }
 
-// TestFreezeWhileAPausedContainerDies: what is left in it can only die once it is
-// resumed, and only this program knows that it was paused.
+// TestFreezeWhileAPausedContainerDies: what is left in the container can die only
+// once it is resumed, and only this program knows that it was paused.
 func TestFreezeWhileAPausedContainerDies(t *testing.T) {
 	r := newRig(t, false)
 	pid := r.run()
 	_, err := r.client.Pause(r.ctx(), empty)
 	r.must(err)
-	r.sup.working.Shut() // who clears up has not begun yet
+	r.sup.working.Shut() // clearUp's goroutine waits
 	r.must(unix.Kill(pid, unix.SIGKILL))
 	r.wait(containerID)
 	if err := r.freeze(); err == nil {
@@ -94,10 +96,11 @@ func TestFreezeWhileAPausedContainerDies(t *testing.T) {
 	r.sup.Thaw()
 }
 
-// TestVerbThatIsAboutToBegin: its caller is gone, and its goroutine has not run.
+// TestVerbThatIsAboutToBegin counts as work, although its caller is gone and its
+// goroutine has not run yet.
 func TestVerbThatIsAboutToBegin(t *testing.T) {
 	r := newRig(t, false)
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // it runs when this goroutine waits
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // another goroutine runs only when this one waits
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	begun, goOn := make(chan struct{}), make(chan struct{})
@@ -115,7 +118,7 @@ func TestVerbThatIsAboutToBegin(t *testing.T) {
 	receive(t, "begin", begun)
 }
 
-// TestStreamsThatHaveEndedAreForgotten without another call.
+// TestStreamsThatHaveEndedAreForgotten: also if no further call comes.
 func TestStreamsThatHaveEndedAreForgotten(t *testing.T) {
 	s := NewSupervisor(t.Context(), &proc.Env{}, NewOutbox(&daemon{}), testLimits)
 	all := make([]faulty, 100)

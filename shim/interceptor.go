@@ -16,8 +16,8 @@ import (
 
 // Interceptor wraps every call: its goroutine, and all that it starts, carry
 // the method and the process id as labels, which a stack dump shows; its error
-// becomes a status; a panic becomes an error, for the container must not lose
-// its supervisor to one bad request.
+// becomes a status; a panic becomes an error, because the container must not
+// lose its supervisor to one bad request.
 func Interceptor(ctx context.Context, unmarshal ttrpc.Unmarshaler, info *ttrpc.UnaryServerInfo, method ttrpc.Method) (resp any, err error) {
 	name := path.Base(info.FullMethod)
 	defer func() {

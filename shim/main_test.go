@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	testmain.End(status, dir, noChildren())
 }
 
-// noChildren fails if a process of a test is left, alive or dead.
+// noChildren returns an error if a process of a test is left, alive or dead.
 func noChildren() error {
 	var info unix.Siginfo
 	err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
@@ -49,7 +49,7 @@ func noChildren() error {
 	return fmt.Errorf("children left (waitid: %v)", err)
 }
 
-// soon is how long what must happen may take on a busy machine.
+// soon is how long anything that must happen may take on a busy machine.
 const soon = 20 * time.Second
 
 // eventually polls cond until it holds.
@@ -60,7 +60,7 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-// calling calls call in a goroutine, and returns where its error comes.
+// calling calls call in a goroutine, and returns a channel that gets its error.
 func calling(call func() error) <-chan error {
 	done := make(chan error, 1)
 	go func() { done <- call() }()

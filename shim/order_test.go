@@ -20,8 +20,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// TestInitExitComesLast is B20: the exits of the execs that are killed with a
-// container that has no pid namespace come before the container's own.
+// TestInitExitComesLast is B20: in a container without a pid namespace, the exits
+// of the execs that are killed with it come before its own.
 func TestInitExitComesLast(t *testing.T) {
 	r := newRig(t, true)
 	r.run()
@@ -39,8 +39,9 @@ func TestInitExitComesLast(t *testing.T) {
 	}
 }
 
-// TestInitExitComesLastWhileTheDaemonIsAway is B20 with a daemon that takes nothing meanwhile:
-// init dies first, but must not pass the others in the queue.
+// TestInitExitComesLastWhileTheDaemonIsAway is B20 with a daemon that takes no
+// events meanwhile: init dies first, but its exit must not overtake the others in
+// the queue.
 func TestInitExitComesLastWhileTheDaemonIsAway(t *testing.T) {
 	r := newRig(t, true)
 	r.run()
@@ -60,8 +61,8 @@ func TestInitExitComesLastWhileTheDaemonIsAway(t *testing.T) {
 }
 
 // TestExecLandsWhileInitDies is B21: an exec whose runtime returns after the
-// container's death is killed, its Start fails, and it does not hold the
-// container's exit up.
+// container's death is killed, its Start fails, and it does not hold up the
+// container's exit.
 func TestExecLandsWhileInitDies(t *testing.T) {
 	r := newRig(t, true)
 	r.run()
@@ -71,7 +72,7 @@ func TestExecLandsWhileInitDies(t *testing.T) {
 		<-release
 		return nil
 	})
-	// The exec lives when its runtime returns: what kills the rest comes later.
+	// The exec is alive when its runtime returns: the kill of the rest is held up.
 	letKill := sync.OnceFunc(func() { close(killRest) })
 	defer letKill()
 	var kills atomic.Int32
@@ -102,10 +103,10 @@ func TestExecLandsWhileInitDies(t *testing.T) {
 	}
 }
 
-// TestManyExecsWhileInitIsKilled is B20's second generation: the exit comes,
-// last, and each exec that was started has one exit.
+// TestManyExecsWhileInitIsKilled is B20's second generation: the container's exit
+// comes, and comes last, and each exec that was started has one exit.
 func TestManyExecsWhileInitIsKilled(t *testing.T) {
-	r := newLimitedRig(t, true, Limits{Reply: soon, Asked: soon}) // nothing is told for want of time
+	r := newLimitedRig(t, true, Limits{Reply: soon, Asked: soon}) // nothing is sent because of a time-out
 	r.run()
 	const n = 500
 	var (
@@ -154,9 +155,9 @@ func TestManyExecsWhileInitIsKilled(t *testing.T) {
 }
 
 // TestExitIsHeldForTheStart is F20: containerd publishes the start after our
-// reply, and asks for the State then, on the same connection; the exit must not
-// overtake it. State and Wait know it at once. What another client asks, or the
-// same of something else, proves nothing.
+// reply, and then asks for the State on the same connection; the exit must not
+// overtake the start. State and Wait report the exit at once. A State that another
+// client asks for, or that of another process, proves nothing.
 func TestExitIsHeldForTheStart(t *testing.T) {
 	r := newRig(t, false)
 	r.run()
@@ -171,12 +172,12 @@ func TestExitIsHeldForTheStart(t *testing.T) {
 	if _, err := other.State(r.ctx(), &api.StateRequest{ID: "e"}); err != nil {
 		t.Error(err)
 	}
-	_, _ = r.client.ResizePty(r.ctx(), &api.ResizePtyRequest{ID: "e"}) // of a stopped one: refused
+	_, _ = r.client.ResizePty(r.ctx(), &api.ResizePtyRequest{ID: "e"}) // refused: it has stopped
 	r.state(containerID)
 	// The exits of others pass meanwhile.
 	r.execRun("f", "exit", "0")
 	if got := r.published(1); got[0] != "f" {
-		t.Fatalf("exit of %s published %v after the reply, nobody has asked for its State", got[0], time.Since(began))
+		t.Fatalf("exit of %s published %v after the reply, although nobody has asked for its State", got[0], time.Since(began))
 	}
 	r.state("e")
 	if got := r.published(2); got[1] != "e" || time.Since(began) > r.limits.Asked {
@@ -200,7 +201,7 @@ func TestExitIsNotHeldForever(t *testing.T) {
 			r.must(err)
 			began := time.Now()
 			if gone {
-				_ = client.Close() // only that
+				_ = client.Close() // its own error does not matter
 			}
 			if got := r.published(1); got[0] != "e" {
 				t.Errorf("exit of %s", got[0])
@@ -213,8 +214,7 @@ func TestExitIsNotHeldForever(t *testing.T) {
 }
 
 // TestExitOfAStartThatHangs is F9: init dies while "runc start" hangs in a hook.
-// Its exit comes when the runtime has had its time, the runtime is ended, and
-// Delete works.
+// After Limits.Reply its exit comes and the runtime is ended, and Delete works.
 func TestExitOfAStartThatHangs(t *testing.T) {
 	r := newRig(t, false)
 	r.create()
@@ -241,7 +241,7 @@ func TestExitOfAStartThatHangs(t *testing.T) {
 }
 
 // TestDeleteEndsAHungVerb is F10: an update that hangs does not keep a dead
-// container.
+// container from being deleted.
 func TestDeleteEndsAHungVerb(t *testing.T) {
 	r := newRig(t, false)
 	r.run()
@@ -266,8 +266,8 @@ func TestDeleteEndsAHungVerb(t *testing.T) {
 	}
 }
 
-// TestKillDuringTheStart is F2: the signal is not forgotten because the process
-// is not there yet.
+// TestKillDuringTheStart is F2: a signal is not lost because its process does not
+// exist yet.
 func TestKillDuringTheStart(t *testing.T) {
 	r := newRig(t, false)
 	r.run()
@@ -299,7 +299,7 @@ func TestKillDuringTheStart(t *testing.T) {
 }
 
 // TestKillWhileTheStartIsAdmitted is F2 for an exec whose runtime has not been
-// run yet, for others are before it; a start that is refused takes no place.
+// run yet, because others come first. A start that is refused takes no place.
 func TestKillWhileTheStartIsAdmitted(t *testing.T) {
 	r := newRig(t, false)
 	r.run()
@@ -312,11 +312,11 @@ func TestKillWhileTheStartIsAdmitted(t *testing.T) {
 	}
 	began := time.Now()
 	r.execRun("prompt", "exit", "0")
-	if d := time.Since(began); d > 2*time.Second { // what a place is kept for
+	if d := time.Since(began); d > 2*time.Second { // the time for which a place is kept
 		t.Errorf("a start after 100 refused ones took %v", d)
 	}
 	r.runtime.on("exec", func(string) error { <-release; return nil })
-	n := 12 * runtime.NumCPU() // more than are run at once
+	n := 12 * runtime.NumCPU() // more than may run at once
 	var all sync.WaitGroup
 	for i := range n {
 		id := fmt.Sprintf("e%d", i)
@@ -345,7 +345,8 @@ func TestKillWhileTheStartIsAdmitted(t *testing.T) {
 	}
 }
 
-// TestKillEndsARestore: what hangs before there is a process can be killed.
+// TestKillEndsARestore: a restore that hangs before there is a process can be
+// killed.
 func TestKillEndsARestore(t *testing.T) {
 	r := newRig(t, false)
 	at := make(chan struct{})
@@ -367,7 +368,7 @@ func TestKillEndsARestore(t *testing.T) {
 	}
 }
 
-// TestShutdownTellsTheExit: nobody is waited for who would ask.
+// TestShutdownTellsTheExit: Shutdown does not wait for the daemon's State.
 func TestShutdownTellsTheExit(t *testing.T) {
 	r := newRig(t, false)
 	r.create()
@@ -379,7 +380,7 @@ func TestShutdownTellsTheExit(t *testing.T) {
 	}
 }
 
-// TestRestoreThatFails is F19: as after a failed Create nothing is there, and
+// TestRestoreThatFails is F19: as after a failed Create there is no process, and
 // Delete cleans up.
 func TestRestoreThatFails(t *testing.T) {
 	r := newRig(t, false)
@@ -400,8 +401,8 @@ func TestRestoreThatFails(t *testing.T) {
 	})
 }
 
-// TestIdIsUsedAgainWhileItsExitWaits: the exit of a deleted exec is not that of
-// the next one with its id.
+// TestIdIsUsedAgainWhileItsExitWaits: the exit of a deleted exec is not taken for
+// that of the next exec with the same id.
 func TestIdIsUsedAgainWhileItsExitWaits(t *testing.T) {
 	r := newRig(t, false)
 	r.run()
@@ -419,14 +420,14 @@ func TestIdIsUsedAgainWhileItsExitWaits(t *testing.T) {
 	r.published(3)
 	for _, e := range r.daemon.taken() {
 		if !pids[e.Pid] {
-			t.Errorf("one more exit of pid %d", e.Pid)
+			t.Errorf("a second exit of pid %d, or one of a process that was not started", e.Pid)
 		}
 		delete(pids, e.Pid)
 	}
 }
 
-// TestStateAnswersWhileTheRestIsKilled is B03: a "runc kill" that hangs when
-// init has died holds up nothing but the exit's event.
+// TestStateAnswersWhileTheRestIsKilled is B03: a "runc kill" that hangs after
+// init's death holds up only the event of its exit.
 func TestStateAnswersWhileTheRestIsKilled(t *testing.T) {
 	r := newRig(t, true)
 	r.run()
@@ -447,8 +448,8 @@ func TestStateAnswersWhileTheRestIsKilled(t *testing.T) {
 	r.published(2)
 }
 
-// TestPausedContainerIsThawedAfterItsDeath is B51: what is left in it could not
-// die frozen, and runc would not delete it.
+// TestPausedContainerIsThawedAfterItsDeath is B51: what is left in it cannot die
+// while it is frozen, and runc would not delete the container.
 func TestPausedContainerIsThawedAfterItsDeath(t *testing.T) {
 	r := newRig(t, false)
 	r.run()

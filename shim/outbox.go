@@ -24,22 +24,22 @@ type Publisher interface {
 }
 
 const (
-	// retryAway is the pause before a daemon that cannot be reached is looked for
-	// again, by a connect(2) that fails at once.
+	// retryAway is the pause between two looks for a daemon that cannot be
+	// reached. It is short because a connect(2) that is refused costs little.
 	retryAway = 100 * time.Millisecond
 	// retryFirst and retryMost bound the pause before an event that a daemon
-	// has refused is sent again; it doubles.
+	// has refused is sent again; it doubles each time.
 	retryFirst = 20 * time.Millisecond
 	retryMost  = 2 * time.Second
 )
 
-// Outbox keeps events until the daemon has taken them, in order. Its queue
-// grows: whoever puts an event in waits for nothing.
+// Outbox keeps events until the daemon has taken them, in order. Its queue is
+// unbounded, so that Put never waits.
 type Outbox struct {
 	publisher Publisher
-	// gate is shut while nothing is to be sent.
+	// gate is shut while nothing may be sent.
 	gate gate.Gate
-	// wake holds a token when the sender shall not wait any longer; capacity 1.
+	// wake holds a token when the sender should look again at once; capacity 1.
 	wake chan struct{}
 
 	mu sync.Mutex
@@ -52,7 +52,7 @@ type Outbox struct {
 	idle chan struct{}
 }
 
-// NewOutbox returns an Outbox that sends by p once Run runs.
+// NewOutbox returns an Outbox that sends through p while Run runs.
 func NewOutbox(p Publisher) *Outbox {
 	o := &Outbox{publisher: p, wake: make(chan struct{}, 1), idle: make(chan struct{})}
 	close(o.idle)
@@ -68,8 +68,8 @@ func (o *Outbox) Put(e *types.Envelope) {
 	o.nudge()
 }
 
-// Flush waits until the daemon has taken everything, or turns out to be away,
-// at most until ctx ends.
+// Flush waits until the daemon has taken everything, or turns out to be away, or
+// ctx ends.
 func (o *Outbox) Flush(ctx context.Context) {
 	o.setAway(false) // it may be back
 	o.nudge()
@@ -134,7 +134,7 @@ func (o *Outbox) first() *types.Envelope {
 	return o.queue[0]
 }
 
-// Run sends until ctx ends.
+// Run sends events, in the caller's goroutine, until ctx ends.
 func (o *Outbox) Run(ctx context.Context) {
 	pause, failed := retryFirst, 0
 	for {
@@ -185,15 +185,14 @@ func (o *Outbox) send(ctx context.Context, e *types.Envelope) error {
 	return err
 }
 
-// queued returns what was not taken yet.
+// queued returns the events that the daemon has not taken yet.
 func (o *Outbox) queued() []*types.Envelope {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.queue)
 }
 
-// wait waits for d, or until somebody waits for the outbox to be empty. It
-// reports whether ctx goes on.
+// wait waits for d, or until nudge is called. It returns false if ctx has ended.
 func (o *Outbox) wait(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -17,11 +17,11 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// script is a publisher: it takes an event when its function says so.
+// script is a publisher that takes an event if take returns nil.
 type script struct {
 	attempts []string
 	taken    []string
-	last     time.Time // of the latest taken
+	last     time.Time // when the latest event was taken
 	take     func(attempt int, topic string) error
 }
 
@@ -36,7 +36,7 @@ func (s *script) Publish(_ context.Context, e *types.Envelope) error {
 	return nil
 }
 
-// at is an event; its topic is its name.
+// at returns an event of that second, with name as its topic.
 func at(second int64, name string) *types.Envelope {
 	return &types.Envelope{Topic: name, Timestamp: &timestamppb.Timestamp{Seconds: second}}
 }
@@ -59,7 +59,7 @@ var (
 	errAway    = fmt.Errorf("connect: %w", publish.ErrAway)
 )
 
-// forAnHour returns take for a daemon that answers with err for an hour.
+// forAnHour returns a take that answers with err for an hour from its first call.
 func forAnHour(err error) func(int, string) error {
 	var start time.Time
 	return func(n int, _ string) error {
@@ -73,8 +73,8 @@ func forAnHour(err error) func(int, string) error {
 	}
 }
 
-// TestOutboxRetriesUntilTaken is B04: an exit is not dropped because the daemon
-// was away, or refused it, for an hour, and comes once, soon after.
+// TestOutboxRetriesUntilTaken is B04: an exit is not dropped if the daemon is away,
+// or refuses it, for an hour. It is sent once, soon after that.
 func TestOutboxRetriesUntilTaken(t *testing.T) {
 	for _, c := range []struct {
 		err  error
@@ -121,8 +121,8 @@ func TestOutboxPauseStartsAnew(t *testing.T) {
 	})
 }
 
-// TestOutboxOrder: as they were put, and what was taken is not sent again,
-// whatever follows it.
+// TestOutboxOrder: events are sent in the order of Put, and one that was taken is
+// not sent again, whatever follows it.
 func TestOutboxOrder(t *testing.T) {
 	s := &script{take: func(n int, _ string) error {
 		if n%3 != 0 {
@@ -148,7 +148,7 @@ func TestOutboxOrder(t *testing.T) {
 }
 
 // TestFlushWaitsForADaemonThatIsThere is F21: Delete holds its answer back for a
-// daemon that takes events, or may be back, and not for one that is away.
+// daemon that is there or back again, but not for one that is away.
 func TestFlushWaitsForADaemonThatIsThere(t *testing.T) {
 	for _, c := range []struct {
 		name     string

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestPanicWhileTheRestIsKilled: the container's watcher runs on, its exit is
-// published and Delete does not wait for it in vain.
+// TestPanicWhileTheRestIsKilled: the container's exit is published all the same,
+// and Delete does not wait for it in vain.
 func TestPanicWhileTheRestIsKilled(t *testing.T) {
 	r := newRig(t, true)
 	r.run()
@@ -23,7 +23,7 @@ func TestPanicWhileTheRestIsKilled(t *testing.T) {
 	}
 }
 
-// TestPanicInThePublisher: the event was not taken, and is sent again.
+// TestPanicInThePublisher: the event counts as not taken, and is sent again.
 func TestPanicInThePublisher(t *testing.T) {
 	r := newRig(t, false)
 	var once atomic.Bool

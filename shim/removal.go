@@ -11,11 +11,12 @@ import (
 )
 
 // flushWait bounds how long Delete waits for the daemon to take the
-// container's exit: after Delete the daemon kills the shim.
+// container's exit, since the daemon kills the shim after Delete.
 const flushWait = 2 * time.Second
 
-// Delete removes the container. Repeated, it repeats its answer: a daemon
-// whose first call timed out must learn the exit status all the same.
+// Delete removes the container and returns its final state. A repeated Delete
+// gets the same answer, because a daemon whose first call timed out still needs
+// the exit status.
 func (s *Supervisor) Delete(ctx context.Context) (proc.Snapshot, error) {
 	s.mu.Lock()
 	init, deleted := s.init, s.deleted
@@ -49,7 +50,7 @@ func (s *Supervisor) Delete(ctx context.Context) (proc.Snapshot, error) {
 	if deleted == nil {
 		return init.Snapshot(), err
 	}
-	// It was deleted, by this call or by one that was before it.
+	// It was deleted, by this call or by an earlier one.
 	if init.Child() != nil {
 		s.flush(ctx)
 	}
@@ -62,11 +63,11 @@ func (s *Supervisor) setDeleted(snap proc.Snapshot) {
 	s.deleted = &snap
 }
 
-// flush gives the daemon the container's exit before the shim ends: once the
-// container is dead, its exit is sent within a bound, see Limits.
+// flush gives the daemon the container's exit before the shim ends. It waits for
+// that exit to be sent, and then, for flushWait, for the daemon to take it.
 func (s *Supervisor) flush(ctx context.Context) {
 	s.exits.settleAll()
-	limit := time.NewTimer(s.exits.limits.Reply + flushWait) // of a process that does not die
+	limit := time.NewTimer(s.exits.limits.Reply + flushWait) // for a process that does not die
 	defer limit.Stop()
 	select {
 	case <-s.exits.over:
@@ -75,17 +76,18 @@ func (s *Supervisor) flush(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, flushWait)
 	defer cancel()
-	s.outbox.Flush(ctx) // a daemon that takes no events still gets its answer
+	s.outbox.Flush(ctx) // bounded: a daemon that takes no events still gets its answer
 }
 
 // Shutdown kills and removes the container, if there is one, and gives the
-// daemon what it has not taken yet, within ctx.
+// daemon the events that it has not taken yet. It returns when ctx ends at the
+// latest.
 func (s *Supervisor) Shutdown(ctx context.Context) error {
 	s.exits.close()
 	s.mu.Lock()
 	creating := s.creating
 	s.mu.Unlock()
-	if creating != nil { // its container would stay behind
+	if creating != nil { // else its container would stay behind
 		select {
 		case <-creating:
 		case <-ctx.Done():

@@ -87,8 +87,8 @@ type rig struct {
 	limits  Limits
 }
 
-// testLimits are short enough to be waited for, and long enough to be told
-// from what happens at once.
+// testLimits are short enough for a test to wait for, and long enough to be told
+// apart from what happens at once.
 var testLimits = Limits{Reply: time.Second, Asked: 3 * time.Second}
 
 const containerID = "c1"
@@ -149,13 +149,13 @@ func newLimitedRig(t *testing.T, hostPids bool, limits Limits) *rig {
 		}
 		r.runtime.mu.Lock()
 		for _, p := range r.runtime.execs {
-			_ = p.gate.Close() // a test may have
+			_ = p.gate.Close() // a test may have closed it
 		}
 		r.runtime.mu.Unlock()
 		eventually(t, "the end of all execs", func() bool {
 			return len(r.sup.exits.close()) == 0
 		})
-		// A refused one has no part in that; its exit must not come to the next test.
+		// A refused exec is not among those; its exit must not reach the next test.
 		eventually(t, "the end of all children", func() bool { return noChildren() == nil })
 		cancel()
 		_ = server.Close() // closes the listener, too
@@ -174,7 +174,7 @@ func (r *rig) connect() api.ShimService {
 		r.Fatal(err)
 	}
 	c := ttrpc.NewClient(conn)
-	r.Cleanup(func() { _ = c.Close() }) // a test may have
+	r.Cleanup(func() { _ = c.Close() }) // a test may have closed it
 	return api.NewShimClient(c)
 }
 
@@ -203,8 +203,8 @@ func (r *rig) createRequest() *api.CreateTaskRequest {
 	return &api.CreateTaskRequest{ID: containerID, Bundle: r.bundle, Runtime: "fake"}
 }
 
-// run creates and starts the container, and acts the daemon that asks for the
-// State after each start.
+// run creates and starts the container, and then asks for the State as a daemon
+// does. It returns the pid.
 func (r *rig) run() int {
 	r.Helper()
 	resp := r.create()
@@ -259,14 +259,15 @@ func (r *rig) delete() (*api.DeleteResponse, error) {
 	return r.client.Delete(r.ctx(), &emptypb.Empty{})
 }
 
-// published waits for n exits.
+// published waits for n exits, and returns the ids of all in order.
 func (r *rig) published(n int) []string {
 	r.Helper()
 	eventually(r.T, "events", func() bool { return len(r.daemon.taken()) >= n })
 	return r.daemon.ids()
 }
 
-// never is what cannot be waited for: a moment in which it would have happened.
+// never reports whether c stays open for d, in which it would have been closed
+// if anything were wrong.
 func never(c <-chan struct{}, d time.Duration) bool {
 	select {
 	case <-c:

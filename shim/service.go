@@ -172,7 +172,7 @@ func (s *Service) Resume(ctx context.Context, _ *emptypb.Empty) (*emptypb.Empty,
 	return empty, s.sup.Resume(ctx)
 }
 
-// Kill signals the container, which an empty id means too, or an exec.
+// Kill signals an exec, or the container, which an empty id also means.
 func (s *Service) Kill(ctx context.Context, r *api.KillRequest) (*emptypb.Empty, error) {
 	return empty, s.sup.Kill(ctx, r.ID, r.Signal, r.All)
 }
@@ -209,7 +209,7 @@ func (s *Service) Checkpoint(ctx context.Context, r *api.CheckpointTaskRequest) 
 	})
 }
 
-// ShimInfo returns the shim's pid, which the daemon kills after Delete.
+// ShimInfo returns the shim's pid; the daemon kills it after Delete.
 func (s *Service) ShimInfo(context.Context, *emptypb.Empty) (*api.ShimInfoResponse, error) {
 	return &api.ShimInfoResponse{ShimPid: uint32(os.Getpid())}, nil
 }
@@ -223,7 +223,7 @@ func (s *Service) Update(ctx context.Context, r *api.UpdateTaskRequest) (*emptyp
 	return empty, s.sup.Update(ctx, &res)
 }
 
-// Wait answers when the process has exited.
+// Wait answers once the process has exited.
 func (s *Service) Wait(ctx context.Context, r *api.WaitRequest) (*api.WaitResponse, error) {
 	p, err := s.sup.find(r.ID)
 	if err != nil {

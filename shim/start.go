@@ -8,50 +8,51 @@ import (
 	"time"
 )
 
-// stage is how far a start has come, as far as an exit waits for it.
+// stage is how far a start has come, in the steps for which an exit waits. It
+// only grows.
 type stage int
 
 const (
 	underway stage = iota // the runtime is at work, or the reply is not written yet
 	replied               // the reply is written; the daemon publishes the start
-	asked                 // a State came, which may be another's
-	settled               // nothing is waited for any more
-	refused               // there is no process, or it may not live: its exit is not told
+	asked                 // a State has come, which may be another client's
+	settled               // the exit need not wait any more
+	refused               // there is no process, or it may not live: its exit is never sent
 )
 
 // start is one attempt to start a process, from its beginning to the moment
 // when the daemon has published it. Its fields are guarded by exits.mu.
 //
 // containerd publishes the start of a process after our reply to Start, and
-// every version asks for the State of it next, on the same connection. An exit
-// that overtakes the start is lost on dockerd: it looks an exit's pid up where
-// it stores it after Start, and only the start event, which waits for that,
-// keeps the exit event behind it in order (moby daemon/monitor.go). So an exit
-// waits for that State.
+// then, in every version, asks for the process's State on the same connection.
+// An exit that overtakes the start is lost on dockerd: it finds the process of an
+// exit by the pid, which it stores after Start has returned; only the start event,
+// whose handling waits for that, keeps an exit event behind it in order (moby
+// daemon/monitor.go). So an exit waits for that State.
 //
-// On the same connection come the States that clients of the daemon ask for.
-// Where one was seen before the reply, somebody polls, and where the daemon has
-// not read all that was written to it, it may stand still: the State then only
+// The States that the daemon's clients ask for come on the same connection. If
+// one was seen before the reply, somebody polls; if the daemon has not read all
+// that was written to it, it may be standing still. In both cases the State only
 // begins the wait of Limits.Doubt.
 type start struct {
 	owner     owner
-	own       bool // the container's own process
+	own       bool // it is the container's own process
 	stage     stage
 	repliedAt time.Time
 	askedAt   time.Time
-	on        *conn         // that of the reply
-	number    int           // of an adopted connection that is yet to be on
+	on        *conn         // where the reply was sent; nil before it, and if that is closed
+	number    int           // of the adopted connection that will become on; 0 without one
 	polled    bool          // a State of the process was asked for before the reply
 	dead      bool          // the process's exit was taken
 	returned  chan struct{} // closed when the runtime has returned
-	// kill ends the runtime's work, for the container's own process while it
-	// is not there yet.
+	// kill ends the runtime's call. It is used for the container's own process
+	// while that does not exist yet.
 	kill context.CancelCauseFunc
 }
 
 // begin notes that o is being started; own says that it is the container's own
-// process, and kill ends the start. It returns nil if no exec may be started any
-// more.
+// process, and kill ends the start. It returns nil if o is an exec and no exec may
+// be started any more.
 func (x *exits) begin(o owner, own bool, kill context.CancelCauseFunc) *start {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -64,15 +65,15 @@ func (x *exits) begin(o owner, own bool, kill context.CancelCauseFunc) *start {
 }
 
 // ended notes that the runtime has returned, and what it has left. It reports
-// whether the start has succeeded: not that of an exec that lives in a container
-// that has died meanwhile.
+// whether the start counts as a success. An exec that is alive although its
+// container has died meanwhile does not; the caller kills it.
 func (x *exits) ended(st *start, left outcome) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	defer x.nudge()
 	close(st.returned)
 	switch {
-	case st.own && left == noProcess: // its exit counts, whatever becomes of its start
+	case st.own && left == noProcess: // if there is a process, its exit counts all the same
 		st.stage = max(st.stage, settled)
 		return false
 	case st.own, left == aliveProcess && !x.closing, left == deadProcess && !x.told:
@@ -82,7 +83,7 @@ func (x *exits) ended(st *start, left outcome) bool {
 	return false
 }
 
-// outcome is what a start has left.
+// outcome is what a start has left behind.
 type outcome int
 
 const (
@@ -91,7 +92,7 @@ const (
 	deadProcess
 )
 
-// settleAll ends all waiting for the daemon.
+// settleAll ends the wait for the daemon of every start.
 func (x *exits) settleAll() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -101,8 +102,9 @@ func (x *exits) settleAll() {
 	x.nudge()
 }
 
-// settle ends the waiting for the daemon: the caller of the start gets an error,
-// or the process is to be deleted, by who has seen it start.
+// settle ends the wait for the daemon. It is called when the caller of the start
+// gets an error, and when the process is to be deleted: whoever asks for that has
+// seen it start.
 func (x *exits) settle(st *start) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -110,7 +112,7 @@ func (x *exits) settle(st *start) {
 	x.nudge()
 }
 
-// forget drops what is known of the start of a process that was deleted.
+// forget drops the start of a process that was deleted.
 func (x *exits) forget(o owner) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -121,7 +123,7 @@ func (x *exits) forget(o owner) {
 	}
 }
 
-// starting returns the latest start of o, nil if there was none.
+// starting returns the latest start of o, or nil if there was none.
 func (x *exits) starting(o owner) *start {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -131,9 +133,9 @@ func (x *exits) starting(o owner) *start {
 	return nil
 }
 
-// close lets no exec be started any more. It returns the owners of those that
-// were, and are not known to be dead: one whose runtime has not returned yet is
-// refused when it does.
+// close forbids further starts of execs. It returns the execs that were started
+// and are not known to be dead; one whose runtime has not returned yet is refused
+// when it does.
 func (x *exits) close() (living []owner) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -161,7 +163,7 @@ func (x *exits) clear() {
 	x.nudge()
 }
 
-// The connections tell the next three; see conn.
+// The connections call the next three; see watcher.
 
 // answered notes that a call of method for id was answered without an error,
 // on c.
@@ -175,7 +177,7 @@ func (x *exits) answered(c *conn, method, id string) {
 	switch method {
 	case "Start":
 		st.stage, st.repliedAt, st.on = replied, time.Now(), c
-	case "Create": // its event is nothing that an exit must not overtake
+	case "Create": // an exit may overtake the event of a creation
 		st.stage = settled
 	}
 	x.nudge()

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// maxStatusText keeps a reply far from ttrpc's limit of 4 MiB per message.
+// maxStatusText, in bytes, keeps a reply far below ttrpc's limit of 4 MiB a message.
 const maxStatusText = 16 << 10
 
 // toStatus turns an error into what goes over the wire. It is the only place
@@ -47,8 +47,8 @@ func codeOf(err error) codes.Code {
 	return codes.Internal
 }
 
-// safeText makes a text that may stand in a reply: a status message that is not
-// UTF-8 cannot be encoded, and the server would close the connection instead.
+// safeText makes s fit for a reply: shortened, and valid UTF-8. A status message
+// that is not UTF-8 cannot be encoded, and the server would close the connection.
 func safeText(s string) string {
 	if len(s) > maxStatusText {
 		s = s[:maxStatusText]

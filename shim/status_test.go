@@ -47,8 +47,8 @@ func TestCodeOfEachClass(t *testing.T) {
 	}
 }
 
-// TestAnyTextIsSafe: contract §2.3, a status that is not UTF-8 or too long
-// closes the connection, and the task is gone.
+// TestAnyTextIsSafe is contract §2.3: a status that is not UTF-8, or too long,
+// would close the connection, and the daemon would give the task up.
 func TestAnyTextIsSafe(t *testing.T) {
 	for _, text := range []string{
 		"\xff\xfe runc \x80", strings.Repeat("\xff", 1<<20), strings.Repeat("a\xff", 1<<20),

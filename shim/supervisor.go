@@ -24,18 +24,19 @@ type Supervisor struct {
 	outbox *Outbox
 	exits  *exits
 	conns  *connections
-	// working has everybody inside who may run the runtime.
+	// working is held by every goroutine that may run the runtime.
 	working gate.Gate
-	// upgrades are handed to who can carry them out; see Upgrades.
+	// upgrades is received from by whoever carries them out, see Upgrades;
+	// unbuffered, never closed.
 	upgrades chan *Upgrade
-	// upgraded: the next request for an upgrade is the one that has made this
-	// program, come again.
+	// upgraded says that the next request for an upgrade is the one that has led to
+	// this program, read again.
 	upgraded atomic.Bool
-	// reaperPaused is Freeze's and Thaw's.
+	// reaperPaused is used by Freeze and Thaw alone.
 	reaperPaused bool
 	// ctx ends with the shim.
 	ctx context.Context
-	// alive ends a moment after the container's death, and with it the verbs
+	// alive ends Limits.Reply after the container's death, and with it the verbs
 	// that must not outlast it.
 	alive    context.Context
 	endAlive context.CancelCauseFunc
@@ -47,7 +48,7 @@ type Supervisor struct {
 	// +checklocks:mu
 	id string // of the container, from Create on
 	// +checklocks:mu
-	creating chan struct{} // closed when the Create that is under way ends, nil without one
+	creating chan struct{} // closed when the Create that is under way ends; nil if none is
 	// +checklocks:mu
 	init *proc.Init // nil until Create has succeeded
 	// +checklocks:mu
@@ -57,11 +58,11 @@ type Supervisor struct {
 	// +checklocks:mu
 	leaving leaving // the streams of deleted execs
 	// +checklocks:mu
-	begun map[string]*begun // the starts that the program before this one has begun, by process id
+	begun map[string]*begun // starts that the previous program had begun, by process id
 }
 
-// lingerTime is how long a checkpoint may take that has ended its container: all
-// that it has yet to do is clean up.
+// lingerTime is how long a checkpoint may go on after its container has died: all
+// that is left for it to do is clean up.
 const lingerTime = 30 * time.Second
 
 // NewSupervisor returns the supervisor of a container that Create has yet to
@@ -129,7 +130,7 @@ func (s *Supervisor) killRest(p *proc.Init, living []owner, wasPaused bool) {
 	if p.SharesPids() {
 		for _, o := range living {
 			if e, ok := o.(*proc.Exec); ok {
-				_ = e.Kill(uint32(unix.SIGKILL)) // it may be dead, or not there yet: see start
+				_ = e.Kill(uint32(unix.SIGKILL)) // it may be dead, or not there yet: then start kills it
 			}
 		}
 	}
@@ -147,13 +148,13 @@ func errContainerDied() error {
 	return fmt.Errorf("the container has died: %w", errdefs.ErrFailedPrecondition)
 }
 
-// errNoContainer is the answer to whatever needs a container before there is
-// one, or after. containerd since 1.6.25 and 1.7.9 reads this text on Delete.
+// errNoContainer is the answer to whatever needs a container before Create or
+// after Delete. containerd since 1.6.25 and 1.7.9 reads this text on Delete.
 func errNoContainer() error {
 	return fmt.Errorf("container must be created: %w", errdefs.ErrFailedPrecondition)
 }
 
-// errNoProcess is the answer for an id that is nobody's.
+// errNoProcess is the answer for an id that no process has.
 func errNoProcess(id string) error {
 	return fmt.Errorf("process %s does not exist: %w", id, errdefs.ErrNotFound)
 }
@@ -184,7 +185,7 @@ func (s *Supervisor) exec(id string) (*proc.Exec, error) {
 	return nil, errNoProcess(id)
 }
 
-// find returns the container's init or an exec by id.
+// find returns the init or exec with this id.
 func (s *Supervisor) find(id string) (process, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,9 +198,9 @@ func (s *Supervisor) find(id string) (process, error) {
 	return nil, errNoProcess(id)
 }
 
-// State returns what is known of a process, from memory. That of the container
-// can be had after Delete, too: the daemon whose Delete was not answered in
-// time must find the shim, to ask again.
+// State returns what is known of a process, from memory. The container's is
+// returned after Delete, too: a daemon whose Delete was not answered in time must
+// find the shim, to ask again.
 func (s *Supervisor) State(id string) (snap proc.Snapshot, bundle string, err error) {
 	s.mu.Lock()
 	init := s.init
@@ -221,8 +222,9 @@ func (s *Supervisor) State(id string) (snap proc.Snapshot, bundle string, err er
 	return snap, init.Bundle(), nil
 }
 
-// Create makes the container. What it made stays if the caller goes away
-// meanwhile; the caller may then find and delete it.
+// Create makes the container and returns the pid of its process. If the caller
+// gives up meanwhile, the container is made all the same, for the caller to find
+// and delete.
 func (s *Supervisor) Create(ctx context.Context, c proc.InitConfig) (int, error) {
 	s.mu.Lock()
 	if s.init != nil || s.creating != nil || s.exits.isClosing() {
@@ -252,7 +254,7 @@ func (s *Supervisor) Create(ctx context.Context, c proc.InitConfig) (int, error)
 	return p.Snapshot().Pid, nil
 }
 
-// created ends the Create that is under way; p is the container if err is nil.
+// created ends the Create that is under way; p becomes the container if err is nil.
 func (s *Supervisor) created(p *proc.Init, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -23,13 +23,14 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// gaveUp reports whether err is a deadline's, the server's or the client's own.
+// gaveUp reports whether err says that a deadline has passed, at the server or at
+// the client.
 func gaveUp(err error) bool {
 	return status.Code(err) == codes.DeadlineExceeded || errors.Is(err, context.DeadlineExceeded)
 }
 
-// TestDeleteIsRepeatable is B15: the first caller gives up, others ask at the
-// same time and later, all learn the exit.
+// TestDeleteIsRepeatable is B15: the first caller gives up, others call at the
+// same time and later, and all of them learn the exit.
 func TestDeleteIsRepeatable(t *testing.T) {
 	r := newRig(t, false)
 	r.runtime.initArgs = []string{"wait", "42"}
@@ -104,8 +105,8 @@ func TestDuplicateExec(t *testing.T) {
 	}
 }
 
-// TestWaitOfMany is B39: waiters that go away leave nothing behind, the others
-// all get the exit, also after it.
+// TestWaitOfMany is B39: waiters that go away leave nothing behind; the others
+// all get the exit, even those who ask after it.
 func TestWaitOfMany(t *testing.T) {
 	r := newRig(t, false)
 	r.run()
@@ -142,7 +143,7 @@ func TestWaitOfMany(t *testing.T) {
 	}
 }
 
-// TestCreateFailsAndIsRepeated: a failed Create leaves the shim free.
+// TestCreateFailsAndIsRepeated: after a failed Create there may be another.
 func TestCreateFailsAndIsRepeated(t *testing.T) {
 	r := newRig(t, false)
 	r.runtime.on("create", func(string) error { return errors.New("no") })
@@ -157,8 +158,8 @@ func TestCreateFailsAndIsRepeated(t *testing.T) {
 	}
 }
 
-// TestOptions is B10: absent and empty ones mean the defaults, foreign and
-// broken ones an error. Upstream's shim died of each.
+// TestOptions is B10: absent and empty options mean the defaults, foreign and
+// broken ones are an error. Upstream's shim died of each.
 func TestOptions(t *testing.T) {
 	r := newRig(t, false)
 	create := r.createRequest()
@@ -247,8 +248,9 @@ func TestListPids(t *testing.T) {
 	}
 }
 
-// TestStateOfAnExec: it is paused with its container; a process that has not
-// exited has the zero time, sent explicitly (contract §2.4); the pid stays.
+// TestStateOfAnExec: an exec is paused with its container; a process that has not
+// exited has the zero time, sent explicitly (contract §2.4); the pid stays the
+// same after the exit.
 func TestStateOfAnExec(t *testing.T) {
 	r := newRig(t, false)
 	r.run()
@@ -329,7 +331,8 @@ func TestShutdownDuringCreate(t *testing.T) {
 	}
 }
 
-// TestShutdownIsBounded: a runtime that hangs in create does not keep the shim.
+// TestShutdownIsBounded: a runtime that hangs in create does not keep the shim
+// from ending.
 func TestShutdownIsBounded(t *testing.T) {
 	r := newRig(t, false)
 	release := make(chan struct{})

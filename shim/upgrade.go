@@ -15,9 +15,10 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// The ttrpc method, beside containerd's own service on the same socket, that
-// exchanges the shim's program: a google.protobuf.StringValue with the path of
-// the new one, answered by one with the version of the program that runs then.
+// The ttrpc method that exchanges the shim's program, on the same socket as
+// containerd's own service. It takes a google.protobuf.StringValue with the path
+// of the new program, and answers with one that holds the version of the program
+// that then runs.
 const (
 	UpgradeService = "containerd.shim.inplace.v1"
 	UpgradeMethod  = "Upgrade"
@@ -29,17 +30,20 @@ type Upgrade struct {
 	result chan error
 }
 
-// Do carries the request out by fn, whose error says why it could not: a request
-// that was carried out is answered by the new program. A panic is an error.
+// Do carries the request out by calling fn, whose error becomes the answer. If
+// the exchange succeeds, fn does not return, and the new program answers. A panic
+// of fn becomes an error.
 func (u *Upgrade) Do(fn func(binary string) error) {
 	u.result <- guard.Call("exchange the program", func() error { return fn(u.binary) })
 }
 
-// Upgrades receives the requests, one at a time. Each is to be ended by Do.
+// Upgrades returns the channel of requests. Whoever receives one must call its Do
+// before receiving the next. It is never closed.
 func (s *Supervisor) Upgrades() <-chan *Upgrade { return s.upgrades }
 
-// Upgrade has the program exchanged by who receives from Upgrades. It returns only
-// if that fails, or nil in the new program for the request that has made it.
+// Upgrade has the program exchanged by whoever receives from Upgrades. In the old
+// program it returns only an error; in the new one it returns nil, once, for the
+// request that has led to it.
 func (s *Supervisor) Upgrade(ctx context.Context, binary string) error {
 	if s.upgraded.CompareAndSwap(true, false) {
 		return nil

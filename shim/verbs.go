@@ -16,14 +16,14 @@ import (
 
 // A verb runs in a goroutine of its own, under a context of the shim's: a
 // client that goes away must not leave half a container behind. The caller's
-// context bounds only how long the caller waits. These are the only places
-// where the two part.
+// context bounds only how long the caller waits. detach and perform are the only
+// places where the two are separated.
 
-// detach runs fn with the context run and waits for it until caller ends.
+// detach runs fn with the context run, and waits for it until caller ends.
 // Goroutines that fn starts inherit the caller's profiling labels.
 func (s *Supervisor) detach(caller, run context.Context, fn func(context.Context) error) error {
 	result := make(chan error, 1) // sent to once; nobody may be left to receive
-	s.working.Enter()             // here: what is about to begin counts, also if its caller is gone
+	s.working.Enter()             // not in the goroutine: what is about to begin counts as well
 	go func() {
 		defer s.working.Leave()
 		result <- guard.Call("operation", func() error { return fn(run) })
@@ -36,8 +36,8 @@ func (s *Supervisor) detach(caller, run context.Context, fn func(context.Context
 	}
 }
 
-// perform runs fn, a verb of p, when those before it have ended. A caller that
-// gives up before that has changed nothing.
+// perform runs fn, a verb of p, once the verbs before it have ended. If the caller
+// gives up before that, nothing was changed.
 func (s *Supervisor) perform(caller, run context.Context, p process, fn func(context.Context) error) error {
 	if err := p.Lock(caller); err != nil {
 		return err
@@ -48,7 +48,7 @@ func (s *Supervisor) perform(caller, run context.Context, p process, fn func(con
 	})
 }
 
-// onContainer runs a verb of the container's that ends with it.
+// onContainer runs a verb of the container that must not outlast it.
 func (s *Supervisor) onContainer(ctx context.Context, verb func(*proc.Init, context.Context) error) error {
 	init, err := s.container()
 	if err != nil {
@@ -72,8 +72,8 @@ func (s *Supervisor) Update(ctx context.Context, r *specs.LinuxResources) error 
 	return s.onContainer(ctx, func(p *proc.Init, ctx context.Context) error { return p.Update(ctx, r) })
 }
 
-// Checkpoint writes an image of it. The container's death may be the last step
-// of a checkpoint, and what is left then is little.
+// Checkpoint writes an image of it. The container's death may be the last step of
+// a checkpoint, so it gets lingerTime to clean up.
 func (s *Supervisor) Checkpoint(ctx context.Context, o proc.CheckpointOptions) error {
 	init, err := s.container()
 	if err != nil {
@@ -82,9 +82,9 @@ func (s *Supervisor) Checkpoint(ctx context.Context, o proc.CheckpointOptions) e
 	return s.perform(ctx, s.lingering, init, func(ctx context.Context) error { return init.Checkpoint(ctx, o) })
 }
 
-// Kill signals the container, which an empty id means too, or an exec. While
-// the runtime is starting the process, Kill waits for it: a client that heard
-// of no process would take it for dead.
+// Kill signals an exec, or the container, which an empty id also means. While
+// the runtime is starting the process, Kill waits for it: a client that is told
+// that there is no process would take it for dead.
 func (s *Supervisor) Kill(ctx context.Context, id string, sig uint32, all bool) error {
 	init, err := s.container()
 	if err != nil {
@@ -111,8 +111,8 @@ func (s *Supervisor) Kill(ctx context.Context, id string, sig uint32, all bool) 
 	return p.Kill(sig)
 }
 
-// awaitStart waits for the start of p, if one is underway. With kill it ends
-// the start first: of a container there may be half an image to restore.
+// awaitStart waits for the start of p, if one is underway. With kill it ends the
+// start first, because restoring a container may take hours.
 func (s *Supervisor) awaitStart(ctx context.Context, p process, kill bool) error {
 	st := s.exits.starting(p)
 	if st == nil {
@@ -136,7 +136,7 @@ func (s *Supervisor) Pids(ctx context.Context) (pids []int, names map[int]string
 	if err != nil {
 		return nil, nil, err
 	}
-	found := make(chan []int, 1) // the caller may be gone
+	found := make(chan []int, 1) // sent to once; the caller may be gone
 	err = s.detach(ctx, s.ctx, func(ctx context.Context) error {
 		pids, err := init.Pids(ctx)
 		found <- pids
@@ -179,12 +179,12 @@ func (s *Supervisor) Start(ctx context.Context, id string) (int, error) {
 	return p.Snapshot().Pid, err
 }
 
-// start runs the verb that makes p's process.
+// start runs the verb that makes p's process, and waits for it until ctx ends.
 func (s *Supervisor) start(ctx context.Context, p process) error {
 	if err := p.Lock(ctx); err != nil {
 		return err
 	}
-	if err := p.CheckStart(); err != nil { // nothing is begun
+	if err := p.CheckStart(); err != nil { // before anything is begun
 		p.Unlock()
 		return err
 	}
@@ -221,10 +221,10 @@ func (s *Supervisor) start(ctx context.Context, p process) error {
 	return err
 }
 
-// outcomeOf returns what a start that has returned err has left.
+// outcomeOf returns what a start that has returned err has left behind.
 func outcomeOf(p process, err error) outcome {
 	child := p.Child()
-	if err != nil || child == nil { // nil for a checkpoint that was created
+	if err != nil || child == nil { // nil if a checkpoint was created, to be restored by Start
 		return noProcess
 	}
 	select {

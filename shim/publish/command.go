@@ -22,9 +22,9 @@ import (
 // binaryNames are the names that containerd's executable has had.
 var binaryNames = []string{"containerd", "docker-containerd"}
 
-// candidates returns what to try: the path that was given, without the suffix
-// that the kernel gives to the executable of a process whose file was
-// replaced (proc(5)), the other names beside it, and those in PATH.
+// candidates returns the paths to try: the one that was given, without the suffix
+// that the kernel appends once a running executable was replaced (proc(5)), the
+// other names in its directory, and the names in PATH.
 func (p *Publisher) candidates() []string {
 	path := strings.TrimSuffix(p.c.Binary, " (deleted)")
 	var all []string

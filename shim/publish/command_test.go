@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// TestBinary: what "containerd publish" is given (contract §6.2).
+// TestBinary checks what "containerd publish" is given (contract §6.2).
 func TestBinary(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "containerd")
@@ -65,7 +65,7 @@ func TestRenamedBinary(t *testing.T) {
 	}
 }
 
-// TestBinaryFails is B04: the failure is told, so that the caller tries again.
+// TestBinaryFails is B04: the failure is reported, so that the caller tries again.
 func TestBinaryFails(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "containerd")
@@ -76,7 +76,7 @@ func TestBinaryFails(t *testing.T) {
 	}
 }
 
-// B05: a binary that hangs is killed.
+// TestBinaryHangs is B05: a binary that hangs is killed.
 func TestBinaryHangs(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "containerd")
@@ -90,7 +90,8 @@ func TestBinaryHangs(t *testing.T) {
 	}
 }
 
-// F6: without a daemon, no process is forked for every retry.
+// TestBinaryIsRunRarelyWithoutADaemon is F6: without a daemon, not every retry
+// forks a process.
 func TestBinaryIsRunRarelyWithoutADaemon(t *testing.T) {
 	for name, c := range map[string]struct {
 		socket bool
@@ -108,7 +109,7 @@ func TestBinaryIsRunRarelyWithoutADaemon(t *testing.T) {
 					t.Fatal(err)
 				}
 				l.(*net.UnixListener).SetUnlinkOnClose(false)
-				_ = l.Close() // its file stays, as that of a daemon that was killed
+				_ = l.Close() // its file stays, like that of a daemon that was killed
 			}
 			path := filepath.Join(dir, "containerd")
 			script(t, path, "exit 1")
@@ -122,7 +123,7 @@ func TestBinaryIsRunRarelyWithoutADaemon(t *testing.T) {
 				t.Errorf("run %d times, want %d", len(got), c.most)
 			}
 			s := &taker{}
-			_ = os.Remove(address) // a daemon that comes back does so
+			_ = os.Remove(address) // as a daemon does that comes back
 			serveGRPC(t, address, s)
 			if err := p.Publish(t.Context(), event()); err != nil || s.n.Load() != 1 {
 				t.Errorf("with a daemon: %v, taken %d", err, s.n.Load())
@@ -131,7 +132,7 @@ func TestBinaryIsRunRarelyWithoutADaemon(t *testing.T) {
 	}
 }
 
-// A binary that works is used for every event.
+// TestBinaryThatWorksIsRunAgain: a binary that works is used for every event.
 func TestBinaryThatWorksIsRunAgain(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "containerd")
@@ -147,7 +148,8 @@ func TestBinaryThatWorksIsRunAgain(t *testing.T) {
 	}
 }
 
-// F21: a binary that was begun without a daemon is given up when one is there.
+// TestBinaryIsGivenUpForASocket is F21: a binary that was run while there was no
+// daemon is ended when one is there.
 func TestBinaryIsGivenUpForASocket(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "containerd")

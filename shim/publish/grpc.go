@@ -17,12 +17,13 @@ import (
 )
 
 // One unary gRPC call over a unix socket, by hand. Linking grpc-go costs every
-// shim on a host memory that it never gives back, and takes an idle one over
-// its aim (ARCHITECTURE.md, Dependencies); the little of HTTP/2 (RFC 9113) that
-// one request without flow control needs is below.
+// shim on a host memory that it never gives back, and takes an idle one above
+// the goal (ARCHITECTURE.md, Dependencies). One request without flow control
+// needs only the little of HTTP/2 (RFC 9113) that is below.
 
-// forwardPath is the method. Its request has the same fields as the ttrpc
-// service's of the same name, and carries the namespace itself: no metadata.
+// forwardPath is the method. Its request has the same fields as that of the ttrpc
+// service of the same name, and the envelope holds the namespace, so that no
+// metadata is needed.
 const forwardPath = "/containerd.services.events.v1.Events/Forward"
 
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -76,7 +77,7 @@ type grpcCall struct {
 	conn net.Conn
 	// block collects the header block fragments of a HEADERS frame.
 	block []byte
-	// ending tells that those headers end the stream.
+	// ending reports that those headers end the stream.
 	ending  bool
 	decoder *hpack.Decoder
 	status  string // grpc-status, from headers or trailers
@@ -125,7 +126,7 @@ func appendFrame(out []byte, typ, flags byte, id uint32, payload []byte) []byte 
 	return append(out, payload...)
 }
 
-// receive reads frames until the stream has ended, and judges.
+// receive reads frames until the stream has ended, and returns its result.
 func (c *grpcCall) receive() error {
 	c.decoder = hpack.NewDecoder(4096, c.field)
 	for {
@@ -162,7 +163,7 @@ func (c *grpcCall) result() error {
 	return fmt.Errorf("no grpc status, http status %q", c.http)
 }
 
-// frame handles one frame; ended tells that it was the stream's last.
+// frame handles one frame; ended reports whether it was the stream's last.
 func (c *grpcCall) frame() (ended bool, err error) {
 	var h [frameHeaderSize]byte
 	if _, err := io.ReadFull(c.conn, h[:]); err != nil {
@@ -213,7 +214,7 @@ func (c *grpcCall) frame() (ended bool, err error) {
 	return false, err
 }
 
-// headers decodes a complete block.
+// headers decodes the block if flags say that it is complete.
 func (c *grpcCall) headers(flags byte) (ended bool, err error) {
 	if flags&flagEndHeaders == 0 {
 		return false, nil

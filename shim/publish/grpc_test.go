@@ -10,7 +10,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// replay is a connection that reads what it was given.
+// replay is a connection from which the data of its Reader is read.
 type replay struct {
 	net.Conn
 	*bytes.Reader
@@ -76,8 +76,8 @@ func TestReceive(t *testing.T) {
 	}
 }
 
-// FuzzReceive: whatever the daemon sends, there is no panic, and what is taken
-// has said so.
+// FuzzReceive: whatever the daemon sends, there is no panic, and an event counts as
+// taken only if the daemon has said so.
 func FuzzReceive(f *testing.F) {
 	for _, data := range okAnswers() {
 		f.Add(data)

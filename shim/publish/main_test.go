@@ -44,8 +44,9 @@ func event() *types.Envelope {
 	}
 }
 
-// script writes a program that stands for containerd. It leaves a line in
-// "ran" beside it each time, with its arguments.
+// script writes a program that stands in for containerd. Each run appends a line
+// with its arguments to the file "ran" in the program's directory, and saves its
+// input in "stdin".
 func script(t *testing.T, path, body string) {
 	t.Helper()
 	text := "#!/bin/sh\necho \"$0 $*\" >>" + filepath.Dir(path) + "/ran\ncat >" + filepath.Dir(path) + "/stdin\n" + body + "\n"
@@ -91,7 +92,7 @@ func listen(t *testing.T, path string, fn func(net.Conn)) {
 				return
 			}
 			fn(c)
-			_ = c.Close() // fn may have
+			_ = c.Close() // fn may have closed it
 		}
 	}()
 	t.Cleanup(func() { _ = l.Close(); <-ended })

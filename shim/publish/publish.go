@@ -4,9 +4,9 @@
 // which exists since 1.3.0, over its gRPC socket, which every version has, or,
 // where neither will do, by "containerd publish".
 //
-// A daemon's package may be upgraded under a living shim, and with it the
-// names of the daemon's binary and sockets (Docker 18.06 to 18.09 renamed
-// both). The shim's flags are frozen, so the other names are tried as well.
+// A daemon's package may be upgraded under a living shim, and the names of the
+// daemon's binary and sockets with it (between 18.06 and 18.09 Docker renamed
+// both). The shim's flags cannot change, so the other names are tried as well.
 package publish
 
 import (
@@ -32,17 +32,18 @@ var (
 )
 
 const (
-	// lookAgain is how often the sockets are looked at while something else is
-	// waited for.
+	// lookAgain is the time between two looks at the sockets during a wait for
+	// something else.
 	lookAgain = 100 * time.Millisecond
-	// answerTimeout bounds the first attempt that a daemon has accepted: the call
-	// may be stuck in a daemon that is well otherwise. A daemon that stalls finds
-	// every attempt when it goes on, so later ones have much longer.
+	// answerTimeout bounds the first attempt to send an event: the call may be
+	// stuck in a daemon that is otherwise well. laterTimeout bounds the others; it
+	// is much longer because a daemon that has stalled finds every attempt when it
+	// goes on.
 	answerTimeout = 10 * time.Second
 	laterTimeout  = 10 * time.Minute
 	// binaryTimeout bounds one run of "containerd publish".
 	binaryTimeout = 10 * time.Second
-	// binaryPause is how long the binary is left alone after it has failed
+	// binaryPause is how long the binary is not run again after it has failed
 	// where no socket was found.
 	binaryPause = time.Minute
 )
@@ -62,26 +63,27 @@ type Config struct {
 // safe for concurrent use.
 type Publisher struct {
 	c Config
-	// failed is when the binary last failed without a daemon; zero if it never
-	// has, or has not since it, or a socket, last worked.
+	// failed is when the binary last failed without a daemon; zero if it has not
+	// since it, or a socket, last worked.
 	failed time.Time
 	// unanswered is the event whose first attempt was given up.
 	unanswered *types.Envelope
-	// first and later are answerTimeout and laterTimeout, but for tests.
+	// first and later are answerTimeout and laterTimeout, except in tests.
 	first, later time.Duration
 }
 
-// New returns a Publisher.
+// New returns a Publisher for the daemon that c describes.
 func New(c Config) *Publisher { return &Publisher{c: c, first: answerTimeout, later: laterTimeout} }
 
-// Publish returns nil once the daemon has taken e, and an error that wraps
-// ErrAway if nobody listens. An attempt that a daemon has accepted cannot be
-// taken back, so an event is sent only once more to a daemon that does not
-// answer within ten minutes: whatever the stall, it gets one copy too many.
+// Publish makes one attempt to hand e to the daemon. It returns nil once the
+// daemon has taken e, and an error that wraps ErrAway if nobody listens. An
+// attempt that a daemon has accepted cannot be taken back, so a daemon that
+// stalls gets one copy too many after answerTimeout, and another only after every
+// laterTimeout.
 //
 // "containerd publish" connects to the same sockets, so it is run only for a
-// daemon that listens but does not know the call, and now and then where there
-// is no socket at all.
+// daemon that listens but does not know the call, and, at most once in
+// binaryPause, where there is no socket at all.
 func (p *Publisher) Publish(ctx context.Context, e *types.Envelope) error {
 	answer := p.viaSockets(ctx, e)
 	switch {
@@ -104,8 +106,8 @@ func (p *Publisher) Publish(ctx context.Context, e *types.Envelope) error {
 // answer is what the sockets had to say.
 type answer struct {
 	err         error
-	there       bool   // a daemon listens, and has not taken it
-	refused     bool   // a file is there, and nobody who answers
+	there       bool   // a daemon listens, but has not taken the event
+	refused     bool   // a file is there, but nobody answers
 	unsupported string // the address of a daemon that does not know the call
 }
 
@@ -135,7 +137,7 @@ func (p *Publisher) viaSockets(ctx context.Context, e *types.Envelope) (a answer
 	return a
 }
 
-// try makes one attempt.
+// try makes one attempt by forward, at the gRPC address.
 func (p *Publisher) try(ctx context.Context, address string, e *types.Envelope, forward func(context.Context, string, *types.Envelope) error) error {
 	limit := p.first
 	if e == p.unanswered {
@@ -151,8 +153,8 @@ func (p *Publisher) try(ctx context.Context, address string, e *types.Envelope, 
 	return err
 }
 
-// blindly runs the binary without having found a socket, until a socket
-// accepts. why is why none of them will do.
+// blindly runs the binary although no socket was found, and ends it as soon as a
+// socket accepts connections. why says what is wrong with the sockets.
 func (p *Publisher) blindly(ctx context.Context, e *types.Envelope, why error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -200,13 +202,14 @@ func refused(err error) bool {
 		errors.Is(err, syscall.EPROTOTYPE) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// errHungUp is a daemon that closes the connection without an answer: it does
-// not like the peer's user or group, or it is ending.
+// errHungUp is a daemon that closes the connection without an answer: it rejects
+// the peer's user or group, or it is ending.
 var errHungUp = errors.New("the daemon hung up")
 
 // dial connects to a unix socket. The connection is closed when ctx ends, or
-// when another socket is at path: then another daemon serves it, and this one
-// has no clients any more. The caller calls release, which closes it as well.
+// when another socket is found at path: then another daemon serves it, and this
+// one has no clients any more. The caller must call release, which closes the
+// connection, too.
 func dial(ctx context.Context, path string) (c net.Conn, release func(), err error) {
 	if path == "" {
 		return nil, nil, fmt.Errorf("no address: %w", fs.ErrNotExist)

@@ -82,8 +82,8 @@ func serveTTRPC(t *testing.T, path string, s *taker) {
 	t.Cleanup(func() { _ = server.Close(); <-ended })
 }
 
-// TestWays: which way is taken, and that no process is started while a socket
-// answers.
+// TestWays checks which way an event takes, and that no process is started while a
+// socket answers.
 func TestWays(t *testing.T) {
 	refusal := status.Error(codes.Unavailable, "not now")
 	type server struct {
@@ -150,8 +150,8 @@ func TestTTRPCThatHangsUp(t *testing.T) {
 	}
 }
 
-// F7: a daemon that accepts and says nothing is asked twice at the most, however
-// long it takes, and no process is started for it.
+// TestDaemonThatStalls is F7: a daemon that accepts and says nothing is given the
+// event a second time, and then for long not again; no process is started for it.
 func TestDaemonThatStalls(t *testing.T) {
 	dir := t.TempDir()
 	address := filepath.Join(dir, "d.sock")
@@ -180,7 +180,8 @@ func TestDaemonThatStalls(t *testing.T) {
 	}
 }
 
-// A daemon that stalls is left for the one that has taken its socket's place.
+// TestDaemonThatStallsIsReplaced: a daemon that stalls is abandoned for the one
+// whose socket has taken the place of its own.
 func TestDaemonThatStallsIsReplaced(t *testing.T) {
 	address := filepath.Join(t.TempDir(), "d.sock")
 	accepted := make(chan struct{}, 1)
@@ -205,8 +206,8 @@ func TestDaemonThatStallsIsReplaced(t *testing.T) {
 	}
 }
 
-// A daemon that is killed while an answer is awaited is away, and no process
-// is started for it.
+// TestDaemonThatDies: no process is started for a daemon that closes the
+// connection without an answer.
 func TestDaemonThatDies(t *testing.T) {
 	dir := t.TempDir()
 	address := filepath.Join(dir, "d.sock")
@@ -222,8 +223,8 @@ func TestDaemonThatDies(t *testing.T) {
 	}
 }
 
-// TestNoDaemonBehindTheFile: what is no stream socket is nobody's, and not the
-// binary's either.
+// TestNoDaemonBehindTheFile: where the path is no stream socket, no daemon is
+// there, and the binary is not run either.
 func TestNoDaemonBehindTheFile(t *testing.T) {
 	for name, make := range map[string]func(path string) error{
 		"file":      func(p string) error { return os.WriteFile(p, nil, 0o600) },
