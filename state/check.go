@@ -16,8 +16,9 @@ const (
 	maxPayload  = 4 << 20
 )
 
-// Check returns nil if s is complete and consistent in itself: ids are there and
-// unique, words are known, frames are whole. It looks at no descriptor.
+// Check returns nil if s is complete and consistent in itself: ids are present and
+// unique, phases, stages and kinds are known, frames are whole, and no descriptor
+// is two things. It does not look at the descriptors themselves.
 func (s *Shim) Check() error {
 	ids := map[string]bool{}
 	check := func(p *Process) error {
@@ -134,8 +135,8 @@ func (c *Connection) check() error {
 	return nil
 }
 
-// checkFDs refuses what cannot be a descriptor, and one that is two things at
-// once: only a terminal is both ends of its process.
+// checkFDs refuses numbers that cannot be descriptors, and a descriptor that is two
+// things at once: only a terminal may be input and output of its process.
 func (s *Shim) checkFDs() error {
 	seen := map[FD]bool{}
 	for _, fd := range s.fds() {

@@ -13,16 +13,17 @@ import (
 	"containerd-shim.v1/internal/atomicfile"
 )
 
-// maxFile bounds what is read: a shim with a thousand execs that wait, each with
-// its spec, has some megabytes.
+// maxFile bounds what is read, in bytes. The state of a shim with a thousand execs
+// that are yet to be started, each with its spec, has some megabytes.
 const maxFile = 256 << 20
 
 // ErrVersion is wrapped by the error for a file of a newer version.
 var ErrVersion = errors.New("written by a newer version")
 
-// Write writes s, with this package's Version, to a new file that only its owner
-// can read: there are specs in it, with their environments. The file is written
-// aside and renamed; one that is there is replaced.
+// Write sets s.Version and writes s to path, in a file that only its owner can
+// read: the environments in its specs may hold secrets. The file is written under
+// another name and renamed, so that path never has half of it; a file that is
+// there is replaced.
 func Write(path string, s *Shim) error {
 	s.Version = Version
 	data, err := json.Marshal(s)
@@ -32,7 +33,7 @@ func Write(path string, s *Shim) error {
 	return atomicfile.Write(path, data, 0o600)
 }
 
-// ReadFile reads and checks a file that Write wrote.
+// ReadFile reads a file that Write wrote, and checks it; see Read.
 func ReadFile(path string) (*Shim, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -46,7 +47,8 @@ func ReadFile(path string) (*Shim, error) {
 	return s, nil
 }
 
-// Read reads one value of this or an older version, and checks it.
+// Read reads one value of this or an older version, and returns it with the error
+// of its Check. The error wraps ErrVersion if the version is newer.
 func Read(r io.Reader) (*Shim, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {

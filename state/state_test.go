@@ -21,12 +21,12 @@ var update = flag.Bool("update", false, "write testdata of the present version")
 
 var then = time.Date(2020, 2, 3, 4, 5, 6, 7, time.UTC)
 
-// frame is a ttrpc request.
+// frame returns a ttrpc request.
 func frame(stream byte, payload string) []byte {
 	return append([]byte{0, 0, 0, byte(len(payload)), 0, 0, 0, stream, typeRequest, 0}, payload...)
 }
 
-// full has every field of version 1 set.
+// full returns a state with every field of version 1 set.
 func full() *Shim {
 	return &Shim{
 		Version: 1, Writer: "containerd-shim 1.0", Listener: 3,
@@ -69,8 +69,8 @@ func full() *Shim {
 	}
 }
 
-// TestEveryVersionIsRead: the examples in testdata are never changed, and mean
-// the same for ever. A new version adds one, and here what it means.
+// TestEveryVersionIsRead: the examples in testdata are never changed, and keep their
+// meaning for ever. A new version adds an example, and its meaning to this test.
 func TestEveryVersionIsRead(t *testing.T) {
 	if *update {
 		data, err := json.MarshalIndent(full(), "", "\t")
@@ -102,7 +102,7 @@ func TestEveryVersionIsRead(t *testing.T) {
 	}
 }
 
-// TestExampleIsFull: a field that is added is to be in the example, too.
+// TestExampleIsFull: the example has every field, including those that are added.
 func TestExampleIsFull(t *testing.T) {
 	data, err := json.Marshal(full())
 	if err != nil {
@@ -208,7 +208,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// FuzzRead: what Read takes can be written and read again, and means the same.
+// FuzzRead: what Read accepts can be written and read again, and stays the same.
 func FuzzRead(f *testing.F) {
 	names, err := filepath.Glob("testdata/*.json")
 	if err != nil {
