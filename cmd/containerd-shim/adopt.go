@@ -17,11 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// adopt is a shim that was executed in place of another. Nothing is fatal: the
-// container has no other supervisor. What cannot be taken over is logged, and
-// answered with an error when somebody asks for it.
+// adopt runs a shim that was executed in place of another, until it is told to end.
+// Nothing is fatal, because the container has no other supervisor: what cannot be
+// taken over is logged, and a request for it is answered with an error.
 func adopt(o options) {
-	fds := inheritedFDs() // nothing that is started from here on gets them
+	fds := inheritedFDs() // first: no child may get them
 	p, err := newProgram(o)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "containerd-shim: %v\n", err)
@@ -33,7 +33,7 @@ func adopt(o options) {
 		logrus.WithError(unread).WithField("file", o.adopt).Error("the state cannot be read; the container is not known")
 		st = &state.Shim{Listener: findListener(fds)}
 	}
-	if err := reaper.SetSubreaper(); err != nil { // it is one: an execve keeps that
+	if err := reaper.SetSubreaper(); err != nil { // it is one already: execve(2) keeps that
 		logrus.WithError(err).Error("adopt")
 	}
 	r := reaper.Prepare(st.Seq)
@@ -51,7 +51,7 @@ func adopt(o options) {
 	guard.Do("adopt", func() { p.sup.Adopt(st) })
 	go p.sup.Run(r.Subscribe())
 	r.Resume()
-	if unread == nil { // there are specs in it, which nobody needs any more
+	if unread == nil { // it has specs, maybe with secrets, that are no longer needed
 		_ = p.disk.do(diskTime, func() error { return os.Remove(o.adopt) })
 	}
 	logrus.WithField("writer", st.Writer).Info("the program was exchanged")
@@ -66,10 +66,10 @@ func adopt(o options) {
 	}
 }
 
-// inheritedFDs lists the descriptors that the program was given beside its stdio,
-// and marks them to be closed on exec. The Go runtime's own are marked already.
+// inheritedFDs returns the descriptors that the program was given besides its stdio,
+// and marks them close-on-exec. The Go runtime's own are so marked already.
 func inheritedFDs() (fds []int) {
-	entries, _ := os.ReadDir("/proc/self/fd") // without /proc nothing is inherited by children for sure
+	entries, _ := os.ReadDir("/proc/self/fd") // without /proc none can be found
 	for _, e := range entries {
 		fd, err := strconv.Atoi(e.Name())
 		if err != nil || fd < 3 {
@@ -84,7 +84,7 @@ func inheritedFDs() (fds []int) {
 	return fds
 }
 
-// findListener returns the listening socket among fds.
+// findListener returns the listening socket among fds, or 0 if there is none.
 func findListener(fds []int) state.FD {
 	for _, fd := range fds {
 		if on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err == nil && on != 0 {
@@ -94,7 +94,8 @@ func findListener(fds []int) state.FD {
 	return 0
 }
 
-// adoptListener returns the listener; own says that the shim has made its path.
+// adoptListener returns the listener on fd, or a noListener without one. own says that
+// the shim itself has made the socket's path, and must remove it.
 func adoptListener(fd state.FD, own bool) net.Listener {
 	if fd == 0 {
 		return newNoListener()
@@ -107,14 +108,14 @@ func adoptListener(fd state.FD, own bool) net.Listener {
 		return newNoListener()
 	}
 	if u, ok := l.(*net.UnixListener); ok {
-		u.SetUnlinkOnClose(own) // else the path is the daemon's to remove
+		u.SetUnlinkOnClose(own) // otherwise the daemon removes it
 	}
 	return l
 }
 
-// noListener is one on which nobody ever connects. Its waiting is ended by a
-// deadline all the same, so that the shim can stand still; see Supervisor.Freeze.
-type noListener struct{ due chan struct{} } // has a value once a deadline has come
+// noListener is a listener to which nobody ever connects. A deadline in the past ends
+// its Accept all the same, so that the shim can stand still; see Supervisor.Freeze.
+type noListener struct{ due chan struct{} } // has a value once a deadline was set
 
 func newNoListener() noListener { return noListener{make(chan struct{}, 1)} }
 
@@ -123,7 +124,7 @@ func (l noListener) Accept() (net.Conn, error) {
 	return nil, os.ErrDeadlineExceeded
 }
 
-// SetDeadline knows those that have come, and none.
+// SetDeadline takes any time but the zero one for a deadline that has passed.
 func (l noListener) SetDeadline(t time.Time) error {
 	if !t.IsZero() {
 		select {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestNoListenerCanStandStill: a shim that has lost its listener can be exchanged
-// all the same.
+// TestNoListenerCanStandStill: the program of a shim that has lost its listener can
+// be exchanged all the same.
 func TestNoListenerCanStandStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l interface {

@@ -9,13 +9,14 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// disk is where something may hang. It is used by one goroutine.
+// disk does work on a disk that may hang. One goroutine uses it.
 type disk struct {
-	hung <-chan struct{} // closed when what hung is over; nil if nothing hung
+	hung <-chan struct{} // closed when the call that hung has returned; nil if none hung
 }
 
-// do calls fn and waits for it, until limit has passed. While it still hangs nothing
-// else is done.
+// do calls fn and returns its error. If fn does not return within limit, do returns an
+// error that wraps errdefs.ErrUnavailable, fn goes on, and until it has returned every
+// further do fails at once.
 func (d *disk) do(limit time.Duration, fn func() error) error {
 	hangs := fmt.Errorf("the disk hangs: %w", errdefs.ErrUnavailable)
 	if d.hung != nil {

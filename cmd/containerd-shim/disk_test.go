@@ -11,8 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// TestDiskThatHangs holds nobody up for longer than the limit, and is not tried
-// again before what hangs is over.
+// TestDiskThatHangs: a call that hangs holds nobody up for longer than the limit, and
+// until it has returned nothing else is tried.
 func TestDiskThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var d disk
@@ -25,7 +25,7 @@ func TestDiskThatHangs(t *testing.T) {
 		if err := d.do(time.Second, func() error { <-goOn; return nil }); !errdefs.IsUnavailable(err) || time.Since(start) != time.Second {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
-		if err := d.do(time.Second, func() error { t.Error("it is tried again"); return nil }); !errdefs.IsUnavailable(err) {
+		if err := d.do(time.Second, func() error { t.Error("it was tried again while it hung"); return nil }); !errdefs.IsUnavailable(err) {
 			t.Errorf("while it hangs: %v", err)
 		}
 		close(goOn)

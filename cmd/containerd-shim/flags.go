@@ -42,7 +42,7 @@ listening socket as file descriptor 3.
 Flags that are not known are ignored, for later versions of containerd.
 `
 
-// defaultTimeout is generous: a hook may pull an image. A call that hangs
+// defaultTimeout is generous, because a hook may pull an image. A call that hangs
 // holds up only its own process.
 const defaultTimeout = "10m"
 
@@ -56,8 +56,9 @@ type options struct {
 }
 
 // parseFlags reads the command line as Go's flag package does (one dash or
-// two, "-name value" or "-name=value"), but passes over what it does not know:
-// daemons up to 1.6 send -criu-path, which no upstream shim accepts.
+// two, "-name value" or "-name=value"), but ignores flags that it does not know:
+// daemons up to 1.6 pass -criu-path, which no shim of upstream's accepts. A flag
+// overrides its environment variable.
 func parseFlags(args []string, getenv func(string) (string, bool)) (options, error) {
 	o := options{runtimeRoot: "/run/containerd/runc", containerdBinary: "containerd", stackDir: stackdump.DefaultDir}
 	timeout, recycle := defaultTimeout, "0"
@@ -87,7 +88,7 @@ func parseFlags(args []string, getenv func(string) (string, bool)) (options, err
 			break
 		}
 		if len(arg) < 2 || arg[0] != '-' {
-			continue // the value of a flag that is not known
+			continue // the value of an unknown flag
 		}
 		name, value, hasValue := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
 		if b, ok := switches[name]; ok {
@@ -124,7 +125,7 @@ func parseFlags(args []string, getenv func(string) (string, bool)) (options, err
 	return o, nil
 }
 
-// parseSize reads a number of bytes, or of K, M or G.
+// parseSize reads a number of bytes, or of KiB, MiB or GiB with the suffix K, M or G.
 func parseSize(text string) (uint64, error) {
 	number, unit := text, uint64(1)
 	for i, suffix := range []string{"K", "M", "G"} {

@@ -15,8 +15,8 @@ func parse(t *testing.T, env map[string]string, args ...string) (options, error)
 	return parseFlags(args, func(name string) (string, bool) { v, ok := env[name]; return v, ok })
 }
 
-// TestFlags has every flag that a daemon passes (contract §1.1), in each form
-// that Go's flag package takes, and B59.
+// TestFlags checks every flag that a daemon passes (contract §1.1), in each form
+// that Go's flag package accepts, and B59.
 func TestFlags(t *testing.T) {
 	all := options{
 		namespace: "moby", workdir: "/w", address: "/a", containerdBinary: "/b", criu: "/criu", runtimeRoot: "/r",
@@ -59,7 +59,7 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// TestEnvironment: a flag wins over a variable.
+// TestEnvironment: a flag overrides its environment variable.
 func TestEnvironment(t *testing.T) {
 	env := map[string]string{"CONTAINERD_SHIM_STACK_DIR": "/e", "CONTAINERD_SHIM_RUNTIME_TIMEOUT": "7s", "CONTAINERD_SHIM_RECYCLE": "4K"}
 	if o, err := parse(t, env); err != nil || o.stackDir != "/e" || o.runtimeTimeout != 7*time.Second || o.recycle != 4096 {

@@ -15,19 +15,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// logTime is how times stand in the log.
+// logTime is the format of times in the log.
 const logTime = "2006-01-02T15:04:05.000000000Z07:00"
 
 // setLog sends the log to the FIFO that containerd reads, shim.stdout.log in
-// the work directory. Without it the shim works as well, and logs nothing.
+// the work directory. If it cannot be opened the shim works without a log.
 func (p *program) setLog() {
 	if p.debug {
 		logrus.SetLevel(logrus.DebugLevel)
 	}
 	logrus.SetFormatter(&logrus.TextFormatter{DisableColors: true, TimestampFormat: logTime})
 	logrus.SetOutput(io.Discard)
-	// A daemon that restarts opens both FIFOs and gives a task up, silently, if
-	// it cannot (contract since containerd 1.2.7); nothing is written to stderr's.
+	// A daemon that restarts opens both FIFOs, and silently gives up the task if it
+	// cannot (contract since containerd 1.2.7). Nothing is written to the one for
+	// stderr.
 	out, err := openLogFIFO(filepath.Join(p.workdir, "shim.stdout.log"))
 	if err == nil {
 		logrus.SetOutput(out)
@@ -43,9 +44,9 @@ func (p *program) setLog() {
 	}
 }
 
-// logFIFO is a FIFO to which writing never blocks and never fails: when it is
-// full, the oldest lines make room. It is open for reading too, so it does not
-// break when the daemon goes away (fifo(7)), and it stays open for good.
+// logFIFO is a FIFO to which a write never blocks and never fails: when it is full,
+// the oldest text is dropped. It is open for reading, too, so that it does not break
+// when the daemon goes away (fifo(7)), and it is never closed.
 type logFIFO struct{ fd int }
 
 func openLogFIFO(path string) (logFIFO, error) {
@@ -71,14 +72,14 @@ func openLogFIFO(path string) (logFIFO, error) {
 // Write always returns len(p), nil.
 func (l logFIFO) Write(p []byte) (int, error) {
 	rest := p
-	// Bounded: a reader cannot make the FIFO fuller.
+	// The bound is reached only if somebody else fills the FIFO.
 	for tries := 0; len(rest) > 0 && tries < 64; tries++ {
 		n, err := unix.Write(l.fd, rest)
 		switch {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN:
 			var oldest [4096]byte
-			_, _ = unix.Read(l.fd, oldest[:]) // the daemon may have been faster: as good
+			_, _ = unix.Read(l.fd, oldest[:]) // if the daemon was faster, there is room as well
 		case err != nil:
 			return len(p), nil
 		default:
@@ -88,24 +89,24 @@ func (l logFIFO) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// stacksRoom is what a pipe holds at most unless the host allows more
-// (/proc/sys/fs/pipe-max-size), and maxStacks what of a dump surely fits into
-// it, quoted, beside what the FIFO holds already.
+// stacksRoom is the largest size of a pipe, in bytes, unless the host allows more
+// (/proc/sys/fs/pipe-max-size). maxStacks is how much of a dump is sure to fit into
+// it, quoted, besides what the FIFO already holds.
 const (
 	stacksRoom = 1 << 20
 	maxStacks  = 768 << 10
 )
 
-// writeStacks writes a dump as one record, as upstream's shims do, past the
-// logger and its lock. It does not wait for a reader: the FIFO is made large
-// enough. A nil FIFO takes nothing.
+// writeStacks writes a dump as one record, as upstream's shims do, bypassing the
+// logger and its lock. It does not wait for a reader: it enlarges the FIFO, and cuts
+// a dump that still does not fit. On a nil FIFO it does nothing.
 func (l *logFIFO) writeStacks(text []byte) {
 	if l == nil {
 		return
 	}
 	room := maxStacks
 	if _, err := unix.FcntlInt(uintptr(l.fd), unix.F_SETPIPE_SZ, stacksRoom); err != nil {
-		room = 32 << 10 // half of what it holds as it is
+		room = 32 << 10 // half of a pipe's default size
 	}
 	end := stackdump.EndMark
 	if len(text) > room {

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestLogNeverBlocks is B29: nobody reads, and the newest lines are kept.
+// TestLogNeverBlocks is B29: although nobody reads, writes do not block, and the
+// newest lines are kept.
 func TestLogNeverBlocks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "shim.stdout.log")
 	l, err := openLogFIFO(path)
@@ -40,7 +41,7 @@ func TestLogNeverBlocks(t *testing.T) {
 	select {
 	case <-written:
 	case <-time.After(20 * time.Second):
-		t.Fatal("the log blocks")
+		t.Fatal("writing to the log blocks")
 	}
 	buf := make([]byte, 1<<20)
 	n := 0
@@ -56,7 +57,7 @@ func TestLogNeverBlocks(t *testing.T) {
 	}
 }
 
-// TestLogFIFOMode is B62, whatever the umask.
+// TestLogFIFOMode is B62: the mode is the same whatever the umask.
 func TestLogFIFOMode(t *testing.T) {
 	for _, mask := range []int{0, 0o022, 0o077} {
 		old := unix.Umask(mask)
@@ -66,7 +67,7 @@ func TestLogFIFOMode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = unix.Close(l.fd) // only its mode is looked at
+		_ = unix.Close(l.fd) // only its mode matters
 		if st, err := os.Stat(path); err != nil || st.Mode() != os.ModeNamedPipe|0o700 {
 			t.Errorf("umask %o: %v, %v", mask, st.Mode(), err)
 		}

@@ -40,12 +40,13 @@ var (
 	revision = "unknown"
 )
 
-// shutdownTimeout bounds the end of the container at SIGTERM. systemd gives a
-// service 90 seconds.
+// shutdownTimeout bounds the removal of the container at SIGTERM. systemd gives a
+// service 90 seconds to stop.
 const shutdownTimeout = 30 * time.Second
 
-// imageTimeout bounds a checkpoint and a restore: hundreds of gigabytes over a
-// slow disk. One that is killed half-way leaves the container frozen.
+// imageTimeout bounds a checkpoint and a restore, which may move hundreds of
+// gigabytes to or from a slow disk. A checkpoint that is killed half-way leaves the
+// container frozen.
 const imageTimeout = 6 * time.Hour
 
 func main() {
@@ -72,7 +73,7 @@ func main() {
 	}
 }
 
-// run is a shim that containerd has started.
+// run runs a shim that containerd has started, until it is told to end.
 func run(o options) error {
 	p, err := newProgram(o)
 	if err != nil {
@@ -103,12 +104,14 @@ type program struct {
 	calls  ttrpc.UnaryServerInterceptor
 	env    *proc.Env
 	sup    *shim.Supervisor
-	disk   disk          // of the state's file
-	grown  chan struct{} // has a value when the shim is to be recycled; capacity 1
-	born   time.Time     // when this program took over from another; zero if there was none
+	disk   disk          // where the state's file is; the main goroutine's
+	grown  chan struct{} // holds a token when the shim is to be recycled; capacity 1
+	born   time.Time     // when this program took over from another; zero if it did not
 }
 
-// newProgram does what comes before anything that could hang.
+// newProgram handles the signals that ask for a stack dump, before anything that
+// could hang, and makes the spare threads. The program is complete even if there is
+// an error: that of finding the bundle.
 func newProgram(o options) (*program, error) {
 	bundle, err := os.Getwd()
 	p := &program{options: o, bundle: bundle, grown: make(chan struct{}, 1)}
@@ -117,7 +120,7 @@ func newProgram(o options) (*program, error) {
 	return p, err
 }
 
-// supervise makes the Supervisor, and lets the outbox run.
+// supervise makes the Supervisor, and starts the outbox.
 func (p *program) supervise(r *reaper.Reaper) {
 	monitor := reaper.NewMonitor(r, reaper.DefaultLimits(), "GODEBUG", "NOTIFY_SOCKET")
 	ctx := context.Background() // until the process ends
@@ -143,7 +146,8 @@ func (p *program) supervise(r *reaper.Reaper) {
 	p.sup = shim.NewSupervisor(ctx, p.env, outbox, shim.DefaultLimits)
 }
 
-// serve answers clients until the shim is told to end.
+// serve answers clients, exchanges the program when it is asked to, and returns once
+// a signal has ended the shim and its container, or listener has failed.
 func (p *program) serve(listener net.Listener) error {
 	server, err := ttrpc.NewServer(
 		ttrpc.WithServerHandshaker(shim.Handshaker(p.sup)),
@@ -172,8 +176,8 @@ func (p *program) serve(listener net.Listener) error {
 	}
 }
 
-// shutdown ends the container and then the shim. What clients wait for is
-// answered before the connections close.
+// shutdown ends the container and then the server. Clients' calls are answered
+// before their connections close, if that takes no more than a second.
 func shutdown(sup *shim.Supervisor, server *ttrpc.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
@@ -187,7 +191,8 @@ func shutdown(sup *shim.Supervisor, server *ttrpc.Server) error {
 	return nil
 }
 
-// logReaped tells of every child that dies, the shim's own and orphans.
+// logReaped logs the death of every child, the shim's own and orphans, until ctx
+// ends.
 func logReaped(ctx context.Context, r *reaper.Reaper) {
 	sub := r.Subscribe()
 	defer sub.Close()

@@ -26,10 +26,10 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// TestMain makes the test binary the shim when it is told so.
+// TestMain turns the test binary into the shim if SHIM_TEST_MAIN is set.
 func TestMain(m *testing.M) {
 	if os.Getenv("SHIM_TEST_MAIN") != "" {
-		_ = os.Unsetenv("SHIM_TEST_MAIN") // no child shall be one
+		_ = os.Unsetenv("SHIM_TEST_MAIN") // not for its children
 		version, revision = "1.2.3", "abc"
 		main()
 		os.Exit(0)
@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// shimCmd is a shim in a bundle of its own.
+// shimCmd returns the command of a shim in a bundle of its own.
 func shimCmd(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -59,7 +59,8 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestSignalsAreTakenFirst: before what takes milliseconds to be initialised.
+// TestSignalsAreTakenFirst: package early is initialised before the dependencies,
+// whose initialisation takes milliseconds.
 func TestSignalsAreTakenFirst(t *testing.T) {
 	cmd := shimCmd(t, "-v")
 	cmd.Env = append(cmd.Env, "GODEBUG=inittrace=1")
@@ -70,7 +71,7 @@ func TestSignalsAreTakenFirst(t *testing.T) {
 	}
 }
 
-// TestStartErrors: one line, status 1, and nothing left behind.
+// TestStartErrors: each gives one line and status 1, and leaves nothing behind.
 func TestStartErrors(t *testing.T) {
 	dir := t.TempDir()
 	used, err := net.Listen("unix", filepath.Join(dir, "used"))
@@ -121,7 +122,7 @@ func TestStartErrors(t *testing.T) {
 		}
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
-		t.Errorf("beside the socket in use: %v, %v", left, err)
+		t.Errorf("in the directory of the socket in use: %v, %v", left, err)
 	}
 }
 
@@ -189,7 +190,7 @@ func (r *running) signal(s unix.Signal) {
 	}
 }
 
-// end sends SIGTERM; the shim must end with status 0.
+// end sends s, at which the shim must end with status 0.
 func (r *running) end(s unix.Signal) {
 	r.Helper()
 	r.signal(s)
@@ -203,7 +204,8 @@ func (r *running) end(s unix.Signal) {
 	}
 }
 
-// TestSockets: abstract and by path, which only its owner may use (B60).
+// TestSockets: an abstract socket, and one with a path, which only its owner may use
+// (B60).
 func TestSockets(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	for _, socket := range []string{"shim-test-" + fmt.Sprint(os.Getpid()), "unix://" + path} {
@@ -220,8 +222,8 @@ func TestSockets(t *testing.T) {
 	}
 }
 
-// TestSignals is B31; B30 for a shim without a container; and a burst of
-// SIGUSR1 ends in a bounded number of complete dumps.
+// TestSignals is B31, and B30 for a shim without a container. A burst of SIGUSR1
+// leaves a bounded number of complete dumps.
 func TestSignals(t *testing.T) {
 	r := startShim(t, "unix://"+filepath.Join(t.TempDir(), "s"), "-debug")
 	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGUSR2, unix.SIGALRM, unix.SIGPIPE, unix.SIGIO, unix.SIGCHLD} {
@@ -254,7 +256,7 @@ func TestSignals(t *testing.T) {
 	}
 	await(t, "end of the burst", func() error { return r.info() })
 	if n := len(dumps()); n > 11 { // ten, and one that is about to be removed
-		t.Errorf("%d dumps", n)
+		t.Errorf("%d dumps, want 11 at most", n)
 	}
 	r.end(unix.SIGTERM)
 	if names := dumps(); slices.Contains(names, "") || len(names) == 0 {
@@ -262,7 +264,7 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// readOnly is a directory in which nothing can be made.
+// readOnly returns a directory in which nothing can be created.
 func readOnly(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -277,8 +279,8 @@ func readOnly(t *testing.T) string {
 	return dir
 }
 
-// TestStackDumpInTheLog (F11): where no directory takes a dump it is in the log,
-// which nobody has read so far, and so is the reason; the shim lives on.
+// TestStackDumpInTheLog (F11): if no directory takes a dump, it is written to the
+// log, which nobody has read so far, with the reason; the shim goes on.
 func TestStackDumpInTheLog(t *testing.T) {
 	dir := readOnly(t)
 	r := startShim(t, "unix://"+filepath.Join(t.TempDir(), "s"), "-stack-dir", filepath.Join(dir, "stacks"))
@@ -321,8 +323,8 @@ func TestStackDumpInTheLog(t *testing.T) {
 	r.end(unix.SIGTERM)
 }
 
-// TestStackDumpInTheWorkDirectory (F11): where its own directory cannot be
-// written, or the shim has no descriptor left.
+// TestStackDumpInTheWorkDirectory (F11): a dump is written to the work directory if
+// its own directory is read-only, even if the shim has no descriptor left.
 func TestStackDumpInTheWorkDirectory(t *testing.T) {
 	r := startShim(t, "unix://"+filepath.Join(t.TempDir(), "s"), "-stack-dir", filepath.Join(readOnly(t), "stacks"))
 	if err := r.info(); err != nil {
@@ -339,7 +341,7 @@ func TestStackDumpInTheWorkDirectory(t *testing.T) {
 		}
 		return nil
 	})
-	free := 0 // the lowest descriptor that it does not have
+	free := 0 // the lowest descriptor that is not open in the shim
 	for {
 		if _, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", r.cmd.Process.Pid, free)); err != nil {
 			break
@@ -359,8 +361,8 @@ func TestStackDumpInTheWorkDirectory(t *testing.T) {
 	r.end(unix.SIGTERM)
 }
 
-// TestRuntimeEnvironment: the runtime does not get the shim's GODEBUG (which
-// Go programs would act on) nor NOTIFY_SOCKET (B58), and no socket (B57).
+// TestRuntimeEnvironment: the runtime gets neither the shim's GODEBUG, which Go
+// programs would act on, nor NOTIFY_SOCKET (B58), nor a socket (B57).
 func TestRuntimeEnvironment(t *testing.T) {
 	t.Setenv("GODEBUG", "netdns=go")
 	t.Setenv("NOTIFY_SOCKET", "/nowhere")
@@ -387,7 +389,7 @@ func TestRuntimeEnvironment(t *testing.T) {
 		}
 	}
 	if !strings.Contains(string(env), "PASSED_ON=yes\n") {
-		t.Error("the runtime lacks the environment")
+		t.Error("the runtime does not have the rest of the environment")
 	}
 	fds, err := os.ReadFile(filepath.Join(dir, "fds"))
 	if err != nil {

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// The manual page has the flags that -help prints, and no others.
+// TestManualHasTheFlags: the manual page has the flags that -help prints, and no
+// others.
 func TestManualHasTheFlags(t *testing.T) {
 	page, err := os.ReadFile("../../packaging/man/containerd-shim.8")
 	if err != nil {
@@ -29,13 +30,13 @@ func TestManualHasTheFlags(t *testing.T) {
 	}
 }
 
-// flagsOf lists the flags in the lines of text that match, sorted.
+// flagsOf returns the flags in the lines of text that match line, sorted.
 func flagsOf(text, line string) []string {
 	flag := regexp.MustCompile(`(?:^|[ ,])(-[a-z][a-z-]*)\b`)
 	var flags []string
 	for _, l := range regexp.MustCompile(line).FindAllString(text, -1) {
 		if head, _, ok := strings.Cut(strings.TrimPrefix(l, "  "), "  "); ok {
-			l = head // the rest says what it does
+			l = head // the rest is the description
 		}
 		for _, m := range flag.FindAllStringSubmatch(l, -1) {
 			flags = append(flags, m[1])

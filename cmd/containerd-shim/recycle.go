@@ -17,9 +17,9 @@ import (
 // recycled.
 const recyclePause = 10 * time.Minute
 
-// giveBack gives memory back in a pause after many calls: what the Go runtime lets
-// go of, and with -recycle, where that is not enough, all that a new program does
-// not need.
+// giveBack gives memory back to the kernel in a pause after many calls: the Go
+// runtime's free heap, and, if that is not enough for -recycle, everything that a new
+// program would not need, by asking the main goroutine for one.
 func (p *program) giveBack() {
 	p.sup.DropEnded()
 	debug.FreeOSMemory()
@@ -30,13 +30,13 @@ func (p *program) giveBack() {
 		logrus.WithField("bytes", size).Debug("recycle")
 		select {
 		case p.grown <- struct{}{}:
-		default: // it is told already
+		default: // it was asked already
 		}
 	}
 }
 
-// exchangeSelf hands over to the same program, unless the shim is busy: it is tried
-// once. It returns if it fails.
+// exchangeSelf executes the same program anew. It tries once, and gives up if the shim
+// is busy. It returns only on failure, which it logs.
 func (p *program) exchangeSelf() {
 	self, err := sameProgram()
 	if err != nil {
@@ -46,8 +46,8 @@ func (p *program) exchangeSelf() {
 	_ = p.exchange(self, 0) // the error was logged
 }
 
-// sameProgram returns the path of this program's file. Where another file has taken
-// its place nobody has asked for that one.
+// sameProgram returns the path of this program's file. It is an error if another file
+// is there by now, because nobody has asked for that program.
 func sameProgram() (string, error) {
 	path, err := os.Executable()
 	if err != nil {
@@ -63,8 +63,8 @@ func sameProgram() (string, error) {
 	return path, nil
 }
 
-// begun notes that this program has taken over. One that begins with more than it
-// may have would gain nothing by being recycled.
+// begun notes that this program has taken over. If it has more memory than -recycle
+// allows from the beginning, recycling would gain nothing, and is switched off.
 func (p *program) begun() {
 	p.born = time.Now()
 	if size := anonymous(); p.recycle != 0 && size > p.recycle {
@@ -73,10 +73,10 @@ func (p *program) begun() {
 	}
 }
 
-// anonymous returns how many bytes of anonymous memory the program has, 0 if that
-// is not known (proc(5), statm: resident and shared pages).
+// anonymous returns how many bytes of anonymous memory the program has, or 0 if that
+// is not known: the resident pages less the shared ones (proc(5), statm).
 func anonymous() uint64 {
-	text, _ := os.ReadFile("/proc/self/statm") // see above
+	text, _ := os.ReadFile("/proc/self/statm") // empty if it fails
 	fields := strings.Fields(string(text))
 	if len(fields) < 3 {
 		return 0

@@ -11,8 +11,8 @@ import (
 	"containerd-shim.v1/shim"
 )
 
-// TestRecycleWhenItHelps: only a program that has more than it may have, not one
-// that has just taken over, and never again where that did not help.
+// TestRecycleWhenItHelps: a program is recycled only if it has more memory than it may
+// have, not if it has just taken over, and never again if that did not help.
 func TestRecycleWhenItHelps(t *testing.T) {
 	long, now := time.Now().Add(-2*recyclePause), time.Now()
 	for name, c := range map[string]struct {
@@ -35,9 +35,9 @@ func TestRecycleWhenItHelps(t *testing.T) {
 		}
 		p.born = c.born
 		p.giveBack()
-		p.giveBack() // and is not told twice
+		p.giveBack() // a second request is not queued
 		if len(p.grown) != c.want {
-			t.Errorf("%s: %d, want %d", name, len(p.grown), c.want)
+			t.Errorf("%s: asked for %d times, want %d", name, len(p.grown), c.want)
 		}
 	}
 }
@@ -49,6 +49,6 @@ func TestAnonymousMemory(t *testing.T) {
 		b[i] = 1
 	}
 	if after := anonymous(); before == 0 || after < before+15<<20 || after > 1<<34 {
-		t.Errorf("%d, and %d with %d more", before, after, len(b))
+		t.Errorf("%d bytes, and %d after using %d more", before, after, len(b))
 	}
 }

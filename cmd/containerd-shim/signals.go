@@ -25,19 +25,20 @@ import (
 //
 // All but the first are handled by package early and by the reaper.
 
-// maxPendingDumps is how many of a burst of signals get a dump each.
+// maxPendingDumps is how many signals may wait for their dump; the other signals of a
+// burst are dropped.
 const maxPendingDumps = 4
 
-// handleDumps writes a stack dump for each SIGUSR1 or SIGQUIT, into the log where
-// no directory takes it.
+// handleDumps writes a stack dump for each SIGUSR1 or SIGQUIT from now on, to the log
+// if no directory takes it. log may still be nil when it is called.
 func handleDumps(w *stackdump.Writer, log *atomic.Pointer[logFIFO]) {
 	labelGoroutines()
 	dumps := make(chan os.Signal, maxPendingDumps)
 	signal.Notify(dumps, unix.SIGUSR1, unix.SIGQUIT)
 	go func() {
 		for range dumps {
-			// What takes the logger's lock comes last: nothing that holds it can
-			// keep the stacks from being there.
+			// Whatever takes the logger's lock comes last, so that nobody who holds it
+			// can keep the stacks from being written.
 			path := ""
 			err := guard.Call("stack dump", func() (err error) {
 				text := w.Take()
@@ -57,15 +58,16 @@ func handleDumps(w *stackdump.Writer, log *atomic.Pointer[logFIFO]) {
 }
 
 // labelGoroutines makes stack dumps show profiling labels, here the RPC and
-// the process id of each goroutine (runtime, GODEBUG tracebacklabels, Go 1.26;
-// go.mod cannot set it). The reaper's Monitor keeps it from children.
+// the process id of each goroutine (GODEBUG=tracebacklabels=1, since Go 1.26;
+// go.mod cannot set it). The reaper's Monitor removes GODEBUG from the environment
+// of children.
 func labelGoroutines() {
 	value := "tracebacklabels=1"
 	switch old := os.Getenv("GODEBUG"); {
-	case strings.Contains(old, value): // of a program that this one has replaced
+	case strings.Contains(old, value): // set by the program that this one has replaced
 		return
 	case old != "":
 		value = old + "," + value
 	}
-	_ = os.Setenv("GODEBUG", value) // without it dumps lack labels, no more
+	_ = os.Setenv("GODEBUG", value) // if it fails, dumps merely lack the labels
 }

@@ -12,13 +12,14 @@ import (
 )
 
 const (
-	// listenFD is where containerd passes the listening socket.
+	// listenFD is the descriptor by which containerd passes the listening socket.
 	listenFD = 3
-	// maxSocketPath is upstream's limit; sun_path has 108 bytes (unix(7)).
+	// maxSocketPath is upstream's limit, in bytes; sun_path has 108 (unix(7)).
 	maxSocketPath = 106
 )
 
-// listen returns the listener named by -socket, or the inherited one.
+// listen returns a listener on socket, the value of -socket, or the inherited one if
+// that is empty.
 func listen(socket string) (net.Listener, error) {
 	if socket == "" {
 		return inherited()
@@ -31,7 +32,7 @@ func listen(socket string) (net.Listener, error) {
 		return nil, fmt.Errorf("socket %q: longer than %d bytes", socket, maxSocketPath)
 	}
 	if isPath {
-		// Nobody else may connect, not even before a chmod.
+		// No other user may connect, not even in the moment before a chmod.
 		defer unix.Umask(unix.Umask(0o177))
 	}
 	l, err := net.Listen("unix", path)
@@ -41,9 +42,9 @@ func listen(socket string) (net.Listener, error) {
 	return l, nil
 }
 
-// inherited takes over the listener that containerd passes. The descriptor
-// itself is closed: a child that inherited it would keep clients waiting on a
-// dead shim's socket. The socket's path is the daemon's to remove.
+// inherited takes over the listener that containerd passes. The descriptor itself
+// is closed: a child that inherited it would keep the socket of a dead shim open, and
+// clients waiting on it. The daemon removes the socket's path.
 func inherited() (net.Listener, error) {
 	accepts, err := unix.GetsockoptInt(listenFD, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	if err != nil || accepts == 0 {

@@ -21,22 +21,22 @@ const (
 	// run and all threads are in system calls, and keeps each for good. Ten are
 	// enough for forty calls at once at a limit; each takes 16 KiB.
 	spareThreads = 10
-	// burst is after how many calls memory is given back. A collection costs
-	// 700 KB for good, more than the garbage of a few calls.
+	// burst is the number of calls after which memory is given back. A garbage
+	// collection costs 700 KB for good, more than the garbage of a few calls.
 	burst = 100
-	// quiet is for how long no call must have come until then.
+	// quiet is how long no call may have come before memory is given back.
 	quiet = 10 * time.Second
 )
 
-// tuneRuntime keeps one of many shims on a host small, and makes the threads
-// that it may need. The returned interceptor has to see every call; free is called
-// in a pause after many.
+// tuneRuntime keeps a shim, of which a host has many, small, and makes the spare
+// threads. The returned interceptor must see every call; free is called in a pause
+// after many calls.
 func tuneRuntime(free func()) ttrpc.UnaryServerInterceptor {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(2) // each has caches of its own
 	}
 	makeThreads(spareThreads)
-	calls := make(chan struct{}, burst) // a call does not wait for it to be counted
+	calls := make(chan struct{}, burst) // a call never waits to be counted
 	go giveBack(calls, quiet, free)
 	return func(ctx context.Context, u ttrpc.Unmarshaler, info *ttrpc.UnaryServerInfo, m ttrpc.Method) (any, error) {
 		defer func() {
@@ -49,8 +49,8 @@ func tuneRuntime(free func()) ttrpc.UnaryServerInterceptor {
 	}
 }
 
-// giveBack calls free when burst calls have come since the last time, and then
-// none for quiet, until calls is closed. An idle shim does not wake up.
+// giveBack calls free each time burst calls have come and then none for quiet, until
+// calls is closed. It has no timer while the shim is idle.
 func giveBack(calls <-chan struct{}, quiet time.Duration, free func()) {
 	for {
 		for range burst {
@@ -71,8 +71,8 @@ func giveBack(calls <-chan struct{}, quiet time.Duration, free func()) {
 	}
 }
 
-// makeThreads makes n threads: as many goroutines that are locked to a thread
-// at the same time need as many.
+// makeThreads makes the Go runtime have n threads or more, by locking n goroutines
+// to threads at the same time. The runtime keeps the threads.
 func makeThreads(n int) {
 	var locked, ended sync.WaitGroup
 	locked.Add(n)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// F16: the threads are there before they are needed, and stay.
+// TestThreadsAreMade is F16: the threads exist before they are needed, and stay.
 func TestThreadsAreMade(t *testing.T) {
 	const n = 30
 	makeThreads(n)
@@ -22,7 +22,8 @@ func TestThreadsAreMade(t *testing.T) {
 	}
 }
 
-// Memory is given back once after many calls, in a pause, and not for a few.
+// TestMemoryIsGivenBackAfterABurst: memory is given back once, in a pause after many
+// calls, but not after a few.
 func TestMemoryIsGivenBackAfterABurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := make(chan struct{})

@@ -20,32 +20,32 @@ import (
 )
 
 const (
-	// stateFile is what a shim hands itself over in; in the bundle, which lives as
-	// long as the shim and has no exec of such a name.
+	// stateFile is the file in the bundle through which a shim hands itself over. The
+	// bundle exists as long as the shim, and no exec has a file of such a name.
 	stateFile = ".shim.state.json"
-	// restTime is how long the shim may take to come to rest: what is at work then
-	// goes on, and the upgrade is refused. For stillTime at a time requests are not
-	// read meanwhile, so that new ones do not keep it busy, and then for as long
-	// they are: a runtime that hangs must not keep the shim from answering.
+	// restTime is how long the shim may take to come to rest. If it does not, its
+	// work goes on, and the upgrade is refused. Meanwhile requests are not read for
+	// stillTime, so that new ones do not keep the shim busy, and then read for as
+	// long, because a runtime that hangs must not keep the shim from answering, and
+	// so on by turns.
 	restTime  = 10 * time.Second
 	stillTime = time.Second
-	// checkTime bounds the new program's look at the state.
+	// checkTime bounds the new program's check of the state.
 	checkTime = 20 * time.Second
-	// diskTime bounds what is done to the state's file, while the shim stands still.
+	// diskTime bounds each step on the state's file while the shim stands still.
 	diskTime = 5 * time.Second
 )
 
 // upgrade executes binary in place of this program. It returns only if that cannot
-// be done: nothing has changed then. The error says why.
+// be done; the error says why, and nothing has changed.
 func (p *program) upgrade(binary string) error { return p.exchange(binary, restTime) }
 
-// exchange is upgrade; the shim may take for patience to come to rest. It does so
-// twice: the first time for a state that the new program is asked to read, as a
-// child, while everything goes on; the second time for the state that it is to live
-// on.
+// exchange is upgrade with a limit for the shim to come to rest. The shim does so
+// twice: first for a state that the new program, run as a child, has to read while
+// everything goes on; then for the state with which the new program begins.
 func (p *program) exchange(binary string, patience time.Duration) error {
 	path := filepath.Join(p.bundle, stateFile)
-	// It is of no use any more; where the disk hangs it goes with the bundle.
+	// After a failure the file is of no use; if the disk hangs it goes with the bundle.
 	defer func() { _ = p.disk.do(diskTime, func() error { return os.Remove(path) }) }()
 	args := append(withoutAdopt(os.Args), "-adopt", path)
 	err := p.handOver(path, patience, func(*state.Shim) error { return nil })
@@ -62,8 +62,8 @@ func (p *program) exchange(binary string, patience time.Duration) error {
 	return err
 }
 
-// handOver writes what the shim is to path, and calls then, while everything stands
-// still.
+// handOver writes the shim's state to path and calls then, all while the shim stands
+// still. Afterwards everything goes on.
 func (p *program) handOver(path string, patience time.Duration, then func(*state.Shim) error) error {
 	if err := p.rest(patience); err != nil {
 		return fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
@@ -83,7 +83,8 @@ func (p *program) handOver(path string, patience time.Duration, then func(*state
 	return then(st)
 }
 
-// rest brings the shim to a stand within about patience, unless it is told to end.
+// rest makes the shim stand still; on success the caller must call Thaw. It tries once
+// and then until patience is over, and gives up if a signal has told the shim to end.
 func (p *program) rest(patience time.Duration) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(stillTime) {
 		ctx, cancel := context.WithTimeout(context.Background(), stillTime)
@@ -101,11 +102,12 @@ func (p *program) rest(patience time.Duration) error {
 	}
 }
 
-// adoptable is what -check prints for a state that can be gone on from: that a program
-// ends with 0 would say too little.
+// adoptable is what -check prints if the state can be adopted. The status 0 alone
+// would prove little: /bin/true ends with it, too.
 const adoptable = "the state can be adopted"
 
-// checkProgram asks the new program whether it can read the state.
+// checkProgram runs the new program, with these arguments, to find out whether it can
+// read the state.
 func (p *program) checkProgram(args []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), checkTime)
 	defer cancel()
@@ -119,9 +121,9 @@ func (p *program) checkProgram(args []string) error {
 	return nil
 }
 
-// keep lists the descriptors that the new program gets. The log's are only to be
-// open until it has opened the log again: a daemon that reads it must not see its
-// end.
+// keep returns the descriptors that the new program gets. The log's FIFOs are among
+// them only so that they stay open until it has opened them again: a daemon that reads
+// the log must not see its end.
 func (p *program) keep(st *state.Shim) (fds []int) {
 	for _, fd := range st.FDs() {
 		fds = append(fds, int(fd))
