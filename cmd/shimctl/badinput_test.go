@@ -114,7 +114,7 @@ func TestUpgradeOfOneThatEnds(t *testing.T) {
 		})
 		oneLine(t, "it has ended", status, exitSome, o+e, "the shim has ended meanwhile")
 	}
-	if o, err := takeover.Run(t.Context(), &s, takeover.Request{}, 0); err != nil || o.Error == "" || o.Busy {
+	if o, err := underTest().tracer().Run(t.Context(), &s, takeover.Request{}, 0); err != nil || o.Error == "" || o.Busy {
 		t.Errorf("a look at it: %+v, %v", o, err)
 	}
 }

@@ -25,13 +25,12 @@ import (
 // looked is what a look at a running shim finds, and the state that it writes.
 func looked(t *testing.T, shim *shimtest.Shim, wedged bool) (*takeover.Outcome, *state.Shim) {
 	t.Helper()
-	takeover.Tracer = shimtest.Shimctl(t)
 	s, ok := scan.One(procRoot, shim.PID, 0)
 	if !ok {
 		t.Fatalf("%d is no shim", shim.PID)
 	}
 	file := filepath.Join(t.TempDir(), "state")
-	o, err := takeover.Run(t.Context(), &s, takeover.Request{StateFile: file, Wedged: wedged}, 5*time.Second)
+	o, err := underTest().tracer().Run(t.Context(), &s, takeover.Request{StateFile: file, Wedged: wedged}, 5*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/sanitize"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
+	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 )
 
 var (
@@ -76,6 +77,9 @@ func newProgram(in io.Reader, out, errs io.Writer) program {
 
 // taker takes the stacks of running shims.
 func (p program) taker() stacks.Taker { return stacks.Taker{Proc: p.proc, Program: p.self} }
+
+// tracer exchanges the programs of running shims.
+func (p program) tracer() takeover.Tracer { return takeover.Tracer{Program: p.self} }
 
 func main() {
 	if childMain() {

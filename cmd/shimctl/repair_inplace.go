@@ -35,7 +35,7 @@ func (r *repairer) refused(c *repair.Case) error {
 func (r *repairer) inPlace(ctx context.Context, c *repair.Case, ledger *repair.Ledger) (done bool, err error) {
 	s := &c.Shim
 	entry := repair.Entry{Time: r.now(), Shim: s.Name(), PID: s.PID, Reason: c.Result.Reason, Result: repair.Running}
-	o, err := takeover.Swap(ctx, s, r.binary, true, patience)
+	o, err := r.tracer().Swap(ctx, s, r.binary, true, patience)
 	if err != nil && !takeover.Runs(s, r.binary) {
 		return false, orEnded(r.proc, s, err)
 	}
@@ -58,7 +58,7 @@ func (r *repairer) dry(ctx context.Context, c *repair.Case, name, notNow string)
 	err := r.refused(c)
 	var o *takeover.Outcome
 	if err == nil {
-		if o, err = takeover.Look(ctx, &c.Shim, true, patience); err == nil {
+		if o, err = r.tracer().Look(ctx, &c.Shim, true, patience); err == nil {
 			err = o.Err()
 		}
 	}

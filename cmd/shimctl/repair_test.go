@@ -16,7 +16,6 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
-	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 )
 
 // fakeDaemon does what containerd does when a shim is gone: it kills the
@@ -118,7 +117,6 @@ func TestRepairInPlace(t *testing.T) {
 	for _, version := range []string{"v1.1.2", "v1.2.0"} {
 		t.Run(version, func(t *testing.T) {
 			shim := started(t, shimtest.Baseline(t, version))
-			takeover.Tracer = shimtest.Shimctl(t)
 			p := underTest()
 			p.connect = func(*scan.Shim) (containerd, error) { return &fakeDaemon{shim: shim, down: true}, nil }
 			dir := t.TempDir()

@@ -35,7 +35,7 @@ func TestHowLongItStandsStill(t *testing.T) {
 		defer os.Remove(file)
 		var all []time.Duration
 		for len(all) < looks {
-			o, err := takeover.Run(t.Context(), &s, takeover.Request{StateFile: file, Wedged: wedged}, 20*time.Second)
+			o, err := underTest().tracer().Run(t.Context(), &s, takeover.Request{StateFile: file, Wedged: wedged}, 20*time.Second)
 			if err != nil || o.Error != "" {
 				t.Fatalf("%+v, %v", o, err)
 			}

@@ -25,7 +25,6 @@ import (
 func withWaits(t *testing.T, version string) (shim *shimtest.Shim, s scan.Shim, wg *sync.WaitGroup, clients []*client) {
 	t.Helper()
 	shim = started(t, shimtest.Baseline(t, version))
-	takeover.Tracer = shimtest.Shimctl(t)
 	wg = new(sync.WaitGroup)
 	clients = []*client{{id: "e1", status: 11, late: true}, {id: "e2", status: 12, late: true}}
 	for _, c := range clients {
@@ -75,7 +74,7 @@ func TestSwapExecveFails(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			shim, s, wg, clients := withWaits(t, version)
 			for path, errno := range fails {
-				o, err := takeover.Run(t.Context(), &s, takeover.Request{StateFile: filepath.Join(t.TempDir(), "state"), Binary: path}, 5*time.Second)
+				o, err := underTest().tracer().Run(t.Context(), &s, takeover.Request{StateFile: filepath.Join(t.TempDir(), "state"), Binary: path}, 5*time.Second)
 				if err != nil || o.Swapped || !strings.Contains(o.Error, errno.Error()) {
 					t.Fatalf("%s: got %+v, %v, want %v", path, o, err, errno)
 				}
@@ -97,7 +96,7 @@ func TestSwapTracerDies(t *testing.T) {
 			t.Run(fmt.Sprintf("%s at %s", version, step), func(t *testing.T) {
 				shim, s, wg, clients := withWaits(t, version)
 				req := takeover.Request{StateFile: filepath.Join(t.TempDir(), "state"), Binary: shimtest.Own(t), DieAt: step}
-				if o, err := takeover.Run(t.Context(), &s, req, 5*time.Second); !errors.Is(err, takeover.ErrTracer) {
+				if o, err := underTest().tracer().Run(t.Context(), &s, req, 5*time.Second); !errors.Is(err, takeover.ErrTracer) {
 					t.Fatalf("the tracer was not killed: %+v, %v", o, err)
 				}
 				if ours {
@@ -121,7 +120,7 @@ func TestLookGivesUp(t *testing.T) {
 	shim, s, wg, clients := withWaits(t, "v1.2.6")
 	thaw := shimtest.Freeze(t, shim.PID)
 	begun := time.Now()
-	o, err := takeover.Run(t.Context(), &s, takeover.Request{}, 20*time.Second)
+	o, err := underTest().tracer().Run(t.Context(), &s, takeover.Request{}, 20*time.Second)
 	if err != nil || o.Busy || !strings.Contains(o.Error, "no stack dump within 2s") {
 		t.Errorf("got %+v, %v", o, err)
 	}

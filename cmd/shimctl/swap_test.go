@@ -25,12 +25,11 @@ import (
 // swapped exchanges a shim's program for this tree's.
 func swapped(t *testing.T, shim *shimtest.Shim, wedged bool) *takeover.Outcome {
 	t.Helper()
-	takeover.Tracer = shimtest.Shimctl(t)
 	s, ok := scan.One(procRoot, shim.PID, 0)
 	if !ok {
 		t.Fatalf("%d is no shim", shim.PID)
 	}
-	o, err := takeover.Swap(t.Context(), &s, shimtest.Own(t), wedged, 10*time.Second)
+	o, err := underTest().tracer().Swap(t.Context(), &s, shimtest.Own(t), wedged, 10*time.Second)
 	if err != nil {
 		t.Fatalf("swap: %v %+v", err, o)
 	}

@@ -139,7 +139,7 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) int {
 	if err != nil {
 		return u.failed(s, name, "the evidence cannot be saved", err)
 	}
-	o, err := takeover.Swap(ctx, s, u.binary, false, u.patience)
+	o, err := u.tracer().Swap(ctx, s, u.binary, false, u.patience)
 	if errors.Is(err, takeover.ErrNotAnswering) {
 		u.failures++
 		return u.fail(exitUnverified, "upgrade", fmt.Errorf("%s: %w; evidence in %s", name, err, dir))
@@ -170,7 +170,7 @@ func orEnded(proc string, s *scan.Shim, err error) error {
 
 // look is the dry run.
 func (u *upgrader) look(ctx context.Context, s *scan.Shim, name string) int {
-	o, err := takeover.Look(ctx, s, false, u.patience)
+	o, err := u.tracer().Look(ctx, s, false, u.patience)
 	if err == nil {
 		err = o.Err()
 	}

@@ -12,12 +12,10 @@ import (
 	"testing"
 
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
-	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 )
 
 func TestUpgrade(t *testing.T) {
 	shim := started(t, shimtest.Baseline(t, "v1.2.6"))
-	takeover.Tracer = shimtest.Shimctl(t)
 	if err := shim.Exec(t.Context(), "e1"); err != nil {
 		t.Fatal(err)
 	}

@@ -21,9 +21,6 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 )
 
-// Tracer is the program that is run with Arg: this one, but in tests.
-var Tracer = "/proc/self/exe"
-
 // Limits of the parent.
 const (
 	traceLimit = 10 * time.Second       // of one attempt; then the tracer is killed, which lets the shim go
@@ -34,14 +31,21 @@ const (
 // runs the old program, or the new one.
 var ErrTracer = errors.New("the tracer has ended")
 
-// Run makes attempts until the shim is not busy any more, or patience is over. What it
-// returns is that of the last one.
-func Run(ctx context.Context, s *scan.Shim, req Request, patience time.Duration) (*Outcome, error) {
+// Tracer runs the tracer, a child process.
+type Tracer struct {
+	// Program is run with Arg as its argument, and calls Main: shimctl itself.
+	Program string
+}
+
+// Run makes attempts until the shim is no longer busy, or patience is over, and returns
+// the outcome of the last one. It fills in PID, StartTicks and ID of req. An error is for an
+// attempt without an outcome; what is wrong with the shim is in Outcome.Error.
+func (t Tracer) Run(ctx context.Context, s *scan.Shim, req Request, patience time.Duration) (*Outcome, error) {
 	req.PID, req.StartTicks, req.ID = s.PID, s.StartTicks, s.ID
 	defer stacks.Drain("/proc", s)()
 	deadline := time.Now().Add(patience)
 	for {
-		outcome, err := attempt(ctx, &req)
+		outcome, err := t.attempt(ctx, &req)
 		if err != nil || !outcome.Busy || time.Now().After(deadline) {
 			return outcome, err
 		}
@@ -53,7 +57,7 @@ func Run(ctx context.Context, s *scan.Shim, req Request, patience time.Duration)
 	}
 }
 
-func attempt(ctx context.Context, req *Request) (*Outcome, error) {
+func (t Tracer) attempt(ctx context.Context, req *Request) (*Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, traceLimit)
 	defer cancel()
 	in, err := json.Marshal(req)
@@ -61,7 +65,7 @@ func attempt(ctx context.Context, req *Request) (*Outcome, error) {
 		return nil, err
 	}
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, Tracer, Arg) // SIGKILL at the limit
+	cmd := exec.CommandContext(ctx, t.Program, Arg) // SIGKILL at the limit
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true} // a terminal's ^C is not for it
 	done := make(chan error, 1)

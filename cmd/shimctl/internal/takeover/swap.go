@@ -123,8 +123,8 @@ func onHost(path string, its os.FileInfo) (string, error) {
 
 // Look says what a swap would do. It holds the shim for some milliseconds and changes
 // nothing.
-func Look(ctx context.Context, s *scan.Shim, wedged bool, patience time.Duration) (*Outcome, error) {
-	return Run(ctx, s, Request{Wedged: wedged}, patience)
+func (t Tracer) Look(ctx context.Context, s *scan.Shim, wedged bool, patience time.Duration) (*Outcome, error) {
+	return t.Run(ctx, s, Request{Wedged: wedged}, patience)
 }
 
 func stateFile(s *scan.Shim) (string, error) {
@@ -135,7 +135,7 @@ func stateFile(s *scan.Shim) (string, error) {
 // Swap exchanges the program for the binary, an absolute path, after the new program
 // has been asked whether it can read what it is to take over. When it returns an error and
 // Outcome.Swapped is not set the old program runs on.
-func Swap(ctx context.Context, s *scan.Shim, binary string, wedged bool, patience time.Duration) (*Outcome, error) {
+func (t Tracer) Swap(ctx context.Context, s *scan.Shim, binary string, wedged bool, patience time.Duration) (*Outcome, error) {
 	if why := Refuse(s); why != "" {
 		return nil, errors.New(why)
 	}
@@ -155,7 +155,7 @@ func Swap(ctx context.Context, s *scan.Shim, binary string, wedged bool, patienc
 		}
 	}()
 	req := Request{Wedged: wedged, StateFile: file}
-	look, err := Run(ctx, s, req, patience)
+	look, err := t.Run(ctx, s, req, patience)
 	if err == nil {
 		err = look.Err()
 	}
@@ -168,7 +168,7 @@ func Swap(ctx context.Context, s *scan.Shim, binary string, wedged bool, patienc
 	req.Binary = binary
 	old = false
 	// What has begun is not cut short by whoever waits for it.
-	outcome, err := Run(context.WithoutCancel(ctx), s, req, patience)
+	outcome, err := t.Run(context.WithoutCancel(ctx), s, req, patience)
 	if err == nil {
 		old = !outcome.Swapped
 		err = outcome.Err()
