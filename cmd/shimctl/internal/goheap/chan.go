@@ -5,20 +5,20 @@ package goheap
 // Waiter is a goroutine that waits at a channel.
 type Waiter struct {
 	ID   uint64 // the goroutine's number, as a stack dump prints it
-	Elem uint64 // where the element is that it sends; for a receiver, is to be put
+	Elem uint64 // the address of the element that it sends, or to which it receives
 	Goroutine
 }
 
 // Chan is a channel.
 type Chan struct {
-	Queued     []uint64 // addresses of the elements, the oldest first
+	Queued     []uint64 // the addresses of the elements in it, the oldest first
 	Receivers  []Waiter
 	Senders    []Waiter
 	ElemSize   int
 	ClosedChan bool
 }
 
-// Chan reads the channel at the address, which is what a variable of type chan holds.
+// Chan reads the channel at addr, which is the value of a variable of type chan.
 func (m *Memory) Chan(addr uint64) *Chan {
 	c := &Chan{ElemSize: int(m.Uint32(addr+24) & 0xffff), ClosedChan: m.Uint32(addr+28) != 0}
 	count, size, buf, first := m.Word(addr), m.Word(addr+8), m.Word(addr+16), m.Word(addr+m.era.recvx)

@@ -14,7 +14,8 @@ import (
 	"containerd-shim.v1/stackdump"
 )
 
-// own is this process's memory: the goroutines that change what is read wait.
+// own returns this process's own memory. Meanwhile no goroutine may change what is
+// read.
 func own(t *testing.T) *Memory {
 	t.Helper()
 	era := For(runtime.Version())
@@ -59,7 +60,7 @@ func TestValues(t *testing.T) {
 	if got, want := m.Type(base+56), "containerd-shim.v1/cmd/shimctl/internal/goheap.(*square)"; got != want {
 		t.Errorf("type %q, want %q", got, want)
 	}
-	if m.Int(m.Data(base+56)) != 3 || v.i.Area() != 9 { // a method that nobody calls is not in the program
+	if m.Int(m.Data(base+56)) != 3 || v.i.Area() != 9 { // the linker drops a method that nobody calls
 		t.Errorf("data: %d", m.Int(m.Data(base+56)))
 	}
 	if m.Err() != nil {
@@ -69,7 +70,7 @@ func TestValues(t *testing.T) {
 }
 
 func TestMap(t *testing.T) {
-	for _, n := range []int{0, 1, 8, 9, 100, 5000} { // one group, one table, a directory of some
+	for _, n := range []int{0, 1, 8, 9, 100, 5000} { // one group, one table, a directory of several
 		shapes := map[string]shape{}
 		for i := range n + n/2 {
 			shapes[fmt.Sprint("key", i)] = &square{i}
@@ -98,13 +99,13 @@ func TestMap(t *testing.T) {
 func TestChan(t *testing.T) {
 	type item struct{ a, b, c int }
 	c := make(chan item, 3)
-	for i := range 5 { // round the end of the buffer
+	for i := range 5 { // past the end of the buffer
 		if i >= 3 {
 			<-c
 		}
 		c <- item{i, -i, 0}
 	}
-	go func(n int) { c <- item{n, -n, 0} }(9) // no constant: those lie elsewhere than on its stack
+	go func(n int) { c <- item{n, -n, 0} }(9) // not a constant, which would not be on its stack
 	other := make(chan struct{})
 	go func() { <-other }()
 	var m *Memory
@@ -138,8 +139,8 @@ func TestChan(t *testing.T) {
 	close(other)
 }
 
-// calls are the return addresses of the goroutine that runs the function, as a stack
-// dump shows it, and its number.
+// calls returns the number and the return addresses of the goroutine that runs
+// function, from a stack dump.
 func calls(t *testing.T, text *gotext.Table, function string) (id uint64, returns []uint64) {
 	t.Helper()
 	b := make([]byte, 1<<20)
@@ -181,7 +182,8 @@ func TestGoroutines(t *testing.T) {
 	list := own(t).FindGoroutines()
 	var id uint64
 	var returns []uint64
-	// until it is, or is not, where it was when returns were taken
+	// until polls the goroutine until ok, which compares it with what it was when
+	// returns was set.
 	until := func(ok func(m *Memory, g Goroutine, there bool) bool) {
 		t.Helper()
 		for range int(1e6) {
@@ -195,7 +197,7 @@ func TestGoroutines(t *testing.T) {
 			}
 			runtime.Gosched()
 		}
-		t.Fatal("in vain")
+		t.Fatal("the goroutine did not get there")
 	}
 	until(func(m *Memory, _ Goroutine, _ bool) bool {
 		id, returns = calls(t, text, function)
@@ -211,7 +213,7 @@ func TestGoroutines(t *testing.T) {
 	until(func(_ *Memory, _ Goroutine, there bool) bool { return !there })
 }
 
-// What is not there, or cannot be, is an error, and nothing else.
+// TestNonsense: whatever is absent or cannot be true gives an error, not a panic.
 func TestNonsense(t *testing.T) {
 	junk := [64]uint64{}
 	for i := range junk {

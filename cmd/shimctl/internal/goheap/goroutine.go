@@ -10,27 +10,28 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/ptrace"
 )
 
-// Goroutine is one that has not ended, as the scheduler has it.
+// Goroutine is a goroutine that has not ended, as the scheduler knows it.
 type Goroutine struct {
 	Parked bool // at a channel, a lock, or for I/O: it does nothing until something wakes it
 	sp, hi uint64
 	start  uint64
 }
 
-// Of g, in every era (runtime2.go).
+// The status of a g, in every era (runtime2.go), and bounds.
 const (
 	statusIdle   = 0 // being made
 	statusWaits  = 4
 	statusDead   = 6
-	statusExtra  = 11     // dead, too, for a thread that C has made
+	statusExtra  = 11     // dead as well, kept for a thread that C has made
 	statusMost   = 11     // the highest
-	statusScan   = 0x1000 // a bit: the garbage collector is at its stack
+	statusScan   = 0x1000 // a flag: the garbage collector scans its stack
 	maxAllGs     = 1 << 20
 	minUserSpace = 1 << 12
 )
 
-// FindGoroutines finds where the program keeps its list of all goroutines (runtime.allgs):
-// the slice among its variables whose first element is the first goroutine that there was.
+// FindGoroutines returns the address of the program's list of all goroutines
+// (runtime.allgs): of the slice, among its variables, whose first element is the
+// goroutine that runs runtime.main.
 func (m *Memory) FindGoroutines() (list uint64) {
 	addr, size := m.text.Variables()
 	b := make([]byte, size)
@@ -57,8 +58,8 @@ func (m *Memory) FindGoroutines() (list uint64) {
 	return 0
 }
 
-// Goroutines are those that have not ended, by their numbers as a stack dump prints
-// them. list is what FindGoroutines has found.
+// Goroutines returns the goroutines that have not ended, by their numbers as a stack
+// dump prints them. list is what FindGoroutines has returned.
 func (m *Memory) Goroutines(list uint64) map[uint64]Goroutine {
 	array, n := m.Word(list), m.Word(list+8)
 	if n > maxAllGs {
@@ -80,7 +81,8 @@ func (m *Memory) Goroutines(list uint64) map[uint64]Goroutine {
 	return all
 }
 
-// System reports whether it is the runtime's own, which a stack dump leaves out.
+// System reports whether the goroutine is one of the runtime's own, which a stack dump
+// leaves out.
 func (m *Memory) System(g Goroutine) bool {
 	name := m.text.Name(g.start)
 	return strings.HasPrefix(name, "runtime.") && name != "runtime.main"
@@ -93,8 +95,8 @@ func (m *Memory) goroutine(g uint64) Goroutine {
 // maxStack bounds the part of a stack that is searched.
 const maxStack = 1 << 20
 
-// Stack are the words on the stack of a goroutine that is parked, from its stack pointer
-// up.
+// Stack returns the words on the stack of a goroutine that is parked, from its stack
+// pointer up.
 func (m *Memory) Stack(g Goroutine) []uint64 {
 	if g.sp >= g.hi || g.hi-g.sp > maxStack {
 		m.Fail("a stack from %#x to %#x", g.sp, g.hi)
@@ -108,8 +110,8 @@ func (m *Memory) Stack(g Goroutine) []uint64 {
 	return words
 }
 
-// Inside reports whether the goroutine, which is parked, is in calls that return to
-// these addresses, the innermost first.
+// Inside reports whether the goroutine, which must be parked, is in calls that return
+// to these addresses, the innermost first.
 func (m *Memory) Inside(g Goroutine, returns []uint64) bool {
 	stack := m.Stack(g)
 	for _, want := range returns {

@@ -2,21 +2,21 @@
 
 package goheap
 
-// Entry is one of a map from strings to interfaces.
+// Entry is an entry of a map from strings to interfaces.
 type Entry struct {
 	Key  string
 	Elem uint64 // the address of the interface
 }
 
-// A slot of such a map: a string and an interface, two words each.
+// Sizes in such a map. A slot is a string and an interface, two words each.
 const (
 	keySize  = 16
 	slotSize = 32
 	perGroup = 8 // slots in a group, or in a bucket
 )
 
-// Map are the entries of the map at the address, which is what a variable of type
-// map[string]I holds, in any order.
+// Map returns the entries of the map at addr, which is the value of a variable of type
+// map[string]I, in any order. I must be an interface type.
 func (m *Memory) Map(addr uint64) (entries []Entry) {
 	if addr == 0 {
 		return nil
@@ -72,7 +72,7 @@ func (m *Memory) swiss(addr uint64) (entries []Entry) {
 
 func (m *Memory) group(addr uint64) (entries []Entry) {
 	for i, control := range m.Bytes(addr, perGroup) {
-		if control&0x80 == 0 { // else empty or deleted
+		if control&0x80 == 0 { // otherwise empty or deleted
 			slot := addr + 8 + uint64(i)*slotSize
 			entries = append(entries, Entry{m.String(slot), slot + keySize})
 		}
@@ -80,11 +80,11 @@ func (m *Memory) group(addr uint64) (entries []Entry) {
 	return entries
 }
 
-// Of a bucket of maps before Go 1.24 (runtime/map.go).
+// A bucket of a map before Go 1.24 (runtime/map.go).
 const (
-	minTopHash = 5 // smaller ones say that the slot is empty, or was moved
+	minTopHash = 5 // a smaller one says that the slot is empty, or was moved
 	bucketSize = perGroup + perGroup*slotSize + 8
-	maxBuckets = 16 // the logarithm
+	maxBuckets = 16 // the binary logarithm of their number
 )
 
 func (m *Memory) buckets(addr uint64) (entries []Entry) {
@@ -112,7 +112,7 @@ func (m *Memory) buckets(addr uint64) (entries []Entry) {
 	if buckets := m.Word(addr + 16); buckets != 0 {
 		read(buckets, 1<<b)
 	}
-	if old := m.Word(addr + 24); old != 0 { // it grows: the buckets that were not moved yet
+	if old := m.Word(addr + 24); old != 0 { // it is growing: these buckets may not have been moved yet
 		n := uint64(1) << b
 		if m.Bytes(addr+8, 1)[0]&sameSizeGrow == 0 {
 			n >>= 1

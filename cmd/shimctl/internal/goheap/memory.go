@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package goheap reads values out of the memory of a stopped Go program: strings,
-// slices, interfaces, maps and channels. How the runtime lays them out depends on the
-// release of Go that built the program; see [For].
+// slices, interfaces, maps, channels and goroutines. How the runtime lays them out
+// depends on the release of Go that built the program; see [For].
 //
-// What is read is another program's, at addresses that may be wrong. So nothing is
-// believed for its own sake: lengths are bounded, and a [Memory] remembers the first
-// thing that could not be, which its user asks for at the end.
+// It reads another program's memory, at addresses that may be wrong. So no value is
+// trusted: lengths are bounded, and a [Memory] remembers the first thing that cannot
+// be true, for its user to ask for at the end.
 package goheap
 
 import (
@@ -18,17 +18,17 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/ptrace"
 )
 
-// Bounds of what is believed.
+// Bounds of what is taken for a value.
 const (
 	page      = 4096
 	maxString = 1 << 20
 	maxLength = 1 << 16 // of slices, maps and channels
 )
 
-// ErrLayout is wrapped by all errors about what is in memory.
+// ErrLayout is wrapped by every error about the contents of memory.
 var ErrLayout = errors.New("memory is not laid out as expected")
 
-// Memory is that of a process that stands still.
+// Memory is the memory of a process that stands still. Pages are read once.
 type Memory struct {
 	pid   int
 	era   *Era
@@ -37,22 +37,24 @@ type Memory struct {
 	err   error
 }
 
-// New returns the memory of a process whose threads are stopped. text are its functions.
+// New returns the memory of a process whose threads are stopped. text is its function
+// table, which must stay open.
 func New(pid int, era *Era, text *gotext.Table) *Memory {
 	return &Memory{pid: pid, era: era, text: text, pages: map[uint64][]byte{}}
 }
 
-// Err is the first thing that was not as expected.
+// Err returns the first failure, which wraps ErrLayout, or nil.
 func (m *Memory) Err() error { return m.err }
 
-// Fail notes that something is not as expected.
+// Fail notes that something is not as expected, unless something was before.
 func (m *Memory) Fail(format string, args ...any) {
 	if m.err == nil {
 		m.err = fmt.Errorf("%w: %s", ErrLayout, fmt.Sprintf(format, args...))
 	}
 }
 
-// Try does f and takes back what it found wrong: ok reports whether it was nothing.
+// Try calls f and forgets its failure, if it fails. ok reports whether it did not; after
+// an earlier failure f is not called, and ok is false.
 func (m *Memory) Try(f func()) (ok bool) {
 	if m.err != nil {
 		return false
@@ -62,7 +64,8 @@ func (m *Memory) Try(f func()) (ok bool) {
 	return ok
 }
 
-// Bytes are n bytes at the address; zeros where there is no memory.
+// Bytes returns the n bytes at addr. If they cannot all be read it fails, and returns n
+// zeros.
 func (m *Memory) Bytes(addr uint64, n int) []byte {
 	b := make([]byte, n)
 	for at := 0; at < n; {
@@ -89,16 +92,16 @@ func (m *Memory) page(addr uint64) []byte {
 	return p
 }
 
-// Word is the machine word at the address.
+// Word returns the machine word at addr.
 func (m *Memory) Word(addr uint64) uint64 { return binary.LittleEndian.Uint64(m.Bytes(addr, 8)) }
 
-// Int is the int at the address.
+// Int returns the int at addr.
 func (m *Memory) Int(addr uint64) int { return int(m.Word(addr)) }
 
-// Uint32 is the uint32 at the address.
+// Uint32 returns the uint32 at addr.
 func (m *Memory) Uint32(addr uint64) uint32 { return binary.LittleEndian.Uint32(m.Bytes(addr, 4)) }
 
-// Bool is the bool at the address.
+// Bool returns the bool at addr.
 func (m *Memory) Bool(addr uint64) bool {
 	b := m.Bytes(addr, 1)[0]
 	if b > 1 {
@@ -107,7 +110,7 @@ func (m *Memory) Bool(addr uint64) bool {
 	return b == 1
 }
 
-// String is the string whose header is at the address.
+// String returns the string whose header is at addr.
 func (m *Memory) String(addr uint64) string {
 	n := m.Word(addr + 8)
 	if n == 0 {
@@ -120,7 +123,8 @@ func (m *Memory) String(addr uint64) string {
 	return string(m.Bytes(m.Word(addr), int(n)))
 }
 
-// Slice is the array and the length of the slice whose header is at the address.
+// Slice returns the address of the array, and the length, of the slice whose header is
+// at addr.
 func (m *Memory) Slice(addr uint64) (array uint64, n int) {
 	array, length, capacity := m.Word(addr), m.Word(addr+8), m.Word(addr+16)
 	if length > capacity || length > maxLength {
@@ -130,7 +134,7 @@ func (m *Memory) Slice(addr uint64) (array uint64, n int) {
 	return array, int(length)
 }
 
-// Strings is the []string at the address; nil when it is.
+// Strings returns the []string whose header is at addr; nil if it is empty.
 func (m *Memory) Strings(addr uint64) (list []string) {
 	array, n := m.Slice(addr)
 	for i := range n {
@@ -139,15 +143,15 @@ func (m *Memory) Strings(addr uint64) (list []string) {
 	return list
 }
 
-// Data is the pointer in an interface with methods.
+// Data returns the pointer in the interface at addr.
 func (m *Memory) Data(addr uint64) uint64 { return m.Word(addr + 8) }
 
-// firstMethod is where an itab has its first method (internal/abi.ITab).
+// firstMethod is the offset of the first method in an itab (internal/abi.ITab).
 const firstMethod = 24
 
-// Type is the name of the pointer type in the interface at the address, as
-// "path/to/pkg.(*T)", "" for nil. It must be an interface with methods: the first of
-// them tells.
+// Type returns the name of the pointer type in the interface at addr, such as
+// "path/to/pkg.(*T)", or "" for a nil interface. It must be an interface with methods,
+// because the name is taken from that of the first method's function.
 func (m *Memory) Type(addr uint64) string {
 	itab := m.Word(addr)
 	if itab == 0 {

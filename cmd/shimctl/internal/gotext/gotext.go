@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package gotext finds functions in the program of a running Go process by the
+// Package gotext finds functions in the program of a running Go process, in the
 // table that the runtime itself uses (pclntab). A stripped program has it, too.
 package gotext
 
@@ -20,7 +20,7 @@ import (
 // Table is the function table of a program, at the addresses of one process.
 type Table struct {
 	gosym   *gosym.Table
-	bias    uint64            // where a position-independent program was put
+	bias    uint64            // added to the file's addresses in the process
 	entries map[string]uint64 // by name, in the file
 	file    *elf.File
 }
@@ -28,8 +28,8 @@ type Table struct {
 // ErrNoTable is returned for a program without a readable function table.
 var ErrNoTable = errors.New("the program has no readable Go function table")
 
-// Open reads the table of the process's program through /proc/PID/exe, which
-// reaches the file also after it was replaced. Close releases it.
+// Open reads the table of the process's program through /proc/PID/exe, which leads
+// to the file even after it was replaced. The caller must Close the table.
 func Open(pid int) (*Table, error) {
 	f, err := elf.Open(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
 	if err != nil {
@@ -62,8 +62,9 @@ func read(pid int, f *elf.File) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	// With C code in front of it Go's own text does not begin with the section. The
-	// header says where it does, up to Go 1.25 and in programs at a fixed address.
+	// If C code precedes it, Go's own text does not begin where the section does. The
+	// header of the table says where, if the program is at a fixed address and was
+	// built by Go 1.25 or earlier.
 	start := text.Addr
 	if len(data) > 32 && f.Type == elf.ET_EXEC && f.ByteOrder == binary.LittleEndian {
 		if at := binary.LittleEndian.Uint64(data[24:]); at > text.Addr && at < text.Addr+text.Size {
@@ -83,8 +84,7 @@ func read(pid int, f *elf.File) (*Table, error) {
 	return t, nil
 }
 
-// Name is the full name of the function at whose beginning the address is, "" when
-// it is not the beginning of one.
+// Name returns the full name of the function that begins at addr, or "" if none does.
 func (t *Table) Name(addr uint64) string {
 	f := t.gosym.PCToFunc(addr - t.bias)
 	if f == nil || f.Entry != addr-t.bias {
@@ -93,7 +93,7 @@ func (t *Table) Name(addr uint64) string {
 	return f.Name
 }
 
-// Entry is the address of the function in the process, 0 when there is none.
+// Entry returns the address of the function in the process, or 0 if there is none.
 func (t *Table) Entry(name string) uint64 {
 	if at, ok := t.entries[name]; ok {
 		return at + t.bias
@@ -101,8 +101,8 @@ func (t *Table) Entry(name string) uint64 {
 	return 0
 }
 
-// Variables is where the program's variables are that begin as zero and may point to
-// something.
+// Variables returns the range of the program's variables that begin as zero and may
+// hold pointers (.bss); the size is 0 if there is none.
 func (t *Table) Variables() (addr uint64, size int) {
 	s := t.file.Section(".bss")
 	if s == nil {
@@ -111,9 +111,9 @@ func (t *Table) Variables() (addr uint64, size int) {
 	return s.Addr + t.bias, int(s.Size)
 }
 
-// jumpsTo are the functions that end in a jump to runtime.rt0_go, with what they do
-// before: the start of a program, which loads argc and argv, and the main function of one
-// that was linked with C.
+// jumpsTo are the functions that end in a jump to runtime.rt0_go, and the code before
+// the jump: the start of a program, which loads argc and argv, and the main function of
+// one that was linked with C.
 var jumpsTo = []struct {
 	name   string
 	before []byte
@@ -122,9 +122,9 @@ var jumpsTo = []struct {
 	{"main", nil},
 }
 
-// StartCode is where the code of runtime.rt0_go is and how long it is. It runs once,
-// when a program starts, and is used by nobody afterwards. That the table
-// tells the truth is checked by the jump that leads there.
+// StartCode returns the address and the size of the code of runtime.rt0_go, which runs
+// once, when a program starts, and is not used afterwards. The table is not trusted: the
+// jump that leads there must lead to that address.
 func (t *Table) StartCode() (addr uint64, size int, err error) {
 	f := t.gosym.LookupFunc("runtime.rt0_go")
 	if f == nil {
@@ -149,7 +149,8 @@ func (t *Table) StartCode() (addr uint64, size int, err error) {
 	return 0, 0, errors.New("the program's start-up code is not where its function table says")
 }
 
-// loadedAt is what a position-independent program's addresses are moved by.
+// loadedAt returns the difference between the addresses in a position-independent
+// program's file and those in the process; 0 for a program at a fixed address.
 func loadedAt(pid int, f *elf.File) (uint64, error) {
 	if f.Type == elf.ET_EXEC {
 		return 0, nil

@@ -4,10 +4,10 @@ package inplace
 
 import "golang.org/x/sys/unix"
 
-// Supported reports whether this machine's programs can be exchanged.
+// Supported reports whether programs of this architecture can be exchanged.
 const Supported = true
 
-// callOf reads the system call at whose entry a thread stands.
+// callOf returns the system call at whose entry a thread is stopped.
 func callOf(tid int) (Call, error) {
 	var r unix.PtraceRegs
 	if err := unix.PtraceGetRegs(tid, &r); err != nil {

@@ -8,23 +8,25 @@
 //	                   └──► Detach: the old one goes on, as if nothing had been
 //
 // [Tracee.Gate] lets the threads run from one system call to the next and holds
-// those that the caller says. [Tracee.Stop] stops the rest. Until then nothing of
-// the process has been changed, and all that [Tracee.Exec] writes before its commit
-// is put back when it does not come to that.
+// those that the caller chooses. [Tracee.Stop] stops the rest. Up to this point
+// nothing in the process has been changed. What [Tracee.Exec] writes before its
+// commit is put back if the commit is not reached.
 //
-// There is one commit: a PTRACE_SETREGS that lets one thread, which waits in a
-// system call, go on in code that stands where the program's start-up code was
+// There is one commit: a PTRACE_SETREGS that makes one thread, which waits in a
+// system call, go on in code that was written over the program's start-up code
 // (runtime.rt0_go, which runs once), with its data at the bottom of the first
 // thread's stack, far below what is in use. The code is a loop over a table of
 // system calls: clear FD_CLOEXEC of the descriptors that are kept, set the
-// signal mask, execve. When execve fails, the rest of the table takes both back,
-// and rt_sigreturn(2) restores the thread from a frame that lies ready: its
-// interrupted system call is restarted as a signal would have done it.
-// All of that happens without the tracer. If it dies between the commit and the end of
-// execve, though, the other threads go on for that long: a request that one of them reads, or
-// an exit that one reaps, is not in what the new program was told.
+// signal mask, execve. If execve fails, the rest of the table undoes both, and
+// rt_sigreturn(2) restores the thread from a frame that was prepared: its
+// interrupted system call is restarted as after a signal.
 //
-// Everything here is called from one thread, locked by runtime.LockOSThread:
-// the kernel takes ptrace requests from the attaching thread only. The caller has
-// a watchdog that kills it when it takes too long; only amd64 is implemented.
+// All of that happens without the tracer. But if the tracer dies between the commit
+// and the end of execve, the other threads run for that long: the new program is not
+// told of a request that one of them reads, or of an exit that one of them reaps.
+//
+// Everything here must be called from one thread, locked by runtime.LockOSThread,
+// because the kernel takes ptrace requests only from the thread that has attached. The
+// caller needs a watchdog that kills it if it takes too long. Only amd64 is
+// implemented.
 package inplace

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ExecError is returned by Exec when execve(2) has failed and the old program
-// is as it was.
+// ExecError is returned by Exec if execve(2) has failed and the old program is as it
+// was.
 type ExecError struct {
 	Path  string
 	Errno unix.Errno
@@ -26,9 +26,11 @@ func (e *ExecError) Error() string { return "execve " + e.Path + ": " + e.Errno.
 
 func (e *ExecError) Unwrap() error { return e.Errno }
 
-// Forker is the thread that has to execute: the one with the living children that
-// alive names, for the kernel sends a parent death signal when the thread
-// that forked ends; the first thread where there are none.
+// Forker returns the thread that has to call execve(2), which ends all others: the one
+// that has forked the living children that alive names, because the kernel sends
+// their parent-death signal when the thread that forked them ends. If there are none,
+// it is the first thread, or any that waits in a system call. The error wraps ErrBusy
+// if that may change.
 func (t *Tracee) Forker(alive []int) (int, error) {
 	forkers := map[int]bool{}
 	for _, want := range alive {
@@ -38,7 +40,7 @@ func (t *Tracee) Forker(alive []int) (int, error) {
 		}
 		forkers[tid] = true
 	}
-	delete(forkers, 0) // it has ended, and was reaped
+	delete(forkers, 0) // the child has ended, and was reaped
 	if len(forkers) > 1 {
 		return 0, fmt.Errorf("%w: more than one thread has living runtimes, which would end with it", ErrBusy)
 	}
@@ -59,7 +61,7 @@ func (t *Tracee) Forker(alive []int) (int, error) {
 	return 0, fmt.Errorf("%w: no thread waits in a system call", ErrBusy)
 }
 
-// parent is the thread that has forked the child, 0 when none has.
+// parent returns the thread that has forked the child, or 0 if none has.
 func (t *Tracee) parent(child int) (int, error) {
 	for tid := range t.threads {
 		b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(t.PID), "task", strconv.Itoa(tid), "children"))
@@ -73,11 +75,11 @@ func (t *Tracee) parent(child int) (int, error) {
 	return 0, nil
 }
 
-// belowUse is how much of a stack below a stack pointer is left alone.
+// belowUse is how many bytes of a stack below a stack pointer are left alone.
 const belowUse = 16 << 10
 
-// stackBottom is the lowest address of the first thread's stack, and how many
-// bytes there are before anything that is in use.
+// stackBottom returns the lowest address of the first thread's stack, and how many
+// bytes there are from it to anything that is in use.
 func (t *Tracee) stackBottom() (addr uintptr, room int, err error) {
 	low, high, err := mapping(t.PID, "[stack]")
 	if err != nil {
@@ -99,7 +101,7 @@ func (t *Tracee) stackBottom() (addr uintptr, room int, err error) {
 	return low, int(end - low - belowUse), nil
 }
 
-// mapping finds the mapping that has the name in /proc/PID/maps.
+// mapping returns the range of the mapping that has the name in /proc/PID/maps.
 func mapping(pid int, name string) (low, high uintptr, err error) {
 	f, err := os.Open(filepath.Join("/proc", strconv.Itoa(pid), "maps"))
 	if err != nil {

@@ -14,9 +14,9 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/ptrace"
 )
 
-// code runs the table at r12 and returns from a signal whose frame is at rsp.
-// It uses what the kernel may change in a system call (rax, rcx, r11) and
-// registers that the frame restores.
+// code makes the system calls of the table at r12, and then returns from a signal
+// whose frame is at rsp. It uses the registers that the kernel may change in a
+// system call (rax, rcx, r11) and others, which the frame restores.
 var code = []byte{
 	0x49, 0x8b, 0x04, 0x24, // 0: mov rax, [r12]
 	0x48, 0x85, 0xc0, //       4: test rax, rax
@@ -33,8 +33,8 @@ var code = []byte{
 	0x0f, 0x0b, 0x0f, 0x0b, // 44: ud2, twice
 }
 
-// Errors of the kernel that only a tracer sees (linux/errno.h): how an
-// interrupted system call is to be restarted.
+// The first four are errors of the kernel that only a tracer sees (linux/errno.h):
+// they say how an interrupted system call is to be restarted.
 const (
 	erestartSys      = -512
 	erestartNoIntr   = -513
@@ -48,8 +48,8 @@ const (
 	lenOfSyscallInsn = 2
 )
 
-// canExec reports whether the stopped thread waits in a system call that can be
-// taken up again: it is not at the entry of one, and the instruction is there.
+// canExec reports whether the thread is stopped and waits in a system call that can be
+// restarted: it is past the entry of the call, and the syscall instruction is there.
 func (t *Tracee) canExec(tid int) bool {
 	th := t.threads[tid]
 	var r unix.PtraceRegs
@@ -60,8 +60,8 @@ func (t *Tracee) canExec(tid int) bool {
 	return ptrace.Read(t.PID, insn[:], uintptr(r.Rip-lenOfSyscallInsn)) && binary.LittleEndian.Uint16(insn[:]) == syscallInsn
 }
 
-// restored are the registers with which the thread goes on when execve fails: as
-// the kernel would have left them after a signal.
+// restored returns the registers with which the thread goes on if execve fails: what
+// the kernel would have made of r after a signal.
 func restored(r unix.PtraceRegs) unix.PtraceRegs {
 	switch int64(r.Rax) {
 	case erestartSys, erestartNoIntr, erestartNoHand:
@@ -74,9 +74,10 @@ func restored(r unix.PtraceRegs) unix.PtraceRegs {
 	return r
 }
 
-// frame is a ucontext for rt_sigreturn(2). The flags of its stack are no valid ones,
-// so that the alternate stack stays; without a pointer to floating point
-// state the kernel clears that, which a system call may do.
+// frame returns a ucontext for rt_sigreturn(2). The flags of its stack are invalid, so
+// that the kernel leaves the thread's alternate stack as it is. It has no pointer to
+// floating point state, so that the kernel clears that state, which Go does not
+// expect to survive a system call.
 func frame(r unix.PtraceRegs, mask uint64) []byte {
 	b := make([]byte, ucontextSize)
 	put := func(at int, v uint64) { binary.LittleEndian.PutUint64(b[at:], v) }
@@ -91,11 +92,12 @@ func frame(r unix.PtraceRegs, mask uint64) []byte {
 	return b
 }
 
-// Exec lets the thread tid execute the image. It returns nil when the new
-// program runs; the process is then detached. With an error that is an ExecError
-// the old one is as it was, and still stopped.
+// Exec makes the thread tid execute the image, by code that is written to text. The
+// process must be stopped. Exec returns nil once the new program runs; the process is
+// then detached. If the error is an ExecError, or comes from before the commit, the
+// old program is as it was, and still stopped.
 //
-// step is called before each step, for tests.
+// step is called before each step, with its name, for tests.
 func (t *Tracee) Exec(tid int, text Code, x *Image, step func(string)) error {
 	if !t.canExec(tid) {
 		return fmt.Errorf("%w: thread %d does not wait in a system call", ErrBusy, tid)
@@ -134,7 +136,7 @@ func (t *Tracee) Exec(tid int, text Code, x *Image, step func(string)) error {
 	if left > uint64(room) || slices.ContainsFunc(was[left:], func(b byte) bool { return b != 0 }) {
 		return errors.New("the bottom of the stack is in use")
 	}
-	undo := func() { // if that fails, what is left there is in nobody's way
+	undo := func() { // if it fails, what remains is where nothing else is
 		_ = ptrace.Write(t.PID, make([]byte, len(was)), base)
 		_ = ptrace.Poke(tid, text.Addr, old)
 	}
@@ -157,9 +159,9 @@ func (t *Tracee) Exec(tid int, text Code, x *Image, step func(string)) error {
 		undo()
 		return os.NewSyscallError("ptrace setregs", err)
 	}
-	// From here on it goes through without us.
+	// From here on the process gets there without us.
 	step("mask")
-	_ = ptrace.SetSignalMask(tid, ^uint64(0)) // a handler in between would do no harm
+	_ = ptrace.SetSignalMask(tid, ^uint64(0)) // if it fails, a signal handler does no harm
 	step("continue")
 	errno, err := t.follow(tid, uint64(text.Addr), step)
 	if err != nil || errno == 0 {
@@ -169,7 +171,8 @@ func (t *Tracee) Exec(tid int, text Code, x *Image, step func(string)) error {
 	return &ExecError{x.Path, errno}
 }
 
-// follow lets the thread run the code and returns execve's error, 0 for success.
+// follow lets the thread run the code, and returns the errno of execve, 0 if that has
+// succeeded.
 func (t *Tracee) follow(tid int, text uint64, step func(string)) (unix.Errno, error) {
 	var failed unix.Errno
 	th := t.threads[tid]
@@ -203,7 +206,7 @@ func (t *Tracee) follow(tid int, text uint64, step func(string)) (unix.Errno, er
 			if err := unix.PtraceGetRegs(tid, &r); err != nil {
 				return 0, os.NewSyscallError("ptrace getregs", err)
 			}
-			ours := r.Rip >= text && r.Rip < text+uint64(len(code)) // a handler's are not
+			ours := r.Rip >= text && r.Rip < text+uint64(len(code)) // not a signal handler's call
 			switch {
 			case th.inside && ours && r.Orig_rax == unix.SYS_RT_SIGRETURN:
 				returning = true

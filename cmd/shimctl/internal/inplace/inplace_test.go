@@ -26,10 +26,10 @@ import (
 
 var victimPath string
 
-// kept is the descriptor that the victim asks for.
+// kept is the descriptor that the victim looks for.
 const kept = 20
 
-// dieAt makes this program the tracer that is killed at a step.
+// dieAt is the variable that turns this program into a tracer that is killed at a step.
 const dieAt = "INPLACE_DIE_AT"
 
 func TestMain(m *testing.M) {
@@ -93,7 +93,8 @@ func startVictim(t *testing.T) *victim {
 	return v
 }
 
-// answers wants answers from the program of that name.
+// answers fails the test unless the program with this name answers; kept says whether
+// it must have the descriptor.
 func (v *victim) answers(t *testing.T, name string, kept bool) {
 	t.Helper()
 	for range 3 {
@@ -108,7 +109,7 @@ func (v *victim) answers(t *testing.T, name string, kept bool) {
 	}
 }
 
-// swap exchanges a program, as often as it is busy.
+// swap exchanges a program, and tries again while it is busy.
 func swap(pid int, x *Image, step func(string)) error {
 	table, err := gotext.Open(pid)
 	if err != nil {
@@ -146,7 +147,7 @@ func try(pid int, code Code, x *Image, step func(string)) error {
 	return p.Exec(tid, code, x, step)
 }
 
-// inThread runs f in a thread that ends with it: what is still traced then is detached.
+// inThread runs f in a thread of its own, whose end detaches whatever is still traced.
 func inThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -225,14 +226,15 @@ func TestExecFails(t *testing.T) {
 		}
 		v.answers(t, "first", true)
 	})
-	// What was written is put back: the same is possible afterwards.
+	// What was written was put back, so that an exchange is still possible.
 	if err := swap(v.pid, image(victimPath), func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	v.answers(t, "second", true)
 }
 
-// A tracer that is killed leaves the old program, or the new one.
+// TestTracerDies: a tracer that is killed at any step leaves the old program running,
+// or the new one.
 func TestTracerDies(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
@@ -256,7 +258,7 @@ func TestTracerDies(t *testing.T) {
 				cmd := exec.Command(self)
 				cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %s", dieAt, tt.step, v.pid, tt.path))
 				out, err := cmd.CombinedOutput()
-				if bytes.Contains(out, []byte("busy: ")) { // a thread that was just made, or ends: tried again, as shimctl does
+				if bytes.Contains(out, []byte("busy: ")) { // a thread is new, or ends: tried again, as shimctl does
 					return false
 				}
 				if err == nil || len(out) > 0 {
@@ -271,7 +273,7 @@ func TestTracerDies(t *testing.T) {
 				})
 			}
 			v.answers(t, tt.want, true)
-			if tt.want == "first" { // what it has left is in nobody's way
+			if tt.want == "first" { // what the tracer has left does not hinder the next one
 				if err := swap(v.pid, image(victimPath), func(string) {}); err != nil {
 					t.Fatal(err)
 				}
@@ -287,7 +289,7 @@ func waitFor(t *testing.T, ok func() bool) {
 	defer tick.Stop()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatal("waited in vain")
+			t.Fatal("not within 10 s")
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"runtime"
 )
 
-// Supported reports whether this machine's programs can be exchanged.
+// Supported reports whether programs of this architecture can be exchanged.
 const Supported = false
 
 var errArch = errors.New("programs of " + runtime.GOARCH + " cannot be exchanged yet")
@@ -18,7 +18,7 @@ func callOf(int) (Call, error) { return Call{}, errArch }
 
 func (t *Tracee) canExec(int) bool { return false }
 
-// Exec is not there on this architecture.
+// Exec returns an error: it is not implemented on this architecture.
 func (t *Tracee) Exec(int, Code, *Image, func(string)) error { return errArch }
 
 func stackPointer(int) (uintptr, error) { return 0, errArch }

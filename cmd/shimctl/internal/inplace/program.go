@@ -9,36 +9,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Image is the program that takes a process over.
+// Image is the program that takes over a process.
 type Image struct {
 	Path string // as the process sees it
 	Args []string
 	Env  []string
-	Keep []int  // descriptors that it gets; of all others those that are close-on-exec end
-	Mask uint64 // signals that it starts with blocked, bit 0 for signal 1
+	Keep []int  // descriptors whose FD_CLOEXEC is cleared; execve closes the others that have it
+	Mask uint64 // the signals that are blocked when it starts, bit 0 for signal 1
 }
 
-// Limits of what goes to the bottom of a stack.
+// Limits of what is written to the bottom of a stack.
 const (
-	maxData  = 100 << 10 // the kernel gives 132 KiB at once
+	maxData  = 100 << 10 // the kernel maps 132 KiB of a stack at once
 	maxKeep  = 4096
 	wordSize = 8
 )
 
-// syscallEntry is one line of the table that the code runs through: a number, which
-// ends the table when it is negative, and four arguments.
+// syscallEntry is an entry of the code's table of system calls: the number, or a negative
+// one for the end of the table, and four arguments.
 type syscallEntry [5]uint64
 
 const tableEnd = ^uint64(0)
 
-// What is written begins with a mark and its own length: a tracer that dies before the
-// commit leaves it behind, for the next one to know it by.
+// The data begins with a mark and its own length. A tracer that dies before the commit
+// leaves the data behind, and the next one recognises it by the mark.
 const (
 	mark     = 0x6563616c702d6e69 // "in-place"
 	markSize = 2 * wordSize
 )
 
-// leftover is the length of what an earlier tracer has left where b begins, 0 for nothing.
+// leftover returns the length of the data that an earlier tracer has left where b was
+// read, or 0 if there is none.
 func leftover(b []byte) uint64 {
 	if len(b) < markSize || binary.LittleEndian.Uint64(b) != mark {
 		return 0
@@ -46,15 +47,15 @@ func leftover(b []byte) uint64 {
 	return binary.LittleEndian.Uint64(b[wordSize:])
 }
 
-// layout is what is written into the process, and where the thread starts.
+// layout is the data that is written into the process, and where the code finds it.
 type layout struct {
 	data  []byte
-	table uint64 // address of the first syscallEntry
-	frame uint64 // address of the signal frame, the stack pointer
+	table uint64 // the address of the first syscallEntry
+	frame uint64 // the address of the signal frame, which is the stack pointer
 }
 
-// lay arranges table, strings, vectors and frame from the address base on. was is the
-// thread's signal mask, which a failure restores before the frame does.
+// lay arranges table, strings, vectors and frame for the address base. was is the
+// thread's signal mask, which the frame, made by the function, restores after a failure.
 func lay(base uint64, x *Image, was uint64, frame func(at uint64) []byte) (*layout, error) {
 	if len(x.Keep) > maxKeep {
 		return nil, fmt.Errorf("%d descriptors are more than %d", len(x.Keep), maxKeep)
@@ -100,7 +101,7 @@ func lay(base uint64, x *Image, was uint64, frame func(at uint64) []byte) (*layo
 	}
 	entry(syscallEntry{unix.SYS_RT_SIGPROCMASK, sigSetMask, newMask, 0, wordSize})
 	entry(syscallEntry{unix.SYS_EXECVE, path, argv, envp})
-	// It has failed. No signal may come between here and rt_sigreturn.
+	// If execve has failed, no signal may come until rt_sigreturn.
 	entry(syscallEntry{unix.SYS_RT_SIGPROCMASK, sigSetMask, all, 0, wordSize})
 	for _, fd := range x.Keep {
 		entry(syscallEntry{unix.SYS_FCNTL, uint64(fd), unix.F_SETFD, unix.FD_CLOEXEC})

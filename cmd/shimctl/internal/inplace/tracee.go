@@ -13,34 +13,34 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/ptrace"
 )
 
-// stopLimit is how long Stop waits for a thread that does not stop: one in
-// vfork(2) sleeps uninterruptibly until its child has executed a program.
+// stopLimit is how long to wait for a thread that does not stop: one in vfork(2)
+// sleeps uninterruptibly until its child has executed a program.
 const stopLimit = 100 * time.Millisecond
 
-// ErrGone is returned when the process has ended.
+// ErrGone is returned if the process has ended.
 var ErrGone = errors.New("the process has ended")
 
-// ErrBusy is wrapped by errors that may be gone in a moment.
+// ErrBusy is wrapped by errors whose cause may be gone in a moment.
 var ErrBusy = errors.New("busy")
 
 // thread is one traced thread.
 type thread struct {
 	stopped bool
-	entry   bool // at the entry of a system call, which is not done yet
-	inside  bool // the next system call stop is an exit
-	signal  int  // its delivery was stopped, so it is given when the thread goes on
-	group   bool // in a group stop
+	entry   bool // it is at the entry of a system call, which has not begun
+	inside  bool // it is in a system call, so that its next such stop is the exit
+	signal  int  // was about to be delivered when the thread stopped; delivered when it goes on
+	group   bool // it is in a group-stop (ptrace(2))
 }
 
-// Tracee is a process of which every thread is seized.
+// Tracee is a process whose threads are all seized.
 type Tracee struct {
 	PID     int
 	threads map[int]*thread
 	stopAt  time.Time
 }
 
-// Seize attaches to every thread of the process. Threads that it makes from now
-// on are attached as they come.
+// Seize attaches to every thread of the process. Threads that the process makes from now
+// on are attached by the kernel. The caller must Detach.
 func Seize(pid int) (*Tracee, error) {
 	t := &Tracee{PID: pid, threads: map[int]*thread{}}
 	for again := true; again; { // until a listing has nothing new
@@ -55,7 +55,7 @@ func Seize(pid int) (*Tracee, error) {
 			}
 			err := ptrace.Seize(tid, ptrace.Basic|ptrace.Exec)
 			if err == unix.ESRCH || err == unix.EPERM && tid != pid {
-				continue // it has ended, or its creator's trace option got it first
+				continue // it has ended, or was attached as a clone of a traced thread
 			}
 			if err != nil {
 				return nil, os.NewSyscallError("ptrace seize", err)
@@ -67,25 +67,26 @@ func Seize(pid int) (*Tracee, error) {
 	return t, nil
 }
 
-// Call is a system call that a thread is about to do.
+// Call is a system call that a thread is about to make.
 type Call struct {
 	TID  int
 	Nr   uint64
 	Args [6]uint64
 }
 
-// Verdict says what becomes of a thread at a system call.
+// Verdict says what is done with a thread at a system call.
 type Verdict int
 
 // The verdicts.
 const (
 	Pass   Verdict = iota // it goes on
-	Hold                  // it stays at the entry of the call until Detach
-	Finish                // the same, and Gate returns
+	Hold                  // it is held at the entry of the call until Detach
+	Finish                // it is held there, and Gate returns
 )
 
 // Gate lets all threads run from one system call to the next and asks look about
-// each until it says Finish. begin is called once every thread is on its way.
+// each call until that says Finish. begin, which may be nil, is called once every
+// thread runs so, or does not stop within stopLimit.
 func (t *Tracee) Gate(begin func() error, look func(Call) Verdict) error {
 	waiting := map[int]bool{}
 	for tid := range t.threads {
@@ -120,7 +121,7 @@ func (t *Tracee) Gate(begin func() error, look func(Call) Verdict) error {
 		}
 		if th.entry {
 			c, err := callOf(tid)
-			if err == unix.ESRCH { // it was killed meanwhile, and says so
+			if err == unix.ESRCH { // it was killed meanwhile; its end is reported later
 				continue
 			}
 			if err != nil {
@@ -139,8 +140,8 @@ func (t *Tracee) Gate(begin func() error, look func(Call) Verdict) error {
 	}
 }
 
-// next waits for a stop: for as long as it takes when block is set, a moment
-// otherwise, and then tid is 0.
+// next waits for a stop or an end of a thread: with block for as long as it takes,
+// otherwise for a moment; tid is 0 if none has come.
 func (t *Tracee) next(block bool) (tid int, status unix.WaitStatus, err error) {
 	flags := unix.WNOHANG
 	if block {
@@ -156,8 +157,7 @@ func (t *Tracee) next(block bool) (tid int, status unix.WaitStatus, err error) {
 // pollStops is the pause between two looks for a stop.
 const pollStops = 50 * time.Microsecond
 
-// stop records what a thread has stopped for. It returns nil when the thread has
-// ended.
+// stop records why a thread has stopped. It returns nil if the thread has ended.
 func (t *Tracee) stop(tid int, status unix.WaitStatus) (*thread, error) {
 	th := t.threads[tid]
 	if status.Exited() || status.Signaled() {
@@ -199,14 +199,14 @@ func (t *Tracee) resume(tid int, th *thread) error {
 	return nil
 }
 
-// Stop stops every thread. It fails with ErrBusy when one does not stop.
+// Stop stops every thread. The error wraps ErrBusy if one does not stop in time.
 func (t *Tracee) Stop() error {
 	t.stopAt = time.Now()
 	for again := true; again; {
 		again = false
 		for tid, th := range t.threads {
 			if !th.stopped {
-				_ = ptrace.Interrupt(tid) // ESRCH: it has ended, and says so
+				_ = ptrace.Interrupt(tid) // ESRCH: it has ended; that is reported below
 			}
 		}
 		for t.running() > 0 {
@@ -233,7 +233,7 @@ func (t *Tracee) Stop() error {
 			switch ptrace.Seize(tid, ptrace.Basic|ptrace.Exec) {
 			case nil:
 				t.threads[tid], again = &thread{}, true
-			case unix.EPERM: // its creator's option has got it and its stop is on the way, or it ends
+			case unix.EPERM: // it was attached as a clone, and its stop is on the way; or it is ending
 				if again = true; time.Since(t.stopAt) > stopLimit {
 					return fmt.Errorf("%w: a thread cannot be traced", ErrBusy)
 				}
@@ -253,7 +253,7 @@ func (t *Tracee) Stop() error {
 	return nil
 }
 
-// Stopped is since when the process stands still.
+// Stopped returns the time at which Stop began.
 func (t *Tracee) Stopped() time.Time { return t.stopAt }
 
 func (t *Tracee) running() (n int) {
@@ -265,8 +265,8 @@ func (t *Tracee) running() (n int) {
 	return n
 }
 
-// Detach lets every thread go on with what it was doing. A thread that does not
-// stop for it is detached when the calling thread ends.
+// Detach lets every thread go on with what it was doing. A thread that does not stop
+// within stopLimit is detached by the kernel when the calling thread ends.
 func (t *Tracee) Detach() {
 	limit := time.Now().Add(stopLimit)
 	for tid, th := range t.threads {
@@ -295,8 +295,9 @@ func (t *Tracee) release(tid int, th *thread) {
 	delete(t.threads, tid)
 }
 
-// Pending are the signals whose delivery was stopped: a new program does not get
-// them.
+// Pending returns the signals that were about to be delivered when their threads
+// stopped: a new program does not get them. SIGCHLD, and SIGURG, by which Go preempts
+// its goroutines, are left out.
 func (t *Tracee) Pending() (signals []int) {
 	for _, th := range t.threads {
 		if th.signal != 0 && th.signal != int(unix.SIGCHLD) && th.signal != int(unix.SIGURG) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package ptrace wraps the few ptrace(2) requests that shimctl makes, and reads
-// another process's memory. All requests for a thread come from the thread that
-// has seized it, so a caller locks its goroutine to one.
+// and writes another process's memory. The kernel takes requests only from the
+// thread that has seized the tracee, so a caller must lock its goroutine to a thread.
 package ptrace
 
 import (
@@ -13,15 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options of Seize. PTRACE_O_EXITKILL must never be among them: when the tracer
-// dies, at any point, the kernel detaches and the process runs on.
+// Options of Seize. PTRACE_O_EXITKILL must never be among them: whenever the tracer
+// dies, the kernel detaches it, and the process goes on.
 const (
 	Basic = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE
 	Exec  = unix.PTRACE_O_TRACEEXEC
 )
 
-// Seize attaches without stopping (Linux 3.4). x/sys's PtraceSeize passes no
-// options, and setting them later would miss threads that are cloned meanwhile.
+// Seize attaches to a thread without stopping it (Linux 3.4). x/sys's PtraceSeize
+// passes no options, and threads cloned before they are set later would be missed.
 func Seize(tid, options int) error { return request(unix.PTRACE_SEIZE, tid, 0, uintptr(options)) }
 
 // Interrupt stops a running thread.
@@ -30,10 +30,11 @@ func Interrupt(tid int) error { return request(unix.PTRACE_INTERRUPT, tid, 0, 0)
 // Listen keeps a group-stopped thread stopped and lets SIGCONT wake it.
 func Listen(tid int) error { return request(unix.PTRACE_LISTEN, tid, 0, 0) }
 
-// ToSyscall lets a thread run to its next system call, and gives it the signal.
+// ToSyscall lets a stopped thread run to its next entry to, or exit from, a system
+// call, and delivers the signal to it unless that is 0.
 func ToSyscall(tid, signal int) error { return request(unix.PTRACE_SYSCALL, tid, 0, uintptr(signal)) }
 
-// Detach lets a thread go, and gives it the signal.
+// Detach lets a stopped thread go, and delivers the signal to it unless that is 0.
 func Detach(tid, signal int) error { return request(unix.PTRACE_DETACH, tid, 0, uintptr(signal)) }
 
 func request(what, tid int, addr, data uintptr) error {
@@ -43,8 +44,8 @@ func request(what, tid int, addr, data uintptr) error {
 	return nil
 }
 
-// Wait takes the next stop of any traced thread. With unix.WNOHANG among the
-// flags tid is 0 when there is none.
+// Wait waits for the next stop or end of any thread that the calling thread traces.
+// With unix.WNOHANG among the flags it does not wait, and tid is 0 if there is none.
 func Wait(flags int) (tid int, status unix.WaitStatus, err error) {
 	for {
 		tid, err = unix.Wait4(-1, &status, unix.WALL|unix.WNOTHREAD|flags, nil)
@@ -97,16 +98,17 @@ func transfer(b []byte, addr uintptr, do func([]unix.Iovec, []unix.RemoteIovec) 
 	return true
 }
 
-// SignalMask is the set of signals that a stopped thread blocks (Linux 3.11).
+// SignalMask returns the set of signals that a stopped thread blocks, bit 0 for signal 1
+// (Linux 3.11).
 func SignalMask(tid int) (mask uint64, err error) {
 	err = requestMask(getSignalMask, tid, &mask)
 	return mask, err
 }
 
-// SetSignalMask sets it.
+// SetSignalMask sets the signals that a stopped thread blocks.
 func SetSignalMask(tid int, mask uint64) error { return requestMask(setSignalMask, tid, &mask) }
 
-// Poke writes whole words into any memory of a stopped thread, text too.
+// Poke writes b into any memory of a stopped thread, even its code.
 func Poke(tid int, addr uintptr, b []byte) error {
 	_, err := unix.PtracePokeText(tid, addr, b)
 	return err

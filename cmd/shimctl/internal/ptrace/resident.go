@@ -10,10 +10,11 @@ import (
 	"strings"
 )
 
-// Area is a range of a process's resident private memory.
+// Area is a range of a process's memory, up to End exclusively.
 type Area struct{ Start, End uintptr }
 
-// Resident lists the present pages of the private anonymous rw mappings.
+// Resident returns the ranges of resident pages in the process's private, anonymous,
+// writable mappings.
 func Resident(pid int) ([]Area, error) {
 	maps, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
@@ -40,8 +41,8 @@ func Resident(pid int) ([]Area, error) {
 	return areas, lines.Err()
 }
 
-// present cuts an area down to its resident runs: a Go heap reserves 64 MiB and
-// uses one. Bit 63 of a pagemap entry says that the page is in memory.
+// present returns the resident ranges of an area: a Go heap reserves 64 MiB and may
+// use one. Bit 63 of a pagemap entry says that the page is present (proc(5)).
 func present(pagemap *os.File, a Area) (runs []Area) {
 	page := uintptr(os.Getpagesize())
 	const chunk = 4096

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package takeover exchanges the program of one of upstream's running shims for this
-// project's, or says what that would do.
+// Package takeover exchanges the program of a running shim of upstream's for this
+// project's, or reports what that would do.
 //
 //	parent                       tracer, a child process
 //	  look ──────────────────────► seize ► gate ► dump ► stop ► read ► let go
@@ -10,9 +10,9 @@
 //	  swap ──────────────────────► seize ► gate ► dump ► stop ► read ► write the state ► execve
 //	  wait for its answer
 //
-// The tracer is a process of its own, so that its parent can end it when it takes too long,
-// and dies with its parent; see the package inplace for why that harms nobody. A shim that
-// is busy at the moment is tried again for as long as the caller has patience.
+// The tracer is a process of its own, so that its parent can end it if it takes too long,
+// and it dies with its parent; package inplace says why that does no harm. If a shim is
+// busy, it is tried again for as long as the caller has patience.
 package takeover
 
 import (
@@ -24,31 +24,34 @@ import (
 // Arg is the first argument of the child process.
 const Arg = "__takeover"
 
-// Request is what the tracer is to do.
+// Request says what the tracer is to do.
 type Request struct {
-	PID        int    `json:"pid"`
-	StartTicks uint64 `json:"starttime_ticks"`
-	ID         string `json:"id"` // of the container
+	PID        int    `json:"pid"`             // of the shim
+	StartTicks uint64 `json:"starttime_ticks"` // of the shim, as in /proc/PID/stat
+	ID         string `json:"id"`              // of the container
 	// Wedged says that calls of the runtime that have begun will not end by themselves.
 	Wedged bool `json:"wedged"`
-	// StateFile is where the state is written, for the new program to read.
+	// StateFile is the path, as the shim sees it, to which the state is written; if it
+	// is empty nothing is written.
 	StateFile string `json:"state_file"`
-	// Binary is the new program; empty for a look only.
+	// Binary is the path of the new program, as the shim sees it; if it is empty no
+	// program is exchanged.
 	Binary string `json:"binary,omitempty"`
 	// DieAt is the step at which the tracer kills itself, for tests.
 	DieAt string `json:"die_at,omitempty"`
 }
 
-// Outcome is what has come of it.
+// Outcome is the result of a Request.
 type Outcome struct {
-	Report  *upstream.Report `json:"report,omitempty"`
-	Swapped bool             `json:"swapped"`
-	Stopped time.Duration    `json:"stopped_ns"` // how long the shim stood still
-	// Answered is how long after it the new program answered.
+	Report  *upstream.Report `json:"report,omitempty"` // nil if the shim was not read
+	Swapped bool             `json:"swapped"`          // the new program runs
+	Stopped time.Duration    `json:"stopped_ns"`       // how long the shim stood still
+	// Answered is how long it took the new program to answer.
 	Answered time.Duration `json:"answered_ns,omitempty"`
-	// Signals came to the old program while it stood still; see Swap.
-	Signals []int  `json:"signals,omitempty"`
-	Error   string `json:"error,omitempty"`
-	Busy    bool   `json:"busy,omitempty"` // it may be possible in a moment
-	Denied  bool   `json:"denied,omitempty"`
+	// Signals came to the old program while it stood still. Swap sends them again.
+	Signals []int `json:"signals,omitempty"`
+	// Error says why it was not done; empty if it was.
+	Error  string `json:"error,omitempty"`
+	Busy   bool   `json:"busy,omitempty"`   // it may be possible in a moment
+	Denied bool   `json:"denied,omitempty"` // it needs rights that this process lacks
 }

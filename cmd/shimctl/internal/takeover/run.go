@@ -23,12 +23,12 @@ import (
 
 // Limits of the parent.
 const (
-	traceLimit = 10 * time.Second       // of one attempt; then the tracer is killed, which lets the shim go
-	between    = 100 * time.Millisecond // two attempts at a busy shim
+	traceLimit = 10 * time.Second       // for one attempt; then the tracer is killed, which lets the shim go
+	between    = 100 * time.Millisecond // pause between two attempts at a busy shim
 )
 
-// ErrTracer is returned when the tracer was ended before it said anything: the shim
-// runs the old program, or the new one.
+// ErrTracer is wrapped by the error if the tracer ended without an Outcome: the shim runs
+// the old program, or the new one.
 var ErrTracer = errors.New("the tracer has ended")
 
 // Tracer runs the tracer, a child process.
@@ -82,7 +82,7 @@ func (t Tracer) attempt(ctx context.Context, req *Request) (*Outcome, error) {
 	return nil, fmt.Errorf("%w: %w %s", ErrTracer, errors.Join(err, ctx.Err()), strings.TrimSpace(stderr.String()))
 }
 
-// Err is the outcome's error, as one that tells a missing right.
+// Err returns the outcome's error, or nil. It wraps os.ErrPermission if a right is missing.
 func (o *Outcome) Err() error {
 	switch {
 	case o.Error == "":

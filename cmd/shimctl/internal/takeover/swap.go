@@ -23,23 +23,24 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
-// stateName is the file in the bundle in which a shim is handed over, as our own shim
-// calls it.
+// stateName is the file in the bundle through which a shim is handed over. This project's
+// shim uses the same name.
 const stateName = ".shim.state.json"
 
 // Limits of a swap.
 const (
-	checkLimit  = 20 * time.Second
-	answerLimit = 10 * time.Second // until the new program answers
-	askLimit    = 2 * time.Second
+	checkLimit  = 20 * time.Second // for the new program to check the state
+	answerLimit = 10 * time.Second // for the new program to answer, once it runs
+	askLimit    = 2 * time.Second  // for one answer
 	askEvery    = 20 * time.Millisecond
 )
 
-// ErrNotAnswering is returned when the program was exchanged and the new one does not
-// answer.
+// ErrNotAnswering is wrapped by the error if the program was exchanged but the new one
+// does not answer.
 var ErrNotAnswering = errors.New("the program was exchanged, and the new one does not answer")
 
-// Refuse says why the shim cannot be taken over whatever it does at the moment, or "".
+// Refuse returns the reason for which the shim cannot be taken over, whatever it is doing
+// at the moment, or "" if there is none.
 func Refuse(s *scan.Shim) string {
 	switch {
 	case runtime.GOARCH != "amd64":
@@ -62,8 +63,8 @@ func Refuse(s *scan.Shim) string {
 	return ""
 }
 
-// CheckBinary says what is wrong with a new program for the shim, nil for nothing. path
-// is as the shim sees it.
+// CheckBinary returns an error unless path, as the shim sees it, is a program that may
+// take over: this project's shim, for this architecture, that only root can write.
 func CheckBinary(s *scan.Shim, path string) error {
 	if !filepath.IsAbs(path) {
 		return fmt.Errorf("%s is not an absolute path", path)
@@ -104,14 +105,16 @@ func CheckBinary(s *scan.Shim, path string) error {
 	return nil
 }
 
-// seen is a path of the shim's mount namespace as this process sees it.
+// seen returns the path by which this process reaches a path of the shim's.
 func seen(s *scan.Shim, path string) string {
 	return filepath.Join("/proc", strconv.Itoa(s.PID), "root", path)
 }
 
-// onHost is where this process finds the program that the shim calls path: in its own
-// root, or, in a pod, in the host's. Anybody can start a process that looks like a shim,
-// in a container, too; what that one has by the name would be run as the host's root.
+// onHost returns the path by which this process finds the program that the shim calls
+// path, and whose file is its: below its own root, or, in a pod, below the host's. It is an
+// error if that is another file: anybody can start a process that looks like a shim, even
+// in a container, and the file that such a process has by this name would be run as the
+// host's root.
 func onHost(path string, its os.FileInfo) (string, error) {
 	for _, name := range []string{path, filepath.Join("/proc/1/root", path)} {
 		if info, err := os.Stat(name); err == nil && os.SameFile(info, its) {
@@ -121,7 +124,7 @@ func onHost(path string, its os.FileInfo) (string, error) {
 	return "", fmt.Errorf("%s is another file for the shim than on the host", path)
 }
 
-// Look says what a swap would do. It holds the shim for some milliseconds and changes
+// Look reports what a swap would do. It stops the shim for some milliseconds and changes
 // nothing.
 func (t Tracer) Look(ctx context.Context, s *scan.Shim, wedged bool, patience time.Duration) (*Outcome, error) {
 	return t.Run(ctx, s, Request{Wedged: wedged}, patience)
@@ -132,9 +135,10 @@ func stateFile(s *scan.Shim) (string, error) {
 	return filepath.Join(bundle, stateName), err
 }
 
-// Swap exchanges the program for the binary, an absolute path, after the new program
-// has been asked whether it can read what it is to take over. When it returns an error and
-// Outcome.Swapped is not set the old program runs on.
+// Swap exchanges the program for binary, an absolute path, once the new program has shown
+// that it can read the state, and waits until it answers. If Swap returns an error and no
+// Outcome, or one whose Swapped is false, the old program goes on, unless the error wraps
+// ErrTracer: then either may run, see Runs.
 func (t Tracer) Swap(ctx context.Context, s *scan.Shim, binary string, wedged bool, patience time.Duration) (*Outcome, error) {
 	if why := Refuse(s); why != "" {
 		return nil, errors.New(why)
@@ -146,8 +150,9 @@ func (t Tracer) Swap(ctx context.Context, s *scan.Shim, binary string, wedged bo
 	if err != nil {
 		return nil, err
 	}
-	// The new program removes the state once it has read it. Until it is certain that
-	// there will be none nobody else may: without the state it knows no container.
+	// The new program removes the file once it has read it. Unless it is certain that the
+	// old program goes on, nobody else may: without the state the new one knows no
+	// container.
 	old := true
 	defer func() {
 		if old {
@@ -167,13 +172,13 @@ func (t Tracer) Swap(ctx context.Context, s *scan.Shim, binary string, wedged bo
 	}
 	req.Binary = binary
 	old = false
-	// What has begun is not cut short by whoever waits for it.
+	// The exchange is not cut short if the caller gives up.
 	outcome, err := t.Run(context.WithoutCancel(ctx), s, req, patience)
 	if err == nil {
 		old = !outcome.Swapped
 		err = outcome.Err()
 	}
-	if errors.Is(err, ErrTracer) { // it may have come as far as that
+	if errors.Is(err, ErrTracer) { // the exchange may have been made
 		err = fmt.Errorf("%w; it runs the %s program", err, map[bool]string{true: "new", false: "old"}[Runs(s, binary)])
 	}
 	if err != nil {
@@ -182,7 +187,7 @@ func (t Tracer) Swap(ctx context.Context, s *scan.Shim, binary string, wedged bo
 	return outcome, outcome.settle(ctx, s, binary)
 }
 
-// check runs the new program on the state, as a child.
+// check runs the new program as a child, to see whether it can read the state.
 func check(ctx context.Context, s *scan.Shim, binary, file string) error {
 	args, err := list(filepath.Join("/proc", strconv.Itoa(s.PID), "cmdline"))
 	if err != nil {
@@ -212,7 +217,7 @@ func Runs(s *scan.Shim, binary string) bool {
 	return err == nil && a.Dev == b.Dev && a.Ino == b.Ino
 }
 
-// settle waits until the new program answers, and then sends the signals that the old
+// settle waits until the new program answers, and then sends it the signals that the old
 // one did not get.
 func (o *Outcome) settle(ctx context.Context, s *scan.Shim, binary string) error {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)

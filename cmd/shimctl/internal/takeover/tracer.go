@@ -25,8 +25,8 @@ import (
 	"containerd-shim.v1/state"
 )
 
-// Main is the child's main function: it reads a Request from standard input and
-// writes an Outcome to standard output.
+// Main is the child's main function: it reads a Request, in JSON, from standard input,
+// writes an Outcome to standard output, and returns the exit status.
 func Main() int {
 	runtime.LockOSThread()
 	var req Request
@@ -80,8 +80,8 @@ func (req *Request) run(outcome *Outcome) error {
 	if err != nil {
 		return err
 	}
-	// While the shim stands still no garbage is collected, and no memory is asked for: what
-	// parsing has left is enough.
+	// Collect now, and not while the shim stands still: what parsing has left is then free
+	// and enough.
 	runtime.GC()
 	debug.SetGCPercent(-1)
 	if err := t.Stop(); err != nil {
@@ -122,13 +122,13 @@ func (req *Request) step(now string) {
 	}
 }
 
-// blocked are the signals that the new program starts with: all, for until its handlers
-// are up their default actions would end it, but the one by which Go stops a goroutine.
-// Those that come meanwhile wait for the handlers.
+// blocked are the signals that are blocked when the new program starts: all, because
+// until its handlers are up their default actions would end it, except the one by which
+// Go preempts a goroutine. Signals that come meanwhile wait for the handlers.
 const blocked = ^uint64(0) &^ (1 << (unix.SIGURG - 1))
 
-// image is the new program with the arguments and the environment of the old; nil for
-// a look only.
+// image returns the new program with the arguments and the environment of the old one, or
+// nil if no program is to be exchanged.
 func (req *Request) image() (*inplace.Image, error) {
 	dir := filepath.Join("/proc", strconv.Itoa(req.PID))
 	args, err := list(filepath.Join(dir, "cmdline"))
@@ -150,16 +150,16 @@ func list(name string) ([]string, error) {
 	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
 }
 
-// gateLimit is how long the threads that read, answer and reap may be held for a dump.
+// gateLimit bounds how long the threads that read, answer and reap are held for a dump.
 const gateLimit = 2 * time.Second
 
 // dump sends SIGUSR1 and takes the goroutine dump from the write(2) that carries it.
-// Meanwhile no thread reads from a client, a process or a FIFO, answers a client, accepts
-// one or reaps a child: what the dump says of those stays true.
+// From then on no thread reads from a client, a process or a FIFO, answers a client,
+// accepts a connection or reaps a child, so that what the dump says of those stays true.
 func (req *Request) dump(t *inplace.Tracee) (*stackdump.Dump, error) {
 	g := &gate{pid: req.PID}
 	shim := &scan.Shim{PID: req.PID, StartTicks: req.StartTicks}
-	// Gate waits in wait4(2): only the end of this process lets the shim go.
+	// Gate waits in wait4(2), so only the end of this process lets the shim go.
 	over := time.AfterFunc(gateLimit, func() {
 		_ = json.NewEncoder(os.Stdout).Encode(&Outcome{Error: fmt.Sprintf("it has written no stack dump within %v", gateLimit)})
 		os.Exit(0)
@@ -181,17 +181,18 @@ func (req *Request) dump(t *inplace.Tracee) (*stackdump.Dump, error) {
 	return d, nil
 }
 
-// gate says which threads stay where they are.
+// gate decides which threads are held, and takes the dump.
 type gate struct {
 	pid  int
 	text []byte
 }
 
-// kind is the type of what a descriptor is at this moment, as in stat(2).
+// kind returns the type of file that a descriptor of the shim refers to (S_IFMT of
+// stat(2)), or 0 if it is not open.
 func (g *gate) kind(fd uint64) uint32 {
 	var st unix.Stat_t
 	if err := unix.Stat(fmt.Sprintf("/proc/%d/fd/%d", g.pid, int32(fd)), &st); err != nil {
-		return 0 // not open: the call will say so
+		return 0 // the call will fail
 	}
 	return st.Mode & unix.S_IFMT
 }
@@ -217,13 +218,13 @@ func (g *gate) look(c inplace.Call) inplace.Verdict {
 	return inplace.Pass
 }
 
-// Bounds of what is taken for a dump.
+// Bounds of a dump, in bytes.
 const (
 	lookAhead = 256       // logrus puts time and level before the mark
 	maxDump   = 256 << 20 // 20,000 goroutines make 14 MB
 )
 
-// carries takes the dump if one begins in the buffer.
+// carries reports whether the buffer of a write(2) holds a dump, and takes it.
 func (g *gate) carries(addr uintptr, n uint64) bool {
 	if n < uint64(len(stackdump.BeginMark)) || n > maxDump {
 		return false

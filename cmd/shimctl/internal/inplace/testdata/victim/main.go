@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// kept is the other end of a pipe.
+// kept is a descriptor of a pipe that the first program inherits.
 const kept = 20
 
 func main() {
