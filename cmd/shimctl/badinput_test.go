@@ -110,7 +110,11 @@ func TestUpgradeOfOneThatEnds(t *testing.T) {
 		p := underTest()
 		status, o, e := p.with(t, func(p program) int {
 			u := &upgrader{program: p, yes: yes, binary: shimtest.Own(t), dir: t.TempDir(), maxFailures: 1}
-			return u.one(t.Context(), &s)
+			o := u.one(t.Context(), &s)
+			if err := upgradeText(p, &s, &o); err != nil {
+				t.Error(err)
+			}
+			return o.status()
 		})
 		oneLine(t, "it has ended", status, exitSome, o+e, "the shim has ended meanwhile")
 	}

@@ -83,9 +83,17 @@ func repairMetrics(b *bytes.Buffer, name string, now time.Time) error {
 	for _, e := range l.Entries {
 		n[e.Outcome(now)]++
 	}
-	fmt.Fprintf(b, "# HELP containerd_shim_repairs_total Shims that repair has ended, by result.\n# TYPE containerd_shim_repairs_total counter\n")
+	fmt.Fprintf(b, "# HELP containerd_shim_repairs_total Wedged shims that repair has healed or killed, by result.\n# TYPE containerd_shim_repairs_total counter\n")
 	for _, result := range []string{repair.Repaired, repair.Failed} {
 		fmt.Fprintf(b, "containerd_shim_repairs_total{result=%q} %d\n", result, n[result])
+	}
+	tally, err := repair.OpenTally(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(b, "# HELP shimctl_in_place_total Exchanges of a running shim's program, by result.\n# TYPE shimctl_in_place_total counter\n")
+	for _, result := range repair.InPlace {
+		fmt.Fprintf(b, "shimctl_in_place_total{result=%q} %d\n", result, tally.Counts[result])
 	}
 	return nil
 }

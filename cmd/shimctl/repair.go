@@ -31,9 +31,11 @@ type repairer struct {
 	all, yes bool
 	end      bool   // -kill
 	binary   string // the program to heal with, "" for none
+	sum      string // its SHA-256, "" for any
 	dir      string // ledger, lock and evidence
 	onReason string
 	acted    int
+	tally    *repair.Tally
 }
 
 func (p program) repairVerb() verb {
@@ -75,6 +77,7 @@ examples:
 			set.BoolVar(&r.yes, "yes", false, "act; without it no process is ended")
 			set.BoolVar(&r.end, "kill", false, "end a shim that cannot be healed in place")
 			set.StringVar(&r.binary, "binary", defaultBinary, "`path` of this project's shim, where the wedged one sees it")
+			set.StringVar(&r.sum, "sha256", "", "that program's `checksum`; another one is refused")
 			set.BoolVar(&r.Unproven, "unproven", false, "also act on a wedge that only time has shown")
 			set.StringVar(&r.onReason, "on-reason", "", "act on these `reasons` only, comma separated")
 			set.DurationVar(&r.Cooldown, "cooldown-time", r.Cooldown, "time between two repairs on this host")
@@ -111,6 +114,9 @@ func (r *repairer) run(ctx context.Context, args []string) int {
 	}
 	ledger, err := repair.OpenLedger(filepath.Join(r.dir, "repairs.json"))
 	if err != nil {
+		return r.fail(exitCheck, "repair", err)
+	}
+	if r.tally, err = repair.OpenTally(r.dir); err != nil {
 		return r.fail(exitCheck, "repair", err)
 	}
 	status := exitOK

@@ -27,7 +27,7 @@ func (r *repairer) refused(c *repair.Case) error {
 	if why := takeover.Refuse(&c.Shim); why != "" {
 		return errors.New(why)
 	}
-	return takeover.CheckBinary(&c.Shim, r.binary)
+	return takeover.CheckBinary(&c.Shim, r.binary, r.sum)
 }
 
 // inPlace exchanges the program of a wedged shim and reports whether that was done. If
@@ -37,15 +37,19 @@ func (r *repairer) inPlace(ctx context.Context, c *repair.Case, ledger *repair.L
 	entry := repair.Entry{Time: r.now(), Shim: s.Name(), PID: s.PID, Reason: c.Result.Reason, Result: repair.Running}
 	o, err := r.tracer().Swap(ctx, s, r.binary, true, patience)
 	if err != nil && !takeover.Runs(s, r.binary) {
-		return false, orEnded(r.proc, s, err)
+		counted := repair.Failed
+		if errors.Is(err, takeover.ErrTracer) { // it may have come as far as that
+			counted = repair.Unanswered
+		}
+		return false, errors.Join(orEnded(r.proc, s, err), r.tally.Add(counted))
 	}
 	r.acted++
-	result := repair.Repaired
+	entry.Result = repair.Repaired
+	counted := repair.Healed
 	if err != nil {
-		result = repair.Failed
+		entry.Result, counted = repair.Failed, repair.Unanswered
 	}
-	entry.Result = result
-	if err := errors.Join(err, ledger.Add(entry)); err != nil {
+	if err := errors.Join(err, ledger.Add(entry), r.tally.Add(counted)); err != nil {
 		return true, err
 	}
 	fmt.Fprintf(r.out, "%s pid %d: healed in place (%s): %s; it stood still for %s and answered %s later; took %s\n", s.Name(), s.PID,

@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"time"
 
 	"containerd-shim.v1/cmd/shimctl/internal/evidence"
+	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/repair"
+	"containerd-shim.v1/cmd/shimctl/internal/rounds"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 	"containerd-shim.v1/cmd/shimctl/internal/takeover"
@@ -26,10 +28,14 @@ const defaultBinary = "/usr/bin/containerd-shim"
 type upgrader struct {
 	program
 	all, yes    bool
-	binary, dir string
+	onlyWedged  bool
+	binary, sum string
+	dir         string
+	stateFile   string
+	format      string
 	patience    time.Duration
 	maxFailures int
-	failures    int
+	tally       *repair.Tally // nil in a dry run
 }
 
 func (p program) upgradeVerb() verb {
@@ -53,18 +59,27 @@ binary:// loggers, a frozen or traced shim, other architectures than amd64, and 
 does not look as it should in the shim's memory. The container's annotation
 shimctl.repair=never is obeyed.
 
+With -only-wedged it looks as check -confirm does, and takes those shims only whose wedge
+a goroutine dump proves: as repair does, but for all of them and without its limits of time.
+With -all the shims come one after the other, and it stops at the first that went wrong.
+
 exit status: 0 all done, 1 some are not upgraded (also of a dry run), 2 could not look,
 3 exchanged, and the new program does not answer, 64 usage
 
 examples:
   shimctl upgrade -all
   shimctl upgrade -yes 3776
-  shimctl upgrade -all -yes -binary /opt/shim/containerd-shim`,
+  shimctl upgrade -all -yes -binary /opt/shim/containerd-shim
+  shimctl upgrade -all -yes -only-wedged -o json`,
 		flags: func(set *flag.FlagSet) func(context.Context, []string) int {
 			u := &upgrader{program: p}
 			set.BoolVar(&u.all, "all", false, "every v1 shim of this host, one after the other")
 			set.BoolVar(&u.yes, "yes", false, "act; without it no program is exchanged")
+			set.BoolVar(&u.onlyWedged, "only-wedged", false, "those only whose wedge is proven")
 			set.StringVar(&u.binary, "binary", defaultBinary, "`path` of the new program, where the shim sees it")
+			set.StringVar(&u.sum, "sha256", "", "the new program's `checksum`; another program is refused")
+			set.StringVar(&u.format, "o", "text", "`format`: text, or json, an object a line for each shim")
+			set.StringVar(&u.stateFile, "state-file", rounds.DefaultStateFile, "`file` that keeps check's samples, for -only-wedged; empty for none")
 			set.DurationVar(&u.patience, "patience", 10*time.Second, "`time` to wait for a shim that is at work")
 			set.IntVar(&u.maxFailures, "max-failures", 1, "stop after so many that went wrong")
 			set.StringVar(&u.dir, "dir", "/var/lib/shimctl", "`directory` of lock and evidence")
@@ -77,14 +92,13 @@ func (u *upgrader) run(ctx context.Context, args []string) int {
 	if u.all == (len(args) > 0) {
 		return u.fail(exitUsage, "upgrade", errors.New("give shims, or -all, and not both"))
 	}
-	all, err := scan.Find(u.proc, args)
+	show := upgradeFormats[u.format]
+	if show == nil || u.maxFailures < 1 {
+		return u.fail(exitUsage, "upgrade", errors.New("unknown -o, or -max-failures below 1; `shimctl upgrade -h`"))
+	}
+	shims, err := u.choose(ctx, args)
 	if err != nil {
 		return u.fail(exitCheck, "upgrade", err)
-	}
-	for i := range all {
-		if s := &all[i]; s.Hidden {
-			return u.fail(exitCheck, "upgrade", fmt.Errorf("%s pid %d: its program cannot be read: %w", s.Name(), s.PID, os.ErrPermission))
-		}
 	}
 	if u.yes {
 		lock, err := repair.Lock(filepath.Join(u.dir, "lock"))
@@ -92,72 +106,144 @@ func (u *upgrader) run(ctx context.Context, args []string) int {
 			return u.fail(exitCheck, "upgrade", err)
 		}
 		defer lock.Close()
+		if u.tally, err = repair.OpenTally(u.dir); err != nil {
+			return u.fail(exitCheck, "upgrade", err)
+		}
 	}
-	status := exitOK
-	for i := range all {
-		if u.all && all[i].Kind != scan.V1 {
-			continue
+	status, failures := exitOK, 0
+	bar := progress{to: u.errs, total: len(shims)}
+	for i := range shims {
+		s := &shims[i]
+		var o upgraded
+		if ctx.Err() != nil {
+			o = upgraded{result: resultSkipped, err: ctx.Err()}
+		} else if failures >= u.maxFailures {
+			o = upgraded{result: resultSkipped, err: fmt.Errorf("%d went wrong before it", failures)}
+		} else {
+			bar.at(i, s)
+			o = u.one(ctx, s)
+			bar.clear()
 		}
-		if u.failures >= u.maxFailures {
-			fmt.Fprintf(u.out, "%s pid %d and what comes after it: not upgraded: %d went wrong\n", all[i].Name(), all[i].PID, u.failures)
-			return max(status, exitSome)
+		if o.wrong() {
+			failures++
 		}
-		status = max(status, u.one(ctx, &all[i]))
+		status = max(status, o.status())
+		if err := show(u.program, s, &o); err != nil {
+			return u.fail(exitCheck, "upgrade", err)
+		}
+		if err := u.count(s, &o); err != nil {
+			return max(status, u.fail(exitCheck, "upgrade", fmt.Errorf("%s pid %d is not counted: %w", s.Name(), s.PID, err)))
+		}
+	}
+	if len(shims) == 0 && u.format == "text" {
+		fmt.Fprintln(u.out, "nothing to do")
 	}
 	return status
 }
 
+// choose returns the shims that are to be upgraded.
+func (u *upgrader) choose(ctx context.Context, args []string) ([]scan.Shim, error) {
+	if u.onlyWedged {
+		return u.wedged(ctx, args)
+	}
+	all, err := scan.Find(u.proc, args)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		if s := &all[i]; s.Hidden {
+			return nil, fmt.Errorf("%s pid %d: its program cannot be read: %w", s.Name(), s.PID, os.ErrPermission)
+		}
+	}
+	if u.all {
+		all = slices.DeleteFunc(all, func(s scan.Shim) bool { return s.Kind != scan.V1 })
+	}
+	return all, nil
+}
+
+// wedged looks at the shims and returns those whose wedge is proven.
+func (u *upgrader) wedged(ctx context.Context, args []string) ([]scan.Shim, error) {
+	c := rounds.Checker{Proc: u.proc, Now: u.now, Stacks: u.taker(), Limit: 2 * time.Second, Confirm: true, State: rounds.Always, StateFile: u.stateFile}
+	seen, err := c.Sample(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	if seen.Denied() {
+		return nil, rounds.ErrDenied
+	}
+	var shims []scan.Shim
+	for i := range seen.Rows {
+		if r := &seen.Rows[i]; r.Result.Verdict == health.Wedged && r.Result.Confirmed {
+			shims = append(shims, r.Shim)
+		}
+	}
+	return shims, nil
+}
+
+// count adds what was done to the host's tally.
+func (u *upgrader) count(s *scan.Shim, o *upgraded) error {
+	if u.tally == nil {
+		return nil
+	}
+	result := ""
+	switch {
+	case o.result == resultDone && u.onlyWedged:
+		result = repair.Healed
+	case o.result == resultDone:
+		result = repair.Upgraded
+	case o.result == resultFailed:
+		result = repair.Failed
+	case o.result == resultUnanswered:
+		result = repair.Unanswered
+	default:
+		return nil
+	}
+	return u.tally.Add(result)
+}
+
 // one upgrades a shim, or says what that would do or why it is not done.
-func (u *upgrader) one(ctx context.Context, s *scan.Shim) int {
-	name := fmt.Sprintf("%s pid %d", s.Name(), s.PID)
+func (u *upgrader) one(ctx context.Context, s *scan.Shim) upgraded {
 	if takeover.Runs(s, u.binary) {
-		fmt.Fprintf(u.out, "%s: runs it already\n", name)
-		return exitOK
+		return upgraded{result: resultCurrent}
 	}
-	if s.Build.Ours && s.Kind == scan.V1 {
-		return u.ours(ctx, s, name)
-	}
-	why := takeover.Refuse(s)
-	if why == "" {
-		why = repair.OptedOut(u.proc, s.PID)
+	why := repair.OptedOut(u.proc, s.PID)
+	own := s.Build.Ours && s.Kind == scan.V1
+	if why == "" && !own {
+		why = takeover.Refuse(s)
 	}
 	if why != "" {
-		fmt.Fprintf(u.out, "%s: not upgraded: %s\n", name, why)
-		return exitSome
+		return upgraded{result: resultRefused, err: errors.New(why)}
+	}
+	if err := takeover.CheckBinary(s, u.binary, u.sum); err != nil {
+		return u.failed(s, err)
+	}
+	if own {
+		return u.ours(ctx, s)
 	}
 	if !u.yes {
-		return u.look(ctx, s, name)
-	}
-	if err := takeover.CheckBinary(s, u.binary); err != nil {
-		return u.failed(s, name, "not upgraded", err)
+		return u.look(ctx, s)
 	}
 	taken, err := u.taker().Take(ctx, s, stacks.Auto, u.patience)
 	if err != nil {
-		return u.failed(s, name, "no stack dump", err)
+		return u.failed(s, fmt.Errorf("no stack dump: %w", err))
 	}
 	dir, err := u.saveEvidence(u.dir, s, evidence.Collect(u.proc, s, nil, taken, ""))
 	if err != nil {
-		return u.failed(s, name, "the evidence cannot be saved", err)
+		return u.failed(s, fmt.Errorf("the evidence cannot be saved: %w", err))
 	}
-	o, err := u.tracer().Swap(ctx, s, u.binary, false, u.patience)
-	if errors.Is(err, takeover.ErrNotAnswering) {
-		u.failures++
-		return u.fail(exitUnverified, "upgrade", fmt.Errorf("%s: %w; evidence in %s", name, err, dir))
+	o, err := u.tracer().Swap(ctx, s, u.binary, u.onlyWedged, u.patience)
+	switch {
+	case errors.Is(err, takeover.ErrNotAnswering) || err != nil && takeover.Runs(s, u.binary):
+		return upgraded{result: resultUnanswered, err: err, evidence: dir}
+	case err != nil:
+		return u.failed(s, err)
 	}
-	if err != nil {
-		return u.failed(s, name, "not upgraded", err)
-	}
-	fmt.Fprintf(u.out, "%s: upgraded: %s; it stood still for %s and answered %s later\n", name, takenOver(o),
-		o.Stopped.Round(100*time.Microsecond), o.Answered.Round(time.Millisecond))
-	return exitOK
+	return upgraded{result: resultDone, outcome: o, evidence: dir}
 }
 
-// failed says that a shim runs its old program.
-func (u *upgrader) failed(s *scan.Shim, name, what string, err error) int {
-	u.failures++
-	err = orEnded(u.proc, s, err)
-	fmt.Fprintf(u.out, "%s: %s: %v%s\n", name, what, err, hint(err))
-	return exitSome
+// failed is for a shim that runs its old program.
+func (u *upgrader) failed(s *scan.Shim, err error) upgraded {
+	return upgraded{result: resultFailed, err: orEnded(u.proc, s, err)}
 }
 
 // orEnded is err, or that the shim has ended, whatever that has made impossible.
@@ -169,62 +255,24 @@ func orEnded(proc string, s *scan.Shim, err error) error {
 }
 
 // look is the dry run.
-func (u *upgrader) look(ctx context.Context, s *scan.Shim, name string) int {
-	o, err := u.tracer().Look(ctx, s, false, u.patience)
+func (u *upgrader) look(ctx context.Context, s *scan.Shim) upgraded {
+	o, err := u.tracer().Look(ctx, s, u.onlyWedged, u.patience)
 	if err == nil {
 		err = o.Err()
 	}
-	if err == nil {
-		err = takeover.CheckBinary(s, u.binary)
-	}
 	if err != nil {
-		err = orEnded(u.proc, s, err)
-		fmt.Fprintf(u.out, "%s: cannot be upgraded: %v%s\n", name, err, hint(err))
-		return exitSome
+		return u.failed(s, err)
 	}
-	fmt.Fprintf(u.out, "%s: would take over %s; it would stand still for about %s\n  to do it: shimctl upgrade -yes -binary %s %d\n",
-		name, takenOver(o), o.Stopped.Round(time.Millisecond), u.binary, s.PID)
-	return exitSome
+	return upgraded{result: resultPossible, outcome: o, todo: u.command(s)}
 }
 
-// takenOver says what is, or would be, taken over and lost.
-func takenOver(o *takeover.Outcome) string {
-	r := o.Report
-	calls := map[string]int{}
-	errs := 0
-	var order []string
-	for _, c := range r.Requests {
-		if !c.Answered {
-			errs++
-			continue
-		}
-		if calls[c.Method] == 0 {
-			order = append(order, c.Method)
-		}
-		calls[c.Method]++
+// command is what does that of which a dry run tells.
+func (u *upgrader) command(s *scan.Shim) string {
+	flags := ""
+	if u.onlyWedged {
+		flags = "-only-wedged "
 	}
-	text := fmt.Sprintf("%d processes (upstream %s)", r.Processes, r.Release)
-	if len(order) > 0 {
-		var parts []string
-		for _, m := range order {
-			parts = append(parts, fmt.Sprintf("%d %s", calls[m], m))
-		}
-		text += ", unanswered calls: " + strings.Join(parts, ", ")
-	}
-	if r.Exits > 0 {
-		text += fmt.Sprintf(", %d exits to be published", r.Exits)
-	}
-	lost := r.Lost
-	if r.Unknown > 0 {
-		lost = append(lost, fmt.Sprintf("how %d processes have ended", r.Unknown))
-	}
-	if errs > 0 {
-		lost = append(lost, fmt.Sprintf("the results of %d calls, which are answered with an error", errs))
-	}
-	if len(lost) > 0 {
-		text += "; lost: " + strings.Join(lost, ", ")
-	}
-	return text
+	return fmt.Sprintf("shimctl upgrade -yes %s-binary %s %d", flags, u.binary, s.PID)
 }
 
 // saveEvidence writes the evidence below dir and returns where it is.

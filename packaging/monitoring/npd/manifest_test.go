@@ -7,6 +7,7 @@ package npd
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"sigs.k8s.io/yaml"
 )
 
@@ -21,15 +23,63 @@ import (
 // that stands in the wrong place, is an error; the API server would drop it.
 func manifest(t *testing.T) *appsv1.DaemonSet {
 	t.Helper()
-	text, err := os.ReadFile("../daemonset.yaml")
+	return decode(t, read(t, "../daemonset.yaml"))
+}
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return text
+}
+
+func decode(t *testing.T, text []byte) *appsv1.DaemonSet {
+	t.Helper()
 	var set appsv1.DaemonSet
 	if err := yaml.UnmarshalStrict(text, &set); err != nil {
 		t.Fatal(err)
 	}
 	return &set
+}
+
+// The patch is made as the API server does it. It adds one container with no more rights
+// than the other has, and its volume, and changes nothing else.
+func TestUpgradePatch(t *testing.T) {
+	text := read(t, "../daemonset-upgrade.yaml")
+	decode(t, text) // strict
+	patch, err := yaml.YAMLToJSON(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := yaml.YAMLToJSON(read(t, "../daemonset.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := strategicpatch.StrategicMergePatch(before, patch, appsv1.DaemonSet{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, patched := manifest(t), decode(t, after)
+	pod := &patched.Spec.Template.Spec
+	if len(pod.InitContainers) != 1 || patched.Spec.UpdateStrategy.RollingUpdate.MaxUnavailable.IntValue() != 1 {
+		t.Fatalf("got %d init containers, %+v", len(pod.InitContainers), patched.Spec.UpdateStrategy)
+	}
+	added, other := pod.InitContainers[0], plain.Spec.Template.Spec.Containers[0]
+	if !reflect.DeepEqual(added.SecurityContext, other.SecurityContext) || added.Image != other.Image || added.Resources.Limits.Memory().IsZero() {
+		t.Errorf("got %+v, want what the other has, %+v", added, other)
+	}
+	for _, m := range added.VolumeMounts {
+		if !slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name && v.HostPath != nil }) {
+			t.Errorf("no volume %s of the host", m.Name)
+		}
+	}
+	patched.Spec.UpdateStrategy, pod.InitContainers = plain.Spec.UpdateStrategy, nil
+	pod.Volumes = slices.DeleteFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == "evidence" })
+	if !reflect.DeepEqual(plain, patched) {
+		t.Errorf("it changes something else:\n%+v\n%+v", plain, patched)
+	}
 }
 
 func TestManifestIsADaemonSet(t *testing.T) {

@@ -69,10 +69,37 @@ func TestDaemonSetHasTheFewestRights(t *testing.T) {
 		}
 	}
 	args := append(list(t, manifest, "command"), oneRun(t, list(t, manifest, "args"))...)
-	without(t, list(t, manifest, "add"), func(capabilities []string) (bool, string) { return inContainer(t, args, capabilities) })
+	without(t, list(t, manifest, "add"), func(capabilities []string) (bool, string) {
+		dirs, said, _ := inContainer(t, args, capabilities, "/textfile", "/state") // the file tells
+		return proven(dirs[0], said)
+	})
 }
 
-func inContainer(t *testing.T, args, capabilities []string) (bool, string) {
+// So has the container that upgrades the node's shims; here it is one shim, by its pid.
+func TestUpgradeContainerHasTheFewestRights(t *testing.T) {
+	patch := shipped(t, "daemonset-upgrade.yaml")
+	args := append(list(t, patch, "command"), list(t, patch, "args")...)
+	replace := func(what, with string) {
+		i := slices.Index(args, what)
+		if i < 0 {
+			t.Fatalf("no %s in %q", what, args)
+		}
+		args[i] = with
+	}
+	replace("/usr/lib/containerd-shim/containerd-shim", shimtest.Own(t))
+	which := "-all"
+	without(t, list(t, patch, "add"), func(capabilities []string) (bool, string) {
+		pid := strconv.Itoa(shimtest.Start(t, shimtest.Baseline(t, "v1.2.0")).PID)
+		replace(which, pid)
+		which = pid
+		_, said, err := inContainer(t, args, capabilities, "/evidence")
+		return err == nil && strings.Contains(said, `"result":"upgraded"`), said
+	})
+}
+
+// inContainer runs shimctl as a kubelet would, with empty directories at the places
+// that are named, and returns these, what it said, and how it ended.
+func inContainer(t *testing.T, args, capabilities []string, places ...string) (dirs []string, said string, err error) {
 	t.Helper()
 	bundle := t.TempDir()
 	caps := []string{}
@@ -93,8 +120,9 @@ func inContainer(t *testing.T, args, capabilities []string) (bool, string) {
 		return from
 	}
 	mounts = append(mounts, map[string]any{"destination": "/proc", "type": "proc", "source": "proc"})
-	textfile := bind("/textfile")
-	bind("/state")
+	for _, p := range places {
+		dirs = append(dirs, bind(p))
+	}
 	must(os.MkdirAll(filepath.Join(bundle, "rootfs/proc"), 0o755))
 	binary, err := os.ReadFile(shimtest.Shimctl(t))
 	must(err)
@@ -115,11 +143,11 @@ func inContainer(t *testing.T, args, capabilities []string) (bool, string) {
 	})
 	must(err)
 	must(os.WriteFile(filepath.Join(bundle, "config.json"), spec, 0o600))
-	said, err := exec.Command("runc", "--root", filepath.Join(bundle, "runc"), "run", "--bundle", bundle, filepath.Base(filepath.Dir(bundle))+"-"+filepath.Base(bundle)).CombinedOutput()
+	out, err := exec.Command("runc", "--root", filepath.Join(bundle, "runc"), "run", "--bundle", bundle, filepath.Base(filepath.Dir(bundle))+"-"+filepath.Base(bundle)).CombinedOutput()
 	if err != nil {
-		said = append(said, err.Error()...)
+		out = append(out, err.Error()...)
 	}
-	return proven(textfile, string(said))
+	return dirs, string(out), err
 }
 
 // proven reads what was exported.

@@ -15,7 +15,7 @@ import (
 func TestUnitsAreValid(t *testing.T) {
 	dir := t.TempDir()
 	args := []string{"verify", "--man=no"}
-	for _, name := range []string{"shimctl-export.service", "shimctl-export.timer", "shimctl-repair.service", "shimctl-repair.timer"} {
+	for _, name := range []string{"shimctl-export.service", "shimctl-export.timer", "shimctl-repair.service", "shimctl-repair.timer", "shimctl-upgrade.service"} {
 		file := filepath.Join(dir, name)
 		if err := os.WriteFile(file, []byte(shipped(t, name)), 0o644); err != nil {
 			t.Fatal(err)

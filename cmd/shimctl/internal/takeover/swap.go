@@ -4,10 +4,13 @@ package takeover
 
 import (
 	"context"
+	"crypto/sha256"
 	"debug/buildinfo"
 	"debug/elf"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,8 +67,9 @@ func Refuse(s *scan.Shim) string {
 }
 
 // CheckBinary returns an error unless path, as the shim sees it, is a program that may
-// take over: this project's shim, for this architecture, that only root can write.
-func CheckBinary(s *scan.Shim, path string) error {
+// take over: this project's shim, for this architecture, that only root can write, and
+// with the SHA-256 sum, in hex; an empty sum stands for any.
+func CheckBinary(s *scan.Shim, path, sum string) error {
 	if !filepath.IsAbs(path) {
 		return fmt.Errorf("%s is not an absolute path", path)
 	}
@@ -101,6 +105,26 @@ func CheckBinary(s *scan.Shim, path string) error {
 	defer f.Close()
 	if f.Machine != elf.EM_X86_64 {
 		return fmt.Errorf("%s is for another architecture, %v", path, f.Machine)
+	}
+	return checkSum(path, name, sum)
+}
+
+// checkSum compares the file name, which the shim calls path, with a checksum.
+func checkSum(path, name, sum string) error {
+	if sum == "" {
+		return nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); !strings.EqualFold(got, sum) {
+		return fmt.Errorf("%s has the SHA-256 %s, not %s", path, got, sum)
 	}
 	return nil
 }
@@ -143,7 +167,7 @@ func (t Tracer) Swap(ctx context.Context, s *scan.Shim, binary string, wedged bo
 	if why := Refuse(s); why != "" {
 		return nil, errors.New(why)
 	}
-	if err := CheckBinary(s, binary); err != nil {
+	if err := CheckBinary(s, binary, ""); err != nil {
 		return nil, err
 	}
 	file, err := stateFile(s)

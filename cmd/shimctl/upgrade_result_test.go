@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"testing"
+
+	"github.com/containerd/console"
+
+	"containerd-shim.v1/cmd/shimctl/internal/sanitize"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+)
+
+// On a terminal the line stands while a shim is upgraded, and is gone when the result
+// is printed; a file gets nothing.
+func TestProgress(t *testing.T) {
+	master, path, err := console.NewPty()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	slave, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := scan.Shim{Namespace: "moby", ID: "a\x1b]0;b", PID: 7}
+	b := progress{to: sanitize.Writer{W: slave}, total: 3}
+	b.at(1, &s)
+	b.clear()
+	if err := slave.Close(); err != nil { // what was written can be read still
+		t.Fatal(err)
+	}
+	got := make([]byte, 100)
+	n, err := master.Read(got)
+	if want := "2 of 3: moby/a?]0;b pid 7\r\x1b[K"; err != nil || string(got[:n]) != want {
+		t.Errorf("got %q, %v, want %q", got[:n], err, want)
+	}
+	var file bytes.Buffer
+	b.to.W = &file
+	b.at(1, &s)
+	b.clear()
+	if file.Len() > 0 {
+		t.Errorf("got %q", file.String())
+	}
+}
