@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,26 @@ func TestReports(t *testing.T) {
 		if strings.Contains(html, outside) {
 			t.Errorf("HTML: not self-contained: %s", outside)
 		}
+	}
+}
+
+// TestAgain: what a release did otherwise than known counts by its second run; this
+// project's shim has none.
+func TestAgain(t *testing.T) {
+	var jobs []job
+	var out []outcome
+	for _, release := range []string{"v1.1.2", "v1.2.6", catalogue.Ours} {
+		jobs = append(jobs, job{name: release, release: release})
+		out = append(out, outcome{Result: harness.Result{Verdict: harness.Fail}, Known: harness.Pass})
+	}
+	out[0].Known = harness.Fail
+	var ran []string
+	again(jobs, out, func(j job) outcome {
+		ran = append(ran, j.name)
+		return outcome{Result: harness.Result{Verdict: harness.Pass}, Known: harness.Pass}
+	})
+	if !slices.Equal(ran, []string{"v1.2.6-a"}) || out[0].Verdict != harness.Fail || out[1].Verdict != harness.Pass || out[2].Verdict != harness.Fail {
+		t.Errorf("ran %q, got %+v", ran, out)
 	}
 }
 

@@ -117,6 +117,15 @@ func runVerb(args []string) error {
 		report(os.Stdout, o, f.verbose)
 		live.show()
 	})
+	if f.expect && !cfg.Interrupted() {
+		again(jobs, out, func(j job) outcome {
+			live.begin(j.check)
+			o := j.run()
+			live.end(j.check)
+			report(os.Stdout, o, f.verbose)
+			return o
+		})
+	}
 	live.clear()
 	err = errors.Join(cfg.Close(), writeReports(f, out))
 	if len(f.shims) > 1 {
@@ -130,6 +139,19 @@ func runVerb(args []string) error {
 		return fmt.Errorf("interrupted after %d of %d", len(out), len(jobs))
 	}
 	return judge(out, f.expect)
+}
+
+// again repeats, one at a time, what a release of upstream's did not do as it is known
+// for, and puts the outcome in the place of the first: its bugs are races, and checks side
+// by side may slow a host down until one is not met. This project's shim is judged by the
+// first run.
+func again(jobs []job, out []outcome, run func(job) outcome) {
+	for i, j := range jobs {
+		if out[i].surprising() && j.release != catalogue.Ours {
+			j.name += "-a"
+			out[i] = run(j)
+		}
+	}
 }
 
 // reportFile is a report that was asked for.
