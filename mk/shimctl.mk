@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-.PHONY: shimctl/build shimctl/test shimctl/test-shims shimctl/test-long stackdump/fuzz
+.PHONY: shimctl/build shimctl/test shimctl/test-shims shimctl/test-long
 
 shimctl/build: ## build bin/shimctl
 	$(GOBUILD) -o bin/shimctl ./cmd/shimctl
@@ -16,6 +16,3 @@ shimctl/test-shims: host/prepare upstream/build ## shimctl on upstream's shims, 
 shimctl/test-long: host/prepare upstream/build ## the same with all that the manual claims: 500 captures, 50 shims for ten minutes
 	SHIM_BASELINES=$(BASELINES) HEALTHY_SHIMS=50 HEALTHY_FOR=10m \
 	  go test -race -count=1 -tags baseline,ownshim -timeout 40m -v ./cmd/shimctl/...
-
-stackdump/fuzz: ## fuzz the dump parser for a minute
-	go test -run '^$$' -fuzz FuzzParse -fuzztime 1m -fuzzminimizetime 10x ./stackdump

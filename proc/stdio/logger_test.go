@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,27 +81,5 @@ func TestLoggerThatStillReadsIsNotEnded(t *testing.T) {
 	got, err := os.ReadFile(sips + ".out")
 	if err != nil || len(got) != size || p.log.child.Wait().Status != 0 {
 		t.Errorf("%d bytes, %v, want %d; status %d", len(got), err, size, p.log.child.Wait().Status)
-	}
-}
-
-func TestParseTarget(t *testing.T) {
-	for in, want := range map[string]target{
-		"":                         {scheme: schemeFIFO},
-		"/run/fifo":                {scheme: schemeFIFO, path: "/run/fifo"},
-		"fifo:///run/x":            {scheme: schemeFIFO, path: "/run/x"},
-		"/odd/a://b":               {scheme: schemeFIFO, path: "/odd/a://b"},
-		"binary:///bin/l":          {scheme: schemeBinary, path: "/bin/l"},
-		"binary:///bin/l?b=2&a=1":  {scheme: schemeBinary, path: "/bin/l", args: []string{"b", "2", "a", "1"}},
-		"binary:///bin/l?x&y=%2Fz": {scheme: schemeBinary, path: "/bin/l", args: []string{"x", "y", "/z"}},
-	} {
-		got, err := parseTarget(in)
-		if err != nil || got.scheme != want.scheme || got.path != want.path || !slices.Equal(got.args, want.args) {
-			t.Errorf("%q: got %+v, %v, want %+v", in, got, err, want)
-		}
-	}
-	for _, in := range []string{"http://x", "file://", "binary://", "binary:///l?a=%zz", "://x"} {
-		if _, err := parseTarget(in); !errdefs.IsInvalidArgument(err) {
-			t.Errorf("%q: %v", in, err)
-		}
 	}
 }

@@ -122,6 +122,9 @@ func Open(c Config) (_ *Streams, err error) {
 		s.input.gate = c.Gate
 	}
 	target, err := parseTarget(c.Stdout)
+	if err == nil && target.scheme == schemeFile {
+		err = makeLogFile(target.path)
+	}
 	if err != nil {
 		return nil, err
 	}

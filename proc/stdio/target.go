@@ -27,7 +27,7 @@ type target struct {
 	args   []string // binary only
 }
 
-// parseTarget reads a stdout name. For file it also makes the file.
+// parseTarget reads a stdout name.
 func parseTarget(stdout string) (target, error) {
 	scheme, rest, ok := strings.Cut(stdout, "://")
 	if !ok || strings.ContainsRune(scheme, '/') {
@@ -41,7 +41,7 @@ func parseTarget(stdout string) (target, error) {
 		if err != nil || u.Path == "" {
 			return target{}, errclass.Invalidf("stdout %q is no file:// URI with a path", stdout)
 		}
-		return target{scheme: schemeFile, path: u.Path}, makeLogFile(u.Path)
+		return target{scheme: schemeFile, path: u.Path}, nil
 	case schemeBinary:
 		return parseBinary(stdout)
 	}
