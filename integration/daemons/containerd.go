@@ -136,9 +136,10 @@ func (r *Rig) Publishes() ([]string, error) {
 	return strings.Split(strings.TrimSuffix(string(data), "\n"), "\n"), nil
 }
 
-// Ctr makes a ctr command in the Rig's namespace. It is killed when ctx ends.
+// Ctr makes a ctr command in the Rig's namespace. It is killed when ctx ends. In a flood
+// on two processors the daemon may take longer to answer than ctr's own ten seconds.
 func (r *Rig) Ctr(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, ctrBinary, append([]string{"--address", r.Address(), "--namespace", r.Name}, args...)...)
+	cmd := exec.CommandContext(ctx, ctrBinary, append([]string{"--address", r.Address(), "--connect-timeout", "1m", "--namespace", r.Name}, args...)...)
 	cmd.WaitDelay = 5 * time.Second // a left-over holder of its output must not hold us
 	return cmd
 }
