@@ -11,6 +11,13 @@
 // death among execs, recycled pids, exchanges in place, and attempts that a daemon
 // leaves unanswered so long that they are given up.
 //
+// upstream.pml is upstream's shims with their three reapers, and spin finds what each is
+// known for: the ring, the delay, the loss. A channel of 2048 is one of 32 that is longer.
+// Since v1.2.8 the reaper itself drops nothing: after a second it goes on, and a goroutine
+// for each exit tries further. What comes late or in another order, and what a daemon
+// does not take at the first attempt, is what is lost.
+//
 // A model that cannot fail proves nothing. So the tests take each repair out by a
-// switch, and want an error.
+// switch, and want an error. Each part of a model names the functions that it stands for,
+// and a test looks them up.
 package model
