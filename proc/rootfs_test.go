@@ -213,3 +213,41 @@ func TestRootfsOfOthers(t *testing.T) {
 		t.Errorf("somebody else's mount: %v", err)
 	}
 }
+
+// A mount's target lies inside the rootfs, whatever links the image has in its way.
+func TestMountTargetThroughHostileLinks(t *testing.T) {
+	for name, hostile := range map[string]func(outside string) string{
+		"absolute": func(outside string) string { return outside },
+		"upwards":  func(outside string) string { return "../../../../../../../../../.." + outside },
+	} {
+		t.Run(name, func(t *testing.T) {
+			outside := t.TempDir()
+			if err := os.Mkdir(filepath.Join(outside, "below"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			b := bundleIn(t, t.TempDir())
+			mounts, file := bound(t)
+			layer := filepath.Dir(file)
+			// What the link leads to exists inside as well: there the mount succeeds.
+			if err := firstError(os.MkdirAll(filepath.Join(layer, outside, "below"), 0o700), os.Symlink(hostile(outside), filepath.Join(layer, "link"))); err != nil {
+				t.Fatal(err)
+			}
+			for _, target := range []string{"link/below", "/link/below", "../../link/below", "below/../link/below"} {
+				m := append(mounts[:1:1], mount.Mount{Type: "tmpfs", Source: "tmpfs", Target: target, Options: []string{"size=64k"}})
+				r := newRootfs(b, m)
+				if err := r.mount(); err != nil {
+					t.Fatalf("%s: %v", target, err)
+				}
+				if got := mountedAt(t, outside); len(got) > 0 {
+					t.Errorf("%s: mounted outside of the rootfs: %q", target, got)
+				}
+				if got := mountedAt(t, filepath.Join(b, "rootfs", outside, "below")); len(got) != 1 {
+					t.Errorf("%s: not mounted inside: %q", target, got)
+				}
+				if err := r.unmount(); err != nil {
+					t.Errorf("%s: %v", target, err)
+				}
+			}
+		})
+	}
+}

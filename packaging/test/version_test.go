@@ -6,6 +6,7 @@ package test
 
 import (
 	"debug/buildinfo"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -35,6 +36,20 @@ func TestVersionsAgree(t *testing.T) {
 		} else if got := info.Mode().Perm(); got != 0o755 {
 			t.Errorf("installed under umask 077: %s has mode %o, want 755", d, got)
 		}
+	}
+	// No file gives its user more rights, and nobody but root writes any.
+	err := filepath.WalkDir(dest, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && d.Type()&fs.ModeSymlink == 0 && info.Mode()&(fs.ModeSetuid|fs.ModeSetgid|0o022) != 0 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 	if page := read(t, filepath.Join(dest, "usr/share/man/man1/shimctl.1")); !strings.Contains(page, `"shimctl `+v+`"`) {
 		t.Errorf("shimctl.1 does not name version %s: %.80q", v, page)
