@@ -12,36 +12,36 @@ import (
 	"containerd-shim.v1/state"
 )
 
-// connection is a client's, as memory and dump have it.
+// connection is a client's connection, as memory and dump show it.
 type connection struct {
 	run     uint64 // the goroutine that serves it
 	channel uint64 // address of ttrpc's channel
 	state.Connection
 }
 
-// Of ttrpc's channel, in every release.
+// Offsets in ttrpc's channel, in every release, and the size of a frame's header.
 const (
 	channelReader = 24
 	channelHeader = 32
 	headerSize    = 10
 )
 
-// connections finds the clients' connections: each has a goroutine that receives.
+// connections finds the clients' connections, each by its goroutine that receives.
 func (r *reader) connections() error {
 	for i := range r.dump.Goroutines {
 		g := &r.dump.Goroutines[i]
 		receiver := ".(*serverConn).run.func1"
-		if r.calls { // there a closure that sends comes first
+		if r.calls { // there func1 is a closure that sends
 			receiver = ".(*serverConn).run.func2"
 		}
 		if !has(g, r.ttrpc+receiver) {
 			continue
 		}
 		recv, fd := frameOf(g, r.ttrpc+".(*channel).recv"), frameOf(g, "internal/poll.(*FD).Read")
-		if recv == nil || fd == nil || g.State != "IO wait" { // else what it has read is in its hands
+		if recv == nil || fd == nil || g.State != "IO wait" { // it may hold bytes that are nowhere else
 			return fmt.Errorf("%w: a connection is being read", ErrBusy)
 		}
-		c := &connection{run: g.CreatedIn} // which starts the handlers, too
+		c := &connection{run: g.CreatedIn} // that one starts the handlers, too
 		if r.calls {
 			c.run = g.ID
 		}
@@ -60,14 +60,14 @@ func (r *reader) connections() error {
 		r.conns = append(r.conns, c)
 	}
 	slices.SortFunc(r.conns, func(a, b *connection) int { return cmp.Compare(a.FD, b.FD) })
-	// Every socket is one of them, or the listener.
+	// Every socket must be one of them, or the listener.
 	for n, d := range r.fds {
 		listens, unix := r.sockets[d.link]
 		switch {
 		case d.used || !unix || n < 3: // stdio stays as it is
 		case listens && r.listener == 0:
 			r.listener, d.used = n, true
-		case listens && r.fds[r.listener].link == d.link: // the same, twice: one is enough
+		case listens && r.fds[r.listener].link == d.link: // a duplicate, which is not needed
 		default:
 			return fmt.Errorf("%w: socket %d is not served by any goroutine", ErrBusy, n)
 		}
@@ -78,7 +78,7 @@ func (r *reader) connections() error {
 	return nil
 }
 
-// partial reads what was received of a frame that is not whole.
+// partial reads the part of a frame that was received so far.
 func (r *reader) partial(c *connection, g *stackdump.Goroutine) error {
 	buffer := r.m.Word(c.channel + channelReader)
 	from, to := r.m.Int(buffer+40), r.m.Int(buffer+48)
@@ -119,8 +119,9 @@ func (r *reader) partial(c *connection, g *stackdump.Goroutine) error {
 	return nil
 }
 
-// of is the connection that a handler answers on. Before Go 1.21 a dump does not say
-// who has started a goroutine: then there must be one only.
+// of returns the connection on which a handler answers, or nil if it is not known.
+// Before Go 1.21 a dump does not say who has started a goroutine; then the answer is
+// known only if there is a single connection.
 func (r *reader) of(g *stackdump.Goroutine) *connection {
 	for _, c := range r.conns {
 		if g.CreatedIn != 0 && c.run == g.CreatedIn || g.CreatedIn == 0 && len(r.conns) == 1 {

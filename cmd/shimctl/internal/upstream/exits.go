@@ -11,7 +11,7 @@ import (
 	"containerd-shim.v1/stackdump"
 )
 
-// exit is a death that was reaped and not dealt with.
+// exit is the exit of a process that was reaped but not yet dealt with.
 type exit struct {
 	Pid, Status int
 	At          time.Time
@@ -24,9 +24,9 @@ func (r *reader) exit(at uint64) exit {
 	return exit{r.m.Int(at + 24), r.m.Int(at + 32), r.time(at)}
 }
 
-// lostExits finds the deaths that the shim has reaped and no process knows of: in the
-// service's channel, with the goroutine that takes them from there, with the one that
-// is to put one in, and in the list of which that is one.
+// lostExits finds the exits that the shim has reaped but not recorded with their
+// processes: in the service's channel, in the goroutine that takes them from there, in
+// the one that waits to put one in, and in the list through which that one goes.
 func (r *reader) lostExits() {
 	add := func(e exit) {
 		if e.Pid <= 0 || e.Pid > maxPid {
@@ -56,7 +56,7 @@ func (r *reader) lostExits() {
 			add(later)
 		}
 	}
-	// Reap may stand at the channel of a runtime's call instead.
+	// Reap may wait at the channel of a call of the runtime instead.
 	for _, at := range r.otherChannels() {
 		for _, w := range r.m.Chan(at).Senders {
 			for _, e := range r.restOf(w, r.exit(w.Elem)) {
@@ -68,8 +68,8 @@ func (r *reader) lostExits() {
 	}
 }
 
-// inCheckProcesses is the exit that the service works on, from the arguments of the
-// function that does.
+// inCheckProcesses returns the exit that the service is dealing with, if there is one,
+// from the arguments of the function that does so.
 func (r *reader) inCheckProcesses() (exit, bool) {
 	for _, g := range r.dump.Goroutines {
 		for _, f := range g.Frames {
@@ -87,8 +87,9 @@ func (r *reader) inCheckProcesses() (exit, bool) {
 	return exit{}, false
 }
 
-// restOf finds the list of exits that Reap goes through, on the stack of its
-// goroutine: pairs of pid and status, of which one is the exit that it sends.
+// restOf returns the list of exits that Reap goes through. It is the slice on the stack
+// of Reap's goroutine w that consists of pairs of pid and status, one of which is the
+// exit that it is sending. nil if there is none.
 func (r *reader) restOf(w goheap.Waiter, sent exit) (rest []exit) {
 	words := r.m.Stack(w.Goroutine)
 	for i := 0; i+3 <= len(words) && rest == nil; i++ {
@@ -115,10 +116,11 @@ func (r *reader) restOf(w goheap.Waiter, sent exit) (rest []exit) {
 	return rest
 }
 
-// maxExits bounds what one call of Reap is believed to have reaped.
+// maxExits bounds the list of exits of one call of Reap.
 const maxExits = 1 << 14
 
-// otherChannels are those at which calls of the runtime wait for its exit.
+// otherChannels returns the addresses of the channels at which calls of the runtime wait
+// for its exit.
 func (r *reader) otherChannels() (list []uint64) {
 	for _, g := range r.dump.Goroutines {
 		for _, f := range g.Frames {
@@ -132,12 +134,14 @@ func (r *reader) otherChannels() (list []uint64) {
 	return list
 }
 
-// words are the arguments of a frame, flat: braces are dropped.
+// words splits the arguments of a frame, as a dump prints them, into words, without
+// the braces.
 func words(args string) []string {
 	return strings.FieldsFunc(args, func(r rune) bool { return r == ',' || r == ' ' || r == '{' || r == '}' })
 }
 
-// exact reports whether the runtime is sure of the value: no question mark.
+// exact reports whether word is a number without the question mark by which the
+// runtime says that the value may be stale.
 func exact(word string) bool {
 	_, err := strconv.ParseUint(word, 0, 64)
 	return err == nil
@@ -151,10 +155,10 @@ func value(word string) uint64 {
 	return v
 }
 
-// has reports whether a frame's function is the one, or begins with it.
+// has reports whether g has a frame whose function's name begins with prefix.
 func has(g *stackdump.Goroutine, prefix string) bool { return frameOf(g, prefix) != nil }
 
-// frameOf is the innermost frame whose function begins with prefix.
+// frameOf returns the innermost frame whose function's name begins with prefix, or nil.
 func frameOf(g *stackdump.Goroutine, prefix string) *stackdump.Frame {
 	for i := range g.Frames {
 		if strings.HasPrefix(g.Frames[i].Func, prefix) {

@@ -14,18 +14,19 @@ import (
 	"containerd-shim.v1/state"
 )
 
-// descriptor is one that the shim has open.
+// descriptor is a descriptor that the shim has open.
 type descriptor struct {
 	n     state.FD
-	link  string // what /proc/PID/fd/N shows, without " (deleted)"
+	link  string // the target of /proc/PID/fd/N, without " (deleted)"
 	flags uint64 // of open(2)
 	used  bool   // it is in the state
 }
 
-// cloexec is O_CLOEXEC, as fdinfo shows FD_CLOEXEC.
+// cloexec reports whether FD_CLOEXEC is set, which fdinfo shows as O_CLOEXEC.
 func (d *descriptor) cloexec() bool { return d.flags&unix.O_CLOEXEC != 0 }
 
-// handle: it was opened by O_PATH, as the fifo package keeps two for each FIFO.
+// handle reports whether it was opened with O_PATH; package fifo keeps two such
+// descriptors for each FIFO.
 func (d *descriptor) handle() bool { return d.flags&unix.O_PATH != 0 }
 
 func (d *descriptor) reads() bool  { return !d.handle() && d.flags&unix.O_ACCMODE != unix.O_WRONLY }
@@ -63,7 +64,7 @@ func readDescriptors(pid int) (descriptors, error) {
 	return all, nil
 }
 
-// unchanged wants the process to have the same open.
+// unchanged returns an error unless the process still has the same files open.
 func (all descriptors) unchanged(pid int) error {
 	dir := filepath.Join("/proc", strconv.Itoa(pid), "fd")
 	names, err := os.ReadDir(dir)
@@ -86,7 +87,7 @@ func (all descriptors) unchanged(pid int) error {
 	return nil
 }
 
-// field is the number behind a key in a file of /proc.
+// field returns the number after key in the text of a file of /proc.
 func field(text, key string, base int) (uint64, error) {
 	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(line, key); ok {
@@ -96,8 +97,8 @@ func field(text, key string, base int) (uint64, error) {
 	return 0, fmt.Errorf("no %q", key)
 }
 
-// take finds the lowest descriptor of the path that fits and is not used yet, and
-// uses it; 0 when there is none.
+// take finds the lowest descriptor for path that fits and is not used yet, and marks it
+// as used. It returns 0 if there is none.
 func (all descriptors) take(path string, fits func(*descriptor) bool) state.FD {
 	best := state.FD(0)
 	for n, d := range all {
@@ -111,8 +112,8 @@ func (all descriptors) take(path string, fits func(*descriptor) bool) state.FD {
 	return best
 }
 
-// use marks a descriptor whose link begins with kind; false when it is another, or is
-// used already.
+// use marks the descriptor n as used. It returns false if its link does not begin with
+// kind, or it is used already.
 func (all descriptors) use(n state.FD, kind string) bool {
 	d := all[n]
 	if d == nil || n < 3 || d.used || !strings.HasPrefix(d.link, kind) {
@@ -122,7 +123,8 @@ func (all descriptors) use(n state.FD, kind string) bool {
 	return true
 }
 
-// Kept are those of s that are closed by execve(2) unless their flag is cleared.
+// kept returns the descriptors in s that execve(2) would close unless their flag is
+// cleared.
 func (all descriptors) kept(s *state.Shim) (fds []int) {
 	for _, n := range s.FDs() {
 		if d := all[n]; d != nil && d.cloexec() {
@@ -132,8 +134,8 @@ func (all descriptors) kept(s *state.Shim) (fds []int) {
 	return fds
 }
 
-// sockets are the unix sockets of the process's network namespace: by inode, whether it
-// listens.
+// sockets returns the unix sockets of the process's network namespace, by their link in
+// /proc/PID/fd, and whether they listen.
 func sockets(pid int) (map[string]bool, error) {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "net/unix"))
 	if err != nil {

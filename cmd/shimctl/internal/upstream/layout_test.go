@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// structs are the structures of a program that the compiler has described, by name:
-// the offset of each field.
+// structs returns the structures of a program, by name, with the offset of each field,
+// as the compiler has described them (DWARF).
 func structs(t *testing.T, path string) map[string]map[string]uint64 {
 	t.Helper()
 	f, err := elf.Open(path)
@@ -55,8 +55,8 @@ func structs(t *testing.T, path string) map[string]map[string]uint64 {
 	}
 }
 
-// The tables agree with what the compiler says of each release, which programs in
-// use do not have in them any more.
+// TestLayouts: the tables agree with the compiler's description of each release, which
+// is stripped from the programs that are in use.
 func TestLayouts(t *testing.T) {
 	dir := os.Getenv("SHIM_BASELINES")
 	for _, r := range releases {

@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childMode makes this program a child that waits for the end of its input.
+// childMode is the variable that turns this program into a child that waits for the end
+// of its input.
 const childMode = "UPSTREAM_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -43,10 +44,10 @@ func waits(mode string) {
 		}
 	}
 	fmt.Println("ready")
-	_, _ = io.Copy(io.Discard, os.Stdin) // its end, or an error: both end this
+	_, _ = io.Copy(io.Discard, os.Stdin) // an error ends this as well
 }
 
-// child starts one with these arguments and returns its pid.
+// child starts such a child with these arguments and returns its pid.
 func child(t *testing.T, mode string, args ...string) int {
 	t.Helper()
 	self, err := os.Executable()
@@ -54,7 +55,7 @@ func child(t *testing.T, mode string, args ...string) int {
 		t.Fatal(err)
 	}
 	cmd := &exec.Cmd{Path: self, Args: args, Env: append(os.Environ(), childMode+"="+mode), Stderr: os.Stderr}
-	for i := range 2000 { // they keep the arguments off the pages that its first thread runs on
+	for i := range 2000 { // so that the arguments are on other pages than the stack that is in use
 		cmd.Env = append(cmd.Env, fmt.Sprint("X", i, "="))
 	}
 	in, err := cmd.StdinPipe()
@@ -80,8 +81,8 @@ func child(t *testing.T, mode string, args ...string) int {
 	return cmd.Process.Pid
 }
 
-// What a process of the container calls itself makes no runtime of it, and nothing but
-// its end a zombie.
+// TestChildren: a process of the container is not taken for a runtime, whatever its
+// arguments are, and only a process that has ended is taken for a zombie.
 func TestChildren(t *testing.T) {
 	runtimes := []string{"runc", "--root", "/run/runc", "--log", "/x/log.json", "exec", "--pid-file", "/x/e1.pid", "c"}
 	ofContainer := child(t, "plain", runtimes...)
@@ -94,7 +95,7 @@ func TestChildren(t *testing.T) {
 	if err := unix.Waitid(unix.P_PID, ended.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = ended.Wait() }() // it has ended well, or the test says so below
+	defer func() { _ = ended.Wait() }() // /bin/true does not fail
 	r := &reader{pid: os.Getpid(), objects: map[string]*object{"e1": {}}}
 	if err := r.family(); err != nil {
 		t.Fatal(err)

@@ -10,25 +10,26 @@ import (
 	"containerd-shim.v1/state"
 )
 
-// object is one process of the shim, as its memory has it.
+// object is a process of the container, as the shim's memory has it.
 type object struct {
 	*processLayout
-	at        uint64
+	at        uint64 // the address of its Init or execProcess
 	exec      bool
-	phaseName string // of its state's type
+	phaseName string // the name of its state's type
 	state.Process
 	status int
 	exited time.Time
 }
 
-// Where os.File and what is below it have their fields, in every release of Go since
-// 1.9: *file; poll.FD; its state and its descriptor.
+// The fields of poll.FD, to which an os.File leads through its *file, in every release
+// of Go since 1.9: the state is the first, and this is the other that is read.
 const (
-	fdClosed = 1  // of the state, bit 0
-	fdNumber = 16 // Sysfd
+	fdClosed = 1  // the flag in the state that says that it is closed
+	fdNumber = 16 // the offset of Sysfd
 )
 
-// file is the descriptor of the *os.File at the address; 0 when it is nil or closed.
+// file returns the descriptor of the *os.File at the address, or 0 if that is nil or
+// closed.
 func (r *reader) file(at uint64) state.FD {
 	f := r.m.Word(at)
 	if f == 0 {
@@ -45,7 +46,7 @@ func (r *reader) file(at uint64) state.FD {
 	return state.FD(n)
 }
 
-// internal is the time of Go's wall clock reading at the address.
+// time returns the time.Time at the address.
 func (r *reader) time(at uint64) time.Time {
 	const (
 		hasMonotonic = 1 << 63
@@ -64,7 +65,8 @@ func (r *reader) time(at uint64) time.Time {
 	return time.Unix(ext-toUnix, nano).UTC()
 }
 
-// object reads the process in the interface at the address.
+// object reads the process in the interface at the address; key is its key in the
+// service's table.
 func (r *reader) object(key string, iface uint64) *object {
 	o := &object{at: r.m.Data(iface)}
 	switch typ := r.m.Type(iface); typ {
@@ -82,7 +84,7 @@ func (r *reader) object(key string, iface uint64) *object {
 		m.Fail("process %q calls itself %q", key, o.ID)
 	}
 	o.phaseName = strings.TrimSuffix(strings.TrimPrefix(m.Type(at+o.state), r.process+".(*"), ")")
-	// Each state but the last points back.
+	// Every state but the last points back to its process.
 	if o.phaseName != "deletedState" && m.Word(m.Data(at+o.state)) != at {
 		m.Fail("the state of %q is another process's", key)
 	}
@@ -106,7 +108,7 @@ func (r *reader) object(key string, iface uint64) *object {
 // maxPid is Linux's PID_MAX_LIMIT on 64 bits.
 const maxPid = 1 << 22
 
-// phase sets the phase and, where there is one, the exit.
+// phase sets the phase and, if there is one, the exit.
 func (r *reader) phase(o *object) error {
 	switch o.phaseName {
 	case "createdState", "createdCheckpointState", "execCreatedState":
@@ -133,7 +135,7 @@ func (r *reader) phase(o *object) error {
 	return nil
 }
 
-// statusOf makes 255, unknown, of what no process can have.
+// statusOf returns n, or 255, which stands for unknown, if n is no exit status.
 func statusOf(n int) int {
 	if n < 0 || n > 255 {
 		return 255
@@ -141,8 +143,8 @@ func statusOf(n int) int {
 	return n
 }
 
-// streams finds the descriptors of a process's stdio: the shim's ends of the pipes by
-// the process's own record, the clients' by the path.
+// streams finds the descriptors of a process's stdio: the shim's ends of the pipes in
+// the process's object, those of the clients' FIFOs and files by their paths.
 func (r *reader) streams(o *object) error {
 	s := &state.Streams{}
 	in, out, errs := state.FD(0), state.FD(0), state.FD(0)
@@ -231,7 +233,7 @@ func (r *reader) streams(o *object) error {
 		case i.To != 0 && o.Start != nil && i.From == 0: // its start has not come as far as that
 			s.Input = i
 		case i.To != 0:
-			r.fds[i.To].used = false // its client's end is closed: this one is as good as closed
+			r.fds[i.To].used = false // the client's end is closed, and so this one may be
 		}
 	}
 	if s.Terminal != 0 || s.Input != nil || len(s.Outputs) > 0 {

@@ -14,8 +14,9 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/gotext"
 )
 
-// Release is how one release of upstream's shim lays out what it knows. Offsets are
-// in bytes, and 0 for what a release has not: no field that is read is the first.
+// Release is how one release of upstream's shim lays out its state. Offsets are in
+// bytes; 0 means that the release does not have the field, since no field that is read
+// is the first of its structure.
 type Release struct {
 	Name    string
 	service string // package of Service
@@ -27,11 +28,11 @@ type Release struct {
 	safePid    bool   // an exec's pid is {mutex, pid}
 	pidPointer bool   // an exec's pid is a pointer to that
 	ioPointer  bool   // io is a pointer to {IO, …}, not an IO
-	message    uint64 // of protobuf's state in front of a message's fields
-	calls      bool   // ttrpc 1.2: a request and its stream are in closures only
+	message    uint64 // size of protobuf's own state in front of a message's fields
+	calls      bool   // ttrpc 1.2, where a request and its stream are only in closures
 }
 
-// processLayout is where Init or execProcess has its fields.
+// processLayout has the offsets of the fields of Init or execProcess.
 type processLayout struct {
 	state, waitBlock, id, console, io, status, exited, pid, stdio uint64
 
@@ -40,7 +41,7 @@ type processLayout struct {
 	spec, parent                          uint64 // execProcess
 }
 
-// Of Service, in every release.
+// Offsets in Service, in every release.
 const (
 	serviceProcesses = 112
 	serviceEvents    = 120
@@ -53,9 +54,9 @@ const (
 	newTTRPC   = "github.com/containerd/ttrpc"
 )
 
-// releases are those that were tried. The builds of upstream's tags, by its own
-// vendored modules, have the same layouts but for what their release of Go and of the
-// runtime specification make different; those are not known here, and refused.
+// releases are those that were tested. Builds of upstream's tags with the modules that
+// it vendors have the same layouts, except where another release of Go or of the
+// runtime specification makes a difference; those are not known here, and refused.
 var releases = []*Release{
 	{
 		Name: "v1.1.2", service: containerd + "linux/shim", process: containerd + "linux/proc", ttrpc: "github.com/stevvooe/ttrpc",
@@ -102,8 +103,8 @@ var (
 // ErrUnknown is wrapped by errors for a build that is not known.
 var ErrUnknown = errors.New("not a build whose memory can be read")
 
-// debian is the release whose layout Debian 12's package has: 1.6.20, built with its
-// own modules, which leave no version in the program.
+// debian is the release whose layout the shim in Debian 12's package has. That is 1.6.20,
+// built with Debian's own modules, which leave no version in the program.
 const debian = "v1.6.38"
 
 // Program is the program of a running shim.
@@ -113,8 +114,8 @@ type Program struct {
 	Text *gotext.Table
 }
 
-// Identify says which release the program of a process is. Close the Text of what it
-// returns.
+// Identify returns the program of a process, with its release. The error wraps
+// ErrUnknown if that is not known. The caller must close the program's Text.
 func Identify(pid int) (*Program, error) {
 	info, err := buildinfo.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
 	if err != nil {

@@ -4,8 +4,8 @@ package upstream
 
 import "errors"
 
-// ErrRefused is wrapped by errors for what cannot be taken over; ErrBusy for what may
-// be gone in a moment.
+// ErrRefused is wrapped by errors for what cannot be taken over, ErrBusy by errors whose
+// cause may be gone in a moment.
 var (
 	ErrRefused = errors.New("refused")
 	ErrBusy    = errors.New("busy")
@@ -15,17 +15,17 @@ var (
 type Report struct {
 	Release   string    `json:"release"`
 	Processes int       `json:"processes"`      // alive
-	Exits     int       `json:"exits"`          // reaped by the old program and not dealt with: they are published
-	Unknown   int       `json:"unknown"`        // processes that have ended and of which nobody knows how
+	Exits     int       `json:"exits"`          // not dealt with by the old program; the new one publishes them
+	Unknown   int       `json:"unknown"`        // processes that have ended with an unknown status
 	Requests  []Request `json:"requests"`       // unanswered
-	Abandoned int       `json:"abandoned"`      // unanswered, and their clients are gone
+	Abandoned int       `json:"abandoned"`      // unanswered requests whose clients are gone
 	Lost      []string  `json:"lost,omitempty"` // what else is not taken over
 }
 
-// Request is one that waits for its answer.
+// Request is an unanswered request.
 type Request struct {
 	Method   string `json:"method"`
 	ID       string `json:"id,omitempty"`
 	Stream   uint32 `json:"stream"`
-	Answered bool   `json:"answered"` // as if it came now; otherwise with an error
+	Answered bool   `json:"answered"` // the new program handles it as if it had just come; otherwise it gets an error
 }

@@ -31,24 +31,24 @@ type pending struct {
 	conn    *connection
 	stream  uint32
 	method  string
-	request uint64 // address of the decoded request, 0 when it is not shown
-	payload uint64 // of the encoded one, and its length; it may be overwritten
-	size    int
-	id      string // of the process, "" when it is not known
+	request uint64 // the address of the decoded request, 0 if it is not shown
+	payload uint64 // the address of the encoded request, which may be overwritten
+	size    int    // of the encoded request
+	id      string // of the process, "" if it is not known
 }
 
-// goroutine reports whether the dump has a goroutine of the number.
+// goroutine reports whether the dump has a goroutine with this number.
 func (r *reader) goroutine(id uint64) bool {
 	return slices.ContainsFunc(r.dump.Goroutines, func(g stackdump.Goroutine) bool { return g.ID == id })
 }
 
-// begun reports whether the handler has come past the locks to the runtime.
+// begun reports whether the handler has got past the locks and runs the runtime.
 func (p *pending) begun() bool {
 	return has(p.g, "github.com/containerd/go-runc.(*Runc).") || has(p.g, "github.com/containerd/go-runc.cmdOutput")
 }
 
-// requests finds what every handler works on, and puts it on its connection: a frame
-// that the next program handles as if it came now, or an error.
+// requests finds the request of every handler, and adds to its connection either a frame
+// that the next program handles as if it had just come, or an error.
 func (r *reader) requests() error {
 	waits := r.waits()
 	for i := range r.dump.Goroutines {
@@ -90,7 +90,7 @@ func (r *reader) requests() error {
 // unavailable is gRPC's code for "try again".
 const unavailable = 14
 
-// frameOfRequest encodes a request as it came.
+// frameOfRequest encodes a request as the client has.
 func frameOfRequest(p *pending, message proto.Message) ([]byte, error) {
 	payload, err := proto.Marshal(message)
 	if err != nil {
@@ -106,7 +106,7 @@ func frameOfRequest(p *pending, message proto.Message) ([]byte, error) {
 	return append(b, body...), nil
 }
 
-// pending is what the goroutine handles; nil when it handles no request.
+// pending returns the request that the goroutine handles, or nil if it handles none.
 func (r *reader) pending(g *stackdump.Goroutine) (*pending, error) {
 	p := &pending{g: g}
 	var raw *stackdump.Frame
@@ -164,7 +164,7 @@ func (r *reader) pending(g *stackdump.Goroutine) (*pending, error) {
 	return p, nil
 }
 
-// message is the request as it is to be handled, nil when it cannot be.
+// message returns the request as it is to be handled again, or nil if it cannot be.
 func (r *reader) message(p *pending, waits map[uint64]string) (proto.Message, error) {
 	if p.method == "Create" {
 		return nil, fmt.Errorf("%w: the container is being created", ErrBusy)
@@ -178,7 +178,7 @@ func (r *reader) message(p *pending, waits map[uint64]string) (proto.Message, er
 	}
 	switch p.method {
 	case "Wait":
-		if message == nil && p.conn != nil { // an error might be taken for the container's end
+		if message == nil && p.conn != nil { // a client might take an error for the container's end
 			return nil, fmt.Errorf("%w: it is not known for whom a Wait waits", ErrRefused)
 		}
 	case "Start":
@@ -191,7 +191,7 @@ func (r *reader) message(p *pending, waits map[uint64]string) (proto.Message, er
 		}
 	case "Kill":
 		if k, ok := message.(*shimapi.KillRequest); ok && p.begun() && k.Signal != uint32(unix.SIGKILL) {
-			return nil, nil // it may have been sent already
+			return nil, nil // the signal may have been sent already
 		}
 	case "Pause", "Resume", "Checkpoint", "Update":
 		if p.begun() {
@@ -201,7 +201,7 @@ func (r *reader) message(p *pending, waits map[uint64]string) (proto.Message, er
 	return message, nil
 }
 
-// decoded reads the decoded request, nil when it is not shown.
+// decoded reads the decoded request; nil if it is not shown.
 func (r *reader) decoded(p *pending, waits map[uint64]string) proto.Message {
 	switch p.method { // no fields
 	case "Delete", "Pause", "Resume", "ShimInfo":
@@ -224,7 +224,7 @@ func (r *reader) decoded(p *pending, waits map[uint64]string) proto.Message {
 		return nil
 	}
 	if p.method != "Exec" && r.objects[id] == nil {
-		return nil // what was decoded is not there any more: the memory is another's
+		return nil // the decoded request was freed, and its memory is used for something else
 	}
 	p.id = id
 	if message := p.ofProcess(id); message != nil {
@@ -247,7 +247,7 @@ func (r *reader) decoded(p *pending, waits map[uint64]string) proto.Message {
 	return nil
 }
 
-// any is the protobuf Any whose address is at the address.
+// any returns the protobuf Any whose address is at the address, or nil.
 func (r *reader) any(at uint64) *anypb.Any {
 	a := r.m.Word(at)
 	if a == 0 {
@@ -258,8 +258,8 @@ func (r *reader) any(at uint64) *anypb.Any {
 	return &anypb.Any{TypeUrl: r.m.String(a), Value: r.m.Bytes(array, n)}
 }
 
-// received finds the process whose method the handler is in: of what it decoded only
-// that is still alive then.
+// received returns the id of the process whose method the handler is in, or "". Once it is
+// in there, nothing else of the decoded request need be in memory any more.
 func (r *reader) received(p *pending) string {
 	id := ""
 	for _, f := range p.g.Frames {
@@ -274,7 +274,8 @@ func (r *reader) received(p *pending) string {
 	return id
 }
 
-// encoded is the process that the encoded request names, if it is one well-formed id.
+// encoded returns the id in the encoded request if that has nothing else, and the id is
+// that of a process; otherwise "".
 func (r *reader) encoded(p *pending) (id string) {
 	if p.payload == 0 || p.size < 2 || p.size >= 128 {
 		return ""
@@ -288,7 +289,8 @@ func (r *reader) encoded(p *pending) (id string) {
 	return id
 }
 
-// ofProcess is a request that has nothing but the id of a process; nil for others.
+// ofProcess returns the request if its method needs nothing but the id of a process;
+// otherwise nil.
 func (p *pending) ofProcess(id string) proto.Message {
 	if id == "" {
 		return nil
@@ -309,8 +311,8 @@ func (p *pending) ofProcess(id string) proto.Message {
 	return nil
 }
 
-// waits are the ids for whose exit goroutines wait, by the goroutine: it is at the
-// channel that the exit closes.
+// waits returns, by the number of each goroutine that waits for an exit, the id of the
+// process: the goroutine waits at the channel that the exit closes.
 func (r *reader) waits() map[uint64]string {
 	waits := map[uint64]string{}
 	for id, o := range r.objects {
@@ -323,8 +325,8 @@ func (r *reader) waits() map[uint64]string {
 	return waits
 }
 
-// responds finds the stream of a goroutine that handles a request, for ttrpc 1.2: what
-// will respond for it is on its stack, a closure that has the stream.
+// responds finds, for ttrpc 1.2, the stream of the request that a goroutine handles: the
+// closure that will respond, which has the stream, is on its stack.
 func (r *reader) responds(g goheap.Goroutine) (stream uint32, ok bool) {
 	code := r.Text.Entry(r.ttrpc + ".(*serverConn).run.func2.2")
 	if code == 0 {
@@ -344,8 +346,8 @@ func (r *reader) responds(g goheap.Goroutine) (stream uint32, ok bool) {
 	return stream, ok && stream%2 == 1
 }
 
-// findStreams finds the streams of all requests that can be found so before the stop: it takes
-// long, and as long as a goroutine does not go on it has the same.
+// findStreams does so for all requests. It is done before the stop because it takes long;
+// as long as a goroutine does not go on, its request stays the same.
 func (r *reader) findStreams() {
 	now := r.m.Goroutines(r.goroutines)
 	for i := range r.dump.Goroutines {
@@ -358,7 +360,7 @@ func (r *reader) findStreams() {
 	}
 }
 
-// wellFormed reports whether id is what containerd takes as one.
+// wellFormed reports whether containerd would accept id as one.
 func wellFormed(id string) bool {
 	for _, c := range []byte(id) {
 		if c <= ' ' || c >= 0x7f || c == '/' {

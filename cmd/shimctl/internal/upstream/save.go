@@ -14,7 +14,7 @@ import (
 	"containerd-shim.v1/state"
 )
 
-// state puts together what was read.
+// state returns what was read, as a whole.
 func (r *reader) state() (*state.Shim, error) {
 	s := &state.Shim{Writer: "shimctl, of upstream's shim " + r.Name, Listener: r.listener}
 	for _, c := range r.conns {
@@ -50,7 +50,7 @@ func (r *reader) state() (*state.Shim, error) {
 	return s, r.m.Err()
 }
 
-// count takes a process into the report.
+// count adds a process to the report.
 func (r *reader) count(o *object) {
 	switch {
 	case o.Pid == 0 || o.Exit != nil:
@@ -63,7 +63,7 @@ func (r *reader) count(o *object) {
 	}
 }
 
-// held are the exits of which the daemon may not have heard.
+// held adds to s the exits of which the daemon may not have heard.
 func (r *reader) held(s *state.Shim, init *object) {
 	late := r.lateExits
 	queued, idle := r.m.Chan(r.m.Word(r.service+serviceEvents)), false
@@ -94,7 +94,8 @@ func (r *reader) held(s *state.Shim, init *object) {
 	}
 }
 
-// order is a process's place in the order of death: those that were dealt with first.
+// order returns a process's place in the order of death. Those whose exits the old
+// program has dealt with come first.
 func (r *reader) order(o *object) int { return slices.Index(r.exitOrder, o.Pid) }
 
 // mountedOn reports whether something is mounted on the path.

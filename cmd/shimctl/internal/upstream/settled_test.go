@@ -13,13 +13,13 @@ import (
 	"containerd-shim.v1/stackdump"
 )
 
-// dumped is a reader of a dump of the release at rest.
+// dumped returns a reader with a dump of the release at rest.
 func dumped(t *testing.T, release string) *reader {
 	t.Helper()
 	return dumpedWith(t, "none", release)
 }
 
-// dumpedWith is one of a dump of the release with the fault.
+// dumpedWith returns a reader with a dump of the release with the fault.
 func dumpedWith(t *testing.T, fault, release string) *reader {
 	t.Helper()
 	b, err := os.ReadFile("../../../../stackdump/testdata/" + fault + "-" + release + ".strace")
@@ -34,8 +34,9 @@ func dumpedWith(t *testing.T, fault, release string) *reader {
 	return &reader{Program: &Program{Release: releases[i], Text: &gotext.Table{}}, dump: d, returns: map[uint64][]uint64{}}
 }
 
-// A goroutine that is not parked may have on its stack what is nowhere else: an exit or
-// an event that was sent to it directly, bytes that it has read.
+// TestSettledWantsEverybodyParked: a goroutine that is not parked may have something on
+// its stack that is nowhere else: an exit or an event that was sent to it directly, or
+// bytes that it has read.
 func TestSettledWantsEverybodyParked(t *testing.T) {
 	for _, release := range []string{"v1.1.2", "v1.2.0", "v1.6.38"} {
 		r := dumped(t, release)
@@ -52,7 +53,7 @@ func TestSettledWantsEverybodyParked(t *testing.T) {
 			{".(*channel).recv", "syscall", true},
 			{".(*Server).Serve", "runnable", true},
 			{"main.main.func1", "runnable", true},
-			{"os/signal.loop", "runnable", false}, // it has handed on the signal that asks for the dump
+			{"os/signal.loop", "runnable", false}, // it has passed on the signal that asks for the dump
 			{"os/signal.loop", "syscall", false},
 		} {
 			r := dumped(t, release)
@@ -73,8 +74,8 @@ func TestSettledWantsEverybodyParked(t *testing.T) {
 	}
 }
 
-// What hangs, hangs at places where nothing is lost: those shims can be healed. In others the
-// reaper goes on by itself, a second for each exit.
+// TestSettledInFaults: shims whose goroutines hang where nothing is lost can be healed. In
+// others the reaper goes on by itself, after a second for each exit.
 func TestSettledInFaults(t *testing.T) {
 	for fault, of := range map[string]map[string]bool{
 		"B01": {"v1.1.2": true, "v1.2.0": true, "v1.2.6": true},
@@ -93,7 +94,8 @@ func TestSettledInFaults(t *testing.T) {
 	}
 }
 
-// Of a copier what it has read and not written would be lost.
+// TestSettledWantsCopiersToWait: the bytes that a copier has read but not written would be
+// lost.
 func TestSettledWantsCopiersToWait(t *testing.T) {
 	const (
 		copies = "github.com/containerd/containerd/pkg/process.copyPipes.func2"

@@ -8,8 +8,8 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/goheap"
 )
 
-// specLayout is where a release of the runtime specification has the fields of
-// Process. User, capabilities and rlimits are the same in all.
+// specLayout has the offsets of the fields of Process that differ between releases of
+// the runtime specification.
 type specLayout struct{ oomScoreAdj, selinuxLabel uint64 }
 
 var (
@@ -57,7 +57,7 @@ type (
 	}
 )
 
-// spec is the OCI process at the address, in JSON.
+// spec returns the OCI process at the address, in JSON.
 func (l *specLayout) spec(m *goheap.Memory, at uint64) json.RawMessage {
 	p := process{
 		Terminal: m.Bool(at),

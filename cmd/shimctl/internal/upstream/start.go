@@ -13,8 +13,8 @@ import (
 	"containerd-shim.v1/state"
 )
 
-// underway notes that the start of a process has begun and is not answered: it is not
-// done again, for its process may run.
+// underway notes that the start of a process has begun and is not answered. It must not be
+// carried out again, because the process may be running.
 func (r *reader) underway(o *object) error {
 	if o.Phase != state.Created {
 		return nil
@@ -29,8 +29,8 @@ func (r *reader) underway(o *object) error {
 			return nil
 		}
 	}
-	// Its runtime has returned. The process may have been reaped meanwhile: then only
-	// the old program knows how it has ended.
+	// The runtime has returned. If the process was reaped since, only the old program
+	// knows its exit status.
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(r.pid), "root", r.pidFile(o.ID)))
 	if err != nil {
 		return nil // the runtime has failed
@@ -43,5 +43,5 @@ func (r *reader) underway(o *object) error {
 	return nil
 }
 
-// pidFile is where the runtime writes the pid of an exec.
+// pidFile returns the path to which the runtime writes the pid of an exec.
 func (r *reader) pidFile(id string) string { return filepath.Join(r.bundle, id+".pid") }

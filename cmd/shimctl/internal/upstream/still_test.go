@@ -21,11 +21,11 @@ import (
 	"containerd-shim.v1/stackdump"
 )
 
-// The first thread of a process does not end with its goroutine, as read needs it:
-// it is the main goroutine's alone.
+// read needs threads that end with their goroutines. The process's first thread does
+// not, so the main goroutine keeps it for itself.
 func init() { goruntime.LockOSThread() }
 
-// read reads the shim as it stands, with a dump and what was prepared before.
+// read stops the shim, and reads it with what was prepared before.
 func (p *Prepared) read(pid int, id string) (result *Result, err error) {
 	done := make(chan struct{})
 	go func() {
@@ -44,7 +44,8 @@ func (p *Prepared) read(pid int, id string) (result *Result, err error) {
 	return result, err
 }
 
-// What happens between the dump and the stop makes the dump untrue, and is seen.
+// TestWhatGoesOnAfterTheDumpIsSeen: whatever happens between the dump and the stop makes
+// the dump untrue, and is noticed.
 func TestWhatGoesOnAfterTheDumpIsSeen(t *testing.T) {
 	for _, version := range []string{"v1.1.2", "v1.2.6", "v1.7.35", "debian"} {
 		for what, act := range map[string]func(*testing.T, *shimtest.Shim) error{
@@ -78,7 +79,7 @@ func TestWhatGoesOnAfterTheDumpIsSeen(t *testing.T) {
 				}
 				defer program.Text.Close()
 				var p *Prepared
-				shimtest.Until(t, 10*time.Second, "a Wait, and else rest", func() bool {
+				shimtest.Until(t, 10*time.Second, "a Wait, and otherwise rest", func() bool {
 					d := dump(t, shim)
 					p, err = program.Prepare(shim.PID, d, false)
 					return err == nil && stackdump.Explain(d).Requests["Wait"] == 1

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+)
+
+// outside reads what /proc shows. That takes longer than everything else, so it is done
+// before the stop, and still checks that it has not changed.
+func (r *reader) outside() (err error) {
+	if r.fds, err = readDescriptors(r.pid); err != nil {
+		return err
+	}
+	if r.sockets, err = sockets(r.pid); err != nil {
+		return err
+	}
+	if r.bundle, err = os.Readlink(r.proc("cwd")); err != nil {
+		return err
+	}
+	if r.mounted, err = r.mountedOn(filepath.Join(r.bundle, "rootfs")); err != nil {
+		return err
+	}
+	return r.family()
+}
+
+// family sorts the shim's children into the living and the zombies, and finds the
+// runtimes among the living.
+func (r *reader) family() error {
+	children, err := r.children()
+	if err != nil {
+		return err
+	}
+	namespace, err := os.Readlink(r.proc("ns/mnt"))
+	if err != nil {
+		return err
+	}
+	r.living, r.zombies = map[int]bool{}, map[int]bool{}
+	for _, pid := range children {
+		if scan.Ended("/proc", pid) {
+			r.zombies[pid] = true
+			continue
+		}
+		r.living[pid] = true
+		dir := filepath.Join("/proc", strconv.Itoa(pid))
+		args, _ := os.ReadFile(filepath.Join(dir, "cmdline")) // empty if it ends meanwhile
+		argv := strings.Split(strings.TrimSuffix(string(args), "\x00"), "\x00")
+		// These are the arguments that go-runc gives it. A process of the container may have
+		// the same, but in another mount namespace; see atRest for one in the same.
+		if its, err := os.Readlink(filepath.Join(dir, "ns/mnt")); err == nil && its == namespace &&
+			len(argv) > 1 && argv[1] == "--root" && slices.Contains(argv, "--log") {
+			r.runtimes = append(r.runtimes, &runtime{pid: pid, args: argv})
+		}
+	}
+	return nil
+}
+
+// proc returns the path of a file in the shim's directory in /proc.
+func (r *reader) proc(name string) string { return filepath.Join("/proc", strconv.Itoa(r.pid), name) }
+
+// children returns the pids of all the shim's children.
+func (r *reader) children() (pids []int, err error) {
+	lists, err := filepath.Glob(r.proc("task/*/children"))
+	if err != nil {
+		return nil, err
+	}
+	for _, list := range lists {
+		b, err := os.ReadFile(list)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) { // the thread has ended; its children are another's now
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range strings.Fields(string(b)) {
+			pid, err := strconv.Atoi(f)
+			if err != nil {
+				return nil, err
+			}
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// fifos reports whether path is a FIFO. One that is gone counts as such, because only
+// FIFOs are removed while they are in use.
+func (r *reader) fifos(path string) bool {
+	info, err := os.Stat(filepath.Join("/proc", strconv.Itoa(r.pid), "root", path))
+	return err != nil || info.Mode()&os.ModeNamedPipe != 0
+}
