@@ -14,20 +14,22 @@ import (
 func TestMain(m *testing.M) { os.Exit(suite.Main(m)) }
 
 // TestCallsFailOnce makes the first and the last call of each kind fail, with
-// each error. `shimverify inject` does it with all of them.
+// each error. `shimverify inject` does so with every call.
 func TestCallsFailOnce(t *testing.T) { try(t, Mode{}, 2, "") }
 
-// TestCallsFailTwice: two in a row, once for each kind.
+// TestCallsFailTwice makes two calls in a row fail, once for each kind.
 func TestCallsFailTwice(t *testing.T) { try(t, Mode{Twice: true}, 1, "") }
 
-// TestKilledAtAnyCall: what containerd does after a shim's death is enough.
+// TestKilledAtAnyCall: what containerd does after a shim's death is enough to clean
+// up.
 func TestKilledAtAnyCall(t *testing.T) { try(t, Mode{Kill: true}, 2, "") }
 
-// TestPollerFull: where the kernel has no room for one more descriptor to be
-// watched, streams that could not be copied made execs die of SIGPIPE.
+// TestPollerFull: when epoll_ctl(2) had no room for one more descriptor, streams
+// that could not be copied made execs die of SIGPIPE.
 func TestPollerFull(t *testing.T) { try(t, Mode{}, 25, "epoll_ctl") }
 
-// try runs a plan, of one kind of call if that is not "".
+// try runs a plan with the mode, with at most most calls of each kind; if kind is not
+// "", of that kind only.
 func try(t *testing.T, mode Mode, most int, kind string) {
 	cfg := suite.Config(t)
 	calls, err := mode.Count(cfg)
@@ -54,7 +56,8 @@ func try(t *testing.T, mode Mode, most int, kind string) {
 	}
 }
 
-// TestSpread covers the first and the last.
+// TestSpread: the first number is always among them, and the last one unless only one
+// is asked for.
 func TestSpread(t *testing.T) {
 	for _, c := range []struct{ n, most, len, last int }{{1, 2, 1, 1}, {5, 0, 5, 5}, {10, 2, 2, 10}, {100, 3, 3, 100}, {10, 1, 1, 1}} {
 		got := spread(c.n, c.most)
@@ -64,7 +67,8 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// TestCallsThatMustBeThere: a life without them would prove nothing.
+// TestCallsThatMustBeThere: a life that does not make all these calls would prove
+// nothing.
 func TestCallsThatMustBeThere(t *testing.T) {
 	calls, err := Mode{}.Count(suite.Config(t))
 	if err != nil {
@@ -73,7 +77,7 @@ func TestCallsThatMustBeThere(t *testing.T) {
 	for kind := range faults.Kinds {
 		switch kind {
 		case "mount", "umount", "chmod", "truncate", "fsync", "tee", "pidfd_open", "bind", "recvmsg", "read file":
-			continue // not of every life
+			continue // not in every life
 		}
 		if calls[kind] == 0 {
 			t.Errorf("no call of %q in a life", kind)

@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package inject makes every system call of a shim fail once, one failure a run,
-// while a container lives its whole life, and judges what comes of it: the call
-// that met the failure says so in a class that clients understand, or nothing is
-// to be seen at all; what failed works when it is asked again; every exit reaches
-// the daemon with its status; nothing is left behind.
+// Package inject makes every system call of a shim fail, one in each run, while a
+// container lives its whole life, and judges the result: either the daemon's call that
+// met the failure returns an error whose class does not mislead clients, or nothing is
+// to be seen of it; a call that has failed works when it is repeated; every exit
+// reaches the daemon with its status; and nothing is left behind.
 package inject
 
 import (
 	"fmt"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	task "github.com/containerd/containerd/runtime/v1/shim/v1"
@@ -24,30 +20,28 @@ import (
 
 	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/client"
-	"containerd-shim.v1/integration/harness/fakedaemon"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/faults"
-	"containerd-shim.v1/integration/harness/procfs"
-	"containerd-shim.v1/integration/harness/sweep"
-	"containerd-shim.v1/integration/harness/wait"
 )
 
-// soon bounds what has to happen by itself: an exit's event, the end of a stream.
+// soon bounds the wait for what must happen by itself: an exit's event, the end of a
+// stream.
 const soon = 15 * time.Second
 
-// Limit is how long one life may take.
+// Limit bounds one life.
 const Limit = 90 * time.Second
 
-// life is a container's life under one fault.
+// life is the life of a container while one system call of its shim fails.
 type life struct {
 	c     *harness.Case
 	b     *harness.Fixture
 	in    *faults.Injector
 	fault faults.Fault
-	blows int // how often a call of the daemon has failed
+	blows int // how many calls of the daemon have failed
 }
 
-// Live runs a life under the injector's fault. The zero Fault only counts.
+// Live runs a life under the injector's fault, and records in c what is wrong. The
+// zero Fault only counts calls.
 func Live(c *harness.Case, in *faults.Injector) {
 	l := &life{c: c, in: in, fault: in.Fault}
 	defer func() {
@@ -63,19 +57,19 @@ func Live(c *harness.Case, in *faults.Injector) {
 	}()
 	o := harness.Options{Faults: in}
 	if !in.Fault.Kill {
-		o.Fake, o.Bare = []fakeruntime.Rule{}, true // the calls of real runc would only take their time
+		o.Fake, o.Bare = []fakeruntime.Rule{}, true // real runc would only make it slower
 	}
 	l.b = c.Fixture(o)
 	l.run()
 }
 
-// run is the life. A failure ends it where a daemon would give the container up:
-// what could not be created or started is deleted.
+// run is the life. A failure ends it where a daemon would give up the container: one
+// that could not be created or started is deleted.
 func (l *life) run() {
 	b := l.b
 	if _, err := b.ShimInfo(); err != nil {
 		if l.alive() && len(l.in.Hits()) > 0 && slices.Contains([]string{"accept", "epoll_ctl"}, l.fault.Kind) {
-			l.c.Logf("the daemon's connection was lost, which means to it that the shim has not started: %v", err)
+			l.c.Logf("the connection was lost; for a daemon that means that the shim has not started: %v", err)
 			return
 		}
 		l.dead("before its first call")
@@ -109,8 +103,8 @@ func (l *life) run() {
 	l.gone()
 }
 
-// wait begins a Wait of init on a connection of its own; one that the failure
-// breaks is made again.
+// wait begins a Wait of init on a connection of its own. If the failure breaks that,
+// it is made again.
 func (l *life) wait() *client.Waiting {
 	w, err := client.BeginWait(l.b.Shim.Address, l.b.ID)
 	if err != nil && len(l.in.Hits()) > 0 && l.blows < max(1, l.fault.Times) {
@@ -121,8 +115,8 @@ func (l *life) wait() *client.Waiting {
 	return w
 }
 
-// exec adds, runs and deletes a process with streams. What fails is tried again,
-// with new streams, as a client does it.
+// exec adds, runs and deletes a process with streams. A failed step is repeated, with
+// new streams, as a client would.
 func (l *life) exec(id string, terminal bool) {
 	b := l.b
 	var out *harness.Stream
@@ -160,7 +154,8 @@ func (l *life) started(id string, add func(try int) error) {
 	l.fatalf("exec %s cannot be started", id)
 }
 
-// mayLoseOutput reports whether the failure was of a byte's own way.
+// mayLoseOutput reports whether the failure is one at which output is lost in any case:
+// an EIO of a terminal means that it is closed.
 func (l *life) mayLoseOutput() bool {
 	return l.fault.Errno == unix.EIO && l.fault.Kind == "read tty"
 }
@@ -174,7 +169,7 @@ func (l *life) signal() {
 	l.again("DeleteProcess", func() error { return found(drop(b.DeleteProcess("victim"))) })
 }
 
-// verbs are the calls that change nothing here.
+// verbs makes the calls that leave the container as it is.
 func (l *life) verbs() {
 	b := l.b
 	l.again("ListPids", func() error { return drop(b.ListPids(b.ID)) })
@@ -191,211 +186,6 @@ func (l *life) verbs() {
 	if _, err := b.Shim.Stacks(soon); err != nil && l.alive() {
 		if _, err = b.Shim.Stacks(soon); err != nil {
 			l.errorf("SIGUSR1, twice: %v", err)
-		}
-	}
-}
-
-// found takes the class NotFound for success, where a call was asked again and
-// the first may have done its work.
-func found(err error) error {
-	if status.Code(err) == codes.NotFound {
-		return nil
-	}
-	return err
-}
-
-func drop[T any](_ T, err error) error { return err }
-
-// telling are the classes that do not mislead: not NotFound, AlreadyExists,
-// InvalidArgument or FailedPrecondition, by which clients decide what is there.
-var telling = []codes.Code{codes.Unknown, codes.Internal, codes.ResourceExhausted, codes.Unavailable, codes.Aborted, codes.PermissionDenied}
-
-// call makes a call of the daemon, which may fail once for each failure that was
-// injected, in a class that does not mislead, and does not end the shim.
-func (l *life) call(what string, f func() error) error {
-	err := l.c.Prompt(f())
-	if err == nil {
-		return nil
-	}
-	l.c.Logf("%s: %v", what, err)
-	if l.fault.Kill && len(l.in.Hits()) > 0 {
-		runtime.Goexit() // cleanUp judges
-	}
-	if !l.alive() {
-		l.dead("in " + what)
-		return err
-	}
-	l.blows++
-	switch code := status.Code(err); {
-	case len(l.in.Hits()) == 0:
-		l.errorf("%s: %v, before anything was made to fail", what, err)
-	case l.blows > max(1, l.fault.Times):
-		l.errorf("%s: %v: the %d. error for one failure", what, err, l.blows)
-	case !slices.Contains(telling, code) && !(code == codes.FailedPrecondition && l.noRuntime() && !strings.HasPrefix(what, "Kill")):
-		l.errorf("%s: %v: class %v misleads", what, err, code)
-	}
-	return err
-}
-
-// noRuntime reports whether the failure says that the host has no runtime that
-// could be executed. FailedPrecondition is its class, but of Kill, for which
-// clients take that as "has ended".
-func (l *life) noRuntime() bool {
-	return l.fault.Kind == "execve" && slices.Contains([]unix.Errno{unix.ENOENT, unix.EACCES, unix.ETXTBSY}, l.fault.Errno)
-}
-
-// again makes a call that must succeed when it is asked again.
-func (l *life) again(what string, f func() error) {
-	for range max(1, l.fault.Times) + 1 {
-		if l.call(what, f) == nil {
-			return
-		}
-	}
-	l.errorf("%s fails for good", what)
-}
-
-// exited waits for the exit event of a process. One more of the same may come,
-// where an answer of the daemon's was lost.
-func (l *life) exited(id string, want uint32) {
-	exits := func() []fakedaemon.Event { return l.b.Daemon.ExitsOf(id) }
-	l.await(soon, "the exit event of "+id, func() bool { return len(exits()) > 0 })
-	if e := exits()[0]; e.Exit.GetExitStatus() != want {
-		l.errorf("exit of %s: status %d, want %d", id, e.Exit.GetExitStatus(), want)
-	}
-	if n := len(exits()); n > 2 {
-		l.errorf("%d exit events of %s", n, id)
-	}
-}
-
-// errorf records that the shim is not as it should be. The life of a shim that
-// was killed ends at the first thing that is not: cleanUp judges.
-func (l *life) errorf(format string, args ...any) {
-	if l.fault.Kill && len(l.in.Hits()) > 0 {
-		runtime.Goexit()
-	}
-	l.c.Errorf(format, args...)
-}
-
-// fatalf is errorf and ends the life.
-func (l *life) fatalf(format string, args ...any) {
-	l.errorf(format, args...)
-	runtime.Goexit()
-}
-
-func (l *life) must(err error, what string) {
-	if err != nil {
-		l.fatalf("%s: %v", what, err)
-	}
-}
-
-func (l *life) await(d time.Duration, what string, cond func() bool) {
-	if err := wait.For(d, what, func() bool { return cond() || l.fault.Kill && !l.alive() }); err != nil || !cond() {
-		l.fatalf("%s: %v", what, err)
-	}
-}
-
-func (l *life) alive() bool {
-	_, dead := l.b.Shim.Exited()
-	return !dead
-}
-
-// dead judges a shim that has ended, and ends the life: nothing but a kill may
-// end it, or a failure before it has begun to serve.
-func (l *life) dead(when string) {
-	_ = wait.For(time.Second, "", func() bool { return !l.alive() }) // its connections end first
-	state, dead := l.b.Shim.Exited()
-	switch {
-	case !dead:
-		l.fatalf("no answer %s", when)
-	case strings.HasPrefix(when, "before"):
-		l.c.Logf("the shim ended %s: %s", when, state) // its start has failed: the daemon sees it
-	default:
-		l.fatalf("the shim ended %s: %s: %s", when, state, lastLine(l.b.Shim.Output()))
-	}
-}
-
-func lastLine(s string) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	for _, l := range lines {
-		if strings.HasPrefix(l, "fatal error:") || strings.HasPrefix(l, "panic:") || strings.HasPrefix(l, "runtime:") {
-			return l
-		}
-	}
-	return lines[len(lines)-1]
-}
-
-// gone checks that a shim without a container holds nothing of it.
-func (l *life) gone() {
-	if !l.alive() {
-		l.dead("at the end") // no call would tell
-	}
-	left := func() string {
-		var all []string
-		census := procfs.Count(l.b.Shim.Pid)
-		for _, p := range append(census.Living, census.Zombies...) {
-			all = append(all, fmt.Sprintf("child %d %q", p.Pid, procfs.Command(p.Pid)))
-		}
-		for _, piece := range []string{"-in", "-out", "/out", "ptmx"} {
-			if n := census.FdsLike(piece); n > 0 {
-				all = append(all, fmt.Sprintf("%d descriptors of %s", n, piece))
-			}
-		}
-		for _, m := range procfs.MountsUnder(l.b.Bundle) {
-			all = append(all, "mount "+m)
-		}
-		files, _ := filepath.Glob(filepath.Join(l.b.Bundle, "*")) // the pattern is right
-		for _, f := range files {
-			if l.fault.Kind == "unlink" {
-				break // it may be the last one, of which nobody is told; the daemon removes the bundle
-			}
-			if name := filepath.Base(f); !slices.Contains([]string{"config.json", "rootfs", "address", "shim.pid", "log.json", "init.pid"}, name) {
-				all = append(all, "file "+name)
-			}
-		}
-		return strings.Join(all, ", ")
-	}
-	if wait.For(soon, "", func() bool { return left() == "" }) != nil {
-		l.errorf("left behind: %s", left())
-	}
-	if _, err := l.b.Within(client.Patience).ShimInfo(); err != nil {
-		l.errorf("ShimInfo at the end: %v", err)
-	}
-}
-
-// cleanUp does what containerd does when a shim's connection ends, and checks
-// that this is all that it takes: no process of the container lives, and the
-// runtime knows of none.
-func (l *life) cleanUp() {
-	b := l.b
-	out, err := exec.Command(l.c.Runtime, "--root", b.Root, "delete", "--force", b.ID).CombinedOutput()
-	l.c.Logf("runc delete --force: %v %s", err, out) // there may be none yet, or none any more
-	lives := func() (all []string) {
-		for _, p := range procfs.All() {
-			if l.owns(p.Pid) && !p.Dead() {
-				all = append(all, fmt.Sprintf("%d %q", p.Pid, procfs.Command(p.Pid)))
-			}
-		}
-		return all
-	}
-	if wait.For(soon, "", func() bool { return len(lives()) == 0 }) != nil {
-		l.c.Errorf("after the shim's death and runc delete --force live %v", lives())
-	}
-	if b.RuncHas() {
-		l.c.Errorf("runc still has the container")
-	}
-}
-
-// owns reports whether a process belongs to the case.
-func (l *life) owns(pid int) bool {
-	v, ok := procfs.Env(pid, sweep.Mark)
-	return ok && v == l.c.Dir
-}
-
-// sweep ends what the filter may still stop, before nobody answers it any more.
-func (l *life) sweep() {
-	for _, p := range procfs.All() {
-		if l.owns(p.Pid) {
-			_ = unix.Kill(p.Pid, unix.SIGKILL) // it may have ended by itself
 		}
 	}
 }

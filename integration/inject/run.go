@@ -17,23 +17,23 @@ import (
 	"containerd-shim.v1/integration/harness/faults"
 )
 
-// Outcome is what came of one life.
+// Outcome is the result of one life.
 type Outcome struct {
 	Fault faults.Fault
-	Hits  []string // the calls that were made to fail; none: the life was over before the Nth
+	Hits  []string // the calls that were made to fail; empty if the life has not come to the Nth
 	harness.Result
 }
 
-// Mode is what happens at a call, if not a single failure of it.
+// Mode says what happens at a call; the zero Mode is that it fails once.
 type Mode struct {
-	Twice bool // the call fails, and the next of its kind
-	Kill  bool // the shim is killed there; these lives are real runc's
+	Twice bool // the call fails, and the next one of its kind
+	Kill  bool // the shim is killed there; such lives are run with real runc
 }
 
-// Plan lists the failures for the calls that a life was seen to make: each call
-// with each error of its kind, or, of a kind with more calls than most, as many
-// as that, spread evenly from the first to the last. With m.Twice, each call and
-// the one of its kind after it fail; with m.Kill, the shim is killed at each.
+// Plan returns the failures for the calls of a life, given as their number by kind:
+// each call with each error of its kind. Of a kind with more than most calls it takes
+// most, spread evenly from the first to the last; 0 means all. With m.Twice the next
+// call of the kind fails, too; with m.Kill the shim is killed at each call.
 func (m Mode) Plan(calls map[string]int, most int) []faults.Fault {
 	var plan []faults.Fault
 	for _, kind := range slices.Sorted(maps.Keys(calls)) {
@@ -54,7 +54,8 @@ func (m Mode) Plan(calls map[string]int, most int) []faults.Fault {
 	return plan
 }
 
-// spread returns at most most numbers from 1 to n, both of them included.
+// spread returns numbers from 1 to n, in ascending order and always including 1: all of
+// them if most is 0 or less, otherwise at most most, with n if most is 2 or more.
 func spread(n, most int) []int {
 	if most <= 0 || n <= most {
 		most = n
@@ -66,8 +67,8 @@ func spread(n, most int) []int {
 	return out
 }
 
-// Count returns the calls of each kind that the shim makes in a life that
-// nothing disturbs; such a life must pass.
+// Count returns how many calls of each kind the shim makes in a life without a
+// failure. It is an error if such a life does not pass.
 func (m Mode) Count(cfg harness.Config) (map[string]int, error) {
 	in := faults.New(cfg.Shim, faults.Fault{Kill: m.Kill})
 	r := harness.Run(cfg, "count", Limit, func(c *harness.Case) { Live(c, in) })
@@ -77,8 +78,8 @@ func (m Mode) Count(cfg harness.Config) (map[string]int, error) {
 	return in.Calls(), nil
 }
 
-// Run has the lives of the plan, side of them beside each other, and gives each
-// outcome to report, one after the other.
+// Run runs the lives of the plan, side of them at the same time, and calls report for
+// each outcome, one at a time. It stops early if cfg is interrupted.
 func Run(cfg harness.Config, plan []faults.Fault, side int, report func(Outcome)) {
 	var mu sync.Mutex // held while report runs
 	var lives sync.WaitGroup
@@ -105,15 +106,15 @@ func Run(cfg harness.Config, plan []faults.Fault, side int, report func(Outcome)
 	lives.Wait()
 }
 
-// Row is a line of the table: a kind of call with one error; 0 is a kill.
+// Row is a row of the table: the lives with one kind of call and one error.
 type Row struct {
 	Kind                   string
-	Errno                  unix.Errno
-	Lives, Reached, Failed int
-	Messages               []string // of those that failed, each once
+	Errno                  unix.Errno // 0 if the shim was killed
+	Lives, Reached, Failed int        // Reached counts lives in which the call was made
+	Messages               []string   // of the failed lives, each once
 }
 
-// Table sums the outcomes up, by kind and error.
+// Table sums up the outcomes, by kind and error.
 func Table(outcomes []Outcome) []Row {
 	type key struct {
 		kind  string

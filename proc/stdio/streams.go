@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package stdio is the streams of one process: the client's FIFOs, files or
-// logger at one end, the process's pipes or terminal at the other, and what
-// copies between them.
+// Package stdio has the streams of a process: the client's FIFOs, files or logger
+// at one end, the process's pipes or terminal at the other, and the goroutines that
+// copy between them.
 //
 // # Life
 //
@@ -10,16 +10,16 @@
 //	     ──► Started ──► ProcessExited ──► AwaitOutput ──► ProcessDeleted
 //	     ──► RuntimeOutput ──► Abort, if the start has failed
 //
-// CloseInput and Resize may come at any time. Whatever comes is an order to the
-// goroutines of the streams, of which each has one; nothing waits for them but
-// AwaitOutput, within its limits, and RuntimeOutput.
+// CloseInput and Resize may be called at any time. Each stream has one goroutine, and
+// every call gives it an order; only AwaitOutput, within its limits, and RuntimeOutput
+// wait for the goroutines.
 //
 // # State
 //
-// All that an output is, is its state (see outputState), its orders, the two
-// descriptors between which it copies, the FIFO's keepalive, whether a reader was
-// met, and the bytes that were read and not written; an input, its descriptors,
-// its keepalive, what came first of HoldInput and CloseInput, and such bytes.
+// The whole state of an output is its outputState, its orders, the two descriptors
+// between which it copies, the FIFO's keepalive, whether a reader was met, and the bytes
+// that were read but not yet written. That of an input is its descriptors, its
+// keepalive, which of HoldInput and CloseInput came first, and such bytes.
 package stdio
 
 import (
@@ -35,42 +35,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Streams is the open stdio of one process: the shim's ends of what the
-// process has, the clients' FIFOs or files, and what copies between them.
+// Streams is the open stdio of one process: the shim's ends of the process's pipes or
+// terminal, the clients' FIFOs or files, and the goroutines that copy between them.
 type Streams struct {
 	limits Limits
-	gate   *gate.Gate // of every goroutine that copies
+	gate   *gate.Gate // held by every goroutine that copies; may be nil
 	// console is set instead of pipes for a terminal.
 	console *console
 	log     *logger
 	input   *input // nil without one; set before any other goroutine sees s
-	// pipes are the inodes of the child's ends: who has them as stdio is the
-	// process, or its child.
+	// pipes are the inodes of the child's ends. Whoever has them as its stdio is
+	// the process, or a descendant of it.
 	pipes map[inode]bool
-	// drained is closed when no output is undrained.
+	// drained is closed once no output is undrained.
 	drained chan struct{}
 
 	mu sync.Mutex
 	// +checklocks:mu
 	outputs []*output
-	// undrained counts the outputs of which not every byte is in its FIFO or
-	// file, among them a terminal that is yet to come.
+	// undrained counts the outputs whose bytes are not all in their FIFO or file,
+	// including a terminal's that does not exist yet.
 	// +checklocks:mu
 	undrained int
-	// orders are those that all outputs have, also one that is yet to come.
+	// orders are those that every output gets, even one that does not exist yet.
 	// +checklocks:mu
 	orders orders
-	// childFiles are what the runtime gets as its, and so the process's, stdin,
-	// stdout and stderr; closed once the runtime was started. Guarded by mu
-	// once Open has returned: a Destroy may come in the middle of a start.
+	// childFiles are what the runtime, and so the process, gets as its stdin,
+	// stdout and stderr. They are closed once the runtime was started. Guarded by
+	// mu once Open has returned, because a Destroy may come in the middle of a
+	// start.
 	childFiles [3]*os.File
-	// null is /dev/null, for the streams that the process lacks; open until
-	// the start is over. Guarded as childFiles is.
+	// null is /dev/null, for the streams that the process lacks. It is open until
+	// the start is over, and guarded like childFiles.
 	null *os.File
 }
 
-// Names are a process's streams as the client gave them: paths of FIFOs or
-// files, or URIs. An empty name means no such stream.
+// Names are a process's streams as the client has named them: paths of FIFOs or
+// files, or URIs. An empty name means that there is no such stream.
 type Names struct {
 	Stdin, Stdout, Stderr string
 	Terminal              bool
@@ -81,25 +82,24 @@ type Config struct {
 	Names
 	UID, GID int   // owner of the pipes, for user namespaces
 	Size     *Size // of the terminal; nil leaves it to the runtime
-	// Container and Namespace are told to a logger, which Monitor starts.
+	// Container and Namespace are passed to a logger, which Monitor starts.
 	Container string
 	Namespace string
 	Monitor   *reaper.Monitor
-	// NewConsoleSocket makes the socket on which the runtime sends a
-	// terminal's master; nil is go-runc's, in a temporary directory.
+	// NewConsoleSocket makes the socket on which the runtime sends a terminal's
+	// master; nil means go-runc's, in a temporary directory.
 	NewConsoleSocket func() (*runc.Socket, error)
 	Limits           Limits
-	// Gate is shut while the streams are to stand still; see Freeze. It may be
-	// nil.
+	// Gate is shut while the streams must stand still. It may be nil.
 	Gate *gate.Gate
 }
 
-// Open opens the streams and starts reading, before the process exists: what
-// cannot be opened fails here, with nothing to undo in the container, and a
-// runtime that writes more than a pipe holds is not stopped by it. It waits for
-// no client. The caller ends the streams by Abort, or by ProcessDeleted. Errors
-// are InvalidArgument for what the client has named wrongly, else
-// ResourceExhausted or Internal by the error number.
+// Open opens the streams and starts reading, before the process exists: if
+// something cannot be opened, there is nothing to undo in the container, and a
+// runtime that writes more than a pipe holds is not blocked. It waits for no client.
+// The caller ends the streams by Abort or by ProcessDeleted. Errors are
+// InvalidArgument if the client has named something that cannot be opened as such,
+// otherwise ResourceExhausted or Internal, depending on the errno.
 //
 // Output is held back until Started: until then it may be the runtime's own.
 func Open(c Config) (_ *Streams, err error) {
@@ -136,7 +136,7 @@ func Open(c Config) (_ *Streams, err error) {
 	return s, err
 }
 
-// openPipes connects the three streams without a terminal.
+// openPipes opens the three streams of a process without a terminal.
 func (s *Streams) openPipes(c Config, t target) error {
 	if s.input != nil {
 		child, shim, err := pipe(writeEnd)
@@ -156,15 +156,16 @@ func (s *Streams) openPipes(c Config, t target) error {
 	} else {
 		paths := [2]string{t.path, c.Stderr}
 		if t.scheme == schemeFile {
-			paths[1] = t.path // whatever stderr says, as containerd does
+			paths[1] = t.path // whatever Stderr says, as in containerd
 		}
 		for i, path := range paths {
 			if path == "" {
 				continue
 			}
 			if i == 1 && sameFile(paths[0], path) {
-				// One pipe, as for "2>&1". Two openings of one FIFO would take
-				// each other for its reader, and mix up the order of the lines.
+				// One pipe, as for "2>&1". If the FIFO were opened twice, each
+				// opening would be taken for the other's reader, and lines would
+				// come out of order.
 				s.childFiles[2] = s.childFiles[1]
 				continue
 			}
@@ -176,7 +177,7 @@ func (s *Streams) openPipes(c Config, t target) error {
 	return s.openNull()
 }
 
-// startInput copies from the client to a pipe to the process.
+// startInput begins to copy from the client to the process's pipe.
 func (s *Streams) startInput(pipe *os.File) {
 	s.input.begin(pipe, false)
 	guard.Go("copy input", func() {
@@ -210,13 +211,13 @@ func (s *Streams) pipeOutput(c Config, path string, fd int) error {
 	return nil
 }
 
-// startOutput copies from the process to the client until the process, and
-// all that inherited its output, are gone. ended then closes the process's end.
+// startOutput begins to copy from the process to the client, until the process and
+// everything that inherited its output are gone; ended then closes the process's end.
 func (s *Streams) startOutput(o *output, ended func()) {
 	o.closeSource, o.drained, o.gate = ended, s.outputDrained, s.gate
 	s.mu.Lock()
 	s.outputs = append(s.outputs, o)
-	if o.state < waiting { // which an adopted one may be
+	if o.state < waiting { // an adopted output may have come further
 		s.undrained++
 	}
 	o.order(s.orders)
@@ -233,8 +234,8 @@ func (s *Streams) outputDrained() {
 	}
 }
 
-// openNull opens what the process gets for every stream that it lacks, for
-// reading and writing: a write must not fail.
+// openNull opens /dev/null for the streams that the process lacks, for reading and
+// writing, so that no write fails.
 func (s *Streams) openNull() (err error) {
 	for _, f := range s.childFiles {
 		if f == nil && s.null == nil {
@@ -246,11 +247,11 @@ func (s *Streams) openNull() (err error) {
 	return nil
 }
 
-// RuntimeReturned closes what only a start needs: it is called when the runtime
-// has returned and its process is known, or when there will be no start. It may
-// be repeated.
+// RuntimeReturned closes what only a start needs. It is called once the runtime has
+// returned and its process is known, or if there will be no start. It may be called
+// more than once.
 func (s *Streams) RuntimeReturned() {
-	s.CloseChildFiles() // of a start that failed
+	s.CloseChildFiles() // still open if the start has failed
 	s.mu.Lock()
 	null := s.null
 	s.null = nil
@@ -261,8 +262,8 @@ func (s *Streams) RuntimeReturned() {
 	}
 }
 
-// own notes whose pipe this is and gives it to the user that the container's
-// root is mapped to. Both ends share one inode.
+// own notes that the pipe belongs to this process, and gives it to the user to whom
+// the container's root is mapped. Both ends of a pipe share one inode.
 func (s *Streams) own(f *os.File, c Config) {
 	var st unix.Stat_t
 	if unix.Fstat(int(f.Fd()), &st) == nil {
@@ -273,13 +274,13 @@ func (s *Streams) own(f *os.File, c Config) {
 
 func chown(f *os.File, c Config) {
 	if c.UID != 0 || c.GID != 0 {
-		_ = f.Chown(c.UID, c.GID) // without it the process cannot reopen /dev/stdout, no more
+		_ = f.Chown(c.UID, c.GID) // if it fails, the process merely cannot reopen /dev/stdout
 	}
 }
 
-// ChildFiles returns what the process gets as its stdin, stdout and stderr, and
-// so the runtime that starts it; nil for a terminal, which comes over
-// ConsoleSocket. They stay the Streams' own.
+// ChildFiles returns what the runtime, and so the process, gets as its stdin, stdout
+// and stderr; nil for a terminal, which comes over ConsoleSocket. The caller must not
+// close them.
 func (s *Streams) ChildFiles() []*os.File {
 	if s.console != nil {
 		return nil
@@ -295,8 +296,8 @@ func (s *Streams) ChildFiles() []*os.File {
 	return files[:]
 }
 
-// CloseChildFiles closes the child's ends, which the runtime has now. It may be
-// repeated.
+// CloseChildFiles closes the child's ends once the runtime has them. It may be called
+// more than once.
 func (s *Streams) CloseChildFiles() {
 	s.mu.Lock()
 	files := s.childFiles

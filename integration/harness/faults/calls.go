@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// numbers are the calls that the filter stops. What cannot fail for want of
-// something is not among them, and neither is mmap(2), without which no Go
-// program can say what it lacks.
+// numbers are the calls that the filter stops. Calls that cannot fail for lack of
+// a resource are not among them, and neither is mmap(2): a Go program whose mmap
+// fails cannot even report it.
 var numbers = map[uint32]string{
 	unix.SYS_OPENAT: "open", unix.SYS_READ: "read", unix.SYS_WRITE: "write", unix.SYS_GETDENTS64: "getdents",
 	unix.SYS_PIPE2: "pipe", unix.SYS_SOCKET: "socket", unix.SYS_CONNECT: "connect", unix.SYS_ACCEPT4: "accept",
@@ -25,10 +25,10 @@ var numbers = map[uint32]string{
 	unix.SYS_PIDFD_OPEN: "pidfd_open", unix.SYS_BIND: "bind", unix.SYS_RECVMSG: "recvmsg",
 }
 
-// Kinds are the names that calls are counted by, and the errors that Linux may
-// answer each with for a reason that is not the caller's: no descriptor, no
-// memory, no room, a disk that fails. A pipe and a socket that are open only
-// fail by what the other end does; for them an interruption is all there is.
+// Kinds are the names under which calls are counted, with the errors that Linux may
+// return for reasons outside the caller's control: no descriptor, no memory, no
+// room, a failing disk. Reading and writing an open pipe or socket fails only by what
+// the other end does, so for these an interruption is all there is.
 var Kinds = map[string][]unix.Errno{
 	"open":       {unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EACCES, unix.EIO, unix.ENOSPC, unix.EINTR},
 	"read file":  {unix.EIO, unix.EINTR},
@@ -65,7 +65,8 @@ var Kinds = map[string][]unix.Errno{
 	"pidfd_open": {unix.EMFILE, unix.ENOMEM},
 }
 
-// kind is the name in Kinds of the call that a notification is about.
+// kind returns the name in Kinds of the notification's call, or one that is not in
+// Kinds for a call that must not fail.
 func (n *notification) kind() string {
 	name := numbers[uint32(n.nr)]
 	switch name {
@@ -85,7 +86,7 @@ func (n *notification) kind() string {
 	return name
 }
 
-// class tells apart what the target of a descriptor in /proc/PID/fd is.
+// class returns the class of a descriptor, by its target in /proc/PID/fd.
 func class(target string) string {
 	switch {
 	case strings.HasPrefix(target, "socket:"):
@@ -104,7 +105,7 @@ func class(target string) string {
 	return "file"
 }
 
-// target is what a descriptor of the calling thread is open on.
+// target returns what a descriptor of the calling thread refers to.
 func (n *notification) target(fd int) string {
 	t, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(int(n.pid)), "fd", strconv.Itoa(fd)))
 	if err != nil {
@@ -113,7 +114,7 @@ func (n *notification) target(fd int) string {
 	return t
 }
 
-// describe tells a reader which call it was: the path or the descriptor.
+// describe returns the path or the descriptor of the call, for people to read.
 func (n *notification) describe() string {
 	switch numbers[uint32(n.nr)] {
 	case "open", "mkdir", "mknod", "unlink", "rename", "chmod":
@@ -130,7 +131,7 @@ func (n *notification) describe() string {
 	return n.target(int(int32(n.args[0])))
 }
 
-// text is the string at an address of the calling thread.
+// text returns the string at an address of the calling thread.
 func (n *notification) text(address uint64) string {
 	buf := make([]byte, 256)
 	got, err := unix.ProcessVMReadv(int(n.pid), []unix.Iovec{{Base: &buf[0], Len: uint64(len(buf))}},

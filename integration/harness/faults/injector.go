@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Fault is one failure: the Nth call of a kind, counted from 1, is answered with
-// Errno, and so are the Times-1 calls of that kind after it. With Kill the
-// program is killed instead, at the moment of the call.
+// Fault is one failure: the Nth call of a kind, counted from 1, and the Times-1
+// calls of that kind after it fail with Errno. With Kill the program is killed at
+// the Nth call instead.
 type Fault struct {
 	Kind  string
 	N     int
@@ -38,10 +38,10 @@ func (f Fault) String() string {
 	return fmt.Sprintf("%s %d %s", f.Kind, f.N, how)
 }
 
-// Injector stops the calls of one program. Its methods may be called from
+// Injector stops the calls of one program. Calls and Hits may be called from
 // several goroutines.
 type Injector struct {
-	Fault Fault // as New was given it
+	Fault Fault // as given to New
 
 	exe  string // the program's file
 	ours *os.File
@@ -52,12 +52,12 @@ type Injector struct {
 	hits  []string       // the calls that were made to fail
 	ended error
 
-	stop [2]*os.File // a byte in it ends serve
-	done chan struct{}
+	stop [2]*os.File   // a pipe; closing its second end ends serve
+	done chan struct{} // closed when serve has ended
 }
 
-// New makes an injector for the program that the file exe holds. The zero Fault
-// makes it count, and no more.
+// New returns an Injector for the program in the file exe. With the zero Fault it
+// only counts.
 func New(exe string, f Fault) *Injector {
 	return &Injector{Fault: f, exe: exe, count: map[string]int{}, done: make(chan struct{})}
 }
@@ -76,8 +76,8 @@ func (i *Injector) Hits() []string {
 	return append([]string(nil), i.hits...)
 }
 
-// Start starts cmd under the filter: through helper, which calls Main by the name
-// Name. It returns once the filter is served; Close ends that.
+// Start starts cmd under the filter, by way of helper, a program that calls Main when
+// it is run as Name. It returns once the filter is served. The caller must Close.
 func (i *Injector) Start(cmd *exec.Cmd, helper string) error {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -130,7 +130,7 @@ func (i *Injector) accept(from *os.File) error {
 // notification is struct seccomp_notif of linux/seccomp.h.
 type notification struct {
 	id    uint64
-	pid   uint32 // the thread's
+	pid   uint32 // of the thread
 	flags uint32
 	nr    int32
 	arch  uint32
@@ -175,7 +175,8 @@ func (i *Injector) serve() {
 	}
 }
 
-// judge counts a call, and returns the error it is to fail with; 0 lets it be.
+// judge counts a call, and returns the error with which it must fail; 0 lets it go
+// on.
 func (i *Injector) judge(n *notification) unix.Errno {
 	if exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(int(n.pid)), "exe")); err != nil || exe != i.exe {
 		return 0
@@ -193,14 +194,15 @@ func (i *Injector) judge(n *notification) unix.Errno {
 	}
 	i.hits = append(i.hits, fmt.Sprintf("%s(%s)", kind, n.describe()))
 	if f.Kill {
-		_ = unix.Kill(i.pid, unix.SIGKILL) // it waits for the answer: it lives
+		_ = unix.Kill(i.pid, unix.SIGKILL) // it is alive: it waits for the answer
 		return 0
 	}
 	return f.Errno
 }
 
-// Close lets all calls be, which must be over by then: those that the filter
-// stops later fail with ENOSYS. It returns the error that ended the service early.
+// Close ends the service. Every process with the filter must have ended: calls that
+// the filter stops afterwards fail with ENOSYS. Close returns the error by which the
+// service has ended early, if it has.
 func (i *Injector) Close() error {
 	if i.ours == nil {
 		return nil

@@ -13,13 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Name is the name by which the helper is Main.
+// Name is the argv[0] with which the helper must call Main.
 const Name = "faultline"
 
-// Main is what Start runs: it installs the filter on one thread, gives its
-// descriptor away, and executes the program on that thread, so that the program
-// has the filter and its process. The arguments are the number of the socket,
-// the program's file, and its arguments from argv[0] on.
+// Main is run by Start in a process of its own. It installs the filter on one
+// thread, sends the filter's descriptor to Start, and executes the program on that
+// thread, so that the program has the filter and the pid. args are Name, the number of
+// the socket's descriptor, the program's file, and the program's arguments, beginning
+// with argv[0]. It returns an exit status if it fails.
 func Main(args []string) int {
 	fail := func(what string, err error) int {
 		fmt.Fprintf(os.Stderr, "%s: %s: %v\n", Name, what, err)
@@ -34,19 +35,19 @@ func Main(args []string) int {
 	if err != nil {
 		return fail("seccomp", err)
 	}
-	if err := unix.Sendmsg(fd, []byte{0}, unix.UnixRights(filter), nil, 0); err != nil { // not in the filter
+	if err := unix.Sendmsg(fd, []byte{0}, unix.UnixRights(filter), nil, 0); err != nil { // the filter lets sendmsg(2) pass
 		return fail("sendmsg", err)
 	}
 	if _, err := unix.Read(fd, make([]byte, 1)); err != nil { // the first call that is served
 		return fail("read", err)
 	}
-	_ = unix.Close(filter) // both are open: it cannot fail
+	_ = unix.Close(filter) // cannot fail: both are open
 	_ = unix.Close(fd)
 	return fail("execve", unix.Exec(args[2], args[3:], os.Environ()))
 }
 
-// install puts the filter on the calling thread, and returns the descriptor that
-// its notifications come from.
+// install puts the filter on the calling thread, and returns the descriptor from
+// which its notifications are read.
 func install() (int, error) {
 	arch := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
 	allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
