@@ -58,7 +58,7 @@ func abandonedCreate(c *harness.Case, disconnect bool) {
 	}
 	c.Logf("Create: %v", create.Await(15*time.Second))
 	pid := readPid(c, filepath.Join(b.Bundle, "init.pid"))
-	// A shim that kills its runc for this does so at once.
+	// A shim that kills its runc because of this does so at once.
 	runc := b.Fake.Waiting("slow")[0]
 	if wait.For(time.Second, "", func() bool { return !procfs.Alive(runc) }) == nil {
 		c.Logf("runc create was killed")
@@ -114,7 +114,7 @@ func createWithoutReader(c *harness.Case) {
 	if b.RuncHas() {
 		c.Errorf("Create failed (%v) and left its container with runc", err)
 	}
-	_, err = b.Within(prompt).ShimInfo() // a connection that broke is no answer
+	_, err = b.Within(prompt).ShimInfo() // Create may have failed because the connection broke
 	c.Must(err, "ShimInfo after it")
 }
 
@@ -128,7 +128,7 @@ func execWithoutReader(c *harness.Case) {
 	})
 	pid := readPid(c, filepath.Join(b.Bundle, "e.pid"))
 	open(c, b.Fake.Gate("look"))
-	// Any exit that the shim has to account for must get through meanwhile.
+	// Meanwhile the exit of another exec must get through.
 	b.MustExec("other", harness.IO{}, "exit:0")
 	answers(c, b, b.ID)
 	b.AwaitExit(5*time.Second, "other")

@@ -23,13 +23,13 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-// Bench is a flood or a storm that measures instead of judging: it ends with
-// figures also where the shim hangs.
+// Bench is a flood or a storm that measures instead of judging: it ends with figures
+// even if the shim hangs.
 type Bench struct {
 	N      int           // execs of a flood, orphans of a storm
 	Limit  time.Duration // for all execs together
-	Settle time.Duration // what late exits, and the dump, are waited for
-	Dumps  string        // where a patched shim of upstream's leaves its dumps
+	Settle time.Duration // for late exits; a third of it for each step of the dump
+	Dumps  string        // the directory to which a patched shim of upstream's writes its dumps
 
 	c      *harness.Case
 	b      *harness.Fixture
@@ -39,11 +39,11 @@ type Bench struct {
 
 // Figures are what a Bench has measured.
 type Figures struct {
-	Failed, Lost      int           // execs, and exits that were never published
-	Late, State, Wall time.Duration // from a process's end to Wait's answer, at the most; the longest State; all of it
+	Failed, Lost      int           // execs that failed, and exits that were never published
+	Late, State, Wall time.Duration // longest time from a process's end to Wait's answer; longest State; total
 	Pending           bool          // the longest State had no answer yet
-	Hung, Dump        bool          // State is not answered afterwards; a dump came out as a file
-	Errors            []string      // the first of them
+	Hung, Dump        bool          // State is not answered afterwards; a dump was written to a file
+	Errors            []string      // the first few errors of execs
 	Stacks            string        // of a shim that hangs
 }
 
@@ -53,7 +53,7 @@ const (
 	// hungTime bounds the State call that decides whether the shim hangs.
 	hungTime = 10 * time.Second
 	// stormTime bounds the wait for the orphans to be reaped before the slow exec
-	// goes on: a shim that reaps none of them meanwhile is what is looked for.
+	// goes on. A shim that has the bug reaps none of them meanwhile.
 	stormTime = 3 * time.Second
 )
 
@@ -66,8 +66,8 @@ func (m Bench) Flood(c *harness.Case) Figures {
 	return m.end(m.N)
 }
 
-// Storm kills N orphans of a container on the host's pid namespace at once while
-// runc is slow to start one exec, which has to start and end all the same.
+// Storm kills N orphans of a container in the host's pid namespace at once while runc
+// is slow to start one exec, which must start and end all the same.
 func (m Bench) Storm(c *harness.Case) Figures {
 	b := c.Fixture(hostPid(orphans(m.N), gated("exec", "/e0.pid", "slow")))
 	m.begin(c, b)
@@ -89,25 +89,25 @@ func (m *Bench) begin(c *harness.Case, b *harness.Fixture) {
 	m.probe = newSampler(func() error { _, err := b.Within(m.patience()).State(b.ID); return err })
 }
 
-// patience is longer than anything is waited for here.
+// patience is longer than any wait here.
 func (m *Bench) patience() time.Duration { return m.Limit + m.Settle + time.Minute }
 
-// ended is how an exec has ended.
+// ended says how an exec has ended.
 type ended struct {
 	late time.Duration // from the process's end to Wait's answer
 	err  error
 }
 
-// start begins n execs, and returns where each one's end comes.
+// start begins n execs, and returns a channel that gets the end of each.
 func (m *Bench) start(n int) <-chan ended {
-	ends := make(chan ended, n) // one for each: nobody waits for the last of a shim that hangs
+	ends := make(chan ended, n) // room for all: if the shim hangs nobody receives the last ones
 	for i := range n {
 		go func() { ends <- m.exec(fmt.Sprintf("e%d", i)) }()
 	}
 	return ends
 }
 
-// collect takes the ends of n execs, as long as there are any.
+// collect takes the ends of n execs, until the shim has stalled.
 func (m *Bench) collect(n int, ends <-chan ended) {
 	stalled := m.stalled()
 	m.figure.Failed = n
@@ -126,8 +126,8 @@ func (m *Bench) collect(n int, ends <-chan ended) {
 	}
 }
 
-// exec runs a process that notes its end. Its calls carry no deadline, which
-// would make the shim kill its runc.
+// exec runs a process that notes the time of its end. Its calls carry no deadline,
+// which would make a shim of upstream's kill its runc.
 func (m *Bench) exec(id string) ended {
 	by := m.b.Within(m.patience())
 	by.Caller = noting{by.Caller, m.probe}
@@ -147,8 +147,8 @@ func (m *Bench) exec(id string) ended {
 	return ended{answered.Sub(time.Unix(0, ns)), err}
 }
 
-// stalled is closed when the time is over, or when the shim has answered no
-// call, State included, for stallTime.
+// stalled returns a channel that is closed when Limit is over, or when the shim has
+// answered no call, not even State, for stallTime.
 func (m *Bench) stalled() <-chan struct{} {
 	c := make(chan struct{})
 	go func() {
@@ -158,7 +158,7 @@ func (m *Bench) stalled() <-chan struct{} {
 	return c
 }
 
-// published counts the execs whose exit the daemon has, when all n are there or
+// published returns the number of execs whose exit the daemon has, once that is n or
 // Settle is over.
 func (m *Bench) published(n int) int {
 	var seen map[string]bool
@@ -174,7 +174,8 @@ func (m *Bench) published(n int) int {
 	return len(seen)
 }
 
-// end counts the exits of n execs, asks whether the shim hangs, and for a dump.
+// end counts the exits of n execs, finds out whether the shim hangs, asks it for a
+// dump, and returns all figures.
 func (m *Bench) end(n int) Figures {
 	f := &m.figure
 	f.Lost = n - m.published(n)
@@ -191,16 +192,17 @@ func (m *Bench) end(n int) Figures {
 	return *f
 }
 
-// dumped reports whether the shim has left a dump in a file since: this project's
-// in the fixture's directory, a patched one of upstream's, which is removed, in Dumps.
+// dumped reports whether the shim has written a dump to a file since then: this
+// project's shim in the fixture's directory, a patched one of upstream's in Dumps, from
+// where it is removed.
 func (m *Bench) dumped(since time.Time) bool {
-	const clockTick = 50 * time.Millisecond // more than a file's time may lag behind the clock
+	const clockTick = 50 * time.Millisecond // more than a file's time can lag behind the clock
 	ours, _ := filepath.Glob(filepath.Join(m.b.Path("stacks"), "[^.]*.stacks"))
 	theirs, _ := filepath.Glob(filepath.Join(m.Dumps, "*-"+strconv.Itoa(m.b.Shim.Pid)+".txt"))
 	for _, f := range theirs {
 		info, err := os.Lstat(f)
 		if err != nil || info.Mode() != 0o600 || info.ModTime().Before(since.Add(-clockTick)) {
-			continue // or left by an earlier shim that had this pid
+			continue // no dump, or that of an earlier shim with this pid
 		}
 		text, _ := os.ReadFile(f)
 		if _, text, ok := strings.Cut(string(text), "=== BEGIN goroutine stack dump ==="); ok && strings.Contains(text, "=== END") {
@@ -210,13 +212,13 @@ func (m *Bench) dumped(since time.Time) bool {
 	return len(ours) > 0
 }
 
-// sampler asks a question again and again, and notes when there was an answer.
+// sampler makes a call again and again, and notes when it was answered.
 type sampler struct {
 	last atomic.Int64  // when the last answer came, in Unix nanoseconds
 	done chan struct{} // closed by end
 
 	mu      sync.Mutex // guards the following
-	asked   time.Time  // zero: no question is open
+	asked   time.Time  // when the open call was made; zero if none is open
 	longest time.Duration
 }
 
@@ -248,7 +250,7 @@ func newSampler(ask func() error) *sampler {
 	return s
 }
 
-// noting is a caller whose answers a sampler notes.
+// noting is a caller whose answers a sampler notes, too.
 type noting struct {
 	client.Caller
 	by *sampler
@@ -262,8 +264,8 @@ func (n noting) Call(ctx context.Context, method string, req, resp proto.Message
 func (s *sampler) note()               { s.last.Store(time.Now().UnixNano()) }
 func (s *sampler) answered() time.Time { return time.Unix(0, s.last.Load()) }
 
-// end stops asking, and returns the longest time for an answer; open is true if
-// it is of a question that has none yet.
+// end stops the calls, and returns the longest time to an answer; open reports whether
+// that call has no answer yet.
 func (s *sampler) end() (longest time.Duration, open bool) {
 	close(s.done)
 	s.mu.Lock()

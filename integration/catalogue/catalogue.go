@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package catalogue holds one black-box check for each known bug of the v1
-// shim that shows from outside. A check says what it asserts and which
-// upstream releases are expected to fail it, so that a run on those releases
-// proves that the check can see the bug.
+// Package catalogue has a black-box check for each known bug of the v1 shim that
+// can be seen from outside. A check says what it asserts. Which of upstream's releases
+// are expected to fail it is in expected.txt, so that a run on those releases proves
+// that the check can see the bug.
 package catalogue
 
 import (
@@ -16,18 +16,19 @@ import (
 	"containerd-shim.v1/integration/harness"
 )
 
-// Check is one known bug.
+// Check is the check for one known bug.
 type Check struct {
-	ID       string // a letter and a number, and another letter where a bug has several faces
+	ID       string // a letter and a number, and another letter if the bug has several forms
 	Name     string
-	Incident string // what users saw
-	Asserts  string // what a shim without the bug does
-	Limit    time.Duration
+	Incident string        // what users saw
+	Asserts  string        // what a shim without the bug does
+	Limit    time.Duration // how long it may take; All sets it if it is 0
 	Load     Load
 	Run      func(*harness.Case)
 }
 
-// with is a check that does the same as others with another value.
+// with returns the Run of a check that shares its function with others, which use it
+// with other values.
 func with[T any](check func(*harness.Case, T), value T) func(*harness.Case) {
 	return func(c *harness.Case) { check(c, value) }
 }
@@ -35,17 +36,18 @@ func with[T any](check func(*harness.Case, T), value T) func(*harness.Case) {
 // Load says what a check does to others that run at the same time.
 type Load int
 
-// The loads. Most checks wait, for runc and for what does not come.
+// The loads. Most checks spend their time waiting, for runc or for something that must
+// not happen.
 const (
 	Light Load = iota
 	Heavy      // takes all CPUs for some seconds, and would make many others late
-	Alone      // changes something of the host or of this process: the next pid, the umask
+	Alone      // changes something of the host or of this process, such as the next pid or the umask
 )
 
 // defaultLimit bounds a check that does not say otherwise.
 const defaultLimit = 60 * time.Second
 
-// All lists the checks in the order of their numbers.
+// All returns the checks, sorted by id.
 func All() []Check {
 	all := slices.Concat(abandonedChecks, compatChecks, crashChecks, drainChecks, errorClassChecks, floodChecks, initDeathChecks,
 		leakChecks, lifetimeChecks, loggerChecks, mountChecks, orderChecks, outboxChecks, pidChecks, pipeChecks, raceChecks,
@@ -58,8 +60,8 @@ func All() []Check {
 	return all
 }
 
-// Matching lists the checks whose id or name contains one of the patterns,
-// which are separated by commas; an empty pattern means all.
+// Matching returns the checks whose id or name contains one of the patterns, which
+// are separated by commas, in upper or lower case. An empty pattern means all.
 func Matching(pattern string) []Check {
 	if pattern == "" {
 		return All()

@@ -13,9 +13,9 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(suite.Main(m)) }
 
-// TestShim runs every check on the shim under test, which has to pass all.
-// The light ones run side by side: go test begins them when the last of the
-// others has ended.
+// TestShim runs every check on the shim under test, which must pass all of them. The
+// light ones run in parallel: go test begins them once the last of the others has
+// ended.
 func TestShim(t *testing.T) {
 	for _, check := range catalogue.All() {
 		t.Run(check.ID, func(t *testing.T) {
@@ -28,13 +28,13 @@ func TestShim(t *testing.T) {
 	}
 }
 
-// TestNoCheckPassesWithoutAShim: B25 passed on /bin/true, since a Create that
-// fails is right where it leaves nothing.
+// TestNoCheckPassesWithoutAShim: B25 once passed on /bin/true, because it accepts a
+// Create that fails and leaves nothing.
 func TestNoCheckPassesWithoutAShim(t *testing.T) {
 	for _, check := range catalogue.All() {
 		t.Run(check.ID, func(t *testing.T) {
 			if check.Load != catalogue.Alone {
-				t.Parallel() // nothing runs
+				t.Parallel() // also the heavy ones: there is no shim
 			}
 			if r := suite.Result(t, "/bin/true", "none-"+check.ID, check.Limit, check.Run); r.Verdict != harness.Fail {
 				t.Errorf("%s: %s %q", check, r.Verdict, r.Messages)

@@ -12,8 +12,8 @@ import (
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
-// threadChurn starts execs from many goroutines of the shim at once, so that
-// its threads come and go.
+// threadChurn has the shim start execs in many goroutines at once, so that its threads
+// come and go.
 func threadChurn(c *harness.Case) {
 	const clients, each = 12, 5
 	b := up(c)
@@ -65,8 +65,8 @@ func readersGone(c *harness.Case) {
 	}
 }
 
-// cpu is what the shim has used so far.
+// cpu returns the CPU time that the shim has used so far.
 func cpu(b *harness.Fixture) time.Duration {
-	p, _ := procfs.Read(b.Shim.Pid) // that it lives is looked at elsewhere
+	p, _ := procfs.Read(b.Shim.Pid) // lives checks that it is alive
 	return p.CPU
 }

@@ -75,9 +75,9 @@ func checkpointForeign(c *harness.Case) {
 }
 
 func listPidsRace(c *harness.Case) {
-	// A write to the map has to fall into the time in which another call goes
-	// through it: upstream does so once for each pid, so many pids and a map
-	// with many execs make that the longest part of a call.
+	// A write to the map must happen while another call iterates over it. Upstream
+	// iterates once for each pid, so with many pids, and many execs in the map, that
+	// is the longest part of a call.
 	const loops, calls, standing, most = 3, 30, 50, 3000
 	b := upFaked(c, on("ps", fakeruntime.Step{Op: fakeruntime.Pids, N: 40000}))
 	for i := range standing {

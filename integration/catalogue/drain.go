@@ -12,8 +12,8 @@ import (
 	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
-// drainBound is how long a Delete may wait for output: upstream's latest
-// releases give it 10 s.
+// drainBound bounds the wait of a Delete for output. Upstream's latest releases wait
+// for 10 s.
 const drainBound = 15 * time.Second
 
 var drainChecks = []Check{
@@ -88,7 +88,7 @@ func deleteTwice(c *harness.Case) {
 		return err
 	})
 	open(c, b.Fake.Gate("slow"))
-	// Its answer is lost on the way to a client that no longer waits.
+	// The answer counts as lost: the client has given up.
 	_ = c.Prompt(first.Await(10 * time.Second))
 	second, err := b.Delete()
 	if err == nil {

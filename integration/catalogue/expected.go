@@ -11,9 +11,10 @@ import (
 	"containerd-shim.v1/integration/harness"
 )
 
-// expectedText is a table: a line of releases, then for each check its id and
-// a letter for each release: P passes, F fails, ? either, because the bug is a
-// race that the check cannot force there; what follows a "#" says why.
+// expectedText is a table: a line with the releases, then a line for each check with
+// its id and a letter for each release. P means that the release passes, F that it
+// fails, ? that it may do either, because the bug is a race that the check cannot
+// force there; a comment after "#" says why.
 //
 //go:embed expected.txt
 var expectedText string
@@ -24,7 +25,7 @@ const Ours = "ours"
 // Releases lists the upstream releases whose verdicts are known.
 func Releases() []string { return strings.Fields(strings.SplitN(expectedText, "\n", 2)[0])[1:] }
 
-// letter is what the table has for a check on a release; "" is nothing.
+// letter returns the table's letter for a check on a release, or "" if it has none.
 func letter(release, id string) string {
 	column := slices.Index(Releases(), release)
 	for line := range strings.Lines(expectedText) {
@@ -35,8 +36,8 @@ func letter(release, id string) string {
 	return ""
 }
 
-// Expected is the verdict that a release has on a check; ok is false where
-// nothing is known, or either is possible.
+// Expected returns the verdict of a check on a release; ok is false if it is not
+// known, or may be either.
 func Expected(release, id string) (v harness.Verdict, ok bool) {
 	if release == Ours {
 		return harness.Pass, true
@@ -50,14 +51,13 @@ func Expected(release, id string) (v harness.Verdict, ok bool) {
 	return "", false
 }
 
-// Known reports whether the table has a verdict of the check id, be it that
-// either is possible.
+// Known reports whether the table has a letter for the check id, even if it is "?".
 func Known(id string) bool {
 	return slices.ContainsFunc(Releases(), func(r string) bool { return letter(r, id) != "" })
 }
 
-// Conformance reports whether a check passes on every release that is known: it
-// finds no bug of theirs, it says what has to stay as it is.
+// Conformance reports whether a check passes on every known release: it finds no bug
+// of theirs, but says what must stay as it is.
 func Conformance(id string) bool {
 	for _, r := range Releases() {
 		if v, ok := Expected(r, id); !ok || v != harness.Pass {
@@ -70,8 +70,8 @@ func Conformance(id string) bool {
 // upstream is the module whose version is the release.
 const upstream = "github.com/containerd/containerd"
 
-// Release tells which release the shim at path was built from, as the Go
-// toolchain recorded it; "" is none of the known.
+// Release returns the release from which the shim at path was built, according to the
+// build info in the program, or "" if it is not a known one.
 func Release(path string) string {
 	info, err := buildinfo.ReadFile(path)
 	if err != nil {
@@ -87,7 +87,7 @@ func Release(path string) string {
 	case info.Main.Path == "containerd-shim.v1" && info.Path == "containerd-shim.v1/cmd/containerd-shim":
 		return Ours
 	case version == "" && info.Path == upstream+"/cmd/containerd-shim":
-		return "debian-1.6.20" // built outside of module mode: no version is recorded
+		return "debian-1.6.20" // built without modules, so that no version is recorded
 	}
 	for _, r := range Releases() {
 		if r == version {

@@ -17,12 +17,12 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-// FloodSize is how many execs come at once: many health checks, or one loop of
+// FloodSize is how many execs come at once: as from many health checks, or a loop of
 // `docker exec` in a script, on a host that was busy for a moment.
 const FloodSize = 100
 
-// floodQuiet is how long a flood may stand still before the shim counts as
-// hung. One runc exec takes some 25 ms, and ten times that on a busy host.
+// floodQuiet is how long a flood may make no progress before the shim counts as
+// hung. A runc exec takes some 25 ms, and ten times as long on a busy host.
 const floodQuiet = 15 * time.Second
 
 var floodChecks = []Check{
@@ -43,13 +43,14 @@ var floodChecks = []Check{
 		Run:      floodBesideStoppedRunc},
 }
 
-// Watch is somebody who looks on while a flood runs; both may be nil.
+// Watch has functions that are called while a flood runs; each may be nil.
 type Watch struct {
-	Ended func(n int)        // n execs have ended
-	Hung  func(pid int) bool // the shim stands still; reports whether to wait on, and is not called again
+	Ended func(n int)        // when n execs have ended
+	Hung  func(pid int) bool // when the shim makes no progress; reports whether to wait longer, once
 }
 
-// Flood starts n execs at once and judges the shim by what comes of them.
+// Flood starts n execs at once, and checks that each ends once with its own status and
+// that the shim then answers and has no zombies.
 func Flood(c *harness.Case, n int, w Watch) {
 	b := up(c)
 	flood(c, b, n, w)
@@ -57,7 +58,8 @@ func Flood(c *harness.Case, n int, w Watch) {
 	noZombies(c, b, 5*time.Second)
 }
 
-// floodStatus gives neighbours different statuses, so that a swapped one shows.
+// floodStatus returns the exit status of exec i. It differs between neighbours, so that
+// swapped exits are noticed.
 func floodStatus(i int) uint32 { return uint32(i%100) + 1 }
 
 func flood(c *harness.Case, b *harness.Fixture, n int, w Watch) {

@@ -61,8 +61,8 @@ func survivors(id, name string, ct harness.Container, broken bool) Check {
 		Run:      func(c *harness.Case) { initDies(c, ct, broken) }}
 }
 
-// initDies kills init and wants its child gone. A container that does not share
-// the host's pid namespace joins that of another one.
+// initDies kills init, and checks that its child is killed, too. A container that does
+// not share the host's pid namespace joins that of another container.
 func initDies(c *harness.Case, ct harness.Container, broken bool) {
 	ct.Args = []string{"children:1", "sleep"}
 	if !ct.HostPid {

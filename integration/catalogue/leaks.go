@@ -15,8 +15,8 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-// settle is how long a shim may take to give back descriptors: no shim has to
-// wait for its garbage collector to do it.
+// settle is how long a shim may take to close descriptors. It must not leave that to
+// its garbage collector.
 const settle = 5 * time.Second
 
 var leakChecks = []Check{
@@ -80,7 +80,7 @@ func failedExecFds(c *harness.Case) {
 	for i := range 10 {
 		failExec(c, b, fmt.Sprintf("e%d", i))
 	}
-	// At once: a garbage collector would hide it later.
+	// At once: later the garbage collector may have closed them.
 	if n := procfs.Count(b.Shim.Pid).FdsLike("log.json"); n > 0 {
 		c.Errorf("%d descriptors of log.json are open", n)
 	}

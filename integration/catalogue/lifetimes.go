@@ -112,7 +112,7 @@ func duplicateExec(c *harness.Case) {
 	b := upFaked(c, on("pause", atGate("slow"), logs("no"), exits(1)))
 	pause := heldAt(c, b, "slow", "Pause", func() error { return b.Within(time.Minute).Pause() })
 	first, second := execTwice(b)
-	// Time to get into each other's way, for a shim where they wait for the pause.
+	// In a shim where both wait for the pause, give them time to get there.
 	_ = wait.For(time.Second, "", func() bool { return first.Done() && second.Done() })
 	open(c, b.Fake.Gate("slow"))
 	_ = c.Prompt(pause.Await(10 * time.Second)) // it fails

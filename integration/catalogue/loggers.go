@@ -14,7 +14,7 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-// loggerBound is how long Create may wait for a logger, and Delete for its end.
+// loggerBound bounds the wait of Create for a logger, and of Delete for its end.
 const loggerBound = 20 * time.Second
 
 var loggerChecks = []Check{
@@ -65,7 +65,7 @@ func sharedFile(c *harness.Case, scheme string) {
 	}
 }
 
-// logged is a Create whose output goes to a logger that does mode.
+// logged creates the container with its output going to a logger of the kind mode.
 func logged(b *harness.Fixture, mode string) error {
 	uri := b.Logger(mode)
 	r, err := b.Within(time.Minute).CreateTask(b.CreateRequest(harness.IO{Stdout: uri, Stderr: uri}))
@@ -75,7 +75,7 @@ func logged(b *harness.Fixture, mode string) error {
 	return err
 }
 
-// loggerPid waits for the logger.
+// loggerPid waits until the logger runs, and returns its pid.
 func loggerPid(c *harness.Case, b *harness.Fixture) int {
 	path := filepath.Join(b.LoggerDir(), "pid")
 	c.Await(5*time.Second, "the logger runs", func() bool { _, err := os.Stat(path); return err == nil })
@@ -128,8 +128,8 @@ func loggerStays(c *harness.Case) {
 	b.Gone(loggerBound, "the logger", pid)
 }
 
-// loggerAfterFailure looks three times: a garbage collector that happens to run
-// closes the pipes of a logger that upstream has forgotten.
+// loggerAfterFailure tries three times, because a garbage collection that happens to
+// come closes the pipes of a logger that upstream has forgotten, and so ends it.
 func loggerAfterFailure(c *harness.Case) {
 	for range 3 {
 		b := faked(c, on("create", logs("no"), exits(1)))

@@ -11,8 +11,8 @@ import (
 const intro = `# Known bugs of the v1 shim
 
 B-numbers are bugs of upstream's shims that were reported or seen there; F-numbers were found while this project tested its own. Each has at least
-one check, whose name is the number and, where a bug has several faces, a letter: ` + "`shimverify run --shim PATH --only B24`" + `. The last column
-says which of %s fail it; "?" may do either. This project's shim passes all. What each of them did in one run, and in how
+one check, whose id is the number and, if a bug has several forms, a letter: ` + "`shimverify run --shim PATH --only B24`" + `. The last column
+says which of %s fail it; those with "?" may pass or fail. This project's shim passes all checks. What each shim did in one run, and in how
 many seconds, is in [verdicts.md](verdicts.md).
 
 This file is made by ` + "`make docs/bugs.md`" + ` from the checks in integration/catalogue.
@@ -21,9 +21,8 @@ This file is made by ` + "`make docs/bugs.md`" + ` from the checks in integratio
 |---|---|---|---|---|
 `
 
-// Markdown is the list of known bugs: of every check with a B- or an F-number,
-// what happens, what is right, and which releases fail it; then what is no check
-// of its own, and why.
+// Markdown returns the list of known bugs: for every check with a B- or an F-number,
+// what happens, what is right, and which releases fail it; then the Notes.
 func Markdown() string {
 	var b strings.Builder
 	releases := Releases()
@@ -43,7 +42,7 @@ func Markdown() string {
 
 func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
-// failsOn lists the releases that fail a check, or may.
+// failsOn names the releases that fail a check, or, with a "?", may fail it.
 func failsOn(releases []string, id string) string {
 	var out []string
 	for _, r := range releases {

@@ -25,7 +25,7 @@ func linkedRootfs(id, end string, succeeds bool) Check {
 		Run:      with(linkedBundle, succeeds)}
 }
 
-// linkedBundle gives the shim a path of its bundle that leads through a link,
+// linkedBundle gives the shim a path to its bundle that leads through a symbolic link,
 // which mountinfo does not show.
 func linkedBundle(c *harness.Case, succeeds bool) {
 	o := harness.Options{Fake: []fakeruntime.Rule{}}

@@ -15,9 +15,10 @@ import (
 	"containerd-shim.v1/integration/harness/suite"
 )
 
-// mutants are this project's shim with one thing broken, for checks that no
-// known release fails: each has to be found by its check, which says so, so that
-// a pass of it says something. The old text has to be in the file exactly once.
+// mutants are variants of this project's shim with one thing broken, for checks that no
+// known release fails: the check must fail on its mutant, with a message that contains
+// says, which shows that it is able to fail. The old text must be in the file exactly
+// once.
 var mutants = map[string]struct{ file, old, broken, says string }{
 	"B31b": {"cmd/containerd-shim/signals.go", "\t\t\t\t\tlog.Load().writeStacks(text)\n", "\t\t\t\t\t_ = text\n", "SIGUSR1 with nowhere to write"},
 	"B33c": {"proc/stdio/console.go", "Row: size.Height, Col: size.Width}", "Row: size.Width, Col: size.Height}", `want "45 123"`},
@@ -51,7 +52,7 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// mutant builds the shim with another text of one file.
+// mutant builds the shim with another text in one file, and returns the program's path.
 func mutant(t *testing.T, module, file, text string) string {
 	t.Helper()
 	dir := t.TempDir()

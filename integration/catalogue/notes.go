@@ -2,11 +2,11 @@
 
 package catalogue
 
-// Note is an entry of the list of known bugs, or a row of the contract, that
-// is no check of its own, and why.
+// Note is an entry of the list of known bugs, or a row of the contract, that has no
+// check of its own. Why says where it is checked, or why it cannot be.
 type Note struct{ ID, Name, Why string }
 
-// Notes lists them.
+// Notes returns all of them.
 func Notes() []Note {
 	return []Note{
 		{"B67", "what only the daemon does wrong", "no shim can show it: the clean-up after a dead shim, KillShim's loop, OOM scores"},

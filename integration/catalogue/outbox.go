@@ -11,8 +11,8 @@ import (
 	"containerd-shim.v1/integration/harness/fakeruntime"
 )
 
-// retryTime is how long an event may take once the daemon takes events again:
-// generous to a backoff, far below what a person waits.
+// retryTime is how long an event may take once the daemon takes events again: long
+// enough for any back-off, and far less than people wait.
 const retryTime = 20 * time.Second
 
 var outboxChecks = []Check{
@@ -39,7 +39,7 @@ var outboxChecks = []Check{
 		Run:      forksWithoutDaemon},
 	{ID: "F07", Name: "daemon that stalls and goes on",
 		Incident: "found by measuring: a daemon that accepts and stalls for 25 s gets the same exit five times",
-		Asserts:  "whatever the stall, here 22 s, the daemon is given an event twice at the most, and takes it",
+		Asserts:  "a daemon that stalls for 22 s is given the event twice at the most, and takes it",
 		Limit:    90 * time.Second,
 		Run:      stalledDaemon},
 	{ID: "F21", Name: "daemon that is back while its binary hangs",
@@ -73,7 +73,7 @@ func stalledDaemon(c *harness.Case) {
 	if n := b.Daemon.Attempts(); n > 2 {
 		c.Errorf("%d attempts, want 2 at the most", n)
 	}
-	b.Daemon.Behave(fakedaemon.Accept, 0) // what has hung fails
+	b.Daemon.Behave(fakedaemon.Accept, 0) // the attempts that hung fail
 	b.AwaitExit(retryTime, "one")
 	once(c, b, "one")
 }
@@ -121,7 +121,7 @@ func daemonGone(c *harness.Case) {
 	if w.GetExitStatus() != 137 {
 		c.Errorf("Wait: status %d, want 137", w.GetExitStatus())
 	}
-	// Time for a single attempt to fail: starting a missing binary does at once.
+	// Give a single attempt time to fail: starting a missing binary fails at once.
 	c.Never(time.Second, "an event reached a daemon that is gone", func() bool { return len(b.Daemon.Events()) > 0 })
 	c.Need(b.Daemon.Restart(), "restart fake daemon")
 	b.AwaitExit(retryTime, b.ID)

@@ -44,7 +44,7 @@ func killReusedPid(c *harness.Case) {
 	c.Await(5*time.Second, "the exec is reaped", func() bool { return !procfs.Exists(pid) })
 	victim := c.ProcessWithPid(pid)
 	defer victim.Wait()         //nolint:errcheck // only to reap it
-	defer victim.Process.Kill() //nolint:errcheck // it may be what the shim has killed
+	defer victim.Process.Kill() //nolint:errcheck // the shim may have killed it
 	wantCode(c, "Kill of a finished exec", b.Kill("e", 9, false), notFound)
 	c.Never(500*time.Millisecond, "a process that is not the container's was killed", func() bool { return !procfs.Alive(pid) })
 }
@@ -63,7 +63,7 @@ func pidReuse(c *harness.Case) {
 		c.Need(b.Fake.Play(onMatch("exec", "/"+fresh+".pid", fakeruntime.Step{Op: fakeruntime.Process, N: 5, Name: gate, Text: strconv.Itoa(pid)})), "play")
 		c.Must(b.Exec(fresh, harness.IO{}), "Exec "+fresh)
 		if _, err := b.Client.Start(fresh); c.Prompt(err) != nil {
-			// Another process of the host has the pid, and keeps it.
+			// Another process of the host has got the pid.
 			c.Logf("round %d: %v", i, err)
 			continue
 		}
@@ -92,7 +92,7 @@ func restoreExit(c *harness.Case) {
 	pid := b.Fake.Spawned()[0]
 	open(c, b.Fake.Gate("die"))
 	c.Await(5*time.Second, "the restored init is reaped", func() bool { return !procfs.Exists(pid) })
-	// Time to look for the process that the exit belongs to: there is none yet.
+	// Give the shim time to look for the process of the exit, which it does not know yet.
 	elapse(300 * time.Millisecond)
 	open(c, b.Fake.Gate("slow"))
 	c.Must(start.Await(10*time.Second), "Start")

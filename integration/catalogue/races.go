@@ -46,7 +46,7 @@ func killDuringStart(c *harness.Case) {
 	b := upFaked(c, on("exec", atGate("slow"), fakeruntime.Step{Op: fakeruntime.Process, Name: "lives"}))
 	start := startAtGate(c, b, "e", "slow")
 	kill := client.Async("Kill", func() error { return b.Within(30*time.Second).Kill("e", 9, false) })
-	// A Kill that is not to wait has its answer by then.
+	// A shim whose Kill does not wait has answered by then.
 	_ = wait.For(time.Second, "an answer to Kill", kill.Done)
 	open(c, b.Fake.Gate("slow"))
 	c.Must(start.Await(10*time.Second), "Start")
@@ -56,7 +56,7 @@ func killDuringStart(c *harness.Case) {
 	c.Must(delProc(b, "e"), "DeleteProcess")
 }
 
-// bounded is within what an operator sees as an answer.
+// bounded is how long a call may take that has to end something that hangs.
 const bounded = 5 * time.Second
 
 func exitDuringHungStart(c *harness.Case) {

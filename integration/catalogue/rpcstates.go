@@ -16,8 +16,8 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-// classes are those that a call may have in a state: the contract leaves
-// some open, because daemons tell no difference.
+// classes are the codes with which a call may be answered in a state. The contract
+// leaves some open, because daemons treat them alike.
 type classes []codes.Code
 
 var (
@@ -25,11 +25,11 @@ var (
 	refused = classes{precondition}
 	unknown = classes{notFound}
 	gone    = classes{notFound, precondition} // there is no process, or no container any more
-	again   = classes{codes.OK, notFound}     // the old answer, or that it is gone
+	again   = classes{codes.OK, notFound}     // the same answer again, or that it is gone
 )
 
-// rpcState is one row of the conformance table: a state, and what every call
-// answers in it. Calls that would change the state stand last, one in a row.
+// rpcState is a row of the conformance table: a state, and how every call is answered
+// in it. Calls that change the state come last.
 type rpcState struct {
 	id, name string
 	make     func(*harness.Case, *harness.Fixture)
@@ -42,7 +42,7 @@ type rpc struct {
 	want classes
 }
 
-// rpcChecks makes a check of each row.
+// rpcChecks returns a check for each row.
 func rpcChecks() []Check {
 	var out []Check
 	for _, s := range rpcStates {
@@ -55,8 +55,8 @@ func rpcChecks() []Check {
 }
 
 func everyCall(c *harness.Case, s rpcState) {
-	// Old daemons cannot do without a status in an OK response either, but
-	// that is row C02: here it would hide everything else.
+	// Old daemons also need a status in every OK response. That is checked by C02:
+	// here it would hide everything else.
 	b := faked(c, on("checkpoint", exits(0)))
 	s.make(c, b)
 	for _, r := range s.calls {
@@ -78,8 +78,8 @@ func state(id, want string) rpc {
 		if s.GetStatus().String() != want {
 			return fmt.Errorf("State of %s: %v", id, s.GetStatus())
 		}
-		// The daemon of 1.7 takes an omitted time for 1970, the older ones
-		// for the zero time: only an explicit one is right for all.
+		// containerd 1.7 takes an absent time for 1970, older ones for the zero
+		// time: only an explicit one is right for all.
 		if s.GetExitedAt() == nil {
 			return fmt.Errorf("State of %s has no exited_at", id)
 		}
@@ -126,7 +126,7 @@ var (
 	}
 )
 
-// blocks is a Wait that has to be unanswered while the process lives.
+// blocks is a Wait that must not be answered while the process is alive.
 func blocks(id string) rpc {
 	return rpc{"Wait blocks", func(b *harness.Fixture) error {
 		id := cmp.Or(id, b.ID)

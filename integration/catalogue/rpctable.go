@@ -10,7 +10,7 @@ import (
 	"containerd-shim.v1/integration/harness"
 )
 
-// The states, and what every call answers in them.
+// rpcStates are the states, and how every call is answered in them.
 var rpcStates = []rpcState{
 	{"R1", "no container", func(*harness.Case, *harness.Fixture) {}, []rpc{
 		ofInit(unknown, "State", stateOf), ofInit(unknown, "Start", start), ofInit(refused, "Delete", del),

@@ -92,8 +92,8 @@ func noRuntime(c *harness.Case) {
 	deletes(c, b)
 }
 
-// pidsLimit asks for execs where no process can be made, one after another and
-// many at once. That they fail is right; the shim is to live.
+// pidsLimit asks for execs, one after another and then many at once, while there is room
+// for only spare more processes. The execs may fail, but the shim must stay alive.
 func pidsLimit(c *harness.Case, spare int) {
 	b := up(c)
 	b.MustExec("before", harness.IO{}, "exit:0")

@@ -53,7 +53,7 @@ func stacksAnyhow(c *harness.Case) {
 	}
 	var before unix.Rlimit
 	c.Need(unix.Prlimit(b.Shim.Pid, unix.RLIMIT_NOFILE, nil, &before), "read the limit")
-	free := 0 // the lowest descriptor that the shim does not have
+	free := 0 // the lowest descriptor that is not open in the shim
 	for {
 		if _, err := os.Readlink(procfs.File(b.Shim.Pid, "fd/"+strconv.Itoa(free))); err != nil {
 			break
@@ -80,7 +80,7 @@ func logFifoFull(c *harness.Case) {
 		c.Need(unix.Kill(b.Shim.Pid, unix.SIGUSR1), "signal the shim")
 		c.Await(5*time.Second, "SIGUSR1 is delivered", func() bool { return !procfs.Pending(b.Shim.Pid, unix.SIGUSR1) })
 	}
-	// Time to get stuck in the write, for a shim that does.
+	// Give a shim that blocks in the write time to get there.
 	elapse(500 * time.Millisecond)
 	b.MustExec("e", harness.IO{}, "exit:0")
 	b.AwaitExit(10*time.Second, "e")
@@ -113,7 +113,7 @@ func harmlessSignals(c *harness.Case) {
 	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR2, unix.SIGALRM, unix.SIGPIPE} {
 		c.Need(unix.Kill(b.Shim.Pid, s), "signal the shim")
 		c.Await(5*time.Second, unix.SignalName(s)+" is delivered", func() bool { return !procfs.Pending(b.Shim.Pid, s) })
-		// The Go runtime prints stacks before it dies of SIGQUIT.
+		// At SIGQUIT the Go runtime prints stacks before it exits.
 		if wait.For(300*time.Millisecond, "", func() bool { return !procfs.Alive(b.Shim.Pid) }) == nil {
 			c.Fatalf("%s ends the shim", unix.SignalName(s))
 		}

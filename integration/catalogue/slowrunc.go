@@ -61,8 +61,8 @@ func lookupDuringExec(c *harness.Case) {
 	stranger := brood(c, b, 1)
 	pid := b.MustExec("other", harness.IO{}, "sleep")
 	slow := startAtGate(c, b, "slow", "slow")
-	// An exit that belongs to no process is compared with all of them, so
-	// with the slow one too, in whatever order that is done.
+	// Upstream compares an exit that belongs to no process with every process, and so,
+	// whatever the order, with the slow one.
 	killEach(stranger)
 	reaped(c, stranger)
 	c.Need(unix.Kill(pid, unix.SIGKILL), "kill other")

@@ -36,9 +36,9 @@ var stdinChecks = []Check{
 		Run:      lateReader},
 }
 
-// closeRounds is how often CloseIO is called early. Upstream opens a writing end
-// of stdin beside its Start and gives up the opening when Start is done: once in
-// a while, on a busy host, there is nothing to close, and no bug to be seen.
+// closeRounds is how often CloseIO is called early. Upstream opens a writing end of
+// stdin in parallel with Start, and gives up if Start is done first: now and then, on a
+// busy host, there is nothing to close, and the bug does not show.
 const closeRounds = 4
 
 func closeBeforeStart(c *harness.Case) {
@@ -69,7 +69,7 @@ func closeDuringStart(c *harness.Case) {
 	}
 }
 
-// catExec adds an exec that copies its stdin, to which a line is written.
+// catExec adds an exec that copies its stdin to its stdout, and writes a line to it.
 func catExec(c *harness.Case, b *harness.Fixture, id string) (in, out *harness.Stream) {
 	in, out = b.Stream("in"+id).Write("line\n"), b.Stream("out"+id).Read()
 	errs := b.Stream("err" + id).Read()
@@ -77,11 +77,12 @@ func catExec(c *harness.Case, b *harness.Fixture, id string) (in, out *harness.S
 	return in, out
 }
 
-// endsWith wants the line back, and the exec's end when the client closes stdin.
+// endsWith checks that the line comes back, and that the exec ends when the client
+// closes stdin.
 func endsWith(c *harness.Case, b *harness.Fixture, id string, in, out *harness.Stream) {
 	c.Await(5*time.Second, "the line has come back", func() bool { return out.Text() == "line\n" })
-	// A shim that opens a writing end for itself needs time to do so: an end
-	// that came only after the client's was closed would not keep stdin open.
+	// Give a shim that opens a writing end of its own time to do so: one that is opened
+	// only after the client's was closed would not keep stdin open.
 	_ = wait.For(200*time.Millisecond, "", func() bool {
 		return procfs.Count(b.Shim.Pid).FdsLike(in.Path) > 1
 	})

@@ -21,7 +21,7 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-// The classes of errors that daemons tell apart.
+// The codes of errors that daemons tell apart.
 const (
 	notFound     = codes.NotFound
 	precondition = codes.FailedPrecondition
@@ -29,25 +29,24 @@ const (
 	invalid      = codes.InvalidArgument
 )
 
-// prompt is how long a call may take that does not have to wait for anything.
-// A healthy shim needs less than a millisecond; a bound of 2 s is also what a
-// daemon since 1.3 gives State.
+// prompt bounds a call that need not wait for anything. A healthy shim needs less than
+// a millisecond; daemons since 1.3 wait 2 s for State.
 const prompt = 2 * time.Second
 
-// elapse lets time pass, where what is checked is how long something lasts.
+// elapse lets time pass, where a check is about how long something lasts.
 func elapse(d time.Duration) { <-time.After(d) }
 
-// code is the class of an RPC's error.
+// code returns the gRPC code of a call's error.
 func code(err error) codes.Code { return status.Code(err) }
 
-// wantCode records an error of another class, or none.
+// wantCode checks that a call has failed with this code.
 func wantCode(c *harness.Case, what string, err error, want codes.Code) {
 	if got := code(c.Prompt(err)); got != want {
 		c.Errorf("%s: %v (%v), want %v", what, got, err, want)
 	}
 }
 
-// lives wants the shim to run, and to answer at once.
+// lives checks that the shim runs and answers at once.
 func lives(c *harness.Case, b *harness.Fixture) {
 	if status, dead := b.Shim.Exited(); dead {
 		c.Fatalf("the shim has ended: %s", status)
@@ -59,20 +58,20 @@ func lives(c *harness.Case, b *harness.Fixture) {
 	}
 }
 
-// answers wants the State of a process at once.
+// answers checks that the State of a process is answered at once.
 func answers(c *harness.Case, b *harness.Fixture, id string) {
 	_, err := b.Within(prompt).State(id)
 	c.Must(err, "State of "+id)
 }
 
-// deletes deletes the container, whose init was killed with SIGKILL.
+// deletes deletes the container, whose init was killed by SIGKILL.
 func deletes(c *harness.Case, b *harness.Fixture) {
 	d, err := b.Delete()
 	c.Must(err, "Delete")
 	sameExit(c, d, 137)
 }
 
-// sameExit wants a status and a time in what Delete answers.
+// sameExit checks that Delete's answer has this status, and a time.
 func sameExit(c *harness.Case, d *task.DeleteResponse, status uint32) {
 	if d.GetExitStatus() != status || d.GetExitedAt().GetSeconds() <= 0 {
 		c.Errorf("Delete: status %d at %v, want %d at a real time", d.GetExitStatus(), d.GetExitedAt().AsTime(), status)
@@ -88,7 +87,7 @@ func stopped(c *harness.Case, b *harness.Fixture, id string, pid int) {
 	}
 }
 
-// readPid is the pid in a pid file.
+// readPid returns the pid in a pid file.
 func readPid(c *harness.Case, path string) int {
 	data, err := os.ReadFile(path)
 	c.Need(err, "read pid file")
@@ -97,8 +96,9 @@ func readPid(c *harness.Case, path string) int {
 	return pid
 }
 
-// onlyChild waits for the one child of a process that sleeps. The Go runtime
-// forks another one, which ends at once, to see whether the kernel has pidfds.
+// onlyChild waits for the child of a process that sleeps, and returns its pid. There may
+// be another child for a moment, which the Go runtime forks to find out whether the
+// kernel has pidfds.
 func onlyChild(c *harness.Case, pid int) int {
 	child := 0
 	c.Await(5*time.Second, "the child runs", func() bool {
@@ -112,7 +112,7 @@ func onlyChild(c *harness.Case, pid int) int {
 	return child
 }
 
-// orphans makes the fake runtime leave n children to the shim, with the exec "brood".
+// orphans is a rule by which the exec "brood" leaves n orphans to the shim.
 func orphans(n int) fakeruntime.Rule {
 	return onMatch("exec", "/brood.pid", fakeruntime.Step{Op: fakeruntime.Spawn, N: n}, fakeruntime.Step{Op: fakeruntime.Process, Name: "brood-lives"})
 }
@@ -145,8 +145,8 @@ func killEach(pids []int) {
 	}
 }
 
-// reaped waits until the shim has taken every exit. No shim has to wait for
-// anything before it does.
+// reaped waits until the shim has reaped all these processes. No shim has a reason to
+// wait for anything before it does.
 func reaped(c *harness.Case, pids []int) {
 	c.Await(10*time.Second, "all orphans are reaped", func() bool {
 		for _, p := range pids {
@@ -163,12 +163,13 @@ func noZombies(c *harness.Case, b *harness.Fixture, d time.Duration) {
 	c.Await(d, "no zombie below the shim", func() bool { return len(procfs.Count(b.Shim.Pid).Zombies) == 0 })
 }
 
-// hostPid is a container on the host's pid namespace, with the fake runtime.
+// hostPid returns options for a container in the host's pid namespace, with the fake
+// runtime.
 func hostPid(rules ...fakeruntime.Rule) harness.Options {
 	return harness.Options{Container: harness.Container{HostPid: true}, Fake: append([]fakeruntime.Rule{}, rules...)}
 }
 
-// gated is a call of real runc that first waits at a gate.
+// gated is a rule for a call of real runc that first waits at a gate.
 func gated(verb, match, gate string) fakeruntime.Rule {
 	return onMatch(verb, match, atGate(gate), runReal)
 }
@@ -179,7 +180,7 @@ func startAtGate(c *harness.Case, b *harness.Fixture, id, gate string, steps ...
 	return heldAt(c, b, gate, "Start of "+id, starting(b, id))
 }
 
-// starting is a Start that may take its time.
+// starting returns a function that calls Start and waits up to a minute.
 func starting(b *harness.Fixture, id string) func() error {
 	return func() error { _, err := b.Within(time.Minute).Start(id); return err }
 }
@@ -193,7 +194,7 @@ func heldAt(c *harness.Case, b *harness.Fixture, gate, what string, call func() 
 
 func open(c *harness.Case, g *wait.Gate) { c.Need(g.Open(), "open gate") }
 
-// failing is a runc exec that fails with that text in its log.
+// failing is a rule for a runc exec that fails with that text in its log.
 func failing(match, text string) fakeruntime.Rule {
 	return onMatch("exec", match, logs(text), exits(1))
 }
@@ -203,19 +204,20 @@ func on(verb string, steps ...fakeruntime.Step) fakeruntime.Rule {
 	return fakeruntime.Rule{Verb: verb, Steps: steps}
 }
 
-// onMatch is on for calls with an argument that contains piece.
+// onMatch is a rule for calls of a verb with an argument that contains piece.
 func onMatch(verb, piece string, steps ...fakeruntime.Step) fakeruntime.Rule {
 	return fakeruntime.Rule{Verb: verb, Match: piece, Steps: steps}
 }
 
-// onOnce is on for the first call only.
+// onOnce is a rule for the first call of a verb only.
 func onOnce(verb string, steps ...fakeruntime.Step) fakeruntime.Rule {
 	return fakeruntime.Rule{Verb: verb, Times: 1, Steps: steps}
 }
 
-// The steps of most rules.
+// runReal runs the real runtime.
 var runReal = fakeruntime.Step{Op: fakeruntime.Real}
 
+// atGate waits at a gate.
 func atGate(name string) fakeruntime.Step { return fakeruntime.Step{Op: fakeruntime.Gate, Name: name} }
 
 // logs writes an error into the runtime's log.
@@ -226,7 +228,7 @@ func exits(status int, words ...string) fakeruntime.Step {
 	return fakeruntime.Step{Op: fakeruntime.Exit, N: status, Text: strings.Join(words, " ")}
 }
 
-// up is a shim with a container that runs.
+// up starts a shim with a running container.
 func up(c *harness.Case) *harness.Fixture { return upWith(c, harness.Options{}) }
 
 // upFaked is up with the fake runtime.
@@ -243,7 +245,8 @@ func upWith(c *harness.Case, o harness.Options) *harness.Fixture {
 	return b
 }
 
-// faked starts a shim with the fake runtime. Without a rule, it only records.
+// faked starts a shim with the fake runtime, which without a rule only records its
+// calls.
 func faked(c *harness.Case, rules ...fakeruntime.Rule) *harness.Fixture {
 	return c.Fixture(harness.Options{Fake: append([]fakeruntime.Rule{}, rules...)})
 }

@@ -62,7 +62,7 @@ func stormOrder(c *harness.Case) {
 	killEach(pids)
 	for _, pid := range victims {
 		_ = unix.Kill(pid, unix.SIGKILL)
-		// Of two that are zombies at once nobody can tell which died first.
+		// Of two zombies at the same time nobody can tell which died first.
 		reaped(c, []int{pid})
 	}
 	for _, id := range names {
@@ -86,8 +86,8 @@ func stormDuringKillAll(c *harness.Case) {
 	// A shim that kills the rest by other means is not at the gate.
 	c.Logf("runc kill: %v", wait.For(2*time.Second, "at the gate", func() bool { return b.Fake.Arrived("kill") > 0 }))
 	killEach(pids)
-	// Only then is runc's own exit certain to come behind theirs: one call
-	// of wait4 takes the children of the calling thread first.
+	// Only then is runc's own exit certain to come after theirs: wait4(2) returns the
+	// children of the calling thread first.
 	reaped(c, pids)
 	open(c, b.Fake.Gate("kill"))
 	b.AwaitExit(5*time.Second, b.ID)

@@ -61,7 +61,7 @@ func hangUpUnread(c *harness.Case) {
 	b.AwaitExit(2*time.Second, "e")
 }
 
-// fills waits until a stream that nobody reads takes no more.
+// fills waits until a stream that nobody reads is full.
 func fills(c *harness.Case, s *harness.Stream) {
 	last, since := 0, time.Now()
 	c.Await(10*time.Second, "the output is full", func() bool {
@@ -142,7 +142,7 @@ func runtimeWords(c *harness.Case, verb string) {
 	}
 	_, err = b.ShimInfo() // it was the shim that refused
 	c.Must(err, "ShimInfo")
-	elapse(500 * time.Millisecond) // for what is still on its way
+	elapse(500 * time.Millisecond) // for bytes that are still on their way
 	for _, s := range []*harness.Stream{out, errs} {
 		if s.Text() != "" {
 			c.Errorf("%s has %q, which is the runtime's", filepath.Base(s.Path), s.Text())

@@ -10,13 +10,12 @@ import (
 	"containerd-shim.v1/integration/catalogue"
 )
 
-// TestTable: every check says what it is for, and finds a bug of a known
-// release or is conformance; none of them is unknown everywhere.
+// TestTable: every check says what it is for, and has a verdict for the known releases.
 func TestTable(t *testing.T) {
 	ids := map[string]bool{}
 	for _, c := range catalogue.All() {
 		if ids[c.ID] {
-			t.Errorf("%s is there twice", c.ID)
+			t.Errorf("two checks have the id %s", c.ID)
 		}
 		ids[c.ID] = true
 		if c.Name == "" || c.Incident == "" || c.Asserts == "" {
@@ -33,7 +32,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestBugsOfTheDocuments: docs/bugs.md is what the catalogue says.
+// TestBugsOfTheDocuments: docs/bugs.md is up to date.
 func TestBugsOfTheDocuments(t *testing.T) {
 	text, err := os.ReadFile("../../docs/bugs.md")
 	if err != nil {
