@@ -23,14 +23,14 @@ import (
 
 const (
 	cgroupRoot = "/sys/fs/cgroup"
-	// runcRoot and socketRoot are constants of containerd, whatever its state directory is.
+	// runcRoot and socketRoot are fixed in containerd, whatever its state directory is.
 	runcRoot   = "/run/containerd/runc"
 	socketRoot = "/run/containerd/s"
-	// settleLimit is how long daemons and shims get to finish their own cleaning.
+	// settleLimit is how long daemons and shims may take to clean up themselves.
 	settleLimit = 10 * time.Second
 )
 
-// Leftover is one thing of a Rig that outlived its container.
+// Leftover is a thing of a Rig that has outlived its container.
 type Leftover struct {
 	Kind string // process, mount, cgroup, fifo, state, socket, file
 	Path string // its path, or the pid
@@ -39,8 +39,8 @@ type Leftover struct {
 
 func (l Leftover) String() string { return strings.TrimSpace(l.Kind + " " + l.Path + " " + l.Note) }
 
-// Leftovers lists what exists of this Rig besides its daemons and the direct
-// children of this process. With no container left it must be empty. It finds
+// Leftovers returns what exists of this Rig besides its daemons and the direct
+// children of this process. It must be empty once there are no containers. It finds
 // things by the Rig's directory and cgroup, never by a program's name.
 func (r *Rig) Leftovers() ([]Leftover, error) {
 	fifos, err := r.fifos()
@@ -48,7 +48,7 @@ func (r *Rig) Leftovers() ([]Leftover, error) {
 		there("file", r.path("tmp", "*"))), err // TMPDIR of containerd, and so of its shims and of runc
 }
 
-// there lists what the patterns match.
+// there returns a Leftover for every path that one of the patterns matches.
 func there(kind string, patterns ...string) []Leftover {
 	var found []Leftover
 	for _, pattern := range patterns {
@@ -60,8 +60,8 @@ func there(kind string, patterns ...string) []Leftover {
 	return found
 }
 
-// settled waits until nothing is left but the given, and returns what still is
-// at the end.
+// settled waits, for settleLimit, until nothing is left except but, and returns what
+// still is.
 func (r *Rig) settled(but ...Leftover) (left []Leftover, err error) {
 	wait.Until(settleLimit, func() bool {
 		left, err = r.Leftovers()
@@ -95,8 +95,8 @@ func (r *Rig) mounts() []Leftover {
 	return found
 }
 
-// cgroups finds the children of /NAME and /NAME/docker in every hierarchy;
-// those two themselves are never removed by anybody but purge.
+// cgroups finds the children of /NAME and /NAME/docker in every hierarchy; those two
+// themselves are removed only by purge.
 func (r *Rig) cgroups() []Leftover {
 	own := filepath.Join(cgroupRoot, "*", r.Name)
 	return slices.DeleteFunc(there("cgroup", filepath.Join(own, "*"), filepath.Join(own, "docker", "*")), func(l Leftover) bool {
@@ -105,7 +105,8 @@ func (r *Rig) cgroups() []Leftover {
 	})
 }
 
-// fifos looks where daemon and shim make them; ctr's own are elsewhere.
+// fifos finds FIFOs in the directories in which daemon and shim make them; those of ctr
+// are elsewhere.
 func (r *Rig) fifos() ([]Leftover, error) {
 	var found []Leftover
 	for _, root := range []string{r.path("state"), r.path("root", Runtime), r.path("docker", "exec")} {
@@ -148,8 +149,8 @@ func (r *Rig) socket(namespace, id string) string {
 	return filepath.Join(socketRoot, hex.EncodeToString(sum[:]))
 }
 
-// purge removes by force what is left, then the directory. It refuses to remove
-// a directory below which something is still mounted.
+// purge removes by force whatever is left, and then the directory, unless something is
+// still mounted below it.
 func (r *Rig) purge() error {
 	var errs []error
 	wait.Until(settleLimit, func() bool {
@@ -160,7 +161,8 @@ func (r *Rig) purge() error {
 		}
 		return len(found) == 0
 	})
-	// dockerd bind-mounts its data root on itself and leaves that to live restore.
+	// dockerd bind-mounts its data root on itself, and leaves it mounted for live
+	// restore.
 	errs = append(errs, sweep.Unmount(r.Dir))
 	cgroups, _ := filepath.Glob(filepath.Join(cgroupRoot, "*", r.Name)) // the pattern is right
 	for _, cg := range cgroups {

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestCensusSeesEachKind: what is not looked for is never left behind.
+// TestCensusSeesEachKind: the census finds a leftover of each kind. One that it did not
+// look for would never be missed.
 func TestCensusSeesEachKind(t *testing.T) {
 	dir := t.TempDir()
 	r := &Rig{Dir: dir, Name: filepath.Base(filepath.Dir(dir)), ids: map[string]string{"c": "ns"}}
@@ -21,7 +22,7 @@ func TestCensusSeesEachKind(t *testing.T) {
 		}
 	}
 	t.Cleanup(func() { _, _ = os.Remove(cgroup), os.Remove(filepath.Dir(cgroup)) })
-	// Its parent is sh, which has ended: a child of this process is none of the Rig's.
+	// The parent of sleep, sh, ends: a child of this process would not count.
 	must(t, exec.Command("sh", "-c", "sleep 100 </dev/null >/dev/null 2>&1 & echo $! >"+cgroup+"/cgroup.procs; cd "+dir+"; mkdir m; mkfifo state/f"))
 	if err := syscall.Mount("tmpfs", r.path("m"), "tmpfs", 0, ""); err != nil {
 		t.Fatal(err)

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// together runs one command per index at the same time and returns an error for
-// each that did not exit with its code.
+// together runs n commands at the same time, and returns an error for each that did not
+// exit with its code.
 func together(n int, make func(i int) (cmd *exec.Cmd, code int)) []error {
 	var (
 		mu   sync.Mutex
@@ -49,10 +49,9 @@ func TestDockerExecsAtOnceAllReturnTheirCode(t *testing.T) {
 	}
 }
 
-// dockerd takes an exit for that of an exec, and forgets it, when it comes
-// before dockerd has stored the container's pid, which it does after the answer
-// to Start. A container that ends at once must not be too fast for it: the command
-// would never return. What returns in the end has not been forgotten.
+// dockerd stores a container's pid after the answer to Start. An exit that comes before
+// that is taken for an exec's, and forgotten, and `docker run` never returns. So the
+// exit of a container that ends at once must not come too early.
 func TestDockerContainersAtOnceAllReturnTheirCode(t *testing.T) {
 	quiet(t, shared)
 	ctx := limited(t, 3*commandLimit)
@@ -63,8 +62,8 @@ func TestDockerContainersAtOnceAllReturnTheirCode(t *testing.T) {
 	}
 }
 
-// B32: an input that is at its end before the process has started is at its
-// end for the process too, each time.
+// B32: if the client's input ends before the process has started, the process sees the
+// end, too, each time.
 func TestDockerExecSeesEndOfEmptyInput(t *testing.T) {
 	id := container(t, shared, nil, "sleep", "100000")
 	for i := range 20 {
@@ -76,8 +75,8 @@ func TestDockerExecSeesEndOfEmptyInput(t *testing.T) {
 	}
 }
 
-// B12: what an exec leaves running in the background holds its output open, and
-// must hold up neither the exec nor the container.
+// B12: a background process that an exec leaves behind holds its output open, and must
+// hold up neither the exec nor the container.
 func TestDockerExecReturnsThoughABackgroundChildHoldsItsOutput(t *testing.T) {
 	id := container(t, shared, nil, "sleep", "100000")
 	begin := time.Now()
@@ -109,8 +108,7 @@ func TestDockerRestartEndsARunningExec(t *testing.T) {
 	must(t, docker(t, "exec", id, "true"))
 }
 
-// A shim that is killed costs its container and nothing else: containerd can
-// clean up after it, because the shim hides nothing.
+// A shim that is killed costs only its own container: containerd can clean up after it.
 func TestContainerOfAKilledShimEndsWith137(t *testing.T) {
 	id := container(t, shared, nil, "sleep", "100000")
 	shim, err := shared.Shim(dockerNamespace, id)

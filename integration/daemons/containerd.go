@@ -21,8 +21,8 @@ const (
 	ctrBinary        = "/usr/bin/ctr"
 )
 
-// The CRI plugin is off because its own sandbox images and sockets play no part
-// here. oom_score 0 is the only one that a root without CAP_SYS_RESOURCE may set.
+// The CRI plugin is off because nothing here uses it. oom_score is 0 because a root
+// without CAP_SYS_RESOURCE may not set a lower one.
 const containerdConfig = `version = 2
 root = %[1]q
 state = %[2]q
@@ -39,15 +39,15 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
   runtime = "runc"
 `
 
-// recorder stands where the daemon's own binary was: it notes its arguments and
-// becomes the real one.
+// recorder is put in the place of the daemon's own binary: it records its arguments
+// and executes the real one.
 const recorder = `#!/bin/sh
 printf '%%s\n' "$*" >> %[1]s
 exec %[2]s "$@"
 `
 
-// StartContainerd starts the Rig's containerd, the first time and again after
-// it was stopped, and imports the image on the first.
+// StartContainerd starts the Rig's containerd, or starts it again after it was
+// stopped. The first time it also imports the image.
 func (r *Rig) StartContainerd(ctx context.Context) error {
 	first := false
 	config := r.path("containerd.toml")
@@ -82,8 +82,8 @@ func (r *Rig) StartContainerd(ctx context.Context) error {
 		return err
 	}
 	r.containerd = d
-	// The first log line comes after Go has read /proc/self/exe and before
-	// any socket is served: the recorder misses no publish.
+	// The first line of the log comes after Go has read /proc/self/exe, and before
+	// any socket is served, so that the recorder misses no publish.
 	if err := d.ready(func() error {
 		if size(log) == begin {
 			return errors.New("no log line yet")
@@ -101,7 +101,7 @@ func (r *Rig) StartContainerd(ctx context.Context) error {
 	return importTo(r.Ctr(ctx, "images", "import", "-"), r.image.OCI)
 }
 
-// StopContainerd ends containerd with sig and waits; its containers live on.
+// StopContainerd ends containerd by sig and waits for its end; its containers go on.
 func (r *Rig) StopContainerd(sig syscall.Signal) error {
 	if r.containerd == nil {
 		return nil
@@ -111,7 +111,7 @@ func (r *Rig) StopContainerd(sig syscall.Signal) error {
 	return err
 }
 
-// self is the path that containerd takes for its own and gives to its shims.
+// self returns the path that containerd takes for its own and passes to its shims.
 func (r *Rig) self() string { return r.path("bin", "containerd") }
 
 func (r *Rig) installRecorder() error {
@@ -123,8 +123,8 @@ func (r *Rig) installRecorder() error {
 	return os.Rename(aside, r.self())
 }
 
-// Publishes returns the command line of every `containerd publish` that any
-// shim of this Rig has forked so far.
+// Publishes returns the arguments of every `containerd publish` that shims of this Rig
+// have run so far.
 func (r *Rig) Publishes() ([]string, error) {
 	data, err := os.ReadFile(r.path("publish.log"))
 	if errors.Is(err, os.ErrNotExist) {
@@ -136,16 +136,17 @@ func (r *Rig) Publishes() ([]string, error) {
 	return strings.Split(strings.TrimSuffix(string(data), "\n"), "\n"), nil
 }
 
-// Ctr makes a ctr command in the Rig's namespace. It is killed when ctx ends. In a flood
-// on two processors the daemon may take longer to answer than ctr's own ten seconds.
+// Ctr returns a ctr command in the Rig's namespace. It is killed when ctx ends. It waits
+// a minute for the daemon, which in a flood on two processors may take longer to answer
+// than ctr's default of ten seconds.
 func (r *Rig) Ctr(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, ctrBinary, append([]string{"--address", r.Address(), "--connect-timeout", "1m", "--namespace", r.Name}, args...)...)
-	cmd.WaitDelay = 5 * time.Second // a left-over holder of its output must not hold us
+	cmd.WaitDelay = 5 * time.Second // do not wait for long for others that hold its output open
 	return cmd
 }
 
-// Run starts a detached container without stdio under the v1 shim. The options
-// are those of `ctr run`.
+// Run starts a detached container without stdio under the v1 shim. options are
+// options of `ctr run`.
 func (r *Rig) Run(ctx context.Context, id string, options []string, argv ...string) error {
 	r.note(r.Name, id)
 	args := append([]string{"run", "--detach", "--null-io", "--runtime", Runtime}, options...)
@@ -165,7 +166,7 @@ func (r *Rig) Sleeper(ctx context.Context, id string) (*Shim, error) {
 	return r.Shim(r.Name, id)
 }
 
-// Remove kills and deletes a container of Run, whatever state it is in.
+// Remove kills and deletes a container that Run has started, whatever its state.
 func (r *Rig) Remove(ctx context.Context, id string) error {
 	tasks, err := output(r.Ctr(ctx, "tasks", "ls", "-q"))
 	if err != nil {
@@ -183,15 +184,15 @@ func (r *Rig) Remove(ctx context.Context, id string) error {
 	return err
 }
 
-// Destroy ends a container whose shim answers no more: the shim is killed, and
-// containerd then cleans up after it as it would after a crash.
+// Destroy ends a container whose shim no longer answers: it kills the shim, after
+// which containerd cleans up as after a crash.
 func (r *Rig) Destroy(ctx context.Context, id string) error {
 	shim, err := r.Shim(r.Name, id)
 	if err != nil {
 		return err
 	}
 	if !strings.Contains(procfs.Command(shim.Pid), r.Dir) {
-		return fmt.Errorf("pid %d is no shim of this rig any more", shim.Pid)
+		return fmt.Errorf("pid %d is no longer a shim of this rig", shim.Pid)
 	}
 	if err := syscall.Kill(shim.Pid, syscall.SIGKILL); err != nil {
 		return err
@@ -203,7 +204,7 @@ func (r *Rig) Destroy(ctx context.Context, id string) error {
 	return r.Remove(ctx, id)
 }
 
-// size is the length of a file, 0 if there is none.
+// size returns the size of a file, 0 if there is none.
 func size(file string) int64 {
 	info, err := os.Stat(file)
 	if err != nil {

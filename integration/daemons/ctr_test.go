@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// ctr makes a bounded ctr command on the shared Rig.
+// ctr returns a ctr command on the shared Rig, with a time limit.
 func ctr(t *testing.T, args ...string) *exec.Cmd {
 	return shared.Ctr(limited(t, commandLimit), args...)
 }
@@ -28,8 +28,8 @@ func idle(t *testing.T, r *Rig, id string, options ...string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		// t.Context is over by now. A shim that hangs must not take the next
-		// tests with it.
+		// t.Context has ended by now. A shim that hangs must not make the next tests
+		// fail.
 		ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 		defer cancel()
 		if err := r.Remove(ctx, id); err != nil {
@@ -38,7 +38,7 @@ func idle(t *testing.T, r *Rig, id string, options ...string) {
 	})
 }
 
-// attached makes a `ctr run --rm` of a container that ends by itself.
+// attached returns a `ctr run --rm` of a container that ends by itself.
 func attached(t *testing.T, id string, options []string, argv ...string) *exec.Cmd {
 	t.Helper()
 	shared.note(shared.Name, id)
@@ -46,7 +46,7 @@ func attached(t *testing.T, id string, options []string, argv ...string) *exec.C
 	return ctr(t, append(append(args, ImageName, id), argv...)...)
 }
 
-// ctrExec makes an attached `ctr tasks exec`.
+// ctrExec returns an attached `ctr tasks exec`.
 func ctrExec(t *testing.T, id, exec string, options []string, argv ...string) *exec.Cmd {
 	t.Helper()
 	args := append([]string{"tasks", "exec", "--exec-id", exec, "--fifo-dir", shared.path("fifo")}, options...)
@@ -133,7 +133,8 @@ func TestCtrAttachTalksToADetachedTask(t *testing.T) {
 	}
 }
 
-// floodOfBytes is 64 MiB that no compression or repetition bug can hide in.
+// floodOfBytes returns 64 MiB of random bytes, in which no lost or repeated part goes
+// unnoticed, and their SHA-256.
 func floodOfBytes() (io.Reader, string) {
 	const size = 64 << 20
 	sum := sha256.New()
@@ -141,7 +142,7 @@ func floodOfBytes() (io.Reader, string) {
 	return io.LimitReader(rand.New(rand.NewSource(1)), size), hex.EncodeToString(sum.Sum(nil))
 }
 
-// carries pours 64 MiB into a cat and wants all of it back.
+// carries checks that a command that runs cat returns 64 MiB unchanged.
 func carries(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	data, want := floodOfBytes()
@@ -193,7 +194,7 @@ func status(t *testing.T, id string) string {
 	return statusOn(t, shared, id)
 }
 
-// statusOn is the third column of `ctr tasks ls`.
+// statusOn returns the status of a task as `ctr tasks ls` shows it, or "absent".
 func statusOn(t *testing.T, r *Rig, id string) string {
 	t.Helper()
 	for _, line := range strings.Split(must(t, r.Ctr(limited(t, commandLimit), "tasks", "ls")), "\n") {

@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	// startLimit bounds the boot of one daemon; it takes half a second on an idle machine.
+	// startLimit bounds the start of a daemon, which takes half a second on an idle
+	// machine.
 	startLimit = 30 * time.Second
-	// stopLimit bounds its orderly end; dockerd gives each container 10 s.
+	// stopLimit bounds its orderly end; dockerd gives each container 10 s to stop.
 	stopLimit = 20 * time.Second
 )
 
@@ -25,12 +26,12 @@ const (
 type daemon struct {
 	cmd  *exec.Cmd
 	log  string
-	done chan struct{} // closed once, after err is set, when the process is reaped
+	done chan struct{} // closed when the process was reaped and err is set
 	err  error
 }
 
-// startDaemon runs cmd with its output appended to the file log, in a process
-// group of its own so that a terminal's ^C does not reach it before Close does.
+// startDaemon starts cmd with its output appended to the file log, and in a process
+// group of its own, so that a ^C at the terminal does not reach it before Close does.
 func startDaemon(cmd *exec.Cmd, log string) (*daemon, error) {
 	out, err := os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
@@ -50,7 +51,8 @@ func startDaemon(cmd *exec.Cmd, log string) (*daemon, error) {
 	return d, nil
 }
 
-// ready waits until probe succeeds, or says with the log's end why it never did.
+// ready waits until probe succeeds. If it never does, the error has the last one of
+// probe and the end of the log.
 func (d *daemon) ready(probe func() error) error {
 	var last error
 	ok := wait.Until(startLimit, func() bool {
@@ -73,7 +75,7 @@ func (d *daemon) answers(client func() *exec.Cmd) error {
 	return d.ready(func() error { _, err := output(client()); return err })
 }
 
-// ended is the error of a process that has ended, nil while it runs.
+// ended returns an error if the process has ended, nil while it runs.
 func (d *daemon) ended() error {
 	select {
 	case <-d.done:
@@ -83,7 +85,8 @@ func (d *daemon) ended() error {
 	}
 }
 
-// stop sends sig, waits, and falls back on SIGKILL.
+// stop sends sig and waits for the end of the process. After stopLimit it sends SIGKILL
+// and returns an error.
 func (d *daemon) stop(sig syscall.Signal) error {
 	if err := d.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -98,7 +101,7 @@ func (d *daemon) stop(sig syscall.Signal) error {
 	return fmt.Errorf("%s ignored %v for %v", d.cmd.Path, sig, stopLimit)
 }
 
-// tail returns the last n lines of a file, or why it cannot.
+// tail returns the last n lines of a file, or the error of reading it.
 func tail(file string, n int) string {
 	data, err := os.ReadFile(file)
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 	"github.com/containerd/console"
 )
 
-// dockerd 20.10 answers 126 whenever an exec cannot be started, and the client
-// prints the reason that came from runc through the shim, once: what runc itself
-// writes is not the process's output (F23).
+// dockerd 20.10 answers 126 whenever an exec cannot be started, and the client prints
+// the reason, which came from runc through the shim, exactly once: what runc itself
+// writes must not appear as the process's output (F23).
 func TestDockerExecExitCodes(t *testing.T) {
 	id := container(t, shared, nil, "sleep", "100000")
 	for _, c := range []struct {
@@ -83,7 +83,7 @@ func TestDockerExecDetachedRunsOn(t *testing.T) {
 	})
 }
 
-// screen is a docker client on a pseudo terminal.
+// screen is a client on a pseudo terminal.
 type screen struct {
 	cmd    *exec.Cmd
 	master console.Console
@@ -149,7 +149,7 @@ func (s *screen) shows(t *testing.T, text string) {
 	})
 }
 
-// ends wants the client to end with an exit status.
+// ends waits for the client's end, and checks its exit status.
 func (s *screen) ends(t *testing.T, want int) {
 	t.Helper()
 	if got := s.wait(); got != want {
@@ -170,8 +170,8 @@ func TestDockerExecTerminalResizesAndEchoes(t *testing.T) {
 	s := onTerminal(t, docker(t, "exec", "-it", id, "sh", "-c", sizes), 33, 101)
 	s.shows(t, "size=33 101")
 	s.resize(t, 44, 122)
-	// The kernel signals only the terminal's foreground group, which docker is
-	// not part of here: it has no controlling terminal.
+	// The kernel signals only the terminal's foreground group. docker is not in it,
+	// because here it has no controlling terminal.
 	if err := s.cmd.Process.Signal(syscall.SIGWINCH); err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func TestDockerStatsShowsLimitAndProcesses(t *testing.T) {
 		got = must(t, docker(t, "stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", id))
 		return strings.HasSuffix(got, "/ 64MiB 2") && !strings.HasPrefix(got, "0B")
 	}) {
-		t.Errorf("got %q, want some use, a limit of 64MiB and 2 processes", got)
+		t.Errorf("got %q, want more than 0B used, a limit of 64MiB and 2 processes", got)
 	}
 }
 

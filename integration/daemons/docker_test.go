@@ -13,12 +13,12 @@ import (
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
-// docker makes a bounded docker command on the shared Rig.
+// docker returns a docker command on the shared Rig, with a time limit.
 func docker(t *testing.T, args ...string) *exec.Cmd {
 	return shared.Docker(limited(t, commandLimit), args...)
 }
 
-// dockerOn is docker for a Rig of the test's own.
+// dockerOn returns a docker command on r, with a time limit.
 func dockerOn(t *testing.T, r *Rig, args ...string) *exec.Cmd {
 	return r.Docker(limited(t, commandLimit), args...)
 }
@@ -38,7 +38,7 @@ func container(t *testing.T, r *Rig, options []string, argv ...string) string {
 	return id
 }
 
-// foreground makes an attached `docker run --rm`.
+// foreground returns an attached `docker run --rm`.
 func foreground(t *testing.T, options []string, argv ...string) *exec.Cmd {
 	t.Helper()
 	args := append([]string{"run", "--rm", "--network", "none"}, options...)
@@ -51,7 +51,7 @@ func inspect(t *testing.T, r *Rig, id, format string) string {
 	return must(t, dockerOn(t, r, "inspect", "--format", format, id))
 }
 
-// ended waits for a container's end and returns its exit code as docker saw it.
+// ended waits for a container's end and returns its exit code as docker reports it.
 func ended(t *testing.T, r *Rig, id string) string {
 	t.Helper()
 	eventually(t, 20*time.Second, "docker sees the end of the container", func() bool {
@@ -85,8 +85,8 @@ func TestDockerRunOfMissingBinaryIs127AndOfNonExecutable126(t *testing.T) {
 	}
 }
 
-// In a host-pid container the process is not number 1 of its namespace, so that
-// a signal's default action applies to it.
+// In a host-pid container the process is not pid 1 of its namespace, so that a signal's
+// default action applies to it.
 func TestDockerKillIs137AndTermIs143(t *testing.T) {
 	for signal, want := range map[string]string{"KILL": "137", "TERM": "143"} {
 		id := container(t, shared, []string{"--pid", "host"}, "sleep", "100000")
@@ -94,7 +94,7 @@ func TestDockerKillIs137AndTermIs143(t *testing.T) {
 		if got := ended(t, shared, id); got != want {
 			t.Errorf("SIG%s: got exit code %s, want %s", signal, got, want)
 		}
-		// Whoever kills what is dead already must be told so, not be kept waiting.
+		// Killing it again must give an error, and not wait.
 		if got := do(t, docker(t, "kill", id)); got.code == 0 || !strings.Contains(got.stderr, "is not running") {
 			t.Errorf("kill after the end: got %v, want an error that says it is not running", got)
 		}
@@ -125,8 +125,8 @@ func TestDockerPauseFreezesAndUnpauseThaws(t *testing.T) {
 	if got := do(t, docker(t, "exec", id, "true")); got.code == 0 {
 		t.Error("exec in a paused container succeeded")
 	}
-	// The relay may still carry what was written before the pause: wait until two
-	// looks, one tick's time apart and more, agree.
+	// Output from before the pause may still be on its way: wait until two looks, a
+	// tick or more apart, agree.
 	frozen := -1
 	eventually(t, 5*time.Second, "no more ticks", func() bool {
 		before := frozen

@@ -55,7 +55,8 @@ func (r *Rig) StartDockerd(ctx context.Context) error {
 	return importTo(r.Docker(ctx, "import", "-", ImageName), r.image.Rootfs)
 }
 
-// StopDockerd ends dockerd with sig and waits; live restore keeps its containers.
+// StopDockerd ends dockerd by sig and waits for its end; live restore keeps its
+// containers running.
 func (r *Rig) StopDockerd(sig syscall.Signal) error {
 	if r.dockerd == nil {
 		return nil
@@ -65,7 +66,7 @@ func (r *Rig) StopDockerd(sig syscall.Signal) error {
 	return err
 }
 
-// Docker makes a docker command for the Rig's dockerd. It is killed when ctx ends.
+// Docker returns a docker command for the Rig's dockerd. It is killed when ctx ends.
 func (r *Rig) Docker(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, dockerBinary, append([]string{"--host", "unix://" + r.path("docker", "docker.sock"),
 		"--config", r.path("docker")}, args...)...)
@@ -73,8 +74,8 @@ func (r *Rig) Docker(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// DockerRun starts a detached container and returns its id. The arguments are
-// those of `docker run` up to the image.
+// DockerRun starts a detached container and returns its id, which may be set even if
+// there is an error. options are options of `docker run`.
 func (r *Rig) DockerRun(ctx context.Context, options []string, argv ...string) (string, error) {
 	args := append([]string{"run", "--detach", "--network", "none"}, options...)
 	out, err := output(r.Docker(ctx, append(append(args, ImageName), argv...)...))

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Topics of the events that the tests look at.
+// Topics of the events that are of interest here.
 const (
 	TopicExit        = "/tasks/exit"
 	TopicStart       = "/tasks/start"
@@ -22,7 +22,7 @@ const (
 	topicNamespace   = "/namespaces/update"
 )
 
-// fenceLimit bounds the way of one event through containerd.
+// fenceLimit bounds the time that an event takes through containerd.
 const fenceLimit = 20 * time.Second
 
 // Event is one line of `ctr events`.
@@ -41,16 +41,17 @@ type Event struct {
 type Events struct {
 	rig  *Rig
 	cmd  *exec.Cmd
-	done chan struct{} // closed once, when the output has ended
+	done chan struct{} // closed when the output has ended
 
 	mu     sync.Mutex
 	list   []Event
-	bad    []string      // lines that are no event
+	bad    []string      // lines that are not events
 	grown  chan struct{} // closed and replaced whenever list grows
 	fences int
 }
 
-// Watch starts `ctr events` and returns once it receives events.
+// Watch starts `ctr events` and returns once it receives events. The caller must
+// Close.
 func (r *Rig) Watch(ctx context.Context) (*Events, error) {
 	cmd := r.Ctr(ctx, "events")
 	out, err := cmd.StdoutPipe()
@@ -73,7 +74,7 @@ func (r *Rig) Watch(ctx context.Context) (*Events, error) {
 func (e *Events) Close() {
 	_ = e.cmd.Process.Kill() // it may have ended by itself
 	<-e.done
-	_ = e.cmd.Wait() // "signal: killed" is no news
+	_ = e.cmd.Wait() // it was killed
 }
 
 func (e *Events) read(out io.Reader) {
@@ -94,7 +95,7 @@ func (e *Events) read(out io.Reader) {
 	}
 }
 
-// parseEvent reads "DATE TIME ZONE ZONE NAMESPACE TOPIC JSON".
+// parseEvent parses a line: DATE TIME ZONE ZONE NAMESPACE TOPIC JSON.
 func parseEvent(line string) (Event, error) {
 	f := strings.SplitN(line, " ", 7)
 	if len(f) != 7 {
@@ -110,8 +111,8 @@ func parseEvent(line string) (Event, error) {
 	return event, nil
 }
 
-// Wait returns once match holds for the events so far, or with an error when
-// the time is over.
+// Wait waits until match holds for the events so far. It returns an error if that is
+// not so within limit.
 func (e *Events) Wait(limit time.Duration, match func([]Event) bool) error {
 	over := time.After(limit)
 	for {
@@ -134,8 +135,8 @@ func (e *Events) Wait(limit time.Duration, match func([]Event) bool) error {
 	}
 }
 
-// Fence makes an event of its own and waits for it: whatever containerd has
-// accepted before is in the list then, so absence and "only once" can be told.
+// Fence makes an event of its own and waits for it. Whatever containerd has accepted
+// before is then in the list, so that an event that is not there has not come.
 func (e *Events) Fence(ctx context.Context) error {
 	e.mu.Lock()
 	e.fences++
@@ -154,7 +155,7 @@ func (e *Events) Fence(ctx context.Context) error {
 		if _, err := output(e.rig.Ctr(ctx, "namespaces", "label", e.rig.Name, "fence="+label)); err != nil {
 			return err
 		}
-		// A subscription that is not served yet misses the first ones.
+		// A subscription that is not served yet misses the event.
 		err := e.Wait(time.Second, seen)
 		if err == nil || time.Now().After(deadline) {
 			return err

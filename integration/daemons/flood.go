@@ -17,11 +17,12 @@ import (
 const (
 	// startGap spreads the starts of ctr: 400 are under way within a second or two.
 	startGap = 4 * time.Millisecond
-	// exitsLimit bounds the way of the last exits through the daemon.
+	// exitsLimit bounds the time that the last exits take through the daemon.
 	exitsLimit = 30 * time.Second
-	// paceSize is how many execs tell how fast the machine is.
+	// paceSize is how many execs are run to measure the speed of the machine.
 	paceSize = 40
-	// shimSettles is how long a shim gets to reap and to close what it needs no more.
+	// shimSettles is how long a shim may take to reap, and to close what it no longer
+	// needs.
 	shimSettles = 40 * time.Second
 )
 
@@ -30,13 +31,14 @@ const (
 type Flood struct {
 	Container string
 	N         int
-	Prefix    string        // of the exec ids, so that one container can be flooded twice
-	Gated     bool          // hold all of them inside the container until the last one has started
-	Limit     time.Duration // after it, what still runs is killed and counts as failed
+	Prefix    string        // of the exec ids, so that a container can be flooded twice
+	Gated     bool          // hold all execs inside the container until the last one has started
+	Limit     time.Duration // after which execs that still run are killed, and count as failed
 	Progress  func(done, failed int)
 }
 
-// exitCode of the i-th exec: a mix with 0 in it, and every tenth kills itself.
+// exitCode returns the exit code of the i-th exec, and its command. The codes vary and
+// include 0; every tenth exec kills itself.
 func exitCode(i int) (code uint32, argv []string) {
 	if i%10 == 9 {
 		return 128 + uint32(syscall.SIGKILL), []string{"sh", "-c", "kill -KILL $$"}
@@ -45,16 +47,17 @@ func exitCode(i int) (code uint32, argv []string) {
 	return code, []string{"sh", "-c", fmt.Sprint("exit ", code)}
 }
 
-// Flood runs f and reports. The error is nil unless the flood could not be made.
+// Flood runs f and returns a report. There is an error only if the flood could not be
+// made.
 func (r *Rig) Flood(ctx context.Context, f Flood) (*Report, error) {
 	return r.press(ctx, f.Container, f.N, func(shim *Shim, events *Events, report *Report) (map[string]uint32, error) {
 		return r.pour(ctx, f, shim, events, report)
 	})
 }
 
-// press runs work, n execs in a container, while the shim and its daemon are
-// asked for the state, and reports what came of both. work returns the exit
-// status of each exec that has run.
+// press runs work, which runs n execs in a container, and meanwhile asks the shim and
+// its daemon for the state. It reports on both. work returns the exit status of each
+// exec that has run, by id.
 func (r *Rig) press(ctx context.Context, container string, n int, work func(*Shim, *Events, *Report) (map[string]uint32, error)) (*Report, error) {
 	shim, err := r.Shim(r.Name, container)
 	if err != nil {
@@ -87,8 +90,8 @@ func (r *Rig) press(ctx context.Context, container string, n int, work func(*Shi
 	return report, nil
 }
 
-// pace is what one of paceSize execs at once takes on this machine without a
-// shim: the flood's own pace would excuse a slow one.
+// pace returns the time per exec of paceSize execs at once on this machine without a
+// shim. The flood's own pace would not do: it would excuse a slow shim.
 func (r *Rig) pace(ctx context.Context, container string) (time.Duration, error) {
 	var mu sync.Mutex
 	var errs []error
@@ -106,18 +109,18 @@ func (r *Rig) pace(ctx context.Context, container string) (time.Duration, error)
 	return time.Since(begin) / paceSize, errors.Join(errs...)
 }
 
-// BareExec runs true in a container of Run by runc alone.
+// BareExec runs true, by runc alone, in a container that Run has started.
 func (r *Rig) BareExec(ctx context.Context, container string) error {
 	_, err := output(command(ctx, "runc", "--root", filepath.Join(runcRoot, r.Name), "exec", container, "true"))
 	return err
 }
 
-// conclude waits for the last exits and for the shim to settle, and judges
-// both. What goes wrong here is part of the report.
+// conclude waits for the last exits, and for the shim to settle, and adds both to the
+// report, including what goes wrong here.
 func (r *Rig) conclude(ctx context.Context, shim *Shim, container string, events *Events, want map[string]uint32, report *Report) {
-	// That some are missing is for judgeExits to say.
+	// judgeExits reports those that are missing.
 	_ = events.Wait(exitsLimit, func([]Event) bool {
-		seen := 0 // also of execs that have failed: they do not count
+		seen := 0 // exits of execs that have failed do not count
 		for _, e := range events.Exits(container) {
 			if _, ok := want[e.ID]; ok {
 				seen++
@@ -171,7 +174,7 @@ func (r *Rig) pour(ctx context.Context, f Flood, shim *Shim, events *Events, rep
 	go func() { all.Wait(); close(done) }()
 	var opened error
 	if g != nil {
-		// What cannot start any more ends with an error: do not wait for it.
+		// An exec that cannot start ends with an error: do not wait for its start.
 		_ = events.Wait(f.Limit, func(list []Event) bool {
 			ended, _ := count.ended()
 			return started(list, f.Container)+ended >= f.N

@@ -12,11 +12,11 @@ import (
 const (
 	floodSize = 400
 	stormSize = 1000
-	// A shim that hangs, hangs for good. The limits are for machines that take a
-	// third of a second of CPU time to start a client and a runc.
+	// A shim that hangs does so for ever, so the limits are generous: for machines that
+	// take a third of a second of CPU time to start a client and a runc.
 	floodLimit = 4 * time.Minute
 	stormLimit = 6 * time.Minute
-	// roundLimit bounds one flood with all that is waited for behind it.
+	// roundLimit bounds a flood with all the waits after it.
 	roundLimit = 8 * time.Minute
 )
 
@@ -40,7 +40,7 @@ func calm(t *testing.T, r *Rig, id string) {
 	}
 }
 
-// B01, B02: the incident. On Debian's shim most of these fail.
+// B01, B02: the incident. With Debian's shim most of these execs fail.
 func TestFloodOfCtrExecs(t *testing.T) {
 	r := ownRig(t)
 	idle(t, r, "flood")
@@ -49,7 +49,7 @@ func TestFloodOfCtrExecs(t *testing.T) {
 	calm(t, r, "flood")
 }
 
-// The same with all 400 alive at one moment, and their exits in the same millisecond.
+// The same, but all 400 are alive at the same time and then exit together.
 func TestFloodOfCtrExecsThatEndTogether(t *testing.T) {
 	r := ownRig(t)
 	idle(t, r, "gated")
@@ -68,7 +68,7 @@ func TestStormOfExecsStraightToTheShim(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Without a dump there is no count, but still a storm to be judged.
+	// Without a dump goroutines cannot be counted, but the storm can be judged.
 	before, dumpErr := shim.Goroutines()
 	if dumpErr != nil {
 		t.Error(dumpErr)

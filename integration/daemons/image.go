@@ -19,7 +19,7 @@ import (
 // ImageName is the reference under which ctr and docker know the image.
 const ImageName = "localhost/busybox:test"
 
-// Image is a busybox image in the two forms the daemons import.
+// Image is a busybox image in the two forms that the daemons import.
 type Image struct {
 	// Rootfs is a plain tar of the root file system, for `docker import`.
 	Rootfs []byte
@@ -27,8 +27,8 @@ type Image struct {
 	OCI []byte
 }
 
-// BuildImage makes the image out of the host's statically linked busybox. No
-// network is used, and the same busybox gives the same bytes.
+// BuildImage makes the image from the host's statically linked busybox. It uses no
+// network, and the same busybox gives the same bytes.
 func BuildImage() (*Image, error) {
 	bin, err := exec.LookPath("busybox")
 	if err != nil {
@@ -53,7 +53,7 @@ func BuildImage() (*Image, error) {
 	return &Image{Rootfs: rootfs, OCI: oci}, nil
 }
 
-// archive is a tar under construction; the first error sticks.
+// archive is a tar archive in the making. It keeps the first error.
 type archive struct {
 	buf bytes.Buffer
 	w   *tar.Writer
@@ -113,7 +113,7 @@ func rootfsTar(busybox []byte, applets []string) ([]byte, error) {
 	return a.bytes()
 }
 
-// descriptor is the part of an OCI content descriptor that an import reads.
+// descriptor has the fields of an OCI content descriptor that an import reads.
 type descriptor struct {
 	MediaType   string            `json:"mediaType"`
 	Digest      string            `json:"digest"`

@@ -19,8 +19,8 @@ import (
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
-// exchange has a shim exchange its program for binary, and returns the version
-// that the new one tells.
+// exchange has a shim exchange its program for binary, and returns the version that the
+// new program reports.
 func exchange(ctx context.Context, s *Shim, binary string) (string, error) {
 	conn, err := net.Dial("unix", s.Address)
 	if err != nil {
@@ -33,8 +33,8 @@ func exchange(ctx context.Context, s *Shim, binary string) (string, error) {
 	return version.Value, err
 }
 
-// swap is exchange for a copy of the shim under test, so that /proc shows which
-// program runs.
+// swap exchanges a shim's program for a copy of the shim under test, and checks in
+// /proc that the copy runs.
 func swap(t *testing.T, s *Shim) {
 	t.Helper()
 	copied := t.TempDir() + "/containerd-shim"
@@ -53,7 +53,7 @@ func swap(t *testing.T, s *Shim) {
 	}
 }
 
-// typing is a client of an exec whose input the test holds.
+// typing is a client of an exec, to whose input the test writes.
 type typing struct {
 	*exec.Cmd
 	in   io.WriteCloser
@@ -93,9 +93,9 @@ func (c *typing) ends(t *testing.T, code int, out string) {
 	}
 }
 
-// TestExchangedUnderRunningProcesses: execs with pipes, input and terminal, each
-// with a client that waits for its end, and the container go on across two
-// exchanges; so does all that can be asked afterwards.
+// TestExchangedUnderRunningProcesses: the container, and execs with pipes, with input
+// and with a terminal, each with a client that waits for its end, go on across
+// exchanges of the program. So does everything that is asked for afterwards.
 func TestExchangedUnderRunningProcesses(t *testing.T) {
 	const id = "swapped"
 	idle(t, shared, id)

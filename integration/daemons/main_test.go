@@ -28,10 +28,10 @@ const (
 	debianShim   = "/usr/bin/containerd-shim"
 )
 
-// shared is the Rig of all tests but those that kill its daemons.
+// shared is the Rig of all tests except those that kill its daemons.
 var shared *Rig
 
-// shimUnderTest is named by SHIM, else it is what `make build` makes.
+// shimUnderTest returns the path in SHIM, or that of the shim that `make build` makes.
 func shimUnderTest() string {
 	if s := os.Getenv("SHIM"); s != "" {
 		return s
@@ -104,8 +104,8 @@ func (p *rigs) closeAll() (err error) {
 	return err
 }
 
-// ownRig makes a Rig for one test that kills its daemons, and takes its census
-// at the end of the test.
+// ownRig starts a Rig for a test that kills its daemons. The census is taken at the end
+// of the test.
 func ownRig(t *testing.T) *Rig {
 	t.Helper()
 	r := idleRig(t)
@@ -132,16 +132,16 @@ func idleRig(t *testing.T) *Rig {
 	return r
 }
 
-// limited is the test's context with a deadline of its own.
+// limited returns the test's context with a deadline.
 func limited(t *testing.T, limit time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// quiet fails the test if anything of the Rig is left when the test's own
-// clean-ups are through, beyond what an earlier test has left and was blamed
-// for. It must be called first, since clean-ups run backwards.
+// quiet fails the test if anything of the Rig is left after the test's own clean-ups,
+// apart from what an earlier test has left, and was blamed for. It must be called
+// before other clean-ups are registered, because they run in reverse order.
 func quiet(t *testing.T, r *Rig) {
 	t.Helper()
 	old, err := r.Leftovers()
@@ -176,8 +176,8 @@ func clip(s string) string {
 	return s
 }
 
-// do runs a command that may fail, and fails the test only when it cannot be
-// run or is killed.
+// do runs a command that may fail. It fails the test only if the command cannot be run
+// or is killed.
 func do(t *testing.T, cmd *exec.Cmd) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -193,7 +193,7 @@ func do(t *testing.T, cmd *exec.Cmd) result {
 	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
-// must runs a command that has to succeed and returns its trimmed output.
+// must runs a command that must succeed, and returns its trimmed output.
 func must(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
 	r := do(t, cmd)
@@ -211,7 +211,7 @@ func eventually(t *testing.T, limit time.Duration, what string, cond func() bool
 	}
 }
 
-// background is for clean-ups, when the test's context has ended.
+// background returns a context for clean-ups, in which the test's context has ended.
 func background(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
 	t.Cleanup(cancel)

@@ -25,9 +25,9 @@ const (
 	probeGiveUp = 10 * time.Second
 )
 
-// probes asks the shim for State, and containerd for its list of tasks, again
-// and again until stopped. The questions are put from this process and not by a
-// new ctr each, whose own start takes long when hundreds of others are starting.
+// probes asks the shim for State, and containerd for its list of tasks, again and again
+// until it is stopped. It makes the calls itself: a new ctr for each would take long to
+// start while hundreds of others are starting.
 type probes struct {
 	stop context.CancelFunc
 	all  sync.WaitGroup
@@ -35,8 +35,8 @@ type probes struct {
 	to   *Report
 }
 
-// control sends a byte to a child process `cat` and waits for it to come back:
-// what this takes is the machine's part in a slow answer, not the shim's.
+// control sends a byte to a child process, cat, and waits for it to come back. The time
+// that this takes is the machine's share in a slow answer.
 type control struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -68,7 +68,8 @@ func (c *control) close() {
 	_ = c.cmd.Wait() // cat ends with its input
 }
 
-// probe starts asking about one running container; the figures go to report.
+// probe starts to ask about a running container. The figures go to report; the caller
+// must call end before it reads them.
 func (r *Rig) probe(shim *Shim, id string, report *Report) (*probes, error) {
 	direct, err := shim.Dial()
 	if err != nil {
@@ -125,8 +126,8 @@ func (r *Rig) probe(shim *Shim, id string, report *Report) (*probes, error) {
 	return p, nil
 }
 
-// repeat calls ask at even distances until ctx ends. A call in flight then is
-// still waited for: it may be the slowest.
+// repeat calls ask at regular intervals until ctx ends. It waits for a call that is
+// under way then, because that may be the slowest.
 func (p *probes) repeat(ctx context.Context, count *int, slowest *time.Duration, name string, ask func(context.Context) error) {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()

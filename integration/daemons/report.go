@@ -9,45 +9,45 @@ import (
 	"time"
 )
 
-// stateLimit is how late an answer to State may be while execs pour in. What
-// the machine itself was late at the same time comes on top: two processors
-// that 400 clients and runcs want at once keep everybody waiting.
+// stateLimit is how long an answer to State may take during a flood. The machine's own
+// delay at the same time is added: when 400 clients and runcs want two processors at
+// once, everybody waits.
 const stateLimit = time.Second
 
-// execPace is what an exec of many takes by runc alone on the machines that
-// stateLimit is for. One that starts processes several times slower may answer
-// as much later.
+// execPace is the time per exec, by runc alone, on the machines for which stateLimit is
+// meant. On a machine that is slower by some factor, State may take longer by the same
+// factor.
 const execPace = 24 * time.Millisecond
 
-// slowness is how many times slower than those this machine is; at least 1.
+// slowness returns how many times slower than those this machine is; at least 1.
 func (r *Report) slowness() float64 { return max(1, float64(r.Pace)/float64(execPace)) }
 
-// Report is what came of a flood or a storm.
+// Report is the result of a flood or a storm.
 type Report struct {
 	N       int
-	Pace    time.Duration // of an exec of many by runc alone, before
+	Pace    time.Duration // time per exec by runc alone, measured before
 	Elapsed time.Duration
-	Peak    int // the most execs that were in flight at one moment
+	Peak    int // the most execs that ran at the same time
 
-	OK     int      // ended with the exit code they should have
-	Errors []string // one for each that did not, in order of their end
+	OK     int      // execs that ended with the right exit code
+	Errors []string // one for each of the others, in the order in which they ended
 
-	Lost, Doubled, Wrong int // exit events: none, more than one, another status than the process had
+	Lost, Doubled, Wrong int // exits with no event, with more than one, with a wrong status
 
-	States         int           // State calls straight to the shim
-	SlowestState   time.Duration // the slowest of them
-	Lists          int           // Tasks.List calls to containerd, what `ctr tasks ls` asks
+	States         int // State calls to the shim's own socket
+	SlowestState   time.Duration
+	Lists          int // Tasks.List calls to containerd, as `ctr tasks ls` makes them
 	SlowestList    time.Duration
-	Controls       int           // bytes sent to a cat and back, at the same time
-	SlowestControl time.Duration // the slowest of them: how late this machine was by itself
-	Unanswered     []string      // probes that failed, or that said something else than running
+	Controls       int           // bytes sent to cat and back, at the same time
+	SlowestControl time.Duration // the machine's own delay
+	Unanswered     []string      // probes that failed, or whose answer was not "running"
 
-	Broken []string // what kept the outcome from being judged in full
+	Broken []string // what kept the result from being judged in full
 
 	Before, After Counts // of the shim: before the first exec, and when it has settled
 }
 
-// Problems lists what is wrong with the outcome, nothing when all is well.
+// Problems returns what is wrong with the result; nothing if all is well.
 func (r *Report) Problems() []string {
 	var p []string
 	add := func(bad bool, format string, args ...any) {
@@ -73,7 +73,7 @@ func (r *Report) Problems() []string {
 	return p
 }
 
-// String is one line of figures.
+// String returns the figures in one line.
 func (r *Report) String() string {
 	return fmt.Sprintf("%d execs in %v (runc alone: %v each), %d in flight at most: %d ok, %d failed; exits lost %d, doubled %d, wrong %d; "+
 		"State %d times, slowest %v; Tasks.List %d times, slowest %v; a cat %d times, slowest %v; fds %d to %d, threads %d to %d, zombies %d",
@@ -83,8 +83,8 @@ func (r *Report) String() string {
 		r.Before.Fds, r.After.Fds, r.Before.Threads, r.After.Threads, r.After.Zombies)
 }
 
-// judgeExits fills in what the events say. want maps each exec that has run to
-// its exit status; an exec that never started has no exit to publish.
+// judgeExits fills in Lost, Doubled and Wrong. want has the exit status of each exec
+// that has run; one that was never started has no exit to publish.
 func (r *Report) judgeExits(exits []Event, want map[string]uint32) {
 	seen := map[string]int{}
 	for _, e := range exits {
@@ -103,7 +103,8 @@ func (r *Report) judgeExits(exits []Event, want map[string]uint32) {
 	}
 }
 
-// tally counts ends and the peak of what runs at once.
+// tally counts the execs that run and those that have ended. It keeps the report's
+// Peak, OK and Errors.
 type tally struct {
 	mu     sync.Mutex
 	report *Report
@@ -120,7 +121,7 @@ func (t *tally) begin() {
 	t.report.Peak = max(t.report.Peak, t.now)
 }
 
-// end notes how one exec ended; err is nil when it had the right exit code.
+// end notes how one exec ended; err is nil if it had the right exit code.
 func (t *tally) end(id string, status uint32, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -36,7 +36,7 @@ func crash(t *testing.T, r *Rig, down func()) {
 	}
 }
 
-// pidOf is a running container's init as docker knows it.
+// pidOf returns the pid of a running container's init, as docker knows it.
 func pidOf(t *testing.T, r *Rig, id string) int {
 	t.Helper()
 	var pid int
@@ -79,8 +79,8 @@ func TestLiveRestoreAfterBothDaemonsWereKilled(t *testing.T) {
 	if got, want := inspect(t, r, id, "{{.State.ExitCode}}"), "9"; got != want {
 		t.Errorf("exit code after restore: got %s, want %s", got, want)
 	}
-	// Output that was written while no daemon read it must not have been lost:
-	// the numbers have no gap.
+	// Output that was written while no daemon read it must not be lost: the numbers
+	// have no gap.
 	for i, line := range logs() {
 		if want := "tick " + itoa(i+1); line != want {
 			t.Fatalf("log line %d: got %q, want %q", i+1, line, want)
@@ -88,8 +88,8 @@ func TestLiveRestoreAfterBothDaemonsWereKilled(t *testing.T) {
 	}
 }
 
-// The container's end comes while nobody listens; dockerd asks the shim for it
-// at its next start.
+// The container ends while no daemon runs; dockerd learns it from the shim at its next
+// start.
 func TestExitWhileBothDaemonsAreDownIsReportedByDocker(t *testing.T) {
 	r := withDockerd(t)
 	dir := t.TempDir()
@@ -114,7 +114,7 @@ func TestExitWhileBothDaemonsAreDownIsReportedByDocker(t *testing.T) {
 	}
 }
 
-// With a restart policy the end that nobody saw leads to a new start.
+// With a restart policy, an end that no daemon saw leads to a new start.
 func TestExitWhileBothDaemonsAreDownIsFollowedByARestart(t *testing.T) {
 	r := withDockerd(t)
 	id := container(t, r, []string{"--restart", "always"}, "sleep", "100000")
@@ -131,7 +131,7 @@ func TestExitWhileBothDaemonsAreDownIsFollowedByARestart(t *testing.T) {
 	must(t, dockerOn(t, r, "exec", id, "true"))
 }
 
-// Only containerd dies; dockerd finds the new one by itself.
+// Only containerd dies; dockerd connects to the new one by itself.
 func TestContainerdKilledUnderDockerdLeavesContainersUsable(t *testing.T) {
 	r := withDockerd(t)
 	id := container(t, r, nil, "sh", "-c", "trap 'exit 8' TERM; echo ready; while :; do sleep 0.1; done")
@@ -149,7 +149,7 @@ func TestContainerdKilledUnderDockerdLeavesContainersUsable(t *testing.T) {
 	}
 }
 
-// An orderly stop and start, as a package upgrade does it.
+// An orderly stop and start, as in a package upgrade.
 func TestLiveRestoreAfterAnOrderlyRestartOfBothDaemons(t *testing.T) {
 	r := withDockerd(t)
 	id := container(t, r, nil, "sleep", "100000")
@@ -169,9 +169,9 @@ func TestLiveRestoreAfterAnOrderlyRestartOfBothDaemons(t *testing.T) {
 	}
 }
 
-// B04: an exit that happens while containerd is down is published when it is
-// back, once, the exec's before the init's. The shim is stopped while the
-// daemon boots, so that `ctr events` surely listens before the shim tries again.
+// B04: an exit that happens while containerd is down is published once when it is
+// back, and the exec's before init's. The shim is stopped while the daemon starts, so
+// that `ctr events` is sure to listen before the shim tries again.
 func TestExitWhileContainerdIsDownIsPublishedOnItsReturn(t *testing.T) {
 	r := ownRig(t)
 	const id = "down"
@@ -235,8 +235,7 @@ func TestExitWhileContainerdIsDownIsPublishedOnItsReturn(t *testing.T) {
 	}
 }
 
-// Before the outbox of a shim can prefer the daemon's sockets, this rig must be
-// able to tell a forked publisher from none.
+// The next test would prove nothing if this rig did not notice a publisher.
 func TestRecorderSeesAForkedPublisher(t *testing.T) {
 	r := ownRig(t)
 	before, err := r.Publishes()
@@ -245,15 +244,15 @@ func TestRecorderSeesAForkedPublisher(t *testing.T) {
 	}
 	ctx := limited(t, commandLimit)
 	cmd := command(ctx, r.self(), "--address", r.Address(), "publish", "--topic", "/tasks/exit", "--namespace", r.Name)
-	_ = do(t, cmd) // an empty event is refused by the daemon; that it was tried counts
+	_ = do(t, cmd) // the daemon refuses an empty event, but the attempt counts
 	after, err := r.Publishes()
 	if err != nil || len(after) != 1 || !strings.Contains(after[0], "publish --topic /tasks/exit") {
 		t.Errorf("got %v and %v, want one publish", after, err)
 	}
 }
 
-// A publisher is a fork of a 40 MB binary for each exit: none is needed while
-// the daemon answers on its sockets.
+// A publisher is a process with a 40 MB binary for each exit. None is needed while the
+// daemon answers on its sockets.
 func TestNoPublisherIsForkedWhileTheDaemonAnswers(t *testing.T) {
 	r := ownRig(t)
 	const id, execs = "sockets", 5

@@ -33,8 +33,8 @@ type Rig struct {
 	ids map[string]string // container id to containerd namespace, of every container seen
 }
 
-// New makes the directory of a Rig that will run the given shim binary. Close
-// must be called in the end, also when starting the daemons fails.
+// New makes the directory of a Rig that will run the given shim. The caller must
+// Close, even if starting the daemons fails.
 func New(shim string) (*Rig, error) {
 	bin, err := filepath.Abs(shim)
 	if err != nil {
@@ -65,8 +65,8 @@ func New(shim string) (*Rig, error) {
 	return r, nil
 }
 
-// checkHost names what this machine lacks, so that nobody has to guess it from
-// a daemon's log.
+// checkHost returns an error that names what this machine lacks, so that nobody has to
+// guess it from a daemon's log.
 func checkHost() error {
 	var errs []error
 	if os.Geteuid() != 0 {
@@ -90,11 +90,11 @@ func (r *Rig) path(elem ...string) string {
 	return filepath.Join(append([]string{r.Dir}, elem...)...)
 }
 
-// Address is the gRPC socket of the Rig's containerd.
+// Address returns the path of the gRPC socket of the Rig's containerd.
 func (r *Rig) Address() string { return r.path("containerd.sock") }
 
-// Note records a container for the census: its namespace and id name the runc
-// state and the shim socket that must be gone in the end.
+// note records a container for the census: its namespace and id are in the names of
+// the runc state and the shim's socket that must be gone in the end.
 func (r *Rig) note(namespace, id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -112,13 +112,13 @@ func (r *Rig) known() map[string]string {
 	return ids
 }
 
-// KillAll ends both daemons with SIGKILL, as a crash or the OOM killer would.
+// KillAll ends both daemons by SIGKILL, as a crash or the OOM killer would.
 func (r *Rig) KillAll() error {
 	return errors.Join(r.StopDockerd(syscall.SIGKILL), r.StopContainerd(syscall.SIGKILL))
 }
 
-// Close removes every container, stops the daemons, takes the census, and
-// cleans up by force what the census found. Its error names every leftover.
+// Close removes every container, stops the daemons, takes the census, and removes by
+// force what the census has found. Its error names every leftover.
 func (r *Rig) Close() error {
 	var errs []error
 	errs = append(errs, r.removeContainers(), r.StopDockerd(syscall.SIGTERM), r.StopContainerd(syscall.SIGTERM))
@@ -131,7 +131,7 @@ func (r *Rig) Close() error {
 	return errors.Join(errs...)
 }
 
-// removeContainers removes what the tests have not removed themselves.
+// removeContainers removes the containers that still exist.
 func (r *Rig) removeContainers() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 	defer cancel()
@@ -159,8 +159,8 @@ func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, name, args...)
 }
 
-// output runs cmd and returns its standard output; the error carries what it
-// wrote to standard error.
+// output runs cmd and returns its standard output; an error has what cmd wrote to
+// standard error.
 func output(cmd *exec.Cmd) ([]byte, error) {
 	var stderr bytes.Buffer
 	if cmd.Stderr == nil {

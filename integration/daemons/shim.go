@@ -20,8 +20,8 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-// Shim is one shim process, found through the files that containerd writes
-// into the bundle.
+// Shim is a shim's process, found through the files that containerd writes into the
+// bundle.
 type Shim struct {
 	Pid     int
 	Address string // path of its socket
@@ -51,13 +51,14 @@ func (r *Rig) Shim(namespace, id string) (*Shim, error) {
 	return s, nil
 }
 
-// gate makes a gate in the container's root file system, at which its processes
-// wait by through. The bundle's rootfs is the very mount that they have as root.
+// gate makes a gate in the container's root file system, at which its processes wait
+// with the command of through. The bundle's rootfs is the mount that they have as
+// their root.
 func (s *Shim) gate() (*wait.Gate, error) {
 	return wait.NewGate(filepath.Join(s.Bundle, "rootfs", "gate"))
 }
 
-// through is a shell command that waits at the gate and exits with code.
+// through returns a shell command that waits at the gate and exits with code.
 func through(code uint32) string { return fmt.Sprintf(": </gate; exit %d", code) }
 
 // Client is a connection to a shim's ttrpc service.
@@ -69,7 +70,8 @@ type Client struct {
 // Close closes the connection.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// Dial connects to the shim beside containerd; it serves any number of clients.
+// Dial connects to the shim, which serves any number of clients besides containerd.
+// The caller must Close the client.
 func (s *Shim) Dial() (*Client, error) {
 	conn, err := net.Dial("unix", s.Address)
 	if err != nil {
@@ -79,12 +81,12 @@ func (s *Shim) Dial() (*Client, error) {
 	return &Client{ShimService: shimapi.NewShimClient(c), conn: c}, nil
 }
 
-// Counts is what a shim holds at one moment.
+// Counts are numbers of what a shim has at one moment.
 type Counts struct {
 	Fds, Threads, Children, Zombies int
 }
 
-// Counts reads /proc.
+// Counts reads them from /proc.
 func (s *Shim) Counts() (Counts, error) {
 	fds, err := os.ReadDir(procfs.File(s.Pid, "fd"))
 	if err != nil {
@@ -94,11 +96,11 @@ func (s *Shim) Counts() (Counts, error) {
 	return Counts{Fds: len(fds), Threads: c.Threads, Children: len(c.Living) + len(c.Zombies), Zombies: len(c.Zombies)}, nil
 }
 
-// dumpLimit bounds the way from SIGUSR1 to the file.
+// dumpLimit bounds the time from SIGUSR1 to the file.
 const dumpLimit = 10 * time.Second
 
-// Goroutines sends SIGUSR1 and counts the goroutines in the stack dump that
-// appears. Upstream's shims write none where one could read it.
+// Goroutines sends SIGUSR1 and counts the goroutines in the stack dump that is
+// written. It does not work with shims of upstream's, which write no such file.
 func (s *Shim) Goroutines() (int, error) {
 	pattern := filepath.Join(s.stacks, fmt.Sprintf("[^.]*.%d.*.stacks", s.Pid))
 	old, err := filepath.Glob(pattern)
@@ -128,5 +130,5 @@ func (s *Shim) Goroutines() (int, error) {
 	return strings.Count("\n"+string(text), "\ngoroutine "), err
 }
 
-// Anonymous is the shim's anonymous memory in bytes.
+// Anonymous returns the shim's anonymous memory in bytes.
 func (s *Shim) Anonymous() (int64, error) { return procfs.Anonymous(s.Pid) }

@@ -88,6 +88,6 @@ func TestShimStaysInShimCgroup(t *testing.T) {
 }
 
 func procs(dir string) string {
-	data, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs")) // gone is as good as empty
+	data, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs")) // a cgroup that is gone has no processes
 	return strings.Join(strings.Fields(string(data)), " ")
 }

@@ -15,8 +15,8 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-// stallOnStart is a runc after whose "start" the process in DIR/stop is stopped:
-// the shim's reply finds a containerd that does not read it.
+// stallOnStart is a runc that, after "start", stops the process whose pid is in
+// DIR/stop, so that containerd does not read the shim's reply.
 const stallOnStart = `#!/bin/sh
 /usr/sbin/runc "$@"
 status=$?
@@ -26,9 +26,9 @@ esac
 exit $status
 `
 
-// F20: containerd is stopped for two seconds between the shim's reply to Start
-// and its own start event, and the container ends meanwhile. dockerd must see
-// the end: one that overtakes the start leaves the container running for ever.
+// F20: containerd is stopped for two seconds between the shim's reply to Start and its
+// own start event, and the container ends meanwhile. dockerd must see the end: if the
+// exit overtakes the start, it shows the container as running for ever.
 func TestExitDoesNotOvertakeTheStartOfAStalledDaemon(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "runc"), fmt.Appendf(nil, stallOnStart, dir), 0o700); err != nil {
@@ -45,7 +45,7 @@ func TestExitDoesNotOvertakeTheStartOfAStalledDaemon(t *testing.T) {
 		resumed := make(chan bool, 1)
 		go func() {
 			stopped := wait.Until(commandLimit, func() bool { p, _ := procfs.Read(pid); return p.State == 'T' })
-			_ = os.Remove(stop) // it is there
+			_ = os.Remove(stop) // it exists
 			<-time.After(2 * time.Second)
 			resumed <- syscall.Kill(pid, syscall.SIGCONT) == nil && stopped
 		}()

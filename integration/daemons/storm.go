@@ -20,18 +20,19 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-// processType names the JSON of an OCI process in an Any.
+// processType is the type URL of an Any with an OCI process in JSON.
 const processType = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 
-// Storm is N execs at once straight to the shim's ttrpc socket, with State and
-// Kill calls in between. Containerd only carries their exit events.
+// Storm is N execs at once over the shim's own socket, with State and Kill calls in
+// between. containerd only carries their exit events.
 type Storm struct {
 	Container string
 	N         int
 	Limit     time.Duration
 }
 
-// Storm runs s and reports. The error is nil unless the storm could not be made.
+// Storm runs s and returns a report. There is an error only if the storm could not be
+// made.
 func (r *Rig) Storm(ctx context.Context, s Storm) (*Report, error) {
 	return r.press(ctx, s.Container, s.N, func(shim *Shim, _ *Events, report *Report) (_ map[string]uint32, err error) {
 		process, err := bundleProcess(shim)
@@ -52,7 +53,8 @@ func (r *Rig) Storm(ctx context.Context, s Storm) (*Report, error) {
 	})
 }
 
-// bundleProcess is the container's own process, a pattern for execs.
+// bundleProcess returns the specification of the container's own process, as a
+// template for execs.
 func bundleProcess(shim *Shim) (*specs.Process, error) {
 	data, err := os.ReadFile(filepath.Join(shim.Bundle, "config.json"))
 	if err != nil {
@@ -89,8 +91,8 @@ func storm(ctx context.Context, s Storm, client *Client, process *specs.Process,
 	return count.want, err
 }
 
-// stormOne takes one exec through its life: a third of them exits at once, a
-// third waits until all have started, a third is killed.
+// stormOne takes one exec through its life. A third of the execs exits at once, a third
+// waits until all have started, and a third is killed.
 func stormOne(ctx context.Context, client *Client, process *specs.Process, id string, i int, started func()) (uint32, error) {
 	started = sync.OnceFunc(started)
 	defer started()

@@ -25,7 +25,7 @@ import (
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
-// settledAge is how long the machine is left alone before a latency is taken.
+// settledAge is how long the machine is left alone before a latency is measured.
 const settledAge = 500 * time.Millisecond
 
 // Relay is the cost of copying output.
@@ -34,7 +34,7 @@ type Relay struct {
 	CPU     time.Duration // of the shim, user and system
 }
 
-// direct is an exec straight through the shim's socket.
+// direct is an exec over the shim's own socket.
 type direct struct {
 	*Client
 	shim *Shim
@@ -42,8 +42,8 @@ type direct struct {
 	pid  int
 }
 
-// execDirect starts argv. stdout and stderr are FIFOs or empty, both or none:
-// upstream's shims cannot start a process that lacks one of them.
+// execDirect starts argv. stdout and stderr are either both FIFOs or both empty:
+// upstream's shims cannot start a process that has only one of them.
 func (r *Rig) execDirect(ctx context.Context, container, stdout, stderr string, argv ...string) (_ *direct, err error) {
 	shim, err := r.Shim(r.Name, container)
 	if err != nil {
@@ -102,7 +102,7 @@ func (r *Rig) ExecOnce(ctx context.Context, container string) error {
 	return d.end(ctx)
 }
 
-// ExitLatency is the time from a SIGKILL of an exec to its exit event at a
+// ExitLatency measures the time from the SIGKILL of an exec to its exit event at a
 // subscriber of containerd.
 func (r *Rig) ExitLatency(ctx context.Context, container string) (time.Duration, error) {
 	d, err := r.execDirect(ctx, container, "", "", "sleep", "100000")
@@ -116,8 +116,8 @@ func (r *Rig) ExitLatency(ctx context.Context, container string) (time.Duration,
 	return took, d.end(ctx)
 }
 
-// EventLatency is the part of that which is containerd's own: the time from an
-// event that a client publishes to the same event at a subscriber.
+// EventLatency measures containerd's own share of that: the time from an event that a
+// client publishes to the same event at a subscriber.
 func (r *Rig) EventLatency(ctx context.Context) (time.Duration, error) {
 	event, err := anypb.New(&eventsapi.TaskExit{ID: "none"})
 	if err != nil {
@@ -130,7 +130,7 @@ func (r *Rig) EventLatency(ctx context.Context) (time.Duration, error) {
 	})
 }
 
-// latency is the time from cause's begin to the exit event of id.
+// latency measures the time from calling cause to the exit event of id.
 func (r *Rig) latency(ctx context.Context, id string, cause func(context.Context, events.EventsClient) error) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(ctx, "containerd-namespace", r.Name), fenceLimit)
 	defer cancel()
@@ -144,8 +144,8 @@ func (r *Rig) latency(ctx context.Context, id string, cause func(context.Context
 	if err != nil {
 		return 0, err
 	}
-	// For the subscription, which has no answer of its own, to be served, and
-	// for the machine to be done with what was before.
+	// Until the subscription, which is not answered, is served, and the machine is
+	// done with earlier work.
 	select {
 	case <-time.After(settledAge):
 	case <-ctx.Done():
@@ -167,7 +167,7 @@ func (r *Rig) latency(ctx context.Context, id string, cause func(context.Context
 	}
 }
 
-// Relay has an exec write size MiB to its stdout and reads them.
+// Relay has an exec write size MiB to its stdout, reads them, and returns the cost.
 func (r *Rig) Relay(ctx context.Context, container string, size int) (m Relay, err error) {
 	var fifos [2]*os.File
 	for i, name := range []string{"stdout", "stderr"} {
@@ -203,7 +203,7 @@ func (r *Rig) Relay(ctx context.Context, container string, size int) (m Relay, e
 	return m, errors.Join(err, d.end(ctx))
 }
 
-// cpuTime is what the threads of a process have used, all together.
+// cpuTime returns the CPU time that all threads of a process have used.
 func cpuTime(pid int) (time.Duration, error) {
 	p, ok := procfs.Read(pid)
 	if !ok {

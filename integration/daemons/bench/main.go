@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench measures shims side by side under one real containerd each:
-// anonymous memory when idle and after a flood of execs, and how many of the
-// execs failed; with -tempo instead, how long an exec takes, how long an exit
-// is on its way, and what copying output costs. With -check it exits with
-// status 1 when the first shim misses its targets.
+// Command bench measures shims, one after the other, each under a real containerd of
+// its own: anonymous memory when idle and after a flood of execs, and how many of the
+// execs failed. With -tempo it measures instead how long an exec takes, how long an
+// exit takes to arrive, and what copying output costs; with -crowd, many execs at once
+// beside as many runc exec. With -check it exits with status 1 if the first shim
+// misses a target.
 package main
 
 import (
@@ -27,16 +28,16 @@ const (
 	// idleAge is how long a shim that has started its container is left alone
 	// before it counts as idle.
 	idleAge = 5 * time.Second
-	// shrinkLimit is how long after the flood the memory may take to come down.
+	// shrinkLimit is how long the memory may take to come down after the flood.
 	shrinkLimit = time.Minute
 )
 
-// figures of one shim.
+// figures are those of one shim.
 type figures struct {
 	shim   string
 	idle   int64
 	after  int64         // shrinkLimit after the flood's end
-	within time.Duration // how long after the flood the target was first met, or shrinkLimit
+	within time.Duration // from the flood's end to when the target was first met; at most shrinkLimit
 	report *daemons.Report
 }
 
@@ -88,8 +89,8 @@ func main() {
 
 func mb(n int64) float64 { return float64(n) / (1 << 20) }
 
-// measure floods one shim on a containerd of its own. The figures are returned
-// beside an error when only the clean-up failed.
+// measure floods one shim on a containerd of its own. If only the clean-up fails it
+// returns the figures and an error.
 func measure(ctx context.Context, shim string, n, waves int) (f *figures, err error) {
 	r, err := daemons.New(shim)
 	if err != nil {
@@ -126,7 +127,7 @@ func measure(ctx context.Context, shim string, n, waves int) (f *figures, err er
 	return got, got.shrink(ctx, s)
 }
 
-// shrink watches the memory come down.
+// shrink watches the memory come down, for shrinkLimit.
 func (f *figures) shrink(ctx context.Context, s *daemons.Shim) error {
 	begin := time.Now()
 	f.within = shrinkLimit
@@ -152,7 +153,7 @@ func (f *figures) shrink(ctx context.Context, s *daemons.Shim) error {
 	}
 }
 
-// missed lists the targets that were not reached.
+// missed returns the targets that were not met.
 func (f *figures) missed() []string {
 	missed := f.report.Problems()
 	if float64(f.idle) > idleTarget {

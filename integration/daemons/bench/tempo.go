@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	// rounds is how often each time is taken; the shims take turns.
+	// rounds is how often each time is measured; the shims take turns.
 	rounds = 30
-	// pause is how long the machine is left alone before a time is taken: some
-	// shims answer before they are done.
+	// pause is how long the machine is left alone before each measurement, because
+	// some shims answer before they are done.
 	pause = 300 * time.Millisecond
 	// crowdRounds is how often a crowd is timed.
 	crowdRounds = 3
@@ -28,8 +28,8 @@ const (
 	relayed = 1024
 )
 
-// rig is one shim at work: an own containerd and dockerd, and a container
-// under each.
+// rig is a shim with a containerd and a dockerd of its own, and a container under
+// each.
 type rig struct {
 	*daemons.Rig
 	docker map[string]string // container by runtime
@@ -40,8 +40,8 @@ const (
 	v2        = "io.containerd.runc.v2"
 )
 
-// tempos measures the times of each shim, of runc alone, and of the runc-v2
-// shim under the first one's dockerd.
+// tempos measures and prints the times of each shim, of runc alone, and of the runc-v2
+// shim under the first rig's dockerd.
 func tempos(ctx context.Context, shims []string) (err error) {
 	var rigs []*rig
 	defer func() {
@@ -102,8 +102,8 @@ func tempos(ctx context.Context, shims []string) (err error) {
 	return nil
 }
 
-// crowds compares n execs at once over one shim's socket with as many
-// "runc exec" at once.
+// crowds compares n execs at once over the shim's socket with n "runc exec" at once,
+// and prints both.
 func crowds(ctx context.Context, shim string, n int) (err error) {
 	one, err := daemons.New(shim)
 	if err != nil {
@@ -168,9 +168,10 @@ func run(cmd *exec.Cmd) error {
 	return nil
 }
 
-// take takes one time.
+// take makes one measurement.
 type take func() (time.Duration, error)
 
+// timed returns a take that measures f.
 func timed(f func() error) take {
 	return func() (time.Duration, error) {
 		begin := time.Now()
@@ -179,8 +180,8 @@ func timed(f func() error) take {
 	}
 }
 
-// inTurns takes each time rounds times and returns the medians. The order is
-// drawn anew for each round.
+// inTurns makes each measurement rounds times and returns the medians. Each round has
+// another random order.
 func inTurns(rounds int, takes []take) ([]time.Duration, error) {
 	all := make([][]time.Duration, len(takes))
 	order := rand.New(rand.NewPCG(1, 2)) // the same in every run

@@ -2,7 +2,7 @@
 
 // Command demo shows the shim at work: it starts a private containerd, runs a
 // busybox container under the shim, floods it with execs, and removes
-// everything again. Exit status 0 means that not one exec was lost.
+// everything. Exit status 0 means that not one exec was lost and nothing is left.
 package main
 
 import (
@@ -39,7 +39,7 @@ func main() {
 	}
 }
 
-// demo runs the story and reports whether it ended well.
+// demo runs the demonstration and reports whether all went well.
 func demo(ctx context.Context, shim string, n int) (ok bool, err error) {
 	r, err := daemons.New(shim)
 	if err != nil {
