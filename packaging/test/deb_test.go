@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// A debian is a scratch root with a package database of its own.
+// debian is a scratch root with a package database of its own.
 type debian struct {
 	t    *testing.T
 	root string
@@ -36,7 +36,7 @@ func (d *debian) dpkg(args ...string) string {
 	return run(d.t, d.command(args...))
 }
 
-// deb is a package of this tree.
+// deb returns the path of a package of this tree.
 func (d *debian) deb(name string) string {
 	arch := runtime.GOARCH
 	if name == "containerd-shim-replace" {
@@ -45,8 +45,8 @@ func (d *debian) deb(name string) string {
 	return filepath.Join(d.debs, name+"_"+version(d.t)+"-1_"+arch+".deb")
 }
 
-// owner makes a package with a shim in it, as containerd and docker-ce have.
-// More are further fields of its control file.
+// owner makes a package with a shim in it, like those of containerd and docker-ce, and
+// returns its path. more are further fields of its control file.
 func (d *debian) owner(name, version, shim string, more ...string) string {
 	d.t.Helper()
 	dir := filepath.Join(scratch(d.t), "owner")
@@ -68,7 +68,7 @@ func (d *debian) dpkgDivert(args ...string) string {
 	return run(d.t, command("/", append([]string{"chroot", d.root, "dpkg-divert"}, args...)...))
 }
 
-// clean wants nothing of ours left but the owner's files, unchanged.
+// clean checks that nothing of ours is left, and that the owner's files are unchanged.
 func (d *debian) clean() {
 	d.t.Helper()
 	if got := d.diversions(); got != "" {
@@ -80,7 +80,7 @@ func (d *debian) clean() {
 	}
 }
 
-// The whole life, with somebody who looks for the shim all the while.
+// The whole life of the packages, while somebody looks for the shim all the time.
 func TestDebNeverWithoutShim(t *testing.T) {
 	t.Parallel()
 	for _, o := range []struct{ name, path string }{{"containerd", plain}, {"containerd.io", plain}, {"docker-ce", dockers}} {
@@ -117,7 +117,7 @@ func TestDebNeverWithoutShim(t *testing.T) {
 	}
 }
 
-// Ours is there first, the owner comes and goes.
+// Our package is there first, and the owner comes and goes.
 func TestDebBeforeOwner(t *testing.T) {
 	t.Parallel()
 	d := newDebian(t)
@@ -139,8 +139,8 @@ func TestDebBeforeOwner(t *testing.T) {
 	d.clean()
 }
 
-// A postinst that was cut off after any of its steps goes on, and prerm undoes
-// what there is.
+// A postinst that was interrupted after any of its steps can be completed, and prerm
+// undoes the steps that were done.
 func TestDebInterrupted(t *testing.T) {
 	t.Parallel()
 	steps := []string{
@@ -178,8 +178,8 @@ func TestDebInterrupted(t *testing.T) {
 	}
 }
 
-// containerd.io takes the place of containerd in one run of dpkg, beside a
-// docker-ce with a shim of its own.
+// containerd.io takes the place of containerd in one run of dpkg, while docker-ce has a
+// shim of its own.
 func TestDebOwnerChanges(t *testing.T) {
 	t.Parallel()
 	d := newDebian(t)
@@ -198,8 +198,8 @@ func TestDebOwnerChanges(t *testing.T) {
 	d.clean()
 }
 
-// Where another's diversion or file is in the way nothing is changed, and the
-// package can be removed again.
+// If somebody else's diversion or file is in the way, nothing is changed, and the
+// package is not installed.
 func TestDebRefusesWhatIsNotOurs(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -241,8 +241,8 @@ func TestDebRefusesWhatIsNotOurs(t *testing.T) {
 	}
 }
 
-// A diversion that was taken over by hand after the installation does not make
-// the package impossible to remove.
+// The package can be removed even if its diversion was replaced by hand after the
+// installation.
 func TestDebRemovedAfterDiversionWasLost(t *testing.T) {
 	t.Parallel()
 	d := newDebian(t)

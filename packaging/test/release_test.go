@@ -15,9 +15,10 @@ import (
 
 const nobody = 65534
 
-// Everything is the same, byte for byte, out of a checkout here and out of its
-// own tarball elsewhere: another directory, user, umask, home, locale, time
-// zone, no network, and an empty build cache, so that all is compiled again.
+// Everything is the same, byte for byte, whether it is built from a checkout here or
+// from its own tarball elsewhere: with another directory, user, umask, home, locale and
+// time zone, without a network, and with an empty build cache, so that all is compiled
+// again.
 func TestRebuiltElsewhereIsTheSame(t *testing.T) {
 	t.Parallel()
 	first := artefacts(t, made(t, "release"), made(t, "deb"), made(t, "rpms"))
@@ -42,7 +43,7 @@ func TestRebuiltElsewhereIsTheSame(t *testing.T) {
 		"GOCACHE=" + filepath.Join(home, "cache"), "GOMODCACHE=" + filepath.Join(home, "none"), "GOPROXY=off", "GOAMD64=v3"}
 	again.SysProcAttr = &syscall.SysProcAttr{
 		Credential: &syscall.Credential{Uid: nobody, Gid: nobody},
-		// All of it ends with its first process, also when the test is killed.
+		// All of it ends with its first process, which dies with the test.
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID,
 		Pdeathsig:  syscall.SIGKILL,
 	}
@@ -60,8 +61,8 @@ func TestRebuiltElsewhereIsTheSame(t *testing.T) {
 	}
 }
 
-// artefacts maps the name of each file to its SHA-256. Debian's .buildinfo and
-// .changes are left out: they are there to say where the build was made.
+// artefacts returns the SHA-256 of each file in the directories, by its name. Debian's
+// .buildinfo and .changes are left out, because they say where the build was made.
 func artefacts(t *testing.T, dirs ...string) map[string]string {
 	t.Helper()
 	sums := map[string]string{}

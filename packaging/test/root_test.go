@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// root makes a root directory in which scripts of packages run: the named
-// programs of this host, and the libraries they load.
+// root makes a root directory in which the scripts of packages can run. It has the
+// named programs of this host and the libraries that they load.
 func root(t *testing.T, programs ...string) string {
 	t.Helper()
 	dir := filepath.Join(scratch(t), "root")
@@ -66,7 +66,7 @@ func write(t *testing.T, path, text string, mode os.FileMode) {
 	}
 }
 
-// is wants the file at the path to be the owner's of that version.
+// is checks that the file at the path is the owner's, of that version.
 func is(t *testing.T, path, version string) {
 	t.Helper()
 	if info, err := os.Lstat(path); err != nil {
@@ -80,17 +80,17 @@ func is(t *testing.T, path, version string) {
 
 func shimOf(version string) string { return fmt.Sprintf("#!/bin/sh\necho %s\n", version) }
 
-// none wants nothing there, not even a dangling link.
+// none checks that nothing is at the paths, not even a dangling link.
 func none(t *testing.T, paths ...string) {
 	t.Helper()
 	for _, path := range paths {
 		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%s is there (%v), want nothing", path, err)
+			t.Errorf("%s exists (%v)", path, err)
 		}
 	}
 }
 
-// ours wants the link to the new shim, and the shim behind it.
+// ours checks that path is the link to the new shim, and that the shim runs.
 func ours(t *testing.T, dir, path string) {
 	t.Helper()
 	got, err := os.Readlink(filepath.Join(dir, path))
@@ -103,7 +103,7 @@ func ours(t *testing.T, dir, path string) {
 	}
 }
 
-// Where the shim is, and what takes its place.
+// The new shim's file, the owners' paths, and where the owners' shims are moved to.
 const (
 	libexec        = "/usr/lib/containerd-shim/containerd-shim"
 	plain          = "/usr/bin/containerd-shim"

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// A redhat is a scratch root with an rpm database of its own.
+// redhat is a scratch root with an rpm database of its own.
 type redhat struct {
 	t          *testing.T
 	root, rpms string
@@ -25,13 +25,15 @@ func newRedhat(t *testing.T) *redhat {
 
 func (r *redhat) path(path string) string { return filepath.Join(r.root, path) }
 
-// rpm does not look for sh and coreutils as packages: the root has the files.
+// rpm runs rpm without checking dependencies: sh and coreutils are in the root, but not
+// as packages.
 func (r *redhat) rpm(args ...string) string {
 	r.t.Helper()
 	return run(r.t, command("/", append([]string{"rpm", "--root=" + r.root, "--dbpath=/var/lib/rpm", "--nodeps"}, args...)...))
 }
 
-// replace installs the shim and what puts it in the owner's place.
+// replace installs the shim and the package that puts it in the owner's place, and
+// returns the output.
 func (r *redhat) replace() string {
 	r.t.Helper()
 	var files []string
@@ -48,8 +50,8 @@ func (r *redhat) replace() string {
 	return r.rpm(append([]string{"--upgrade", "--replacepkgs"}, files...)...)
 }
 
-// owner makes a package with a shim in it, as containerd and docker-ce have, or
-// with another file. More are further tags of its head.
+// owner makes a package with a shim in it, like those of containerd and docker-ce, or
+// with another file, and returns its path. more are further tags of its preamble.
 func (r *redhat) owner(name, version, shim string, more ...string) string {
 	r.t.Helper()
 	dir := scratch(r.t)
@@ -62,7 +64,7 @@ func (r *redhat) owner(name, version, shim string, more ...string) string {
 	return filepath.Join(dir, "RPMS/noarch", name+"-"+version+"-1.noarch.rpm")
 }
 
-// The whole life, with somebody who looks for the shim all the while.
+// The whole life of the packages, while somebody looks for the shim all the time.
 func TestRpmNeverWithoutShim(t *testing.T) {
 	t.Parallel()
 	for _, o := range []struct{ name, path string }{{"containerd", plain}, {"containerd.io", plain}, {"docker-ce", dockers}} {
@@ -98,7 +100,7 @@ func TestRpmNeverWithoutShim(t *testing.T) {
 	}
 }
 
-// Ours is there first, the owner comes and goes.
+// Our package is there first, and the owner comes and goes.
 func TestRpmBeforeOwner(t *testing.T) {
 	t.Parallel()
 	r := newRedhat(t)
@@ -113,8 +115,9 @@ func TestRpmBeforeOwner(t *testing.T) {
 	none(t, r.path(plain), r.path(dockers))
 }
 
-// containerd.io takes the place of containerd in one transaction; docker-ce 18.09
-// has no shim any more; each leaves nothing behind, and path its shim.
+// containerd.io takes the place of containerd in one transaction, and docker-ce 18.09
+// no longer has a shim. Neither leaves anything behind, and in the end the path has
+// containerd.io's shim.
 func TestRpmOwnerChanges(t *testing.T) {
 	t.Parallel()
 	r := newRedhat(t)
@@ -134,7 +137,7 @@ func TestRpmOwnerChanges(t *testing.T) {
 	none(t, r.path(distrib), r.path(dockersDistrib))
 }
 
-// A link that the administrator has put there is left alone, and said to be.
+// A link that the administrator has made is left alone, and a message says so.
 func TestRpmForeignLink(t *testing.T) {
 	t.Parallel()
 	r := newRedhat(t)

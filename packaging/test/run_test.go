@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// tree is the repository.
+// tree is the root directory of the repository.
 var tree = func() string {
 	path, err := filepath.Abs("../..")
 	if err != nil {
@@ -24,7 +24,7 @@ var tree = func() string {
 	return path
 }()
 
-// scratch is a directory that every user may enter, unlike t.TempDir's.
+// scratch returns a new directory that every user may enter, unlike t.TempDir's.
 func scratch(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "packages")
@@ -42,7 +42,7 @@ func scratch(t *testing.T) string {
 	return dir
 }
 
-// built is where packages are, for all tests.
+// built is the directory of the packages, for all tests.
 var built string
 
 func TestMain(m *testing.M) {
@@ -57,8 +57,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// kinds has what makes each kind of artefact once, in a clone of its own, and
-// says where they are. The linters' judgement is part of it.
+// kinds has a function for each kind of artefact, which makes them once, in a clone of
+// its own, and returns their directory. Making them includes the packages' linters.
 var kinds = map[string]func() (string, error){
 	"release": once("release"),
 	"deb":     once("deb"),
@@ -81,7 +81,7 @@ func once(kind string) func() (string, error) {
 	})
 }
 
-// made is the directory with the artefacts of that kind.
+// made returns the directory with the artefacts of that kind.
 func made(t *testing.T, kind string) string {
 	t.Helper()
 	dir, err := kinds[kind]()
@@ -119,7 +119,7 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// clone checks the commit out once more.
+// clone makes another checkout of the commit in dir.
 func clone(t *testing.T, dir string) string {
 	t.Helper()
 	run(t, command(tree, "git", "clone", "-q", tree, dir))

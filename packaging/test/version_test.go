@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// VERSION is the one source; everything that names a version agrees with it,
-// and every binary with the commit.
+// VERSION is the only source: everything that names a version agrees with it, and the
+// binaries name the commit.
 func TestVersionsAgree(t *testing.T) {
 	t.Parallel()
 	v := version(t)
@@ -66,7 +66,8 @@ func TestVersionsAgree(t *testing.T) {
 		if got, want := info.Path, "containerd-shim.v1/cmd/"+filepath.Base(binary); got != want {
 			t.Errorf("%s: build info names %s, want %s", binary, got, want)
 		}
-		// Not what git says: a tarball must give the same bytes as a checkout.
+		// The version must not come from git: a tarball must give the same bytes as a
+		// checkout.
 		if got := info.Main.Version; got != "(devel)" && got != "v"+v {
 			t.Errorf("%s: build info names version %s, want none or v%s", binary, got, v)
 		}
@@ -83,7 +84,7 @@ func TestVersionsAgree(t *testing.T) {
 		}
 	}
 
-	// The changelog is about this version, or about the one that comes next.
+	// The changelog begins with this version, or with the next one.
 	heads := regexp.MustCompile(`(?m)^## \[(.+?)\]`).FindAllStringSubmatch(read(t, filepath.Join(tree, "CHANGELOG.md")), -1)
 	if len(heads) == 0 || (heads[0][1] != "Unreleased" && heads[0][1] != v) {
 		t.Fatalf("CHANGELOG.md begins with %v, want Unreleased or %s", heads, v)
@@ -93,7 +94,7 @@ func TestVersionsAgree(t *testing.T) {
 	}
 }
 
-// What was built says the same: every package, and the shim in each.
+// Every package that was built, and the shim in it, names the same version.
 func TestVersionsOfPackagesAgree(t *testing.T) {
 	t.Parallel()
 	v, dir := version(t), scratch(t)
@@ -126,13 +127,13 @@ func TestVersionsOfPackagesAgree(t *testing.T) {
 	}
 	for kind, builder := range map[string]string{"deb": "deb", "rpm": "rpms"} {
 		shim := filepath.Join(dir, kind, libexec)
-		// Of the checkout that it was built in: this one may have moved on.
+		// The revision of the checkout in which it was built: this one may be newer.
 		revision := strings.Fields(run(t, command(filepath.Join(built, "checkout-"+builder), "packaging/revision")))[0]
 		if got, want := run(t, command("/", shim, "-version")), "  Version:  "+v+"\n  Revision: "+revision+"\n"; !strings.Contains(got, want) {
 			t.Errorf("%s: containerd-shim -version: %q, want %q in it", kind, got, want)
 		}
 	}
-	// Their maintainer is one and the same; see packaging/README.md.
+	// They all have the same maintainer; see packaging/README.md.
 	control := read(t, filepath.Join(tree, "packaging/debian/control"))
 	maintainer, _, _ := strings.Cut(control[strings.Index(control, "Maintainer: ")+len("Maintainer: "):], "\n")
 	for _, file := range []string{"debian/changelog", "rpm/containerd-shim.spec"} {

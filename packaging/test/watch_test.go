@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A watch looks for an executable file at a path as often as it can, as
-// containerd does once for each container. Links are followed as execve does,
-// but below the root (openat2(2), RESOLVE_IN_ROOT). It counts
-// the looks that found none, and how long the path was empty at the longest.
+// watch looks for an executable file at a path as often as it can, as containerd does
+// once for each container. It follows links as execve(2) does, but below the root
+// (openat2(2), RESOLVE_IN_ROOT). It counts the looks that found none, and measures the
+// longest time for which there was none.
 type watch struct {
 	root, path string
 	stop       chan struct{} // closed once by end
@@ -65,7 +65,7 @@ func (w *watch) run() {
 	}
 }
 
-// executable looks once.
+// executable returns an error unless there is an executable file at the path.
 func executable(root int, path string) error {
 	fd, err := unix.Openat2(root, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
 	if err != nil {
@@ -82,13 +82,13 @@ func executable(root int, path string) error {
 	return nil
 }
 
-// manyLooks is what the longest gap is stated for.
+// manyLooks is how many looks a watch of a whole life must have made.
 const manyLooks = 100_000
 
-// lives is how often the same life is lived, for so many looks.
+// lives is how often the whole life is repeated, to get as many looks.
 const lives = 3
 
-// end stops the watch, which must have looked so often and missed nothing.
+// end stops the watch, and checks that it has missed nothing in atLeast looks or more.
 func (w *watch) end(t *testing.T, atLeast int) {
 	t.Helper()
 	close(w.stop)

@@ -18,8 +18,8 @@ import (
 // local is where `make install` puts the shim.
 const local = "/usr/local/lib/containerd-shim/containerd-shim"
 
-// byHand runs the commands of the document that put the shim in place without a
-// package, and those that take it back, each under a real containerd.
+// byHand runs the document's commands that put the shim in place without a package,
+// and those that undo it, each under a real containerd.
 func byHand(ctx context.Context, debs, doc string) error {
 	scripts, err := blocks(doc)
 	if err != nil {
@@ -38,7 +38,7 @@ func byHand(ctx context.Context, debs, doc string) error {
 	}
 	for _, way := range []struct {
 		name, named string
-		path        bool // by the PATH of the drop-in that the commands wrote
+		path        bool // found by the PATH in the drop-in that the commands write
 	}{
 		{"opt", "containerd-shim", false},
 		{"swap", "docker-containerd-shim", false},
@@ -57,7 +57,8 @@ func byHand(ctx context.Context, debs, doc string) error {
 	return nil
 }
 
-// oneWay runs a container with the shim in place and one after it was taken back.
+// oneWay runs a container with the shim in place, calls back, and runs another. It
+// checks that the shims of the two have the checksums ours and theirs.
 func oneWay(ctx context.Context, named string, path bool, ours string, back func() error, theirs string) (err error) {
 	rig, err := daemons.New(local)
 	if err != nil {
@@ -71,7 +72,7 @@ func oneWay(ctx context.Context, named string, path bool, ours string, back func
 	}
 	if path {
 		old := os.Getenv("PATH")
-		defer func() { _ = os.Setenv("PATH", old) }() // it was there
+		defer func() { _ = os.Setenv("PATH", old) }() // cannot fail: it was set before
 		dropIn, err := environment("/etc/systemd/system/docker.service.d/shim.conf")
 		if err != nil {
 			return err
@@ -104,7 +105,7 @@ func oneWay(ctx context.Context, named string, path bool, ours string, back func
 	return nil
 }
 
-// blocks returns the indented lines behind each `<!-- run: NAME -->`.
+// blocks returns, by name, the indented lines that follow each `<!-- run: NAME -->`.
 func blocks(doc string) (map[string]string, error) {
 	file, err := os.Open(doc)
 	if err != nil {
@@ -132,7 +133,7 @@ func blocks(doc string) (map[string]string, error) {
 	return found, lines.Err()
 }
 
-// environment is the PATH that a drop-in of systemd gives to its service.
+// environment returns the PATH that a drop-in of systemd gives to its service.
 func environment(dropIn string) (string, error) {
 	text, err := os.ReadFile(dropIn)
 	if err != nil {
@@ -146,7 +147,7 @@ func environment(dropIn string) (string, error) {
 	return "", fmt.Errorf("%s sets no PATH", dropIn)
 }
 
-// unpack puts the package's shim where `make install` would.
+// unpack puts the package's shim where `make install` would put it.
 func unpack(debs string) error {
 	found, err := filepath.Glob(filepath.Join(debs, "containerd-shim_*.deb"))
 	if err != nil || len(found) != 1 {

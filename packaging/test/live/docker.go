@@ -19,19 +19,19 @@ import (
 
 const installed = "/usr/lib/containerd-shim/containerd-shim"
 
-// A stage is one life of the packages under one pair of daemons.
+// stage is one life of the packages under a containerd and a dockerd.
 type stage struct {
 	ctx    context.Context
 	rig    *daemons.Rig
 	ctl    string            // a copy of shimctl that outlives its package
 	owners string            // checksum of the distribution's shim
-	ours   string            // checksum of the package's
-	ids    []string          // containers in the order of their start
-	want   map[string]string // container to the checksum of the shim that it must keep
+	ours   string            // checksum of the package's shim
+	ids    []string          // of the containers, in the order of their start
+	want   map[string]string // by container: the checksum of the shim that it must keep
 }
 
-// packages lives the whole life: the path is the one that is replaced, named is
-// how the daemon's configuration calls the shim.
+// packages takes the packages through their whole life. path is the file that they
+// replace, named what the daemon's configuration calls the shim.
 func packages(ctx context.Context, debs, path, named string) (err error) {
 	rig, err := daemons.New(path)
 	if err != nil {
@@ -52,8 +52,8 @@ func packages(ctx context.Context, debs, path, named string) (err error) {
 	for _, step := range []struct {
 		what     string
 		do       func() error
-		shim     func() string   // which the next container gets
-		replaced map[string]bool // what shimctl ps says of the file of each container's shim
+		shim     func() string   // the one that the next container must get
+		replaced map[string]bool // by container: what shimctl ps must say of its shim's file
 	}{
 		{"the distribution's shim", func() error { return nil }, s.theirs, nil},
 		{"packages installed", func() error { return s.install(debs, "containerd-shim", "containerd-shim-replace", "shimctl") },
@@ -85,7 +85,7 @@ func packages(ctx context.Context, debs, path, named string) (err error) {
 func (s *stage) theirs() string { return s.owners }
 func (s *stage) mine() string   { return s.ours }
 
-// install also takes the checksum of the shim in the package.
+// install installs packages, and notes the checksum of the shim in them.
 func (s *stage) install(debs string, names ...string) error {
 	var files []string
 	for _, n := range names {
@@ -112,7 +112,7 @@ func (s *stage) install(debs string, names ...string) error {
 	return err
 }
 
-// start runs one more container, which must get the shim with that checksum.
+// start runs one more container. Its shim must have that checksum; see check.
 func (s *stage) start(shim string) error {
 	id, err := s.rig.DockerRun(s.ctx, nil, "sleep", "100000")
 	if err != nil {
@@ -122,8 +122,8 @@ func (s *stage) start(shim string) error {
 	return nil
 }
 
-// check runs a process in every container, compares the file that each shim
-// executes, and what shimctl says of it.
+// check runs a process in every container, and checks which file each shim executes,
+// and what shimctl says of it.
 func (s *stage) check(replaced map[string]bool) error {
 	for _, id := range s.ids {
 		out, err := s.rig.Docker(s.ctx, "exec", id, "echo", "alive").CombinedOutput()
@@ -176,8 +176,8 @@ func (s *stage) check(replaced map[string]bool) error {
 	return nil
 }
 
-// sum is the SHA-256 of a file; of a link in /proc/PID/exe also when its file
-// has no name any more.
+// sum returns the SHA-256 of a file. That of /proc/PID/exe can be had even if the file
+// was removed.
 func sum(path string) (string, error) {
 	content, err := os.ReadFile(path)
 	sum := sha256.Sum256(content)

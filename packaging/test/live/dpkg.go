@@ -19,7 +19,7 @@ func dpkg(args ...string) error {
 	return try(cmd)
 }
 
-// try runs a command; its output is in the error.
+// try runs a command. The error has its output.
 func try(cmd *exec.Cmd) error {
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -28,7 +28,7 @@ func try(cmd *exec.Cmd) error {
 	return nil
 }
 
-// standIn installs a package with a copy of a shim at the path.
+// standIn installs a package that has a copy of a shim at the path.
 func standIn(path, shim string) error {
 	dir, err := os.MkdirTemp("", "standin")
 	if err != nil {
@@ -62,7 +62,8 @@ func standIn(path, shim string) error {
 	return dpkg("--install", deb)
 }
 
-// nothingLeft wants the packages gone, and the owner's files as they were.
+// nothingLeft checks that nothing of the packages is left, and that the owner's files
+// are as they were.
 func nothingLeft(path string) error {
 	var errs []error
 	for _, p := range []string{path + ".distrib", path + ".new", filepath.Dir(installed), "/usr/bin/shimctl", "/usr/share/shimctl"} {
@@ -79,12 +80,12 @@ func nothingLeft(path string) error {
 	return errors.Join(errs...)
 }
 
-// A pathWatch looks for an executable file as often as it can.
+// pathWatch looks for an executable file again and again, with short pauses.
 type pathWatch struct {
 	path          string
-	stop          chan struct{} // closed once by end
+	stop          chan struct{} // closed by end
 	done          sync.WaitGroup
-	looks, misses int // of the watching goroutine until done
+	looks, misses int // written by the watching goroutine; read them after done
 }
 
 func watchPath(path string) *pathWatch {
@@ -100,7 +101,7 @@ func watchPath(path string) *pathWatch {
 			if info, err := os.Stat(path); err != nil || info.Mode()&0o111 == 0 || info.Size() == 0 {
 				w.misses++
 			}
-			// A core for the watcher alone would leave the daemons one of two.
+			// Without a pause the watcher would take one of two CPUs from the daemons.
 			time.Sleep(50 * time.Microsecond)
 		}
 	})

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Live installs the Debian packages and runs real containerd, dockerd and runc
-// with them: containers from before, between and after, and which shim each has.
-// Then it runs the commands of docs/install.md that do without a package.
+// Live installs the Debian packages under real containerd, dockerd and runc, and
+// checks which shim containers have that were started before, between and after the
+// steps. Then it runs the commands of docs/install.md that need no package.
 //
-// The host's files are never touched. Live starts itself again in a mount
-// namespace of its own, where /usr, /etc, /opt and what dpkg keeps below /var are
-// overlays whose changes go to memory; nothing of them is left when it ends.
+// It never touches the host's files: it starts itself again in a mount namespace of
+// its own, where /usr, /etc, /opt and dpkg's directories below /var are overlays whose
+// changes go to memory and are gone when it ends.
 //
 // usage: live -debs DIR -doc docs/install.md (root; what integration/daemons needs)
 package main
@@ -22,7 +22,7 @@ import (
 	"time"
 )
 
-// limit bounds all of it; it takes half a minute.
+// limit bounds the whole run, which takes half a minute.
 const limit = 15 * time.Minute
 
 func main() {
@@ -51,7 +51,7 @@ func live(ctx context.Context, debs, doc string) error {
 	var errs []error
 	for _, run := range []func() error{
 		func() error { return packages(ctx, debs, "/usr/bin/containerd-shim", "/usr/bin/containerd-shim") },
-		// dockerd 18.06 names the shim without a directory, in a package that Debian has not.
+		// dockerd 18.06 names the shim without a directory. Debian does not have its package.
 		func() error {
 			if err := standIn("/usr/bin/docker-containerd-shim", "/usr/bin/containerd-shim"); err != nil {
 				return err

@@ -17,9 +17,9 @@ import (
 // insideEnv marks the process that has the namespace.
 const insideEnv = "PACKAGING_TEST_LIVE_INSIDE"
 
-// private is true in a process with a mount namespace of its own. Elsewhere it
-// runs this program again in one and returns its exit status. os/exec makes the
-// mounts of an unshared namespace private, so that none gets out of it.
+// private reports whether this process has a mount namespace of its own. If it has not,
+// private runs this program again in one and returns its exit status. os/exec makes the
+// mounts of an unshared namespace private, so that none is seen outside.
 func private() (inside bool, status int, err error) {
 	if os.Getenv(insideEnv) != "" {
 		mine, err := os.Readlink("/proc/self/ns/mnt")
@@ -47,8 +47,8 @@ func private() (inside bool, status int, err error) {
 	return false, 0, err
 }
 
-// overlays makes changes below the directories go to memory. Where a host runs
-// systemd it is hidden, so that no maintainer script asks it for anything.
+// overlays makes changes below the directories go to memory. It also hides systemd, if
+// the host runs it, so that no maintainer script asks it for anything.
 func overlays(dirs ...string) error {
 	for _, d := range []string{"/bin", "/lib", "/sbin"} {
 		if info, err := os.Lstat(d); err != nil || info.Mode()&os.ModeSymlink == 0 {
@@ -59,7 +59,7 @@ func overlays(dirs ...string) error {
 	if err != nil {
 		return err
 	}
-	// Only the empty directory is seen outside.
+	// Only the empty directory is seen outside the namespace.
 	defer os.Remove(base)
 	if err := unix.Mount("live", base, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
 		return fmt.Errorf("mount tmpfs: %w", err)
@@ -83,7 +83,7 @@ func overlays(dirs ...string) error {
 			return fmt.Errorf("%s is no overlay: type %#x, %w", dir, fs.Type, errors.Join(err))
 		}
 	}
-	// Detached: the overlays hold it, and base can be removed.
+	// Detached, because the overlays still use it; then base can be removed.
 	if err := unix.Unmount(base, unix.MNT_DETACH); err != nil {
 		return err
 	}
