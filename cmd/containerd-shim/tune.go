@@ -15,11 +15,12 @@ import (
 )
 
 const (
-	// spareThreads is how many threads the shim has before it needs them. At a
+	// spareThreads is how many threads the shim makes before it needs them. At a
 	// limit of processes (pids cgroup, RLIMIT_NPROC) the Go runtime cannot make
-	// one more and ends the program. It makes one when goroutines are ready to
-	// run and all threads are in system calls, and keeps each for good. Ten are
-	// enough for forty calls at once at a limit; each takes 16 KiB.
+	// another one and ends the program. It makes one when goroutines are ready to
+	// run while all threads are in system calls, and keeps each for good. Fewer are
+	// not enough for forty execs at once at a limit, and each costs memory; see
+	// ARCHITECTURE.md, Memory and threads, for the measurements.
 	spareThreads = 10
 	// burst is the number of calls after which memory is given back. A garbage
 	// collection costs 700 KB for good, more than the garbage of a few calls.
