@@ -2,7 +2,7 @@
 # Tests and figures with the real containerd, dockerd and runc of Debian's
 # packages. Root, cgroup v1.
 
-.PHONY: daemons/test daemons/memory daemons/waves daemons/tempo daemons/crowd daemons/demo
+.PHONY: daemons/test daemons/memory daemons/waves daemons/tempo daemons/crowd daemons/demo daemons/chaos
 
 BENCH := go run ./integration/daemons/bench
 
@@ -24,3 +24,9 @@ daemons/crowd: host/prepare build ## 400 and 1000 execs at once over ttrpc, besi
 
 daemons/demo: host/prepare build ## a real container of a real containerd under this shim, and 400 execs at once
 	go run ./integration/daemons/demo -shim $(SHIM)
+
+MINUTES ?= 2
+SEED    ?= 1
+
+daemons/chaos: host/prepare build ## a stream of execs while daemon, runc and shims are killed, stopped and exchanged at random: MINUTES=10 SEED=7
+	go run ./integration/daemons/chaos -shim $(SHIM) -minutes $(MINUTES) -seed $(SEED)

@@ -3,6 +3,7 @@
 package daemons
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,8 @@ oom_score = 0
 disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
   address = %[3]q
+[ttrpc]
+  address = %[6]q
 [debug]
   level = "debug"
 [plugins."io.containerd.internal.v1.opt"]
@@ -53,7 +56,7 @@ func (r *Rig) StartContainerd(ctx context.Context) error {
 	config := r.path("containerd.toml")
 	if _, err := os.Stat(config); err != nil {
 		first = true
-		text := fmt.Sprintf(containerdConfig, r.path("root"), r.path("state"), r.Address(), r.path("opt"), r.Bin)
+		text := fmt.Sprintf(containerdConfig, r.path("root"), r.path("state"), r.Address(), r.path("opt"), r.Bin, cmp.Or(r.ttrpc, r.Address()+".ttrpc"))
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			return err
 		}

@@ -25,6 +25,7 @@ type Rig struct {
 	Name string // namespace of ctr's containers and parent cgroup of all, immutable after New
 	Bin  string // the shim under test, immutable after StartContainerd
 
+	ttrpc      string // containerd's ttrpc socket if it is not where shims look for it
 	image      *Image
 	containerd *daemon // nil while not running
 	dockerd    *daemon // nil while not running

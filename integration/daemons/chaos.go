@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemons
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
+
+	"containerd-shim.v1/integration/harness/wait"
+)
+
+// Chaos is a steady stream of execs in several containers, and at random what goes
+// wrong on a host. The same seed makes the same faults in the same order; what they meet
+// is up to the host.
+type Chaos struct {
+	For        time.Duration
+	Seed       uint64
+	Containers int
+	// Programs are exchanged in place, in turns; without any no shim is exchanged.
+	Programs []string
+	Faults   []string     // the only ones; empty for all
+	Log      func(string) // is told each fault
+}
+
+// chaosLimits: an exec that is not over by then has failed; an exit that has not
+// been accepted by then is lost.
+const (
+	chaosCall    = time.Minute
+	chaosSettle  = 30 * time.Second
+	chaosWorkers = 3 // execs at a time in each container
+	sampleEvery  = 10 * time.Second
+	askEvery     = 200 * time.Millisecond
+	refusedPause = 20 * time.Millisecond // a container that is paused refuses at once
+)
+
+// Sample is what a shim held at a moment.
+type Sample struct {
+	At        time.Duration
+	Container string
+	Memory    int64 // anonymous, in bytes
+	Counts
+}
+
+// ChaosReport is what came of it.
+type ChaosReport struct {
+	Faults   map[string]int
+	Execs    int      // started, and ended as they should
+	Refused  []string // that no process came of, and what the caller was told
+	Accepted int      // exits, by containerd
+	// Lost exits were never accepted by containerd, doubled ones more than once, wrong
+	// ones with another status than the process had.
+	Lost, Doubled, Wrong []string
+	Errors               []string // calls that should have succeeded
+	States               int
+	SlowestState         time.Duration
+	Samples              []Sample
+}
+
+// Problems lists what must not be. Doubled exits are counted only: an answer that a
+// daemon's death has cut off cannot be told from none.
+func (r *ChaosReport) Problems() []string {
+	var p []string
+	if r.Accepted == 0 {
+		return append(p, "no exit came by containerd's ttrpc socket, which this project's shim uses: what is lost cannot be told")
+	}
+	for _, list := range []struct {
+		what string
+		all  []string
+	}{{"exits lost", r.Lost}, {"exits with a wrong status", r.Wrong}, {"errors", r.Errors}} {
+		if n := len(list.all); n > 0 {
+			p = append(p, fmt.Sprintf("%d %s: %s", n, list.what, strings.Join(list.all[:min(3, n)], " | ")))
+		}
+	}
+	if r.Execs == 0 || r.States == 0 {
+		p = append(p, "nothing was done")
+	}
+	return p
+}
+
+func (r *ChaosReport) String() string {
+	var faults []string
+	for name, n := range r.Faults {
+		faults = append(faults, fmt.Sprintf("%d %s", n, name))
+	}
+	slices.Sort(faults)
+	return fmt.Sprintf("%d execs, %d refused; exits lost %d, doubled %d, wrong %d; errors %d; State %d times, slowest %v; faults: %s",
+		r.Execs, len(r.Refused), len(r.Lost), len(r.Doubled), len(r.Wrong), len(r.Errors), r.States, r.SlowestState.Round(time.Millisecond), strings.Join(faults, ", "))
+}
+
+// Trend compares what the shims held in the first half of the run with the second, by
+// medians: what grows from half to half leaks.
+func (r *ChaosReport) Trend() string {
+	var half time.Duration
+	for _, s := range r.Samples {
+		half = max(half, s.At/2)
+	}
+	line := func(what string, value func(Sample) float64) string {
+		var halves [2][]float64
+		for _, s := range r.Samples {
+			i := 0
+			if s.At > half {
+				i = 1
+			}
+			halves[i] = append(halves[i], value(s))
+		}
+		if len(halves[0]) == 0 || len(halves[1]) == 0 {
+			return what + ": too few samples"
+		}
+		for _, h := range halves {
+			slices.Sort(h)
+		}
+		return fmt.Sprintf("%s: %.1f, then %.1f", what, halves[0][len(halves[0])/2], halves[1][len(halves[1])/2])
+	}
+	return fmt.Sprintf("%d samples, medians of the first and the second half: ", len(r.Samples)) + strings.Join([]string{
+		line("memory in MB", func(s Sample) float64 { return float64(s.Memory) / (1 << 20) }),
+		line("descriptors", func(s Sample) float64 { return float64(s.Fds) }),
+		line("threads", func(s Sample) float64 { return float64(s.Threads) }),
+	}, "; ")
+}
+
+// chaos is a run of Chaos.
+type chaos struct {
+	Chaos
+	rig   *Rig
+	relay *eventRelay
+	ids   []string // of the containers
+	begun time.Time
+
+	mu     sync.Mutex
+	report ChaosReport
+	want   map[string]uint32 // exec id to its status
+}
+
+// Chaos runs c on a Rig whose containerd has not been started yet. The error is nil
+// unless the run could not be made.
+func (r *Rig) Chaos(ctx context.Context, c Chaos) (_ *ChaosReport, err error) {
+	run := &chaos{Chaos: c, rig: r, want: map[string]uint32{}, begun: time.Now(), report: ChaosReport{Faults: map[string]int{}}}
+	run.relay = &eventRelay{front: r.Address() + ".ttrpc", back: r.path("relayed.ttrpc")}
+	r.ttrpc = run.relay.back
+	if err := run.relay.open(ctx); err != nil {
+		return nil, err
+	}
+	defer run.relay.close()
+	if err := r.StartContainerd(ctx); err != nil {
+		return nil, err
+	}
+	for i := range c.Containers {
+		id := fmt.Sprintf("chaos%d", i)
+		if err := r.Run(ctx, id, nil, "sleep", "100000"); err != nil {
+			return nil, err
+		}
+		run.ids = append(run.ids, id)
+	}
+	limited, cancel := context.WithTimeout(ctx, c.For)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, id := range run.ids {
+		for w := range chaosWorkers {
+			rng := rand.New(rand.NewPCG(c.Seed, uint64(w)))
+			all.Go(func() { run.stream(limited, id, w, rng) })
+		}
+		all.Go(func() { run.ask(limited, id) })
+		all.Go(func() { run.sample(limited, id) })
+	}
+	err = run.nemesis(limited)
+	all.Wait()
+	run.settle()
+	run.judge()
+	return &run.report, errors.Join(err, ctx.Err())
+}
+
+// settle waits until each exit that is expected has been accepted.
+func (c *chaos) settle() {
+	wait.Until(chaosSettle, func() bool {
+		seen := map[string]bool{}
+		for _, e := range c.relay.exits() {
+			seen[e.ID] = true
+		}
+		for id := range c.want {
+			if !seen[id] {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// judge compares what containerd has accepted with what has run.
+func (c *chaos) judge() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seen := map[string]int{}
+	accepted := c.relay.exits()
+	c.report.Accepted = len(accepted)
+	for _, e := range accepted {
+		seen[e.ID]++
+		if status, ok := c.want[e.ID]; ok && status != e.ExitStatus {
+			c.report.Wrong = append(c.report.Wrong, fmt.Sprintf("%s: %d, want %d", e.ID, e.ExitStatus, status))
+		}
+	}
+	for id := range c.want {
+		switch n := seen[id]; {
+		case n == 0:
+			c.report.Lost = append(c.report.Lost, id)
+		case n > 1:
+			c.report.Doubled = append(c.report.Doubled, id)
+		}
+	}
+}
+
+// failed notes a call that should have succeeded.
+func (c *chaos) failed(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.report.Errors = append(c.report.Errors, fmt.Sprintf("%.1fs: ", time.Since(c.begun).Seconds())+fmt.Sprintf(format, args...))
+}
+
+// ask times State, straight to the shim.
+func (c *chaos) ask(ctx context.Context, id string) {
+	for ctx.Err() == nil {
+		begin := time.Now()
+		err := c.with(id, func(ctx context.Context, client *Client) error {
+			_, err := client.State(ctx, &shimapi.StateRequest{ID: id})
+			return err
+		})
+		took := time.Since(begin)
+		if err != nil {
+			c.failed("State of %s: %v", id, err)
+		}
+		c.mu.Lock()
+		c.report.States++
+		c.report.SlowestState = max(c.report.SlowestState, took)
+		c.mu.Unlock()
+		pause(ctx, askEvery)
+	}
+}
+
+// sample reads what the shim holds from time to time.
+func (c *chaos) sample(ctx context.Context, id string) {
+	for pause(ctx, sampleEvery) {
+		shim, err := c.rig.Shim(c.rig.Name, id)
+		if err == nil {
+			s := Sample{At: time.Since(c.begun), Container: id}
+			s.Memory, err = shim.Anonymous()
+			if err == nil {
+				s.Counts, err = shim.Counts()
+			}
+			c.mu.Lock()
+			c.report.Samples = append(c.report.Samples, s)
+			c.mu.Unlock()
+		}
+		if err != nil {
+			c.failed("sample of %s: %v", id, err)
+		}
+	}
+}
+
+// with makes calls to a container's shim on a connection of their own.
+func (c *chaos) with(id string, calls func(context.Context, *Client) error) error {
+	shim, err := c.rig.Shim(c.rig.Name, id)
+	if err != nil {
+		return err
+	}
+	client, err := shim.Dial()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), chaosCall)
+	defer cancel()
+	return errors.Join(calls(ctx, client), client.Close())
+}
+
+// pause waits and reports whether ctx is still alive.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemons
+
+import (
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	api "github.com/containerd/containerd/api/events"
+)
+
+// TestChaos is a short one; `make daemons/chaos MINUTES=10` is the same for longer.
+func TestChaos(t *testing.T) {
+	r := idleRig(t)
+	copied := t.TempDir() + "/containerd-shim"
+	data, err := os.ReadFile(r.Bin)
+	if err == nil {
+		err = os.WriteFile(copied, data, 0o700)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := r.Chaos(t.Context(), Chaos{For: 25 * time.Second, Seed: 1, Containers: 2, Programs: []string{r.Bin, copied}, Log: func(text string) { t.Log(text) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(report)
+	for _, p := range report.Problems() {
+		t.Error(p)
+	}
+}
+
+// What chaos says is worth something only if it sees a loss.
+func TestChaosSeesWhatIsLost(t *testing.T) {
+	c := chaos{want: map[string]uint32{"a": 1, "b": 2, "c": 3, "d": 4}, relay: &eventRelay{accepted: []*api.TaskExit{
+		{ID: "a", ExitStatus: 1}, {ID: "b", ExitStatus: 2}, {ID: "b", ExitStatus: 2}, {ID: "c", ExitStatus: 0}, {ID: "e"},
+	}}}
+	c.judge()
+	r := &c.report
+	if !slices.Equal(r.Lost, []string{"d"}) || !slices.Equal(r.Doubled, []string{"b"}) || !slices.Equal(r.Wrong, []string{"c: 0, want 3"}) {
+		t.Errorf("got %+v", r)
+	}
+	if len(r.Problems()) != 3 { // lost, wrong, and that no exec has run
+		t.Errorf("got %q", r.Problems())
+	}
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemons
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+
+	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// stream runs one exec after the other until ctx ends.
+func (c *chaos) stream(ctx context.Context, container string, worker int, rng *rand.Rand) {
+	shim, err := c.rig.Shim(c.rig.Name, container)
+	if err != nil {
+		c.failed("%v", err)
+		return
+	}
+	process, err := bundleProcess(shim)
+	if err != nil {
+		c.failed("%v", err)
+		return
+	}
+	for n := 0; ctx.Err() == nil; n++ {
+		e := chaosExec{id: fmt.Sprintf("%s-%d-%d", container, worker, n), status: uint32(1 + rng.IntN(100))}
+		argv := []string{"sh", "-c", fmt.Sprintf("exit %d", e.status)}
+		switch rng.IntN(4) {
+		case 0:
+			argv[2] = fmt.Sprintf("sleep 0.%d; exit %d", rng.IntN(9), e.status)
+		case 1:
+			e.signal = syscall.SIGKILL
+			e.status = 128 + uint32(e.signal)
+			argv = []string{"sleep", "100000"}
+		case 2:
+			e.vanish = true
+			argv[2] = fmt.Sprintf("sleep 0.2; exit %d", e.status)
+		}
+		p := *process
+		p.Args, p.Terminal = argv, false
+		if e.spec, err = json.Marshal(&p); err != nil {
+			c.failed("%v", err)
+			return
+		}
+		if !c.run(container, &e) {
+			pause(ctx, refusedPause)
+		}
+	}
+}
+
+// chaosExec is one exec.
+type chaosExec struct {
+	id     string
+	spec   []byte
+	status uint32
+	signal syscall.Signal // that ends it, 0 for none
+	vanish bool           // the client's connection ends while it runs
+}
+
+// run takes an exec through its life and reports whether it had one. One of which no
+// process came, and whose caller was told, is refused; all else that fails is an error.
+func (c *chaos) run(container string, e *chaosExec) bool {
+	started := false
+	err := c.with(container, func(ctx context.Context, client *Client) error {
+		if _, err := client.Exec(ctx, &shimapi.ExecProcessRequest{ID: e.id, Spec: &anypb.Any{TypeUrl: processType, Value: e.spec}}); err != nil {
+			return fmt.Errorf("exec: %w", err)
+		}
+		if _, err := client.Start(ctx, &shimapi.StartRequest{ID: e.id}); err != nil {
+			_, _ = client.DeleteProcess(ctx, &shimapi.DeleteProcessRequest{ID: e.id}) // it never ran
+			return fmt.Errorf("start: %w", err)
+		}
+		started = true
+		if _, err := client.State(ctx, &shimapi.StateRequest{ID: e.id}); err != nil {
+			return fmt.Errorf("state: %w", err)
+		}
+		if e.signal != 0 {
+			if _, err := client.Kill(ctx, &shimapi.KillRequest{ID: e.id, Signal: uint32(e.signal)}); err != nil {
+				return fmt.Errorf("kill: %w", err)
+			}
+		}
+		if e.vanish {
+			return nil
+		}
+		return e.finish(ctx, client)
+	})
+	if err == nil && e.vanish {
+		err = c.with(container, e.finish)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !started && err != nil:
+		c.report.Refused = append(c.report.Refused, fmt.Sprintf("%s: %v", e.id, err))
+	case err == nil:
+		c.report.Execs++
+		c.want[e.id] = e.status
+	default:
+		c.report.Errors = append(c.report.Errors, fmt.Sprintf("%s: %v", e.id, err))
+	}
+	return started
+}
+
+// finish waits for its end and deletes it.
+func (e *chaosExec) finish(ctx context.Context, client *Client) error {
+	waited, err := client.Wait(ctx, &shimapi.WaitRequest{ID: e.id})
+	if err != nil {
+		return fmt.Errorf("wait: %w", err)
+	}
+	deleted, err := client.DeleteProcess(ctx, &shimapi.DeleteProcessRequest{ID: e.id})
+	if err != nil {
+		return fmt.Errorf("delete: %w", err)
+	}
+	if waited.ExitStatus != e.status || deleted.ExitStatus != e.status {
+		return fmt.Errorf("Wait says %d, DeleteProcess says %d, want %d", waited.ExitStatus, deleted.ExitStatus, e.status)
+	}
+	return nil
+}

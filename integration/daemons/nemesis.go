@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemons
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/containerd/ttrpc"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"containerd-shim.v1/integration/harness/procfs"
+)
+
+// nemesis makes one fault after the other until ctx ends, and leaves a host on which
+// all can end well.
+func (c *chaos) nemesis(ctx context.Context) error {
+	rng := rand.New(rand.NewPCG(c.Seed, 1<<32))
+	type fault struct {
+		name string
+		make func(context.Context, *rand.Rand) (bool, error) // false: there was nothing to hit
+	}
+	faults := []fault{
+		{"daemon killed", c.killDaemon},
+		{"daemon stopped", c.stallDaemon},
+		{"stack dumps", c.dumps},
+		{"container paused", c.pauseContainer},
+		{"runc killed", c.hitRuntime(syscall.SIGKILL)},
+		{"runc stopped", c.hitRuntime(syscall.SIGSTOP)},
+		{"shim exchanged", c.exchange},
+	}
+	if len(c.Faults) > 0 {
+		faults = slices.DeleteFunc(faults, func(f fault) bool { return !slices.Contains(c.Faults, f.name) })
+	}
+	if len(faults) == 0 {
+		return fmt.Errorf("no fault is called %q", c.Faults)
+	}
+	for pause(ctx, between(rng, 200, 1500)) {
+		f := faults[rng.IntN(len(faults))]
+		hit, err := f.make(ctx, rng)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+		if hit {
+			c.mu.Lock()
+			c.report.Faults[f.name]++
+			c.mu.Unlock()
+			c.Log(fmt.Sprintf("%6.1f s  %s", time.Since(c.begun).Seconds(), f.name))
+		}
+	}
+	return nil
+}
+
+// between is a random time from least to most milliseconds.
+func between(rng *rand.Rand, least, most int) time.Duration {
+	return time.Duration(least+rng.IntN(most-least)) * time.Millisecond
+}
+
+// some picks a container's shim.
+func (c *chaos) some(rng *rand.Rand) (string, *Shim, error) {
+	id := c.ids[rng.IntN(len(c.ids))]
+	shim, err := c.rig.Shim(c.rig.Name, id)
+	return id, shim, err
+}
+
+// killDaemon kills containerd and starts it again a moment later.
+func (c *chaos) killDaemon(_ context.Context, rng *rand.Rand) (bool, error) {
+	if err := c.rig.StopContainerd(syscall.SIGKILL); err != nil {
+		return false, err
+	}
+	<-time.After(between(rng, 0, 2000))
+	// What has begun is not cut short by the end of the run.
+	return true, c.rig.StartContainerd(context.Background())
+}
+
+// stallDaemon stops containerd for up to three seconds.
+func (c *chaos) stallDaemon(_ context.Context, rng *rand.Rand) (bool, error) {
+	pid := c.rig.containerd.cmd.Process.Pid
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		return false, err
+	}
+	<-time.After(between(rng, 100, 3000))
+	return true, syscall.Kill(pid, syscall.SIGCONT)
+}
+
+// dumps asks a shim for its stacks, many times at once.
+func (c *chaos) dumps(_ context.Context, rng *rand.Rand) (bool, error) {
+	_, shim, err := c.some(rng)
+	for range 20 {
+		if err == nil {
+			err = syscall.Kill(shim.Pid, syscall.SIGUSR1)
+		}
+	}
+	return true, err
+}
+
+// pauseContainer pauses one for a moment.
+func (c *chaos) pauseContainer(_ context.Context, rng *rand.Rand) (bool, error) {
+	id, _, err := c.some(rng)
+	if err != nil {
+		return false, err
+	}
+	return true, c.with(id, func(ctx context.Context, client *Client) error {
+		if _, err := client.Pause(ctx, &emptypb.Empty{}); err != nil {
+			return fmt.Errorf("pause: %w", err)
+		}
+		<-time.After(between(rng, 50, 1000))
+		if _, err := client.Resume(ctx, &emptypb.Empty{}); err != nil {
+			return fmt.Errorf("resume: %w", err)
+		}
+		return nil
+	})
+}
+
+// hitRuntime sends a runc at work a signal; one that is stopped goes on soon.
+func (c *chaos) hitRuntime(signal syscall.Signal) func(context.Context, *rand.Rand) (bool, error) {
+	return func(_ context.Context, rng *rand.Rand) (bool, error) {
+		_, shim, err := c.some(rng)
+		if err != nil {
+			return false, err
+		}
+		for _, p := range procfs.Children(shim.Pid) {
+			if p.Comm != "runc" || p.Dead() {
+				continue
+			}
+			if syscall.Kill(p.Pid, signal) != nil {
+				return false, nil // it has ended meanwhile
+			}
+			if signal == syscall.SIGSTOP {
+				<-time.After(between(rng, 100, 1000))
+				_ = syscall.Kill(p.Pid, syscall.SIGCONT) // as above
+			}
+			return true, nil
+		}
+		return false, nil
+	}
+}
+
+// exchange has a shim execute another program in its place.
+func (c *chaos) exchange(ctx context.Context, rng *rand.Rand) (bool, error) {
+	if len(c.Programs) == 0 {
+		return false, nil
+	}
+	_, shim, err := c.some(rng)
+	if err != nil {
+		return false, err
+	}
+	conn, err := net.Dial("unix", shim.Address)
+	if err != nil {
+		return false, err
+	}
+	client := ttrpc.NewClient(conn)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, chaosCall)
+	defer cancel()
+	var version wrapperspb.StringValue
+	program := wrapperspb.String(c.Programs[rng.IntN(len(c.Programs))])
+	// A shim at work refuses; that it goes on is what counts.
+	return client.Call(ctx, "containerd.shim.inplace.v1", "Upgrade", program, &version) == nil, nil
+}
