@@ -156,7 +156,7 @@ func (x *exits) drain() {
 // Its error says why the exits cannot be handed over yet.
 func (x *exits) rest() error {
 	if x.source == nil {
-		return errors.New("the shim does not come to rest: it has only begun")
+		return errors.New("the shim does not come to rest: it has only just started")
 	}
 	x.drain()
 	x.mu.Lock()

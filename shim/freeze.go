@@ -80,8 +80,8 @@ func (s *Supervisor) Thaw() {
 	s.conns.goOn()
 }
 
-// busy returns a function that says that what is at work inside g, or returns ""
-// if nothing is.
+// busy returns a function that returns "" if nobody is inside g, and otherwise says that
+// what, such as "a request", is at work.
 func busy(what string, g *gate.Gate) func() string {
 	return func() string {
 		if n := g.Inside(); n > 0 {

@@ -49,7 +49,7 @@ func (s *Supervisor) Upgrade(ctx context.Context, binary string) error {
 		return nil
 	}
 	if !filepath.IsAbs(binary) {
-		return fmt.Errorf("%q is no absolute path: %w", binary, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("%q is not an absolute path: %w", binary, errdefs.ErrInvalidArgument)
 	}
 	u := &Upgrade{binary: binary, result: make(chan error, 1)}
 	select {

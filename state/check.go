@@ -18,12 +18,12 @@ const (
 
 // Check returns nil if s is complete and consistent in itself: ids are present and
 // unique, phases, stages and kinds are known, frames are whole, and no descriptor
-// is two things. It does not look at the descriptors themselves.
+// is used twice. It does not look at the descriptors themselves.
 func (s *Shim) Check() error {
 	ids := map[string]bool{}
 	check := func(p *Process) error {
 		if p.ID == "" || ids[p.ID] {
-			return fmt.Errorf("state: process %q: no id, or that of another", p.ID)
+			return fmt.Errorf("state: process %q: no id, or that of another process", p.ID)
 		}
 		ids[p.ID] = true
 		if err := p.check(len(s.Connections)); err != nil {
@@ -116,7 +116,7 @@ func (c *Connection) check() error {
 	last := uint32(0)
 	for _, f := range c.Requests {
 		if len(f) < headerSize || len(f) > headerSize+maxPayload || int(binary.BigEndian.Uint32(f)) != len(f)-headerSize {
-			return fmt.Errorf("a request of %d bytes is no frame", len(f))
+			return fmt.Errorf("a request of %d bytes is not a frame", len(f))
 		}
 		stream := binary.BigEndian.Uint32(f[4:])
 		if f[8] != typeRequest || stream <= last {
@@ -125,7 +125,7 @@ func (c *Connection) check() error {
 		last = stream
 	}
 	if len(c.Partial) >= headerSize && int64(len(c.Partial)) >= headerSize+int64(binary.BigEndian.Uint32(c.Partial)) {
-		return fmt.Errorf("a partial frame that is whole")
+		return fmt.Errorf("a partial frame that is complete")
 	}
 	for _, e := range c.Errors {
 		if e.Code < 0 || e.Code > 16 {
@@ -135,8 +135,8 @@ func (c *Connection) check() error {
 	return nil
 }
 
-// checkFDs refuses numbers that cannot be descriptors, and a descriptor that is two
-// things at once: only a terminal may be input and output of its process.
+// checkFDs refuses numbers that cannot be descriptors, and a descriptor that is used
+// twice: only a terminal may be both input and output of its process.
 func (s *Shim) checkFDs() error {
 	seen := map[FD]bool{}
 	for _, fd := range s.fds() {
@@ -144,7 +144,7 @@ func (s *Shim) checkFDs() error {
 			return fmt.Errorf("state: descriptor %d", fd)
 		}
 		if seen[fd] {
-			return fmt.Errorf("state: descriptor %d is two things", fd)
+			return fmt.Errorf("state: descriptor %d is used twice", fd)
 		}
 		seen[fd] = true
 	}

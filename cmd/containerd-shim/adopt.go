@@ -44,7 +44,7 @@ func adopt(o options) {
 	}
 	for _, fd := range fds {
 		if !kept[fd] {
-			_ = unix.Close(fd) // nobody knows what it was
+			_ = unix.Close(fd) // it is not in the state
 		}
 	}
 	listener := adoptListener(st.Listener, o.socket != "")

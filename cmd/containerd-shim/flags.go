@@ -135,7 +135,7 @@ func parseSize(text string) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(number, 10, 32)
 	if err != nil {
-		return 0, fmt.Errorf("%q is no size such as 3M", text)
+		return 0, fmt.Errorf("%q is not a size such as 3M", text)
 	}
 	return n * unit, nil
 }

@@ -58,7 +58,7 @@ func sameProgram() (string, error) {
 		return "", err
 	}
 	if there, err := os.Stat(path); err != nil || !os.SameFile(running, there) {
-		return "", fmt.Errorf("%s is another program by now", path)
+		return "", fmt.Errorf("another program is at %s by now", path)
 	}
 	return path, nil
 }

@@ -95,7 +95,7 @@ func (p *program) rest(patience time.Duration) error {
 			if err == nil {
 				p.sup.Thaw()
 			}
-			return errors.New("the shim is told to end")
+			return errors.New("the shim was told to end")
 		case err == nil, !time.Now().Before(deadline):
 			return err
 		}

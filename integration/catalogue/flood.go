@@ -18,7 +18,7 @@ import (
 )
 
 // FloodSize is how many execs come at once: as from many health checks, or a loop of
-// `docker exec` in a script, on a host that was busy for a moment.
+// `docker exec` in a script, on a host that was too busy for a moment.
 const FloodSize = 100
 
 // floodQuiet is how long a flood may make no progress before the shim counts as

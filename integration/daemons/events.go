@@ -17,7 +17,6 @@ import (
 // Topics of the events that are of interest here.
 const (
 	TopicExit        = "/tasks/exit"
-	TopicStart       = "/tasks/start"
 	TopicExecStarted = "/tasks/exec-started"
 	topicNamespace   = "/namespaces/update"
 )

@@ -45,7 +45,7 @@ func (r *Rig) Shim(namespace, id string) (*Shim, error) {
 	}
 	path, ok := strings.CutPrefix(strings.TrimSpace(string(address)), "unix://")
 	if !ok {
-		return nil, fmt.Errorf("shim of %s: address %q is no unix path", id, address)
+		return nil, fmt.Errorf("shim of %s: address %q is not that of a unix socket", id, address)
 	}
 	s.Address = path
 	return s, nil

@@ -80,7 +80,7 @@ func overlays(dirs ...string) error {
 		}
 		var fs unix.Statfs_t
 		if err := unix.Statfs(dir, &fs); err != nil || fs.Type != unix.OVERLAYFS_SUPER_MAGIC {
-			return fmt.Errorf("%s is no overlay: type %#x, %w", dir, fs.Type, errors.Join(err))
+			return fmt.Errorf("%s is not an overlay: type %#x, %w", dir, fs.Type, errors.Join(err))
 		}
 	}
 	// Detached, because the overlays still use it; then base can be removed.

@@ -73,11 +73,7 @@ func CheckBinary(s *scan.Shim, path, sum string) error {
 	if !filepath.IsAbs(path) {
 		return fmt.Errorf("%s is not an absolute path", path)
 	}
-	its, err := os.Stat(seen(s, path))
-	if err != nil {
-		return err
-	}
-	name, err := onHost(path, its)
+	name, err := onHost(s, path)
 	if err != nil {
 		return err
 	}
@@ -86,7 +82,7 @@ func CheckBinary(s *scan.Shim, path, sum string) error {
 		return err
 	}
 	if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
-		return fmt.Errorf("%s is no program", path)
+		return fmt.Errorf("%s is not an executable file", path)
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 || info.Mode()&0o022 != 0 {
 		return fmt.Errorf("%s can be written by others than root", path)
@@ -135,17 +131,21 @@ func seen(s *scan.Shim, path string) string {
 }
 
 // onHost returns the path by which this process finds the program that the shim calls
-// path, and whose file is its: below its own root, or, in a pod, below the host's. It is an
-// error if that is another file: anybody can start a process that looks like a shim, even
-// in a container, and the file that such a process has by this name would be run as the
-// host's root.
-func onHost(path string, its os.FileInfo) (string, error) {
+// path: below its own root, or, in a pod, below the host's. It is an error if the file
+// there is not the one that the shim sees: anybody can start a process that looks like a
+// shim, even in a container, and the file that such a process has by this name would be
+// run as the host's root.
+func onHost(s *scan.Shim, path string) (string, error) {
+	its, err := os.Stat(seen(s, path))
+	if err != nil {
+		return "", err
+	}
 	for _, name := range []string{path, filepath.Join("/proc/1/root", path)} {
 		if info, err := os.Stat(name); err == nil && os.SameFile(info, its) {
 			return name, nil
 		}
 	}
-	return "", fmt.Errorf("%s is another file for the shim than on the host", path)
+	return "", fmt.Errorf("%s is not the same file for the shim and on the host", path)
 }
 
 // Look reports what a swap would do. It stops the shim for some milliseconds and changes
@@ -217,11 +217,7 @@ func check(ctx context.Context, s *scan.Shim, binary, file string) error {
 	if err != nil {
 		return err
 	}
-	its, err := os.Stat(seen(s, binary))
-	if err != nil {
-		return err
-	}
-	name, err := onHost(binary, its)
+	name, err := onHost(s, binary)
 	if err != nil {
 		return err
 	}
@@ -229,7 +225,7 @@ func check(ctx context.Context, s *scan.Shim, binary, file string) error {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, append(args[1:], "-adopt", seen(s, file), "-check")...)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s cannot read what it is to take over: %w: %s", binary, err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("%s cannot read the state: %w: %s", binary, err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }
