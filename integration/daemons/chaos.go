@@ -17,31 +17,30 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-// Chaos is a steady stream of execs in several containers, and at random what goes
-// wrong on a host. The same seed makes the same faults in the same order; what they meet
-// is up to the host.
+// Chaos is a steady stream of execs in several containers, with random faults of a
+// host. The same seed makes the same faults in the same order; what they hit depends on
+// the host.
 type Chaos struct {
 	For        time.Duration
 	Seed       uint64
 	Containers int
 	// Programs are exchanged in place, in turns; without any no shim is exchanged.
 	Programs []string
-	Faults   []string     // the only ones; empty for all
-	Log      func(string) // is told each fault
+	Faults   []string     // the only ones to make; empty for all
+	Log      func(string) // called with each fault
 }
 
-// chaosLimits: an exec that is not over by then has failed; an exit that has not
-// been accepted by then is lost.
+// Limits of Chaos.
 const (
-	chaosCall    = time.Minute
-	chaosSettle  = 30 * time.Second
-	chaosWorkers = 3 // execs at a time in each container
+	chaosCall    = time.Minute      // an exec that takes longer has failed
+	chaosSettle  = 30 * time.Second // an exit that is not accepted by then is lost
+	chaosWorkers = 3                // execs at a time in each container
 	sampleEvery  = 10 * time.Second
 	askEvery     = 200 * time.Millisecond
 	refusedPause = 20 * time.Millisecond // a container that is paused refuses at once
 )
 
-// Sample is what a shim held at a moment.
+// Sample is what a shim had at one moment.
 type Sample struct {
 	At        time.Duration
 	Container string
@@ -49,12 +48,12 @@ type Sample struct {
 	Counts
 }
 
-// ChaosReport is what came of it.
+// ChaosReport is the result of Chaos.
 type ChaosReport struct {
 	Faults   map[string]int
-	Execs    int      // started, and ended as they should
-	Refused  []string // that no process came of, and what the caller was told
-	Accepted int      // exits, by containerd
+	Execs    int      // execs that started and ended as they should
+	Refused  []string // execs that failed without a process, with their errors
+	Accepted int      // exits that containerd has accepted
 	// Lost exits were never accepted by containerd, doubled ones more than once, wrong
 	// ones with another status than the process had.
 	Lost, Doubled, Wrong []string
@@ -64,8 +63,9 @@ type ChaosReport struct {
 	Samples              []Sample
 }
 
-// Problems lists what must not be. Doubled exits are counted only: an answer that a
-// daemon's death has cut off cannot be told from none.
+// Problems returns what is wrong with the result. Doubled exits are only counted,
+// because an answer that a daemon's death has cut off looks like none, and the exit is
+// sent again.
 func (r *ChaosReport) Problems() []string {
 	var p []string
 	if r.Accepted == 0 {
@@ -95,8 +95,8 @@ func (r *ChaosReport) String() string {
 		r.Execs, len(r.Refused), len(r.Lost), len(r.Doubled), len(r.Wrong), len(r.Errors), r.States, r.SlowestState.Round(time.Millisecond), strings.Join(faults, ", "))
 }
 
-// Trend compares what the shims held in the first half of the run with the second, by
-// medians: what grows from half to half leaks.
+// Trend compares what the shims had in the first half of the run and in the second, by
+// medians: a figure that grows is a leak.
 func (r *ChaosReport) Trend() string {
 	var half time.Duration
 	for _, s := range r.Samples {
@@ -139,8 +139,8 @@ type chaos struct {
 	want   map[string]uint32 // exec id to its status
 }
 
-// Chaos runs c on a Rig whose containerd has not been started yet. The error is nil
-// unless the run could not be made.
+// Chaos runs c on a Rig whose containerd has not been started yet, and returns a report.
+// There is an error only if the run could not be made.
 func (r *Rig) Chaos(ctx context.Context, c Chaos) (_ *ChaosReport, err error) {
 	run := &chaos{Chaos: c, rig: r, want: map[string]uint32{}, begun: time.Now(), report: ChaosReport{Faults: map[string]int{}}}
 	run.relay = &eventRelay{front: r.Address() + ".ttrpc", back: r.path("relayed.ttrpc")}

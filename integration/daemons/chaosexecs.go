@@ -60,8 +60,8 @@ type chaosExec struct {
 	vanish bool           // the client's connection ends while it runs
 }
 
-// run takes an exec through its life and reports whether it had one. One of which no
-// process came, and whose caller was told, is refused; all else that fails is an error.
+// run takes an exec through its life and reports whether it had one. An exec that fails
+// with an error, and without a process, is refused; every other failure is an error.
 func (c *chaos) run(container string, e *chaosExec) bool {
 	started := false
 	err := c.with(container, func(ctx context.Context, client *Client) error {
@@ -103,7 +103,7 @@ func (c *chaos) run(container string, e *chaosExec) bool {
 	return started
 }
 
-// finish waits for its end and deletes it.
+// finish waits for the exec's end and deletes it.
 func (e *chaosExec) finish(ctx context.Context, client *Client) error {
 	waited, err := client.Wait(ctx, &shimapi.WaitRequest{ID: e.id})
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 // eventRelay stands between the shims and containerd's ttrpc socket, and notes each
 // exit that containerd has accepted. `ctr events` would miss those of the moments
 // around a crash: a subscription dies with its daemon, and shims deliver to the next one
-// before anybody can subscribe to it. The relay itself is always there, so that nothing
-// goes another way; without a daemon it answers with an error.
+// before anybody can subscribe to it. The relay is always there, so that no event takes
+// another way; without a daemon it answers with an error.
 type eventRelay struct {
 	front string // where shims look for it
 	back  string // where containerd serves
@@ -47,7 +47,7 @@ func (e *eventRelay) open(ctx context.Context) error {
 
 func (e *eventRelay) close() { _ = e.server.Close() } // it closes what it can
 
-// Forward hands one event on, and notes an exit if containerd took it.
+// Forward passes an event on, and notes an exit if containerd has accepted it.
 func (e *eventRelay) Forward(ctx context.Context, r *events.ForwardRequest) (*emptypb.Empty, error) {
 	conn, err := net.Dial("unix", e.back)
 	if err != nil {

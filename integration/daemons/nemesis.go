@@ -18,8 +18,8 @@ import (
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
-// nemesis makes one fault after the other until ctx ends, and leaves a host on which
-// all can end well.
+// nemesis makes one fault after the other until ctx ends. It undoes each, so that
+// everything can end well afterwards.
 func (c *chaos) nemesis(ctx context.Context) error {
 	rng := rand.New(rand.NewPCG(c.Seed, 1<<32))
 	type fault struct {
@@ -75,7 +75,7 @@ func (c *chaos) killDaemon(_ context.Context, rng *rand.Rand) (bool, error) {
 		return false, err
 	}
 	<-time.After(between(rng, 0, 2000))
-	// What has begun is not cut short by the end of the run.
+	// A restart that has begun is not cut short by the end of the run.
 	return true, c.rig.StartContainerd(context.Background())
 }
 
@@ -161,6 +161,6 @@ func (c *chaos) exchange(ctx context.Context, rng *rand.Rand) (bool, error) {
 	defer cancel()
 	var version wrapperspb.StringValue
 	program := wrapperspb.String(c.Programs[rng.IntN(len(c.Programs))])
-	// A shim at work refuses; that it goes on is what counts.
+	// A shim that is at work may refuse; it must only go on.
 	return client.Call(ctx, "containerd.shim.inplace.v1", "Upgrade", program, &version) == nil, nil
 }
