@@ -2,7 +2,7 @@
 # Tests and figures with the real containerd, dockerd and runc of Debian's
 # packages. Root, cgroup v1.
 
-.PHONY: daemons/test daemons/memory daemons/waves daemons/tempo daemons/crowd daemons/demo daemons/chaos
+.PHONY: daemons/test daemons/memory daemons/starts daemons/waves daemons/tempo daemons/crowd daemons/demo daemons/chaos
 
 BENCH := go run ./integration/daemons/bench
 
@@ -11,6 +11,9 @@ daemons/test: host/prepare build ## tests under Debian's real containerd, docker
 
 daemons/memory: host/prepare build ## memory and floods of this shim beside Debian's, in one run
 	$(BENCH) -check -shims $(SHIM),/usr/bin/containerd-shim
+
+daemons/starts: host/prepare build ## memory of 20 shims, idle and after an exec, beside 20 of Debian's
+	$(BENCH) -starts 20 -shims $(SHIM),/usr/bin/containerd-shim
 
 daemons/waves: host/prepare build ## the same memory after fifty floods of eight execs
 	$(BENCH) -n 8 -waves 50 -shims $(SHIM),/usr/bin/containerd-shim

@@ -47,15 +47,19 @@ func main() {
 	waves := flag.Int("waves", 1, "how many floods of -n, one after the other")
 	crowd := flag.Bool("crowd", false, "measure -n execs at once over the first shim's socket, beside as many runc exec")
 	speed := flag.Bool("tempo", false, "measure times instead of floods")
+	started := flag.Int("starts", 0, "measure the memory of so many shims of each kind, idle and after an exec")
 	check := flag.Bool("check", false, "fail when the first shim misses a target")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if *speed || *crowd {
+	if *speed || *crowd || *started > 0 {
 		list := strings.Split(*shims, ",")
 		measure := func() error { return tempos(ctx, list) }
-		if *crowd {
+		switch {
+		case *crowd:
 			measure = func() error { return crowds(ctx, list[0], *n) }
+		case *started > 0:
+			measure = func() error { return starts(ctx, list, *started) }
 		}
 		if err := measure(); err != nil {
 			fmt.Fprintf(os.Stderr, "bench: %v\n", err)
