@@ -2,5 +2,7 @@
 
 .PHONY: model/test
 
-model/test: host/prepare ## spin on the models of this shim and of upstream's: integration/model
-	go test -race -count=1 -timeout 15m -v ./integration/model
+model/test: host/prepare ## spin on the models of this shim and of upstream's; runs of this one are runs of its model (root)
+	go vet -tags model ./shim
+	go test -count=1 -timeout 15m -v ./integration/model
+	go test -race -tags model -count=1 -timeout 15m -run TestRunsAreTheModels -v ./shim

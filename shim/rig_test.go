@@ -32,6 +32,7 @@ type daemon struct {
 	mu     sync.Mutex
 	exits  []*events.TaskExit // guarded by mu
 	refuse func() error       // guarded by mu
+	took   func(id string)    // guarded by mu; told of each exit that is taken, if not nil
 }
 
 func (d *daemon) Publish(_ context.Context, e *types.Envelope) error {
@@ -50,6 +51,9 @@ func (d *daemon) Publish(_ context.Context, e *types.Envelope) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.exits = append(d.exits, &exit)
+	if d.took != nil {
+		d.took(exit.ID)
+	}
 	return nil
 }
 

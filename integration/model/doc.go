@@ -19,5 +19,7 @@
 //
 // A model that cannot fail proves nothing. So the tests take each repair out by a
 // switch, and want an error. Each part of a model names the functions that it stands for,
-// and a test looks them up.
+// and a test looks them up. And runs of the shim's own code, under the race detector, are
+// replayed: spin finds each of them among those of shim.pml (Replay; TestRunsAreTheModels
+// in shim, build tag "model").
 package model

@@ -16,6 +16,9 @@
  * Each of these takes a repair out, and spin must find an error: NO_LEDGER, NO_HOLD,
  * INIT_FIRST, DROP, LOCKED, INLINE_KILL, BOUNDED_OUTBOX; and INLINE_KILL with BOUNDED
  * even if nothing hangs, though neither of the two does harm then alone.
+ *
+ * With REPLAY the model takes only what a run of the shim itself shows, in that order; see
+ * Replay. "runs.pml" is then what loads one of several such runs.
  */
 #define INIT      0
 #define FIRST     1 /* an exec */
@@ -66,6 +69,17 @@ bool under[PROCESSES]; /* which daemon has asked for the start: after a death? *
 bool published[PROCESSES]; /* the start, by the daemon */
 bool got[PROCESSES]; /* the exit, by the daemon that lives */
 bool taken[PROCESSES]; /* the exit was acknowledged */
+
+/* What a run of the shim itself shows. */
+#ifdef REPLAY
+mtype = { Started, Recorded, Told, Put, Taken, Away, Back };
+chan shown = [40] of { mtype, byte };
+byte which;
+c_decl { char accepted[256]; } /* no other run is looked for that shows the same */
+#define SEEN(event, p) c_expr { !accepted[now.which] } -> shown?event, eval(p)
+#else
+#define SEEN(event, p) skip
+#endif
 
 /* What hangs. */
 bool hung, silent; /* a runc; a client, which does not ask for the State */
@@ -207,7 +221,7 @@ proctype start(byte e) {
 	}
 	/* The daemon publishes the start, then it asks for the State; unless it dies, or is none. */
 	if
-	:: atomic { daemon == up && !LOST(e) -> published[e] = true }
+	:: atomic { daemon == up && !LOST(e) -> SEEN(Started, e); published[e] = true }
 	:: LOST(e) -> goto over
 #ifdef HANGS
 	:: atomic { silent = true; goto over }
@@ -247,7 +261,7 @@ active proctype clearUp() {
 #endif
 
 /* fn: shim.exits.release, shim.Outbox.Put */
-inline release(e) { held[e] = false; outbox!e }
+inline release(e) { SEEN(Put, e); held[e] = false; outbox!e }
 
 /* fn: shim.heldExit.due */
 #ifdef NO_HOLD
@@ -263,7 +277,7 @@ end:	do
 	:: atomic { /* fn: shim.exits.drain */
 		queue?p;
 		if
-		:: p != NOBODY -> recorded[p] = true; held[p] = true /* fn: shim.Supervisor.record, shim.exits.take */
+		:: p != NOBODY -> SEEN(Recorded, p); recorded[p] = true; held[p] = true /* fn: shim.Supervisor.record, shim.exits.take */
 		:: else
 		fi;
 		if
@@ -288,6 +302,7 @@ end:	do
 
 #define WAITS(e) (held[e] && !due[e])
 
+#ifndef REPLAY
 /* The time-outs of shim.Limits. fn: shim.exits.sleep */
 active proctype clock() {
 end:	do
@@ -299,6 +314,7 @@ end:	do
 	}
 	od
 }
+#endif
 
 /* Somebody asks for the State of any process. fn: shim.Supervisor.State */
 active proctype state() {
@@ -317,7 +333,7 @@ end:	do
 			assert(!got[e] && !taken[e]); /* once */
 			assert(e == INIT || published[e] || LOST(e) || due[e] || due[INIT]); /* not before its start */
 			assert(e == INIT || !taken[INIT] || due[INIT]); /* the container's own is last */
-			got[e] = true
+			SEEN(Taken, e); got[e] = true
 		};
 			if
 			:: atomic { daemon == up && by == died -> outbox?e; taken[e] = true; got[e] = false; e = 0 } /* fn: shim.Outbox.taken */
@@ -337,6 +353,7 @@ end_away:		daemon == up /* fn: shim.Outbox.wait */
 #ifdef FAILS
 /* The daemon may stop and go on; it may die, and come back. */
 active proctype life() {
+#ifndef REPLAY
 	if
 	:: daemon = stopped;
 		if
@@ -345,11 +362,12 @@ active proctype life() {
 		fi
 	:: true
 	fi;
+#endif
 	if
 	:: daemon == up
-	:: atomic { daemon = away; died = true };
+	:: atomic { SEEN(Away, 0); daemon = away; died = true };
 		if
-		:: daemon = up
+		:: atomic { SEEN(Back, 0); daemon = up }
 		:: gone = true
 		fi
 	fi
@@ -358,13 +376,32 @@ active proctype life() {
 
 #define KNOWN(e) (stage[e] == refused || recorded[e] && (taken[e] || gone))
 
+#ifdef REPLAY
+/* Somebody asks for a State, and it says that the process is dead. fn: shim.Supervisor.State */
+active proctype asks() {
+end:	do
+	:: atomic { recorded[INIT] -> SEEN(Told, INIT) }
+	:: atomic { recorded[FIRST] -> SEEN(Told, FIRST) }
+	:: atomic { recorded[SECOND] -> SEEN(Told, SECOND) }
+	od
+}
+
+#include "runs.pml"
+#endif
+
 /* What every run comes to. */
 active proctype judge() {
-	returned[FIRST] && returned[SECOND] && unanswered == 0 && recorded[INIT] && (taken[INIT] || gone) && KNOWN(FIRST) && KNOWN(SECOND)
+	returned[FIRST] && returned[SECOND] && unanswered == 0 && recorded[INIT] && (taken[INIT] || gone) && KNOWN(FIRST) && KNOWN(SECOND);
+#ifdef REPLAY
+	empty(shown) -> c_code { accepted[now.which] = 1; printf("accepted %d\n", now.which); }
+#endif
 }
 
 init {
 	atomic {
+#ifdef REPLAY
+		load();
+#endif
 		child[INIT] = lives; claimed[INIT] = true;
 		run kernel(FIRST); run start(FIRST);
 #if EXECS > 1

@@ -3,11 +3,8 @@
 package model
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -102,18 +99,14 @@ func number(t *testing.T, report, pattern string) int {
 	return n
 }
 
-// run returns what a program has printed. The programs are those that
-// "make host/prepare" installs.
+// run is runProgram; its error ends the test.
 func run(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = dir
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
-		t.Fatal(fmt.Errorf("%s %q: %w\n%s", name, args, err, out.Bytes()))
+	out, err := runProgram(ctx, dir, name, args...)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return out.String()
+	return out
 }
