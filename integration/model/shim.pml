@@ -91,10 +91,7 @@ bool hung, silent; /* a runc; a client, which does not ask for the State */
 #define OVER(e) (recorded[e] && !held[e] || stage[e] == none || stage[e] == refused)
 
 inline kill(p) {
-	if
-	:: child[p] == stays -> child[p] = lives
-	:: else
-	fi
+	if :: child[p] == stays -> child[p] = lives :: else fi
 }
 
 /* An exec and its runc, as the kernel runs them. */
@@ -196,15 +193,9 @@ proctype start(byte e) {
 	atomic { done[RUNC(e)] || ended -> kill(RUNC(e)); done[RUNC(e)] -> done[RUNC(e)] = false }
 	atomic {
 		!reaperMu;
-		if
-		:: made[e] -> claim(e)
-		:: else
-		fi;
+		if :: made[e] -> claim(e) :: else fi;
 		tickets--; /* fn: reaper.Ticket.Close */
-		if
-		:: tickets == 0 -> kept[FIRST] = false; kept[SECOND] = false
-		:: else
-		fi
+		if :: tickets == 0 -> kept[FIRST] = false; kept[SECOND] = false :: else fi
 	}
 	atomic { /* fn: shim.exits.ended */
 		if
@@ -238,14 +229,8 @@ over:	skip
 inline killRest() {
 	atomic {
 		!reaperMu;
-		if
-		:: claimed[FIRST] -> kill(FIRST)
-		:: else
-		fi;
-		if
-		:: claimed[SECOND] -> kill(SECOND)
-		:: else
-		fi;
+		if :: claimed[FIRST] -> kill(FIRST) :: else fi;
+		if :: claimed[SECOND] -> kill(SECOND) :: else fi;
 		child[KILLER] = lives; claimed[KILLER] = true
 	}
 end_killing:
