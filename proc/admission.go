@@ -11,9 +11,10 @@ import (
 
 const (
 	// startsPerCPU is how many exec starts run at once for each CPU. A start
-	// costs the CPU time of one runc; more of them at once would only take more
-	// memory, of the shim and of runc.
-	startsPerCPU = 4
+	// costs the CPU time of one runc; more of them at once only take more memory,
+	// of the shim and of runc, and more threads (ARCHITECTURE.md, Memory and
+	// threads), and are no faster: docs/performance.md, Floods.
+	startsPerCPU = 2
 	// youngStart is how long a start counts. One that takes longer hangs or waits
 	// for something, and must not hold up the others.
 	youngStart = 2 * time.Second

@@ -20,6 +20,8 @@ const (
 	startLimit = 30 * time.Second
 	// stopLimit bounds its orderly end; dockerd gives each container 10 s to stop.
 	stopLimit = 20 * time.Second
+	// removeLimit bounds the removal of all containers that are left.
+	removeLimit = 3 * time.Minute
 )
 
 // daemon is one running containerd or dockerd.

@@ -134,7 +134,7 @@ func (r *Rig) Close() error {
 
 // removeContainers removes the containers that still exist.
 func (r *Rig) removeContainers() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), removeLimit)
 	defer cancel()
 	var errs []error
 	if r.dockerd != nil && r.dockerd.ended() == nil {
