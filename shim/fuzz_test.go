@@ -78,7 +78,11 @@ func FuzzRequests(f *testing.F) {
 		ask := requests[int(method)%len(requests)]
 		raw := &emptypb.Empty{} // it is sent as it is, and any answer fits into one
 		raw.ProtoReflect().SetUnknown(payload)
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // for Wait
+		limit := soon
+		if ask.method == "Wait" {
+			limit = 300 * time.Millisecond // what it waits for may never come
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
 		err = c.Call(ctx, "containerd.runtime.linux.shim.v1.Shim", ask.method, raw, &emptypb.Empty{})
 		code := status.Code(err)
@@ -89,7 +93,7 @@ func FuzzRequests(f *testing.F) {
 			t.Errorf("%s(%q): %v", ask.method, payload, err)
 		}
 		request := proto.Clone(ask.sample)
-		if proto.Unmarshal(payload, request) != nil && code != codes.InvalidArgument && code != codes.Unimplemented {
+		if proto.Unmarshal(payload, request) != nil && ask.method != "Wait" && code != codes.InvalidArgument && code != codes.Unimplemented {
 			t.Errorf("%s(%q), which is no request: %v", ask.method, payload, err)
 		}
 		if _, err := r.connect().ShimInfo(r.ctx(), empty); err != nil {

@@ -28,7 +28,12 @@ func show(t *testing.T, hostPids bool) *shown {
 	// No exit is sent for want of time: in the model time does not pass either.
 	s := &shown{rig: newLimitedRig(t, hostPids, Limits{Reply: soon, Asked: soon})}
 	record, send := s.sup.exits.record, s.sup.exits.send // nothing has a reason to call them yet
-	s.sup.exits.record = func(o owner, e reaper.Exit) { record(o, e); s.note(model.Recorded, o.ID()) }
+	s.sup.exits.record = func(o owner, e reaper.Exit) {
+		s.mu.Lock() // whoever waits for the exit notes that afterwards
+		defer s.mu.Unlock()
+		record(o, e)
+		s.write(model.Recorded, o.ID())
+	}
 	s.sup.exits.send = func(id string, e reaper.Exit) { s.note(model.Put, id); send(id, e) }
 	s.daemon.tell(func(id string) { s.note(model.Taken, id) })
 	s.run()
@@ -46,6 +51,11 @@ func (d *daemon) tell(fn func(id string)) {
 func (s *shown) note(what model.What, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.write(what, id)
+}
+
+// write is note for a caller that holds mu.
+func (s *shown) write(what model.What, id string) {
 	s.events = append(s.events, model.Event{What: what, Process: slices.Index([]string{containerID, "e1", "e2"}, id)})
 }
 

@@ -63,6 +63,17 @@ func TestUpgradeAFleet(t *testing.T) {
 		lines[1].Result != resultSkipped || lines[1].PID != wedged.PID {
 		t.Errorf("another program: status %d\n%s", status, text)
 	}
+	exe, err := os.Readlink("/proc/" + strconv.Itoa(healthy.PID) + "/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, lines, text = upgrade("-yes", "-binary", exe)
+	if status != exitSome || len(lines) != 2 || lines[0].Result != resultFailed || !strings.Contains(lines[0].Detail, "no shim of this project") {
+		t.Errorf("the program that it runs, of upstream: status %d\n%s", status, text)
+	}
+	if status, _, text := upgrade("-sha256", "00"); status != exitUsage {
+		t.Errorf("no checksum: status %d\n%s", status, text)
+	}
 	status, lines, text = upgrade("-only-wedged")
 	if status != exitSome || len(lines) != 1 || lines[0].Result != resultPossible || lines[0].PID != wedged.PID || lines[0].StoppedMS <= 0 {
 		t.Errorf("dry run: status %d\n%s", status, text)
@@ -73,12 +84,16 @@ func TestUpgradeAFleet(t *testing.T) {
 	} else if _, err := os.Stat(filepath.Join(lines[0].Evidence, "stacks.txt")); err != nil {
 		t.Error(err)
 	}
+	status, lines, text = upgrade("-yes", "-max-failures", "2", "-sha256", strings.Repeat("0", 64))
+	if status != exitSome || len(lines) != 2 || lines[1].Result != resultFailed || !strings.Contains(lines[1].Detail, "has the SHA-256") {
+		t.Errorf("one that runs another program than it should: status %d\n%s", status, text)
+	}
 	status, lines, text = upgrade("-only-wedged", "-yes")
 	if status != exitOK || len(lines) != 0 {
 		t.Errorf("none is wedged any more: status %d\n%s", status, text)
 	}
-	if exe, err := os.Readlink("/proc/" + strconv.Itoa(healthy.PID) + "/exe"); err != nil || exe == own {
-		t.Errorf("the healthy one runs %s, %v", exe, err)
+	if now, err := os.Readlink("/proc/" + strconv.Itoa(healthy.PID) + "/exe"); err != nil || now != exe {
+		t.Errorf("the healthy one runs %s, %v", now, err)
 	}
 
 	metrics := t.TempDir()
@@ -89,7 +104,7 @@ func TestUpgradeAFleet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{`shimctl_in_place_total{result="healed"} 1`, `shimctl_in_place_total{result="failed"} 1`, `shimctl_in_place_total{result="upgraded"} 0`} {
+	for _, line := range []string{`shimctl_in_place_total{result="healed"} 1`, `shimctl_in_place_total{result="failed"} 0`, `shimctl_in_place_total{result="upgraded"} 0`} {
 		if !strings.Contains(string(b), line+"\n") {
 			t.Errorf("no line %s in\n%s", line, b)
 		}

@@ -94,6 +94,9 @@ func (r *repairer) run(ctx context.Context, args []string) int {
 	if r.all == (len(args) > 0) {
 		return r.fail(exitUsage, "repair", errors.New("give shims, or -all, and not both"))
 	}
+	if err := takeover.CheckSum(r.sum); err != nil {
+		return r.fail(exitUsage, "repair", err)
+	}
 	if r.onReason != "" {
 		r.Reasons = strings.Split(r.onReason, ",")
 	}

@@ -35,7 +35,7 @@ func (r *repairer) refused(c *repair.Case) error {
 func (r *repairer) inPlace(ctx context.Context, c *repair.Case, ledger *repair.Ledger) (done bool, err error) {
 	s := &c.Shim
 	entry := repair.Entry{Time: r.now(), Shim: s.Name(), PID: s.PID, Reason: c.Result.Reason, Result: repair.Running}
-	o, err := r.tracer().Swap(ctx, s, r.binary, true, patience)
+	o, err := r.tracer().Swap(ctx, s, r.binary, r.sum, true, patience)
 	if err != nil && !takeover.Runs(s, r.binary) {
 		counted := repair.Failed
 		if errors.Is(err, takeover.ErrTracer) { // it may have come as far as that
@@ -76,6 +76,9 @@ func (r *repairer) dry(ctx context.Context, c *repair.Case, name, notNow string)
 	}
 	if notNow != "" {
 		fmt.Fprintf(r.out, "  but not now: %s\n", notNow)
+	}
+	if r.sum != "" {
+		flags += "-sha256 " + r.sum + " "
 	}
 	fmt.Fprintf(r.out, "  to do it: shimctl repair -yes %s%d\n", flags, c.Shim.PID)
 }

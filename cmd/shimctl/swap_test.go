@@ -29,7 +29,7 @@ func swapped(t *testing.T, shim *shimtest.Shim, wedged bool) *takeover.Outcome {
 	if !ok {
 		t.Fatalf("%d is no shim", shim.PID)
 	}
-	o, err := underTest().tracer().Swap(t.Context(), &s, shimtest.Own(t), wedged, 10*time.Second)
+	o, err := underTest().tracer().Swap(t.Context(), &s, shimtest.Own(t), "", wedged, 10*time.Second)
 	if err != nil {
 		t.Fatalf("swap: %v %+v", err, o)
 	}

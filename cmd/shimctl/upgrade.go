@@ -14,6 +14,7 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/evidence"
 	"containerd-shim.v1/cmd/shimctl/internal/health"
+	"containerd-shim.v1/cmd/shimctl/internal/probe"
 	"containerd-shim.v1/cmd/shimctl/internal/repair"
 	"containerd-shim.v1/cmd/shimctl/internal/rounds"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
@@ -24,11 +25,15 @@ import (
 // defaultBinary is where the packages put this project's shim.
 const defaultBinary = "/usr/bin/containerd-shim"
 
+// stateLimit bounds a question whether a shim answers.
+const stateLimit = 2 * time.Second
+
 // upgrader is one run of upgrade.
 type upgrader struct {
 	program
 	all, yes    bool
 	onlyWedged  bool
+	refusedOK   bool
 	binary, sum string
 	dir         string
 	stateFile   string
@@ -36,6 +41,7 @@ type upgrader struct {
 	patience    time.Duration
 	maxFailures int
 	tally       *repair.Tally // nil in a dry run
+	unproven    map[int]bool  // pids of wedged shims without a dump as proof
 }
 
 func (p program) upgradeVerb() verb {
@@ -59,11 +65,13 @@ binary:// loggers, a frozen or traced shim, other architectures than amd64, and 
 does not look as it should in the shim's memory. The container's annotation
 shimctl.repair=never is obeyed.
 
-With -only-wedged it looks as check -confirm does, and takes those shims only whose wedge
-a goroutine dump proves: as repair does, but for all of them and without its limits of time.
-With -all the shims come one after the other, and it stops at the first that went wrong.
+With -only-wedged it looks as check -confirm does, and takes only those shims whose wedge
+a goroutine dump proves: all of them, without repair's limits of time and its second dump.
+With -all the shims come one after the other, and with -yes it stops at the first that went
+wrong. A shim that ends meanwhile has not gone wrong.
 
-exit status: 0 all done, 1 some are not upgraded (also of a dry run), 2 could not look,
+exit status: 0 all done, 1 some are not upgraded (also of a dry run; with -refused-ok
+only if it is for another reason than that they are refused), 2 could not look,
 3 exchanged, and the new program does not answer, 64 usage
 
 examples:
@@ -78,6 +86,7 @@ examples:
 			set.BoolVar(&u.onlyWedged, "only-wedged", false, "those only whose wedge is proven")
 			set.StringVar(&u.binary, "binary", defaultBinary, "`path` of the new program, where the shim sees it")
 			set.StringVar(&u.sum, "sha256", "", "the new program's `checksum`; another program is refused")
+			set.BoolVar(&u.refusedOK, "refused-ok", false, "exit status 0 though some shims are refused, for roll-outs")
 			set.StringVar(&u.format, "o", "text", "`format`: text, or json, an object a line for each shim")
 			set.StringVar(&u.stateFile, "state-file", rounds.DefaultStateFile, "`file` that keeps check's samples, for -only-wedged; empty for none")
 			set.DurationVar(&u.patience, "patience", 10*time.Second, "`time` to wait for a shim that is at work")
@@ -95,6 +104,9 @@ func (u *upgrader) run(ctx context.Context, args []string) int {
 	show := upgradeFormats[u.format]
 	if show == nil || u.maxFailures < 1 {
 		return u.fail(exitUsage, "upgrade", errors.New("unknown -o, or -max-failures below 1; `shimctl upgrade -h`"))
+	}
+	if err := takeover.CheckSum(u.sum); err != nil {
+		return u.fail(exitUsage, "upgrade", err)
 	}
 	shims, err := u.choose(ctx, args)
 	if err != nil {
@@ -117,7 +129,7 @@ func (u *upgrader) run(ctx context.Context, args []string) int {
 		var o upgraded
 		if ctx.Err() != nil {
 			o = upgraded{result: resultSkipped, err: ctx.Err()}
-		} else if failures >= u.maxFailures {
+		} else if u.yes && failures >= u.maxFailures {
 			o = upgraded{result: resultSkipped, err: fmt.Errorf("%d went wrong before it", failures)}
 		} else {
 			bar.at(i, s)
@@ -127,12 +139,14 @@ func (u *upgrader) run(ctx context.Context, args []string) int {
 		if o.wrong() {
 			failures++
 		}
-		status = max(status, o.status())
-		if err := show(u.program, s, &o); err != nil {
-			return u.fail(exitCheck, "upgrade", err)
+		if excused := o.result == resultRefused && u.refusedOK || o.result == resultEnded && u.all; !excused {
+			status = max(status, o.status())
 		}
-		if err := u.count(s, &o); err != nil {
+		if err := u.count(&o); err != nil {
 			return max(status, u.fail(exitCheck, "upgrade", fmt.Errorf("%s pid %d is not counted: %w", s.Name(), s.PID, err)))
+		}
+		if err := show(u.program, s, &o); err != nil {
+			return max(status, u.fail(exitCheck, "upgrade", err))
 		}
 	}
 	if len(shims) == 0 && u.format == "text" {
@@ -161,9 +175,10 @@ func (u *upgrader) choose(ctx context.Context, args []string) ([]scan.Shim, erro
 	return all, nil
 }
 
-// wedged looks at the shims and returns those whose wedge is proven.
+// wedged looks at the shims and returns those that are wedged. It notes of which no dump
+// proves it.
 func (u *upgrader) wedged(ctx context.Context, args []string) ([]scan.Shim, error) {
-	c := rounds.Checker{Proc: u.proc, Now: u.now, Stacks: u.taker(), Limit: 2 * time.Second, Confirm: true, State: rounds.Always, StateFile: u.stateFile}
+	c := rounds.Checker{Proc: u.proc, Now: u.now, Stacks: u.taker(), Limit: stateLimit, Confirm: true, State: rounds.Always, StateFile: u.stateFile}
 	seen, err := c.Sample(ctx, args)
 	if err != nil {
 		return nil, err
@@ -172,17 +187,19 @@ func (u *upgrader) wedged(ctx context.Context, args []string) ([]scan.Shim, erro
 		return nil, rounds.ErrDenied
 	}
 	var shims []scan.Shim
+	u.unproven = map[int]bool{}
 	for i := range seen.Rows {
-		if r := &seen.Rows[i]; r.Result.Verdict == health.Wedged && r.Result.Confirmed {
+		if r := &seen.Rows[i]; r.Result.Verdict == health.Wedged {
 			shims = append(shims, r.Shim)
+			u.unproven[r.PID] = !r.Result.Confirmed
 		}
 	}
 	return shims, nil
 }
 
-// count adds what was done to the host's tally.
-func (u *upgrader) count(s *scan.Shim, o *upgraded) error {
-	if u.tally == nil {
+// count adds what was tried to the host's tally.
+func (u *upgrader) count(o *upgraded) error {
+	if u.tally == nil || !o.tried {
 		return nil
 	}
 	result := ""
@@ -203,19 +220,22 @@ func (u *upgrader) count(s *scan.Shim, o *upgraded) error {
 
 // one upgrades a shim, or says what that would do or why it is not done.
 func (u *upgrader) one(ctx context.Context, s *scan.Shim) upgraded {
-	if takeover.Runs(s, u.binary) {
-		return upgraded{result: resultCurrent}
-	}
 	why := repair.OptedOut(u.proc, s.PID)
 	own := s.Build.Ours && s.Kind == scan.V1
 	if why == "" && !own {
 		why = takeover.Refuse(s)
 	}
-	if why != "" {
+	if why == "" && u.unproven[s.PID] {
+		why = "no dump proves its wedge"
+	}
+	if why != "" && !takeover.Runs(s, u.binary) {
 		return upgraded{result: resultRefused, err: errors.New(why)}
 	}
 	if err := takeover.CheckBinary(s, u.binary, u.sum); err != nil {
 		return u.failed(s, err)
+	}
+	if takeover.Runs(s, u.binary) {
+		return u.current(ctx, s)
 	}
 	if own {
 		return u.ours(ctx, s)
@@ -231,19 +251,45 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) upgraded {
 	if err != nil {
 		return u.failed(s, fmt.Errorf("the evidence cannot be saved: %w", err))
 	}
-	o, err := u.tracer().Swap(ctx, s, u.binary, u.onlyWedged, u.patience)
+	o, err := u.tracer().Swap(ctx, s, u.binary, u.sum, u.onlyWedged, u.patience)
 	switch {
-	case errors.Is(err, takeover.ErrNotAnswering) || err != nil && takeover.Runs(s, u.binary):
-		return upgraded{result: resultUnanswered, err: err, evidence: dir}
-	case err != nil:
-		return u.failed(s, err)
+	case err == nil:
+		return upgraded{result: resultDone, tried: true, outcome: o, evidence: dir}
+	case errors.Is(err, takeover.ErrNotAnswering) || errors.Is(err, takeover.ErrTracer) || takeover.Runs(s, u.binary):
+		return upgraded{result: resultUnanswered, tried: true, err: err, evidence: dir}
 	}
-	return upgraded{result: resultDone, outcome: o, evidence: dir}
+	r := u.failed(s, err)
+	r.tried = true
+	if u.onlyWedged {
+		r.evidence = dir
+	} else if err := os.RemoveAll(dir); err != nil { // of a healthy shim, to which nothing was done
+		r.evidence = dir
+	}
+	return r
 }
 
-// failed is for a shim that runs its old program.
+// current is for a shim that runs the new program already, maybe since an exchange
+// of an earlier run after which it did not answer.
+func (u *upgrader) current(ctx context.Context, s *scan.Shim) upgraded {
+	a := probe.Ask(ctx, u.proc, s, stateLimit, true)
+	if a.ShimInfo.OK && a.State.OK {
+		return upgraded{result: resultCurrent}
+	}
+	if !scan.Alive(u.proc, s.PID, s.StartTicks) {
+		return upgraded{result: resultEnded}
+	}
+	return upgraded{result: resultUnanswered, err: fmt.Errorf("it runs the new program, which does not answer: ShimInfo: %s, State: %s", a.ShimInfo.Err, a.State.Err)}
+}
+
+// failed is for a shim that runs its old program, or has ended by itself.
 func (u *upgrader) failed(s *scan.Shim, err error) upgraded {
-	return upgraded{result: resultFailed, err: orEnded(u.proc, s, err)}
+	switch {
+	case !scan.Alive(u.proc, s.PID, s.StartTicks):
+		return upgraded{result: resultEnded}
+	case errors.Is(err, takeover.ErrRefused):
+		return upgraded{result: resultRefused, err: err}
+	}
+	return upgraded{result: resultFailed, err: err}
 }
 
 // orEnded is err, or that the shim has ended, whatever that has made impossible.
@@ -266,11 +312,14 @@ func (u *upgrader) look(ctx context.Context, s *scan.Shim) upgraded {
 	return upgraded{result: resultPossible, outcome: o, todo: u.command(s)}
 }
 
-// command is what does that of which a dry run tells.
+// command is the command line that does what the dry run describes.
 func (u *upgrader) command(s *scan.Shim) string {
 	flags := ""
 	if u.onlyWedged {
 		flags = "-only-wedged "
+	}
+	if u.sum != "" {
+		flags += "-sha256 " + u.sum + " "
 	}
 	return fmt.Sprintf("shimctl upgrade -yes %s-binary %s %d", flags, u.binary, s.PID)
 }

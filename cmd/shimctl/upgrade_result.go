@@ -23,7 +23,8 @@ const (
 	resultFailed     = "failed"     // cannot be done now, or was tried; the old program runs on
 	resultDone       = "upgraded"   // runs the new program, which answers
 	resultUnanswered = "unanswered" // the new program does not answer, or nobody knows which one runs
-	resultSkipped    = "skipped"    // not looked at any more, after failures of others
+	resultEnded      = "ended"      // has ended by itself meanwhile, with its container
+	resultSkipped    = "skipped"    // not tried, after failures of others or a signal
 )
 
 // upgraded is what upgrade did with one shim.
@@ -33,6 +34,7 @@ type upgraded struct {
 	outcome  *takeover.Outcome // of an upstream shim, if it was done or looks possible
 	version  string            // of this project's program, if a shim of this project exchanged it
 	took     time.Duration     // ditto
+	tried    bool              // an exchange was begun
 	evidence string            // a directory, if something was saved
 	todo     string            // the command that does it, after a dry run
 }
@@ -53,6 +55,12 @@ func (o *upgraded) status() int {
 // detail is the result in words.
 func (o *upgraded) detail() string {
 	switch {
+	case o.result == resultEnded:
+		return "the shim has ended meanwhile"
+	case o.result == resultUnanswered && o.evidence != "":
+		return fmt.Sprintf("%v; evidence in %s", o.err, o.evidence)
+	case o.result == resultUnanswered:
+		return o.err.Error()
 	case o.err != nil:
 		return fmt.Sprintf("not upgraded: %v%s", o.err, hint(o.err))
 	case o.result == resultCurrent:
@@ -80,7 +88,7 @@ func upgradeText(p program, s *scan.Shim, o *upgraded) error {
 		text += "  to do it: " + o.todo + "\n"
 	}
 	if o.result == resultUnanswered {
-		text = fmt.Sprintf("shimctl upgrade: %s pid %d: %v; evidence in %s\n", s.Name(), s.PID, o.err, o.evidence)
+		text = fmt.Sprintf("shimctl upgrade: %s pid %d: %s\n", s.Name(), s.PID, o.detail())
 		_, err := fmt.Fprint(p.errs, text)
 		return err
 	}

@@ -142,6 +142,9 @@ type chaos struct {
 // Chaos runs c on a Rig whose containerd has not been started yet, and returns a report.
 // There is an error only if the run could not be made.
 func (r *Rig) Chaos(ctx context.Context, c Chaos) (_ *ChaosReport, err error) {
+	if c.Containers < 1 {
+		return nil, errors.New("chaos takes a container")
+	}
 	run := &chaos{Chaos: c, rig: r, want: map[string]uint32{}, begun: time.Now(), report: ChaosReport{Faults: map[string]int{}}}
 	run.relay = &eventRelay{front: r.Address() + ".ttrpc", back: r.path("relayed.ttrpc")}
 	r.ttrpc = run.relay.back
@@ -162,9 +165,9 @@ func (r *Rig) Chaos(ctx context.Context, c Chaos) (_ *ChaosReport, err error) {
 	limited, cancel := context.WithTimeout(ctx, c.For)
 	defer cancel()
 	var all sync.WaitGroup
-	for _, id := range run.ids {
+	for n, id := range run.ids {
 		for w := range chaosWorkers {
-			rng := rand.New(rand.NewPCG(c.Seed, uint64(w)))
+			rng := rand.New(rand.NewPCG(c.Seed, uint64(n*chaosWorkers+w)))
 			all.Go(func() { run.stream(limited, id, w, rng) })
 		}
 		all.Go(func() { run.ask(limited, id) })

@@ -30,6 +30,9 @@ func TestChaos(t *testing.T) {
 	for _, p := range report.Problems() {
 		t.Error(p)
 	}
+	if len(report.Faults) < 3 || len(report.Refused) > report.Execs || report.SlowestState > 20*time.Second {
+		t.Errorf("too little was tried, or too much refused: %v", report)
+	}
 }
 
 // What chaos says is worth something only if it sees a loss.

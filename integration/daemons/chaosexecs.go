@@ -5,6 +5,7 @@ package daemons
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"syscall"
@@ -92,7 +93,7 @@ func (c *chaos) run(container string, e *chaosExec) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case !started && err != nil:
+	case !started && err != nil && !errors.Is(err, context.DeadlineExceeded):
 		c.report.Refused = append(c.report.Refused, fmt.Sprintf("%s: %v", e.id, err))
 	case err == nil:
 		c.report.Execs++

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/containerd/ttrpc"
+	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -122,6 +124,7 @@ func (c *chaos) pauseContainer(_ context.Context, rng *rand.Rand) (bool, error) 
 func (c *chaos) hitRuntime(signal syscall.Signal) func(context.Context, *rand.Rand) (bool, error) {
 	return func(_ context.Context, rng *rand.Rand) (bool, error) {
 		_, shim, err := c.some(rng)
+		stopped := between(rng, 100, 1000) // drawn in any case: the next faults are the same
 		if err != nil {
 			return false, err
 		}
@@ -133,7 +136,7 @@ func (c *chaos) hitRuntime(signal syscall.Signal) func(context.Context, *rand.Ra
 				return false, nil // it has ended meanwhile
 			}
 			if signal == syscall.SIGSTOP {
-				<-time.After(between(rng, 100, 1000))
+				<-time.After(stopped)
 				_ = syscall.Kill(p.Pid, syscall.SIGCONT) // as above
 			}
 			return true, nil
@@ -161,6 +164,12 @@ func (c *chaos) exchange(ctx context.Context, rng *rand.Rand) (bool, error) {
 	defer cancel()
 	var version wrapperspb.StringValue
 	program := wrapperspb.String(c.Programs[rng.IntN(len(c.Programs))])
-	// A shim that is at work may refuse; it must only go on.
-	return client.Call(ctx, "containerd.shim.inplace.v1", "Upgrade", program, &version) == nil, nil
+	err = client.Call(ctx, "containerd.shim.inplace.v1", "Upgrade", program, &version)
+	switch {
+	case err == nil:
+		return true, nil
+	case grpcstatus.Code(err) == codes.Unavailable, ctx.Err() != nil: // it is at work, or the run is over
+		return false, nil
+	}
+	return false, err
 }

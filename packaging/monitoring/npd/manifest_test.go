@@ -44,8 +44,9 @@ func decode(t *testing.T, text []byte) *appsv1.DaemonSet {
 	return &set
 }
 
-// The patch is made as the API server does it. It adds one container with no more rights
-// than the other has, and its volume, and changes nothing else.
+// The patch is applied as the API server does it. It adds one container with no more
+// rights than the other has, its volume, which the other may read, and what lifts AppArmor
+// before Kubernetes 1.30. It changes nothing else.
 func TestUpgradePatch(t *testing.T) {
 	text := read(t, "../daemonset-upgrade.yaml")
 	decode(t, text) // strict
@@ -75,6 +76,17 @@ func TestUpgradePatch(t *testing.T) {
 			t.Errorf("no volume %s of the host", m.Name)
 		}
 	}
+	const tally = "/var/lib/shimctl"
+	exporter := &pod.Containers[0]
+	if !slices.ContainsFunc(exporter.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == tally && m.ReadOnly && m.Name == "evidence" }) {
+		t.Errorf("the tally is not exported: %+v", exporter.VolumeMounts)
+	}
+	annotation := "container.apparmor.security.beta.kubernetes.io/" + added.Name
+	if patched.Spec.Template.Annotations[annotation] != "unconfined" {
+		t.Errorf("no annotation %s", annotation)
+	}
+	delete(patched.Spec.Template.Annotations, annotation)
+	exporter.VolumeMounts = slices.DeleteFunc(exporter.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == tally })
 	patched.Spec.UpdateStrategy, pod.InitContainers = plain.Spec.UpdateStrategy, nil
 	pod.Volumes = slices.DeleteFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == "evidence" })
 	if !reflect.DeepEqual(plain, patched) {

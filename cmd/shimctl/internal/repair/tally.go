@@ -22,8 +22,8 @@ const (
 // InPlace lists the results that a Tally counts.
 var InPlace = []string{Upgraded, Healed, Failed, Unanswered}
 
-// Tally counts the exchanges in place on this host by result. It is no list, as the
-// ledger is: a counter made from a list that forgets its oldest entries would go back.
+// Tally counts the exchanges in place on this host by result. Unlike the ledger it is no
+// list: a counter made from a list that forgets its oldest entries would go back.
 type Tally struct {
 	name   string
 	Counts map[string]int

@@ -51,7 +51,9 @@ type Outcome struct {
 	// Signals came to the old program while it stood still. Swap sends them again.
 	Signals []int `json:"signals,omitempty"`
 	// Error says why it was not done; empty if it was.
-	Error  string `json:"error,omitempty"`
-	Busy   bool   `json:"busy,omitempty"`   // it may be possible in a moment
-	Denied bool   `json:"denied,omitempty"` // it needs rights that this process lacks
+	Error string `json:"error,omitempty"`
+	Busy  bool   `json:"busy,omitempty"` // it may be possible in a moment
+	// Refused says that waiting would not help: the build is not known, or a rule forbids it.
+	Refused bool `json:"refused,omitempty"`
+	Denied  bool `json:"denied,omitempty"` // it needs rights that this process lacks
 }

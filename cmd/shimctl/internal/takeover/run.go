@@ -82,6 +82,9 @@ func (t Tracer) attempt(ctx context.Context, req *Request) (*Outcome, error) {
 	return nil, fmt.Errorf("%w: %w %s", ErrTracer, errors.Join(err, ctx.Err()), strings.TrimSpace(stderr.String()))
 }
 
+// ErrRefused is wrapped by the error of an Outcome that is Refused.
+var ErrRefused = errors.New("refused")
+
 // Err returns the outcome's error, or nil. It wraps os.ErrPermission if a right is missing.
 func (o *Outcome) Err() error {
 	switch {
@@ -89,6 +92,8 @@ func (o *Outcome) Err() error {
 		return nil
 	case o.Denied:
 		return fmt.Errorf("%s: %w", o.Error, os.ErrPermission)
+	case o.Refused:
+		return fmt.Errorf("%w: %s", ErrRefused, strings.TrimPrefix(o.Error, ErrRefused.Error()+": "))
 	}
 	return errors.New(o.Error)
 }

@@ -162,12 +162,13 @@ func stateFile(s *scan.Shim) (string, error) {
 // Swap exchanges the program for binary, an absolute path, once the new program has shown
 // that it can read the state, and waits until it answers. If Swap returns an error and no
 // Outcome, or one whose Swapped is false, the old program goes on, unless the error wraps
-// ErrTracer: then either may run, see Runs.
-func (t Tracer) Swap(ctx context.Context, s *scan.Shim, binary string, wedged bool, patience time.Duration) (*Outcome, error) {
+// ErrTracer: then either may run, see Runs. sum is binary's SHA-256; see CheckBinary. It is
+// an ErrNotAnswering if another file was executed after all.
+func (t Tracer) Swap(ctx context.Context, s *scan.Shim, binary, sum string, wedged bool, patience time.Duration) (*Outcome, error) {
 	if why := Refuse(s); why != "" {
 		return nil, errors.New(why)
 	}
-	if err := CheckBinary(s, binary, ""); err != nil {
+	if err := CheckBinary(s, binary, sum); err != nil {
 		return nil, err
 	}
 	file, err := stateFile(s)
@@ -191,6 +192,9 @@ func (t Tracer) Swap(ctx context.Context, s *scan.Shim, binary string, wedged bo
 	if err == nil {
 		err = check(ctx, s, binary, file)
 	}
+	if errors.Is(err, ErrTracer) {
+		err = fmt.Errorf("a look at it: %v; nothing was changed", err) // not an ErrTracer: it had no program to execute
+	}
 	if err != nil {
 		return look, err
 	}
@@ -208,7 +212,29 @@ func (t Tracer) Swap(ctx context.Context, s *scan.Shim, binary string, wedged bo
 	if err != nil {
 		return outcome, err
 	}
-	return outcome, outcome.settle(ctx, s, binary)
+	// Nor is what comes with it: signals that the old program did not get.
+	if err := outcome.settle(context.WithoutCancel(ctx), s, binary); err != nil {
+		return outcome, err
+	}
+	return outcome, CheckRunning(s, binary, sum)
+}
+
+// CheckRunning returns an ErrNotAnswering unless the program that the shim runs has the
+// SHA-256 sum, in hex; an empty sum stands for any. Whoever replaces the file at binary
+// between CheckBinary and the exchange is found so.
+func CheckRunning(s *scan.Shim, binary, sum string) error {
+	if err := checkSum(binary, filepath.Join("/proc", strconv.Itoa(s.PID), "exe"), sum); err != nil {
+		return fmt.Errorf("%w as it should: %w", ErrNotAnswering, err)
+	}
+	return nil
+}
+
+// CheckSum returns an error unless sum is empty or looks like a SHA-256 in hex.
+func CheckSum(sum string) error {
+	if b, err := hex.DecodeString(sum); err != nil || sum != "" && len(b) != sha256.Size {
+		return fmt.Errorf("%q is no SHA-256: want %d hexadecimal digits", sum, 2*sha256.Size)
+	}
+	return nil
 }
 
 // check runs the new program as a child, to see whether it can read the state.

@@ -38,6 +38,7 @@ func Main() int {
 	if err := req.run(outcome); err != nil {
 		outcome.Error = err.Error()
 		outcome.Busy = errors.Is(err, upstream.ErrBusy) || errors.Is(err, inplace.ErrBusy)
+		outcome.Refused = errors.Is(err, upstream.ErrRefused) || errors.Is(err, upstream.ErrUnknown)
 		outcome.Denied = errors.Is(err, os.ErrPermission)
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(outcome); err != nil {
