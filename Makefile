@@ -37,7 +37,7 @@ check: ## gofmt, go vet, golangci-lint, guarded fields under their mutex (checkl
 unit: ## the unit tests, with the race detector (root)
 	go test -race -count=1 -timeout 15m $(UNIT)
 
-test: host/prepare check unit model/test monitoring/alerts catalogue/test upstream/test daemons/test shimctl/test packaging/test patches/test ## pass every test (root, about 20 minutes)
+test: host/prepare check unit model/test monitoring/alerts catalogue/test upstream/test daemons/test shimctl/test packaging/test patches/test ## pass every test (root, about an hour on two CPUs)
 
 verify: build ## the catalogue on $(SHIM) by bin/shimverify, one line a check
 	bin/shimverify run --shim $(SHIM)
