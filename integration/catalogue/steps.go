@@ -120,7 +120,7 @@ func orphans(n int) fakeruntime.Rule {
 // brood runs that exec, and returns the orphans once they are the shim's.
 func brood(c *harness.Case, b *harness.Fixture, n int) []int {
 	c.Must(b.Exec("brood", harness.IO{}), "Exec of brood")
-	resp, err := b.Within(time.Minute).Start("brood") // the runtime starts n processes, on a host that may be busy
+	resp, err := b.Within(3*time.Minute).Start("brood") // the runtime starts n processes, on a host that may be busy
 	c.Must(err, "Start of brood")
 	pid := int(resp.GetPid())
 	var pids []int
@@ -132,7 +132,7 @@ func brood(c *harness.Case, b *harness.Fixture, n int) []int {
 	if len(pids) != n {
 		c.Need(fmt.Errorf("%d of %d", len(pids), n), "leave orphans to the shim")
 	}
-	c.Await(5*time.Second, "the orphans are the shim's children", func() bool {
+	c.Await(20*time.Second, "the orphans are the shim's children", func() bool {
 		return len(procfs.Count(b.Shim.Pid).Living) >= n
 	})
 	return pids
