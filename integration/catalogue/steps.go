@@ -120,7 +120,7 @@ func orphans(n int) fakeruntime.Rule {
 // brood runs that exec, and returns the orphans once they are the shim's.
 func brood(c *harness.Case, b *harness.Fixture, n int) []int {
 	c.Must(b.Exec("brood", harness.IO{}), "Exec of brood")
-	resp, err := b.Within(3*time.Minute).Start("brood") // the runtime starts n processes, on a host that may be busy
+	resp, err := b.Within(3 * time.Minute).Start("brood") // the runtime starts n processes, on a host that may be busy
 	c.Must(err, "Start of brood")
 	pid := int(resp.GetPid())
 	var pids []int
