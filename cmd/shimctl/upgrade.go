@@ -25,8 +25,12 @@ import (
 // defaultBinary is where the packages put this project's shim.
 const defaultBinary = "/usr/bin/containerd-shim"
 
-// stateLimit bounds a question whether a shim answers.
-const stateLimit = 2 * time.Second
+// stateLimit bounds a question whether a shim is wedged, of which more follow, and
+// aliveLimit the one whether a new program answers, after which none does.
+const (
+	stateLimit = 2 * time.Second
+	aliveLimit = 10 * time.Second
+)
 
 // upgrader is one run of upgrade.
 type upgrader struct {
@@ -271,7 +275,7 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) upgraded {
 // current is for a shim that runs the new program already, maybe since an exchange
 // of an earlier run after which it did not answer.
 func (u *upgrader) current(ctx context.Context, s *scan.Shim) upgraded {
-	a := probe.Ask(ctx, u.proc, s, stateLimit, true)
+	a := probe.Ask(ctx, u.proc, s, aliveLimit, true)
 	if a.ShimInfo.OK && a.State.OK {
 		return upgraded{result: resultCurrent}
 	}
