@@ -36,8 +36,9 @@ const Root = "/run/shimverify"
 // Mark is the environment variable that names the case a process belongs to.
 const Mark = "SHIMVERIFY_CASE"
 
-// patience bounds how long a sweep waits for killed processes to be gone.
-const patience = 10 * time.Second
+// patience bounds how long a sweep waits for killed processes to be gone: hundreds of
+// them on a host that several floods keep busy take more than ten seconds.
+const patience = time.Minute
 
 // Begin removes what dead harnesses have left, and makes the directory of this
 // one, which Clean removes.
