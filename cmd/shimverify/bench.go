@@ -31,7 +31,7 @@ func bench(args []string) error {
 	header := set.Bool("header", false, "print the table's header and end")
 	set.IntVar(&m.N, "n", 100, "execs of a flood, orphans of a storm (at most 4000)")
 	set.DurationVar(&m.Limit, "limit", time.Minute, "limit for all execs together")
-	set.DurationVar(&m.Settle, "settle", 15*time.Second, "how long to wait afterwards for late exits and for the dump")
+	set.DurationVar(&m.Settle, "settle", 15*time.Second, "how long to wait afterwards for the next late exit and for the dump")
 	set.StringVar(&m.Dumps, "dumps", "/run/containerd-shim-stacks", "where a patched shim of upstream's leaves its dumps")
 	kind := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
@@ -58,7 +58,7 @@ func bench(args []string) error {
 		return errors.Join(err, cfg.Close())
 	}
 	var f catalogue.Figures
-	r := harness.Run(cfg, "bench", m.Limit+3*m.Settle+5*time.Minute, func(c *harness.Case) { f = measure(c) })
+	r := harness.Run(cfg, "bench", 2*m.Limit+3*m.Settle+5*time.Minute, func(c *harness.Case) { f = measure(c) })
 	if err := cfg.Close(); err != nil {
 		return err
 	}
