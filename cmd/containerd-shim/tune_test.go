@@ -33,7 +33,7 @@ func TestMemoryIsGivenBackAfterABurst(t *testing.T) {
 			for range n {
 				calls <- struct{}{}
 			}
-			time.Sleep(pause) //nolint:forbidigo // fake time
+			<-time.After(pause) // in fake time
 			synctest.Wait()
 			if got := freed.Load(); got != want {
 				t.Errorf("%d calls and %v later: given back %d times, want %d", n, pause, got, want)
