@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/cmd/shimctl/internal/repair"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 )
 
@@ -55,6 +56,14 @@ func (r *repairer) inPlace(ctx context.Context, c *repair.Case, ledger *repair.L
 	fmt.Fprintf(r.out, "%s pid %d: healed in place (%s): %s; it stood still for %s and answered %s later; took %s\n", s.Name(), s.PID,
 		c.Result.Reason, takenOver(o), o.Stopped.Round(100*time.Microsecond), o.Answered.Round(time.Millisecond), r.now().Sub(entry.Time).Round(10*time.Millisecond))
 	return true, nil
+}
+
+// orEnded is err, or that the shim has ended, whatever that has made impossible.
+func orEnded(proc string, s *scan.Shim, err error) error {
+	if scan.Alive(proc, s.PID, s.StartTicks) {
+		return err
+	}
+	return errors.New("the shim has ended meanwhile")
 }
 
 // dry says what a repair would do.

@@ -296,14 +296,6 @@ func (u *upgrader) failed(s *scan.Shim, err error) upgraded {
 	return upgraded{result: resultFailed, err: err}
 }
 
-// orEnded is err, or that the shim has ended, whatever that has made impossible.
-func orEnded(proc string, s *scan.Shim, err error) error {
-	if scan.Alive(proc, s.PID, s.StartTicks) {
-		return err
-	}
-	return errors.New("the shim has ended meanwhile")
-}
-
 // look is the dry run.
 func (u *upgrader) look(ctx context.Context, s *scan.Shim) upgraded {
 	o, err := u.tracer().Look(ctx, s, u.onlyWedged, u.patience)
