@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 	"containerd-shim.v1/stackdump"
 )
@@ -134,6 +136,7 @@ func TestUpgradeOfOwnShim(t *testing.T) {
 		{[]string{"-yes", "-binary", half}, exitSome, "not upgraded", binary},
 		{[]string{"-yes", "-binary", one}, exitOK, "upgraded to", one},
 		{[]string{"-yes", "-binary", one}, exitOK, "runs it already", one},
+		{[]string{"-yes", "-binary", one, "-sha256", strings.Repeat("0", 64)}, exitSome, "has the SHA-256", one},
 	} {
 		status, o, e := capture(t, append(append([]string{"upgrade", "-dir", dir}, c.args...), pid)...)
 		if status != c.status || !strings.Contains(o+e, c.says) || runs() != c.runs {
@@ -142,5 +145,22 @@ func TestUpgradeOfOwnShim(t *testing.T) {
 		if !shim.Answers() {
 			t.Fatalf("%q: State is not answered", c.args)
 		}
+	}
+
+	// One that runs the program and does not answer has not been upgraded.
+	s, ok := scan.One(procRoot, shim.PID, 0)
+	if !ok {
+		t.Fatalf("%d is no shim", shim.PID)
+	}
+	thaw := shimtest.Freeze(t, shim.PID)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	u := &upgrader{program: underTest(), yes: true, binary: one, dir: dir, maxFailures: 1}
+	if o := u.one(ctx, &s); o.result != resultUnanswered || o.status() != exitUnverified {
+		t.Errorf("it is frozen: %s, %v", o.result, o.err)
+	}
+	thaw()
+	if o := u.one(t.Context(), &s); o.result != resultCurrent {
+		t.Errorf("it goes on: %s, %v", o.result, o.err)
 	}
 }

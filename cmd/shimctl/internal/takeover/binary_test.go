@@ -3,6 +3,7 @@
 package takeover
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,6 +35,21 @@ func TestCheckBinary(t *testing.T) {
 		}
 		return path
 	}
+	// in makes a directory with the program in it.
+	in := func(name string, mode os.FileMode, uid int) string {
+		at := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Join(at, "below"), 0o755), os.Chmod(at, mode), os.Chown(at, uid, 0)); err != nil {
+			t.Fatal(err)
+		}
+		return write(filepath.Join(name, "below", "program"), 0o755, 0)
+	}
+	link := func(target, name string, uid int) string {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.Symlink(target, path), os.Lchown(path, uid, 0)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
 	good, other := write("good", 0o755, 0), write("other", 0o755, 0)
 	host := &scan.Shim{PID: os.Getpid()}
 
@@ -61,6 +77,16 @@ func TestCheckBinary(t *testing.T) {
 		{host, write("writable", 0o777, 0), "can be written by others"},
 		{host, write("of a user", 0o755, 65534), "can be written by others"},
 		{host, write("no program", 0o600, 0), "not an executable"},
+		{host, in("sticky", 0o777|os.ModeSticky, 0), ""},
+		{host, in("open", 0o777, 0), "open can be written by others than root, who could replace"},
+		{host, in("group's", 0o775, 0), "group's can be written by others"},
+		{host, in("user's", 0o755, 65534), "user's can be written by others"},
+		{host, link("good", "link", 0), ""},
+		{host, link(good, "absolute link", 0), ""},
+		{host, link("../"+filepath.Base(dir)+"/open/below/program", "link to open", 0), "open can be written by others"},
+		{host, filepath.Join(link("sticky/below", "link to directory", 0), "program"), ""},
+		{host, filepath.Join(link("open/below", "link through open", 0), "program"), "open can be written by others"},
+		{host, link(good, "sticky/user's link", 65534), "is a symbolic link of another user"},
 		{&scan.Shim{PID: hidden.Process.Pid}, good, "not the same file"},
 	} {
 		err := CheckBinary(c.shim, c.path, "")

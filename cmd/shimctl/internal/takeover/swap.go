@@ -17,7 +17,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -67,8 +66,8 @@ func Refuse(s *scan.Shim) string {
 }
 
 // CheckBinary returns an error unless path, as the shim sees it, is a program that may
-// take over: this project's shim, for this architecture, that only root can write, and
-// with the SHA-256 sum, in hex; an empty sum stands for any.
+// take over: this project's shim, for this architecture, that only root can write or
+// replace, and with the SHA-256 sum, in hex; an empty sum stands for any.
 func CheckBinary(s *scan.Shim, path, sum string) error {
 	if !filepath.IsAbs(path) {
 		return fmt.Errorf("%s is not an absolute path", path)
@@ -84,8 +83,15 @@ func CheckBinary(s *scan.Shim, path, sum string) error {
 	if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
 		return fmt.Errorf("%s is not an executable file", path)
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 || info.Mode()&0o022 != 0 {
+	if !owned(info) || info.Mode()&0o022 != 0 {
 		return fmt.Errorf("%s can be written by others than root", path)
+	}
+	root := "" // this process's own
+	if name != path {
+		root = hostRoot
+	}
+	if err := checkPath(root, path); err != nil {
+		return err
 	}
 	build, err := buildinfo.ReadFile(name)
 	if err != nil {
@@ -140,7 +146,7 @@ func onHost(s *scan.Shim, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, name := range []string{path, filepath.Join("/proc/1/root", path)} {
+	for _, name := range []string{path, hostRoot + path} {
 		if info, err := os.Stat(name); err == nil && os.SameFile(info, its) {
 			return name, nil
 		}
