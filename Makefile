@@ -19,7 +19,7 @@ LOCKED := ./internal/... ./reaper/... ./proc/... ./shim/... ./cmd/containerd-shi
 .PHONY: help build check unit test verify bench demo packages clean
 
 help: ## list the targets
-	@awk -F ':[^#]*## ' '/^[a-z\/.-]+:.*## / { part = index($$1, "/") ? substr($$1, 1, index($$1, "/")) : ""; \
+	@awk -F ':[^#]*## ' '/^[a-z0-9\/.-]+:.*## / { part = index($$1, "/") ? substr($$1, 1, index($$1, "/")) : ""; \
 	  if (part != last) print ""; last = part; printf "%-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build every command into bin/

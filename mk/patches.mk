@@ -2,7 +2,7 @@
 
 PATCHED := $(notdir $(patsubst %/series,%,$(wildcard patches/v*/series)))
 
-.PHONY: patches/build patches/build-all patches/table patches/test
+.PHONY: patches/build patches/build-all patches/debian patches/table patches/test
 
 patches/build: ## build upstream's shim with its series: make patches/build UPSTREAM=v1.2.6
 	@test -n "$(UPSTREAM)" || { echo "make patches/build UPSTREAM=RELEASE, one of: $(PATCHED)" >&2; exit 64; }
@@ -11,8 +11,16 @@ patches/build: ## build upstream's shim with its series: make patches/build UPST
 patches/build-all: ## the same for every release that has a series
 	set -e; for r in $(PATCHED); do patches/build $$r bin/patched; done
 
+SUITE ?= bookworm
+
+patches/debian: ## Debian's own containerd package of SUITE=bookworm or trixie with the series in it, into dist/SUITE/ (root)
+	mk/need mmdebstrap
+	patches/debian $(SUITE) $(if $(filter trixie,$(SUITE)),v1.7.35,v1.6.38) dist/$(SUITE)
+
 patches/table: build upstream/build patches/build-all ## flood each release, unpatched and patched (root, 15 minutes)
 	patches/table bin
 
+# That of v2.0.14 differs from that of v2.4.2 in line numbers alone.
+patches/test: PATCHED := $(filter-out v2.0.14,$(PATCHED))
 patches/test: build upstream/build patches/build-all ## the same with floods of 200 only and unpatched shims side by side, as make test does (root)
 	FLOODS=200 SIDE=1 patches/table bin

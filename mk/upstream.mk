@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
-.PHONY: upstream/build upstream/test upstream/verify upstream/demo
+.PHONY: upstream/build upstream/build-v2 upstream/test upstream/verify upstream/demo
 
 upstream/build: ## build upstream's own shims into bin/baselines/RELEASE/
-	integration/upstream/build bin/baselines
+	integration/upstream/build bin/baselines containerd-shim
+
+upstream/build-v2: ## build upstream's runc-v2 shims of 1.7 and 2.x into bin/baselines/RELEASE/
+	integration/upstream/build bin/baselines containerd-shim-runc-v2
 
 upstream/test: host/prepare build upstream/build ## what CI runs of the next: the deadlock of v1.1.2 and v1.2.0, and all checks on four of the seven
 	bin/shimverify compare --expect --only B01b --shim $(BASELINES)/v1.1.2/containerd-shim --vs $(BASELINES)/v1.2.0/containerd-shim
