@@ -26,7 +26,8 @@ func (p program) explainVerb() verb {
 		long: `Says who waits for whom in a dump, since when, which known bug that is, and what
 to do. It reads this project's dump files, upstream's record between BEGIN and
 END (raw or quoted by logrus), strace -e write output, what SIGQUIT prints, and
-bare stacks; from a pid or container id it takes the stacks first.
+bare stacks; from a pid or container id it takes the stacks first, and lists the
+runtimes at work below the shim, each with its container.
 
 An argument that is a file is read as one; write ./123 for a file named like a
 pid.
@@ -45,18 +46,30 @@ examples:
 				if len(args) != 1 || (*format != "text" && *format != "json") {
 					return p.fail(exitUsage, "explain", errors.New("give one file, -, pid or container id, and -o text or json"))
 				}
-				d, err := p.dumpFrom(ctx, args[0], *limit)
+				d, s, err := p.dumpFrom(ctx, args[0], *limit)
 				if err != nil {
 					return p.fail(exitCheck, "explain", err)
 				}
-				return p.explain(d, *format)
+				return p.explain(d, s, *format)
 			}
 		},
 	}
 }
 
-func (p program) explain(d *stackdump.Dump, format string) int {
-	r := stackdump.Explain(d)
+// explanation is what explain prints as JSON. Runtimes are those below a running shim:
+// for a v2 shim they tell which container of its group hangs.
+type explanation struct {
+	*stackdump.Report
+	Runtimes []scan.Runtime `json:",omitempty"`
+}
+
+// explain prints what a dump says, and what runs below the shim that it was taken of, if
+// it was; else s is nil.
+func (p program) explain(d *stackdump.Dump, s *scan.Shim, format string) int {
+	r := explanation{Report: stackdump.Explain(d)}
+	if s != nil {
+		r.Runtimes = s.Runcs
+	}
 	var err error
 	if format == "json" {
 		enc := json.NewEncoder(p.out)
@@ -64,6 +77,11 @@ func (p program) explain(d *stackdump.Dump, format string) int {
 		err = enc.Encode(r)
 	} else {
 		_, err = r.WriteTo(p.out)
+		for _, below := range r.Runtimes {
+			if err == nil {
+				_, err = fmt.Fprintln(p.out, "below the shim:", below)
+			}
+		}
 	}
 	if err != nil {
 		return p.fail(exitCheck, "explain", err)
@@ -74,32 +92,34 @@ func (p program) explain(d *stackdump.Dump, format string) int {
 	return exitOK
 }
 
-// dumpFrom reads standard input, a file, or a running shim.
-func (p program) dumpFrom(ctx context.Context, arg string, limit time.Duration) (*stackdump.Dump, error) {
+// dumpFrom reads standard input, a file, or a running shim, which it returns, too.
+func (p program) dumpFrom(ctx context.Context, arg string, limit time.Duration) (*stackdump.Dump, *scan.Shim, error) {
 	if arg == "-" {
-		return parse(p.in, "standard input")
+		d, err := parse(p.in, "standard input")
+		return d, nil, err
 	}
 	f, err := os.Open(arg)
 	if err == nil {
 		defer f.Close()
-		return parse(f, arg)
+		d, err := parse(f, arg)
+		return d, nil, err
 	}
 	if !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+		return nil, nil, err
 	}
 	all, err := scan.Host(p.proc)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	some, err := scan.Choose(all, []string{arg})
 	if err != nil {
-		return nil, fmt.Errorf("no file %s, and %w", arg, err)
+		return nil, nil, fmt.Errorf("no file %s, and %w", arg, err)
 	}
 	r, err := p.taker().Take(ctx, &some[0], stacks.Auto, limit)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return r.Dump, nil
+	return r.Dump, &some[0], nil
 }
 
 func parse(r io.Reader, name string) (*stackdump.Dump, error) {

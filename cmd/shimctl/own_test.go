@@ -47,6 +47,9 @@ func TestOwnVerbsWaitForEachOther(t *testing.T) {
 		r := stackdump.Explain(taken(t, shim))
 		return len(r.Findings) == 0 && len(r.Ongoing) == 1 && r.Ongoing[0].Reason == "RuncHoldsProcess" && r.Requests["Resume"] == 1
 	})
+	if status, o, e := capture(t, "explain", strconv.Itoa(shim.PID)); status != exitOK || !strings.Contains(o, ", pause of "+shim.ID+", for ") {
+		t.Errorf("status %d\n%s%s", status, o, e)
+	}
 }
 
 // Where this shim can write no file, its stacks come as another's do.

@@ -130,7 +130,7 @@ func (r *Record) look(s Sample) Result {
 	case s.Shim.Age < Young:
 		return suspect(Starting, detail)
 	case len(s.Shim.Runcs) > 0:
-		return suspect(RuncBlocked, fmt.Sprintf("%s %d is at work", s.Shim.Runcs[0].Comm, s.Shim.Runcs[0].PID))
+		return suspect(RuncBlocked, s.Shim.Runcs[0].String())
 	case r.Again, !oldest.IsZero() && s.Time.Sub(oldest) >= Apart:
 		return Result{Verdict: Wedged, Reason: sign, Detail: detail}
 	}

@@ -78,9 +78,12 @@ func TestVerdicts(t *testing.T) {
 		"a frozen cgroup":       {func(_ int, s *Sample) { s.Answers.ShimInfo = timeout; s.Frozen = true }, []time.Duration{0, Apart}, Suspect, Frozen},
 		"disk sleep":            {func(_ int, s *Sample) { wedged(s); s.Disk = true }, []time.Duration{0, Apart}, Suspect, Blocked},
 		"starting":              {func(_ int, s *Sample) { wedged(s); s.Shim.Age = Young - 1 }, []time.Duration{0, Apart}, Suspect, Starting},
-		"a slow runc":           {func(_ int, s *Sample) { wedged(s); s.Shim.Runcs = []scan.Process{{Comm: "runc"}} }, []time.Duration{0, Apart}, Suspect, RuncBlocked},
-		"starved":               {func(_ int, s *Sample) { s.Answers.ShimInfo = timeout }, []time.Duration{0, Apart}, Suspect, Unresponsive},
-		"no socket":             {func(_ int, s *Sample) { s.Answers.ShimInfo = probe.Answer{Asked: true, Err: "refused"} }, []time.Duration{0, Apart}, Suspect, Unreachable},
+		"a slow runc": {func(_ int, s *Sample) {
+			wedged(s)
+			s.Shim.Runcs = []scan.Runtime{{Process: scan.Process{Comm: "runc"}}}
+		}, []time.Duration{0, Apart}, Suspect, RuncBlocked},
+		"starved":   {func(_ int, s *Sample) { s.Answers.ShimInfo = timeout }, []time.Duration{0, Apart}, Suspect, Unresponsive},
+		"no socket": {func(_ int, s *Sample) { s.Answers.ShimInfo = probe.Answer{Asked: true, Err: "refused"} }, []time.Duration{0, Apart}, Suspect, Unreachable},
 		// F15: shim and bundle left for good, and nothing wrong with the shim itself.
 		"the daemon has no such task": {func(_ int, s *Sample) { s.TaskGone = &yes }, []time.Duration{0}, Suspect, Leaked},
 		"so it was, and nobody asked again": {func(i int, s *Sample) {

@@ -41,7 +41,7 @@ type Shim struct {
 
 	Init    Init      `json:"init"`
 	Zombies []Process `json:"zombies,omitempty"`
-	Runcs   []Process `json:"runc,omitempty"` // live runc children
+	Runcs   []Runtime `json:"runc,omitempty"` // living runc children, the oldest first
 
 	Workdir  string `json:"workdir,omitempty"`
 	Address  string `json:"address,omitempty"` // the daemon's gRPC socket

@@ -158,10 +158,11 @@ func (t *tree) family(s *Shim) {
 		case c.ended():
 			s.Zombies = append(s.Zombies, c.Process)
 		case c.State != "Z" && isRuntime(c.Comm):
-			s.Runcs = append(s.Runcs, c.Process)
+			s.Runcs = append(s.Runcs, t.runtime(c))
 		}
 	}
 	slices.SortFunc(s.Zombies, func(a, b Process) int { return a.PID - b.PID })
+	slices.SortFunc(s.Runcs, func(a, b Runtime) int { return cmp.Or(cmp.Compare(a.StartTicks, b.StartTicks), a.PID-b.PID) })
 	// The shim's working directory is the bundle, where runc writes init.pid.
 	b, err := ReadFile(t.file(s.PID, "cwd/init.pid"), 64)
 	if err != nil {

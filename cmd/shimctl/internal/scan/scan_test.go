@@ -65,7 +65,8 @@ func TestShims(t *testing.T) {
 	p.write("11/wchan", "zap_pid_ns_processes")
 	p.process(12, 10, "sh", "Z", 1, "")
 	p.process(13, 10, "leader) Z 1", "Z", 2, "") // pthread_exit in the leader
-	p.process(14, 10, "runc", "S", 5, "")
+	p.process(15, 10, "runc", "S", 5, "", "runc", "--root", "/run/runc/moby", "--log-format", "json", "kill", "--all", "abc", "9")
+	p.process(14, 10, "runc", "S", 5, "", "runc", "--root", "/r", "exec", "--process", "/tmp/p", "--pid-file", "/b/start.pid", "other")
 	p.process(20, 1, "containerd-shim", "S", 9, self, "/usr/bin/containerd-shim-runc-v2", "-namespace", "k8s.io", "-id", "def", "-address", "/a")
 	p.process(30, 1, "containerd-shim", "S", 9, self, "/opt/x/containerd-shim", "--namespace=default", "--workdir="+v1dir+"default/ghi", "-stack-dir", "/s")
 	p.process(40, 1, "vi", "S", 1, "/usr/bin/vi", "vi", "containerd-shim", "-namespace", "x", "-workdir", v1dir+"x/y")
@@ -90,8 +91,8 @@ func TestShims(t *testing.T) {
 	if len(s.Zombies) != 1 || s.Zombies[0].PID != 12 {
 		t.Errorf("got zombies %+v, want 12 only", s.Zombies)
 	}
-	if len(s.Runcs) != 1 || s.Runcs[0].PID != 14 {
-		t.Errorf("got runc %+v", s.Runcs)
+	if got, want := fmt.Sprint(s.Runcs), "[runc 14, exec of other, for 8m20s runc 15, kill of abc, for 8m20s]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 	if s.Init != (Init{PID: 11, StartTicks: 50011, State: "S", WChan: "zap_pid_ns_processes"}) {
 		t.Errorf("got init %+v", s.Init)
