@@ -6,8 +6,8 @@
 
 BENCH := go run ./integration/daemons/bench
 
-daemons/test: host/prepare build ## tests under Debian's real containerd, dockerd and runc (SHIM=path tests another shim)
-	SHIM=$(SHIM) go test -race -count=1 -timeout 20m ./integration/daemons
+daemons/test: host/prepare build upstream/build ## tests under Debian's real containerd, dockerd and runc (SHIM=path tests another shim)
+	SHIM=$(SHIM) SHIM_BASELINES=$(BASELINES) go test -race -tags baseline -count=1 -timeout 20m ./integration/daemons
 
 daemons/memory: host/prepare build ## memory and floods of this shim beside Debian's, in one run
 	$(BENCH) -check -shims $(SHIM),/usr/bin/containerd-shim

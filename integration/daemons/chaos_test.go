@@ -13,7 +13,7 @@ import (
 
 // TestChaos is a short one; `make daemons/chaos MINUTES=10` is the same for longer.
 func TestChaos(t *testing.T) {
-	r := idleRig(t)
+	r := idleRig(t, shimUnderTest())
 	copied := t.TempDir() + "/containerd-shim"
 	data, err := os.ReadFile(r.Bin)
 	if err == nil {

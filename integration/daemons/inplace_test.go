@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -57,15 +58,31 @@ func swap(t *testing.T, s *Shim) {
 type typing struct {
 	*exec.Cmd
 	in   io.WriteCloser
-	out  strings.Builder
 	done chan struct{}
+
+	mu  sync.Mutex
+	out strings.Builder
+}
+
+// Write takes the client's output.
+func (c *typing) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.Write(b)
+}
+
+// text returns the output so far.
+func (c *typing) text() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.String()
 }
 
 func startTyping(t *testing.T, cmd *exec.Cmd) *typing {
 	t.Helper()
 	c := &typing{Cmd: cmd, done: make(chan struct{})}
 	in, err := cmd.StdinPipe()
-	cmd.Stdout = &c.out
+	cmd.Stdout = c
 	if err = errors.Join(err, cmd.Start()); err != nil {
 		t.Fatal(err)
 	}
@@ -88,8 +105,8 @@ func (c *typing) ends(t *testing.T, code int, out string) {
 	case <-time.After(commandLimit):
 		t.Fatalf("%v does not end", c.Args)
 	}
-	if got := c.ProcessState.ExitCode(); got != code || c.out.String() != out {
-		t.Errorf("%v: exit %d, output %q, want %d, %q", c.Args, got, clip(c.out.String()), code, out)
+	if got := c.ProcessState.ExitCode(); got != code || c.text() != out {
+		t.Errorf("%v: exit %d, output %q, want %d, %q", c.Args, got, clip(c.text()), code, out)
 	}
 }
 

@@ -108,17 +108,17 @@ func (p *rigs) closeAll() (err error) {
 // of the test.
 func ownRig(t *testing.T) *Rig {
 	t.Helper()
-	r := idleRig(t)
+	r := idleRig(t, shimUnderTest())
 	if err := r.StartContainerd(limited(t, 2*startLimit)); err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-// idleRig is ownRig before its containerd is started.
-func idleRig(t *testing.T) *Rig {
+// idleRig is ownRig before its containerd is started, with any shim.
+func idleRig(t *testing.T, shim string) *Rig {
 	t.Helper()
-	r, err := New(shimUnderTest())
+	r, err := New(shim)
 	if err != nil {
 		t.Fatal(err)
 	}

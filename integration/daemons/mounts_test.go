@@ -13,7 +13,7 @@ import (
 // F1, data loss: with a state directory below a symbolic link (state =
 // "/var/run/...") the task's end took the container's files with it.
 func TestFilesOutliveTheTaskBelowALink(t *testing.T) {
-	r := idleRig(t)
+	r := idleRig(t, shimUnderTest())
 	if err := errors.Join(os.Mkdir(r.path("elsewhere"), 0o711), os.Symlink("elsewhere", r.path("state"))); err != nil {
 		t.Fatal(err)
 	}

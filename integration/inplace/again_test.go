@@ -35,7 +35,7 @@ func swaps(t *testing.T) int {
 // each gets its own status and output, each exit is told once, nothing grows.
 func TestAgainAndAgain(t *testing.T) {
 	n := swaps(t)
-	suite.Run(t, "again", limit+time.Duration(n)*2*time.Second, func(c *harness.Case) {
+	suite.Run(t, "again", limit+time.Duration(n)*6*time.Second, func(c *harness.Case) {
 		b := c.Fixture(harness.Options{})
 		b.Up()
 		swap(c, b)
@@ -62,6 +62,9 @@ func TestAgainAndAgain(t *testing.T) {
 			}
 			c.Need(err, "exchange the program")
 			took = append(took, time.Since(start))
+			if len(took)%100 == 0 {
+				c.Logf("%d exchanges, %d execs", len(took), ran.Load())
+			}
 		}
 		over.Store(true)
 		wg.Wait()
