@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -99,8 +98,8 @@ func explain(f failure) error {
 		switch {
 		case errclass.Exhausted(f.err):
 			e.class = errdefs.ErrResourceExhausted
-		case errors.As(f.err, new(*exec.Error)), errclass.Misnamed(f.err):
-			e.class = errdefs.ErrFailedPrecondition // there is no such program, or it is none
+		case errclass.NoProgram(f.err):
+			e.class = errdefs.ErrFailedPrecondition
 		}
 		return e
 	}

@@ -43,6 +43,8 @@ func codeOf(err error) codes.Code {
 		return codes.FailedPrecondition
 	case errdefs.IsUnavailable(err):
 		return codes.Unavailable
+	case errdefs.IsPermissionDenied(err):
+		return codes.PermissionDenied
 	}
 	return codes.Internal
 }

@@ -25,6 +25,7 @@ func TestCodeOfEachClass(t *testing.T) {
 		{errdefs.ErrAlreadyExists, codes.AlreadyExists},
 		{errdefs.ErrFailedPrecondition, codes.FailedPrecondition},
 		{errdefs.ErrUnavailable, codes.Unavailable},
+		{errdefs.ErrPermissionDenied, codes.PermissionDenied},
 		{errdefs.ErrResourceExhausted, codes.ResourceExhausted},
 		{errdefs.ErrInternal, codes.Internal},
 		{errdefs.ErrUnknown, codes.Internal},

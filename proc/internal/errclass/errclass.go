@@ -7,6 +7,8 @@ package errclass
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os/exec"
 	"slices"
 
 	"github.com/containerd/errdefs"
@@ -23,8 +25,12 @@ var exhausted = []unix.Errno{
 // anything that can be opened as it was to be.
 var misnamed = []unix.Errno{
 	unix.ENOENT, unix.ENOTDIR, unix.EISDIR, unix.ELOOP, unix.ENAMETOOLONG, unix.ENXIO, unix.ENODEV,
-	unix.EACCES, unix.EPERM, unix.EROFS, unix.EINVAL, unix.ETXTBSY, unix.ENOEXEC,
+	unix.EROFS, unix.EINVAL, unix.ETXTBSY, unix.ENOEXEC,
 }
+
+// denied are the error numbers of what root may not do, either: a security module, or a
+// file system that does not trust it. It is neither the path's nor the client's fault.
+var denied = []unix.Errno{unix.EACCES, unix.EPERM}
 
 func among(err error, table []unix.Errno) bool {
 	var errno unix.Errno
@@ -34,8 +40,14 @@ func among(err error, table []unix.Errno) bool {
 // Exhausted reports whether err is due to a limit of the system or the shim.
 func Exhausted(err error) bool { return among(err, exhausted) }
 
-// Misnamed reports whether err says that a path does not lead to what it should.
-func Misnamed(err error) bool { return among(err, misnamed) }
+// NoProgram reports whether err, of a command that was to be started, says that there is
+// no such program or none that can be executed. The open of another file, as /dev/null
+// for a standard stream, can fail before.
+func NoProgram(err error) bool {
+	var path *fs.PathError
+	return errors.As(err, new(*exec.Error)) ||
+		errors.As(err, &path) && path.Op == "fork/exec" && (among(err, misnamed) || among(err, denied))
+}
 
 // Internalf returns an error of the class Internal, or ResourceExhausted if
 // what it wraps has the error number of a limit.
@@ -44,11 +56,15 @@ func Internalf(format string, args ...any) error {
 }
 
 // Pathf returns an error about a path that a client has named: of the class
-// InvalidArgument if the path is at fault, else as Internalf's.
+// InvalidArgument if the path is at fault, PermissionDenied if the shim may not open it,
+// else as Internalf's.
 func Pathf(format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
-	if Misnamed(err) {
+	switch {
+	case among(err, misnamed):
 		return With(errdefs.ErrInvalidArgument, err)
+	case among(err, denied):
+		return With(errdefs.ErrPermissionDenied, err)
 	}
 	return system(err)
 }

@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -28,7 +30,8 @@ func TestClasses(t *testing.T) {
 		{path(unix.EDQUOT), errdefs.ErrResourceExhausted, errdefs.ErrResourceExhausted},
 		{path(unix.ENOENT), errdefs.ErrInternal, errdefs.ErrInvalidArgument},
 		{path(unix.EISDIR), errdefs.ErrInternal, errdefs.ErrInvalidArgument},
-		{path(unix.EACCES), errdefs.ErrInternal, errdefs.ErrInvalidArgument},
+		{path(unix.EACCES), errdefs.ErrInternal, errdefs.ErrPermissionDenied},
+		{path(unix.EPERM), errdefs.ErrInternal, errdefs.ErrPermissionDenied},
 		{path(unix.EIO), errdefs.ErrInternal, errdefs.ErrInternal},
 		{io.ErrUnexpectedEOF, errdefs.ErrInternal, errdefs.ErrInternal},
 	} {
@@ -44,5 +47,34 @@ func TestClasses(t *testing.T) {
 	}
 	if !errdefs.IsInvalidArgument(Invalidf("no %s", "such")) {
 		t.Error("Invalidf is not InvalidArgument")
+	}
+}
+
+// "open /dev/null: permission denied" is no sign that the host has no runtime; each open of
+// a shim was made to fail with it.
+func TestNoProgram(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		path, dir string
+		want      bool
+	}{
+		"in PATH":        {"no-such-program", "", true},
+		"by path":        {filepath.Join(dir, "none"), "", true},
+		"not executable": {file, "", true},
+		"a directory":    {dir, "", true},
+		"elsewhere":      {"/bin/true", filepath.Join(dir, "none"), false},
+	} {
+		cmd := exec.Command(c.path)
+		cmd.Dir = c.dir
+		if err := cmd.Run(); err == nil || NoProgram(err) != c.want {
+			t.Errorf("%s: %v, NoProgram: %v", name, err, !c.want)
+		}
+	}
+	if NoProgram(&fs.PathError{Op: "open", Path: os.DevNull, Err: unix.EACCES}) {
+		t.Error("the open of /dev/null was taken for the program's")
 	}
 }
