@@ -34,6 +34,12 @@ func list(args []string) error {
 		if catalogue.Conformance(c.ID) {
 			kind = "  (conformance: every known release passes)"
 		}
+		switch {
+		case c.V1Only != "":
+			kind += "  (v1 only: " + c.V1Only + ")"
+		case c.V2Only:
+			kind += "  (v2 only)"
+		}
 		fmt.Printf("%-5s %s%s\n      seen    %s\n      asserts %s\n", c.ID, c.Name, kind, c.Incident, c.Asserts)
 	}
 	if pattern == "" {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Shimverify tests any containerd v1 shim binary for the known bugs of that
-// shim, on this host and with its own runc.
+// Shimverify tests any containerd shim binary for the known bugs of shims, on this host
+// and with its own runc: a v1 shim, or a v2 shim such as containerd-shim-runc-v2.
 //
 // Exit status: 0 all pass, 1 a check failed, 2 could not run, 3 a bench went
 // well but no stack dump came out.
@@ -33,7 +33,7 @@ const usage = `usage: shimverify VERB [flags]
   list     the checks and what each asserts: [PATTERN[,PATTERN]]; --markdown: as docs/bugs.md
   run      test one shim
            --shim PATH [--only PATTERN[,PATTERN]] [--runtime runc|crun|PATH] [-n N]
-           [-j N] [-v] [--expect] [--release NAME]
+           [-j N] [-v] [--expect] [--release NAME] [--v2]
            [--json FILE] [--junit FILE] [--html FILE] [--markdown FILE]
   compare  test two or more shims side by side
            --shim A --vs B [--vs C ...] and the flags of run

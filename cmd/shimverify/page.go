@@ -96,6 +96,8 @@ func rowOf(out []outcome, shims []string, c catalogue.Check) pageRow {
 			one.Class = "fail"
 		case n[harness.Broken] > 0:
 			one.Class = "broken"
+		case len(n) == 0:
+			one.Class = ""
 		}
 		for _, o := range out {
 			if o.Shim == s && o.Check.ID == c.ID {

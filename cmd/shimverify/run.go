@@ -45,7 +45,7 @@ type runFlags struct {
 	jsonFile, junitFile, htmlFile string
 	markdownFile                  string
 	count, side                   int
-	verbose, expect               bool
+	verbose, expect, v2           bool
 	shims                         []string
 	found                         bool // the first of shims was found in PATH, not named by the user
 }
@@ -62,6 +62,7 @@ func parseRun(args []string) (runFlags, error) {
 	set.IntVar(&f.side, "j", sideBySide, "how many checks side by side; those that need it run alone in any case")
 	set.BoolVar(&f.verbose, "v", false, "print the log of each check")
 	set.BoolVar(&f.expect, "expect", false, "judge by what the shim's release is known for: a difference is a failure")
+	set.BoolVar(&f.v2, "v2", false, "the shims are v2 shims, also where their names are not of the form containerd-shim-NAME-v2")
 	set.StringVar(&f.release, "release", "", "the shim's release, where its build info does not tell")
 	set.StringVar(&f.jsonFile, "json", "", "write the results as JSON")
 	set.StringVar(&f.junitFile, "junit", "", "write the results as JUnit XML")

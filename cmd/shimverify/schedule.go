@@ -32,6 +32,9 @@ func plan(cfg harness.Config, f runFlags, checks []catalogue.Check) ([]job, erro
 	var jobs []job
 	for i, path := range f.shims {
 		one, err := cfg.WithShim(path)
+		if err == nil && f.v2 {
+			one, err = one.AsV2()
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -47,9 +50,15 @@ func plan(cfg harness.Config, f runFlags, checks []catalogue.Check) ([]job, erro
 		}
 		for n := range f.count {
 			for _, check := range checks {
+				if !check.Asks(one.V2) {
+					continue
+				}
 				jobs = append(jobs, job{one, path, fmt.Sprintf("%s-%d-%d", check.ID, i, n), release, check})
 			}
 		}
+	}
+	if len(jobs) == 0 {
+		return nil, fmt.Errorf("%v: no check that %q matches is for shims of this kind", f.shims, f.only)
 	}
 	return jobs, nil
 }

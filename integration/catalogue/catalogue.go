@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package catalogue has a black-box check for each known bug of the v1 shim that
-// can be seen from outside. A check says what it asserts. Which of upstream's releases
+// Package catalogue has a black-box check for each known bug of the shim that can be seen
+// from outside. It is written in the calls of the v1 shim; v2 shims are asked the same in
+// their own, except for what only one kind has. A check says what it asserts. Which of upstream's releases
 // are expected to fail it is in expected.txt, so that a run on those releases proves
 // that the check can see the bug.
 package catalogue
@@ -25,6 +26,23 @@ type Check struct {
 	Limit    time.Duration // how long it may take; All sets it if it is 0
 	Load     Load
 	Run      func(*harness.Case)
+	V1Only   string // why it is not for v2 shims; All sets it
+	V2Only   bool   // it is about what only v2 shims have
+}
+
+// Asks reports whether the check is for v2 shims, or for v1 shims.
+func (c Check) Asks(v2 bool) bool {
+	if v2 {
+		return c.V1Only == ""
+	}
+	return !c.V2Only
+}
+
+func onlyV2(checks []Check) []Check {
+	for i := range checks {
+		checks[i].V2Only = true
+	}
+	return checks
 }
 
 // with returns the Run of a check that shares its function with others, which use it
@@ -52,9 +70,10 @@ func All() []Check {
 	all := slices.Concat(abandonedChecks, compatChecks, crashChecks, drainChecks, errorClassChecks, floodChecks, initDeathChecks,
 		leakChecks, lifetimeChecks, loggerChecks, mountChecks, orderChecks, outboxChecks, pidChecks, pipeChecks, raceChecks,
 		rpcChecks(), runcErrorChecks, scarceChecks, signalChecks, slowRuncChecks, startupChecks, stdinChecks, stormChecks,
-		streamChecks, ttyChecks)
+		streamChecks, ttyChecks, onlyV2(groupChecks), onlyV2(taskChecks))
 	for i := range all {
 		all[i].Limit = cmp.Or(all[i].Limit, defaultLimit)
+		all[i].V1Only = v1Only[all[i].ID]
 	}
 	slices.SortFunc(all, func(a, b Check) int { return strings.Compare(a.ID, b.ID) })
 	return all

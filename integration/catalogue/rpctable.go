@@ -13,25 +13,25 @@ import (
 // rpcStates are the states, and how every call is answered in them.
 var rpcStates = []rpcState{
 	{"R1", "no container", func(*harness.Case, *harness.Fixture) {}, []rpc{
-		ofInit(unknown, "State", stateOf), ofInit(unknown, "Start", start), ofInit(refused, "Delete", del),
-		ofExec(gone, "DeleteProcess", delProc), ofInit(refused, "ListPids", list), ofInit(refused, "Pause", pause),
-		ofInit(refused, "Resume", resume), ofInit(refused, "Checkpoint", checkpoint), ofInit(gone, "Kill", kill9),
-		ofInit(refused, "Exec", execNew), ofInit(unknown, "ResizePty", resize), ofInit(unknown, "CloseIO", closeIO),
-		ofInit(refused, "Update", update), ofInit(gone, "Wait", waitFor), ofInit(yes, "ShimInfo", info),
-		{"Create", (*harness.Fixture).Create, yes},
+		ofInit(unknown, "State", stateOf), ofInit(unknown, "Start", start), absent("Delete", del),
+		ofExec(gone, "DeleteProcess", delProc), absent("ListPids", list), absent("Pause", pause),
+		absent("Resume", resume), absent("Checkpoint", checkpoint), ofInit(gone, "Kill", kill9),
+		absent("Exec", execNew), ofInit(unknown, "ResizePty", resize), ofInit(unknown, "CloseIO", closeIO),
+		absent("Update", update), ofInit(gone, "Wait", waitFor), ofInit(yes, "ShimInfo", info),
+		{"Create", (*harness.Fixture).Create, yes, yes},
 	}},
 	{"R2", "created", func(c *harness.Case, b *harness.Fixture) { c.Must(b.Create(), "Create") }, []rpc{
-		state("", "CREATED"), ofInit(classes{codes.InvalidArgument}, "DeleteProcess", delProc), ofInit(yes, "ListPids", list),
+		state("", "CREATED"), ofV1(ofInit(classes{codes.InvalidArgument}, "DeleteProcess", delProc)), ofInit(yes, "ListPids", list),
 		ofInit(refused, "Pause", pause), ofInit(refused, "Resume", resume), ofInit(refused, "Checkpoint", checkpoint),
 		ofInit(yes, "ResizePty", resize), ofInit(yes, "CloseIO", closeIO), ofInit(yes, "Update", update),
 		ofInit(yes, "ShimInfo", info), blocks(""), ofInit(yes, "Exec", execNew), ofInit(yes, "Start", start),
 	}},
 	{"R3", "running", func(c *harness.Case, b *harness.Fixture) { b.Up() }, []rpc{
 		state("", "RUNNING"), ofInit(refused, "Start", start), ofInit(refused, "Delete", del),
-		ofInit(classes{codes.InvalidArgument}, "DeleteProcess", delProc), ofInit(yes, "ListPids", list),
+		ofV1(ofInit(classes{codes.InvalidArgument}, "DeleteProcess", delProc)), ofInit(yes, "ListPids", list),
 		ofInit(refused, "Resume", resume), ofInit(yes, "Checkpoint", checkpoint), ofInit(yes, "ResizePty", resize),
 		ofInit(yes, "CloseIO", closeIO), ofInit(yes, "Update", update), ofInit(yes, "ShimInfo", info), blocks(""),
-		ofInit(classes{exists}, "Exec with init's id", execOld), ofInit(yes, "Exec", execNew),
+		ofV1(ofInit(classes{exists}, "Exec with init's id", execOld)), ofInit(yes, "Exec", execNew),
 		ofInit(yes, "Pause", pause), ofInit(yes, "Resume", resume), ofInit(yes, "Kill", kill9),
 	}},
 	{"R4", "paused", func(c *harness.Case, b *harness.Fixture) { b.Up(); c.Must(b.Pause(), "Pause") }, []rpc{

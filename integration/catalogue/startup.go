@@ -78,7 +78,9 @@ func umask(id, name string, mask int) Check {
 
 func inheritedFds(c *harness.Case) {
 	b := faked(c)
-	b.Daemon.OnlyBinary()
+	if !c.V2 { // it runs no binary
+		b.Daemon.OnlyBinary()
+	}
 	b.Up()
 	b.MustExec("e", harness.IO{}, "exit:0")
 	b.AwaitExit(retryTime, "e")

@@ -19,11 +19,13 @@ import (
 // Config is what all cases of a run share.
 type Config struct {
 	Shim    string // the binary under test
+	V2      bool   // it is a v2 shim
 	Runtime string // the real OCI runtime
 	Helper  string // a static executable that calls helper.Dispatch
 	RunDir  string // the run's directory below Root
 
-	halt *halt // shared by all copies
+	bootstrap bool  // of a v2 shim: see launch.Bootstraps
+	halt      *halt // shared by all copies
 }
 
 // halt is closed when the run is interrupted.

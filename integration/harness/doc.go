@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package harness tests any containerd v1 shim binary from outside.
+// Package harness tests any containerd shim binary from outside, of the v1 and the v2 kind.
 //
 // A Case is one test. It owns a directory below sweep.Root, and everything that was
 // started in it ends and is removed with it. A Fixture is one shim in a Case: it is

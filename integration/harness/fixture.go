@@ -9,7 +9,9 @@ import (
 	"strconv"
 	"strings"
 
+	taskv2 "github.com/containerd/containerd/api/runtime/task/v2"
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
 
 	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakedaemon"
@@ -23,7 +25,8 @@ import (
 // Options describe a Fixture. The zero value is a container that sleeps, on real
 // runc, below the newest daemon.
 type Options struct {
-	Generation *launch.Generation // nil: containerd 1.7
+	Generation *launch.Generation // nil: containerd 1.7; a v2 shim is started in one way only
+	With       *Fixture           // of a v2 shim: the daemon is that one's, and if the containers are of one group, so is the shim
 	Container  Container
 	Fake       []fakeruntime.Rule // not nil: the fake runtime, with these rules
 	Debug      bool
@@ -54,6 +57,7 @@ type Fixture struct {
 
 	c       *Case
 	dir     string
+	root    string // what the shim is told of the runtime's --root
 	opts    Options
 	streams []*Stream
 	gates   []*wait.Gate // of Gate: an open one that nothing refers to is closed by the garbage collector
@@ -78,10 +82,13 @@ func (c *Case) Fixture(o Options) *Fixture {
 	}
 	b.dir = filepath.Join(c.Dir, strconv.Itoa(n))
 	b.Bundle = filepath.Join(b.dir, "b")
+	if c.V2 {
+		b.Bundle = filepath.Join(b.dir, "b", b.ID) // a v2 shim's delete looks for it by the container's id
+	}
 	b.Workdir = filepath.Join(b.dir, "w", namespace, b.ID) // by which shimctl knows a shim, as containerd makes it
-	root := filepath.Join(b.dir, "r")
-	b.Root = filepath.Join(root, namespace)
-	for _, d := range []string{b.Bundle, b.Workdir, root, b.path("d")} {
+	b.root = filepath.Join(b.dir, "r")
+	b.Root = filepath.Join(b.root, namespace)
+	for _, d := range []string{b.Bundle, b.Workdir, b.root, b.path("d")} {
 		c.Need(os.MkdirAll(d, 0o711), "make directory")
 	}
 	var err error
@@ -90,8 +97,12 @@ func (c *Case) Fixture(o Options) *Fixture {
 	}
 	b.Rootfs, err = makeBundle(c, b.Bundle, b.ID, o.Container)
 	c.Need(err, "make bundle")
-	b.Daemon, err = fakedaemon.Start(b.path("d"), c.Helper)
-	c.Need(err, "start fake daemon")
+	if o.With != nil {
+		b.Daemon = o.With.Daemon
+	} else {
+		b.Daemon, err = fakedaemon.Start(b.path("d"), c.Helper)
+		c.Need(err, "start fake daemon")
+	}
 	if o.Fake != nil {
 		oci := c.Runtime
 		if o.Bare {
@@ -104,38 +115,77 @@ func (c *Case) Fixture(o Options) *Fixture {
 	if o.Generation != nil {
 		g = *o.Generation
 	}
-	b.Shim, err = launch.Start(c.Shim, launch.Options{
-		Generation: g, Namespace: namespace, ID: b.ID, Bundle: b.Bundle, Workdir: b.Workdir, RuntimeRoot: root,
-		GRPC: b.Daemon.Address, Publisher: b.Daemon.Binary, Debug: o.Debug, OwnSocket: o.OwnSocket,
-		Undrained: o.Undrained, Umask: o.Umask, StackDir: b.path("stacks"), Flags: o.Flags, Env: o.Env, Dir: c.Dir,
-		Faults: o.Faults, Helper: c.Helper,
-	})
+	start := launch.Start
+	if c.V2 {
+		start = launch.StartV2
+	}
+	b.Shim, err = start(c.Shim, b.launching(g))
+	if c.V2 {
+		c.Must(err, "launch shim") // it is the shim that forks itself
+	}
 	c.Need(err, "launch shim")
+	if o.With != nil && b.Shim.Pid == 0 && b.Shim.Address == o.With.Shim.Address {
+		b.Shim.LeaveLogs()
+		b.Shim = o.With.Shim
+	}
 	if !o.NoClient {
 		b.Client = b.Dial(g)
 	}
 	return b
 }
 
-// Dial makes another connection to the shim.
-func (b *Fixture) Dial(g launch.Generation) client.Client {
-	dialer, ns := client.DialModern, namespace
-	if g.Strict {
-		dialer = client.DialStrict
+// launching is how the fixture's shim is started.
+func (b *Fixture) launching(g launch.Generation) launch.Options {
+	return launch.Options{
+		Generation: g, Namespace: namespace, ID: b.ID, Bundle: b.Bundle, Workdir: b.Workdir, RuntimeRoot: b.root,
+		GRPC: b.Daemon.Address, Publisher: b.Daemon.Binary, Debug: b.opts.Debug, OwnSocket: b.opts.OwnSocket,
+		Undrained: b.opts.Undrained, Umask: b.opts.Umask, StackDir: b.path("stacks"), Flags: b.opts.Flags, Env: b.opts.Env, Dir: b.c.Dir,
+		Faults: b.opts.Faults, Helper: b.c.Helper, Bootstrap: b.c.bootstrap,
 	}
-	if !g.Modern {
+}
+
+// Dial makes another connection to the shim, of a daemon of that generation if it is a
+// v1 shim.
+func (b *Fixture) Dial(g launch.Generation) client.Client {
+	ns := namespace
+	var caller client.Caller
+	var err error
+	if g.Strict && !b.c.V2 {
+		caller, err = client.DialStrict(b.Shim.Address)
+	} else {
+		caller, err = client.DialModern(b.Shim.Address, b.dialect())
+	}
+	if !g.Modern && !b.c.V2 {
 		ns = ""
 	}
-	caller, err := dialer(b.Shim.Address)
 	b.c.Must(err, "connect to the shim")
 	b.connected(caller)
 	return client.Client{Caller: caller, Namespace: ns, Patience: client.Patience}
 }
 
+// dialect is how the shim is asked about the fixture's container.
+func (b *Fixture) dialect() client.Dialect {
+	if !b.c.V2 {
+		return client.V1{}
+	}
+	return client.V2{Version: b.Shim.Version, Container: b.ID, Root: b.root}
+}
+
+// CleanUp runs the `delete` of a v2 shim, as a daemon does when the shim is gone, and
+// returns its answer.
+func (b *Fixture) CleanUp() (*taskv2.DeleteResponse, error) {
+	out, err := launch.DeleteV2(b.c.Shim, b.launching(launch.Containerd1_7))
+	if err != nil {
+		return nil, err
+	}
+	answer := &taskv2.DeleteResponse{}
+	return answer, proto.Unmarshal(out, answer)
+}
+
 // BeginWait sends a Wait on a connection of its own, and returns when the shim
 // has read it.
 func (b *Fixture) BeginWait(id string) *client.Waiting {
-	w, err := client.BeginWait(b.Shim.Address, id)
+	w, err := client.BeginWait(b.Shim.Address, id, b.dialect())
 	if w != nil {
 		b.connected(w)
 	}

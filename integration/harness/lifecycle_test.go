@@ -3,6 +3,8 @@
 package harness_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -60,6 +62,22 @@ func lifecycle(o harness.Options) func(*harness.Case) {
 		if z := procfs.Count(b.Shim.Pid).Zombies; len(z) > 0 {
 			c.Errorf("zombies: %v", z)
 		}
+	}
+}
+
+// TestLifecycleV2: the same calls in a v2 shim's own words; nothing of it is left, also
+// not its socket, whose place it has chosen itself.
+func TestLifecycleV2(t *testing.T) {
+	socket := ""
+	r := suite.Result(t, "/usr/bin/containerd-shim-runc-v2", "v2", 30*time.Second, func(c *harness.Case) {
+		lifecycle(harness.Options{})(c)
+		socket = c.Fixture(harness.Options{}).Shim.Address
+	})
+	if r.Verdict != harness.Pass {
+		t.Errorf("%s: %q", r.Verdict, r.Messages)
+	}
+	if _, err := os.Lstat(socket); socket == "" || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket %q is left behind: %v", socket, err)
 	}
 }
 

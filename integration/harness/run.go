@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"containerd-shim.v1/integration/harness/launch"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/sweep"
 )
@@ -24,7 +25,7 @@ func Setup(shim, runtime, helper string) (Config, error) {
 	if os.Geteuid() != 0 {
 		return Config{}, errors.New("must be run as root: containers, mounts and cgroups are made")
 	}
-	path, err := find(shim)
+	cfg, err := Config{halt: &halt{c: make(chan struct{})}}.WithShim(shim)
 	if err != nil {
 		return Config{}, err
 	}
@@ -49,7 +50,8 @@ func Setup(shim, runtime, helper string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("copy helper: %w", err)
 	}
-	return Config{Shim: path, Runtime: oci, Helper: own, RunDir: dir, halt: &halt{c: make(chan struct{})}}, nil
+	cfg.Runtime, cfg.Helper, cfg.RunDir = oci, own, dir
+	return cfg, nil
 }
 
 // find is the absolute path of a shim.
@@ -64,7 +66,18 @@ func find(shim string) (string, error) {
 // WithShim is the configuration for another shim.
 func (cfg Config) WithShim(shim string) (Config, error) {
 	path, err := find(shim)
-	cfg.Shim = path
+	cfg.Shim, cfg.V2, cfg.bootstrap = path, false, false
+	if err == nil && launch.IsV2(path) {
+		return cfg.AsV2()
+	}
+	return cfg, err
+}
+
+// AsV2 is the configuration for a v2 shim, whatever its name.
+func (cfg Config) AsV2() (Config, error) {
+	var err error
+	cfg.V2 = true
+	cfg.bootstrap, err = launch.Bootstraps(cfg.Shim)
 	return cfg, err
 }
 
@@ -92,8 +105,8 @@ func (cfg Config) Probe() error {
 	return nil
 }
 
-// ProbeShim starts the shim once and asks it for its pid, which every v1 shim
-// answers before it has a container. Checks of anything else would be worthless:
+// ProbeShim starts the shim once and asks it for its pid, which every shim answers
+// before it has a container. Checks of anything else would be worthless:
 // another program fails them all, or passes one by doing nothing.
 func (cfg Config) ProbeShim() error {
 	r := Run(cfg, "probe-shim", probeTime, func(c *Case) {
@@ -105,9 +118,16 @@ func (cfg Config) ProbeShim() error {
 		}
 	})
 	if r.Verdict != Pass {
-		return fmt.Errorf("%s is not a v1 shim that can be tested: %s", cfg.Shim, strings.Join(r.Messages, "; "))
+		return fmt.Errorf("%s is not a %s shim that can be tested: %s", cfg.Shim, cfg.kind(), strings.Join(r.Messages, "; "))
 	}
 	return nil
+}
+
+func (cfg Config) kind() string {
+	if cfg.V2 {
+		return "v2"
+	}
+	return "v1"
 }
 
 // Close removes the run's directory and whatever still belongs to it.

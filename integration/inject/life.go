@@ -106,10 +106,10 @@ func (l *life) run() {
 // wait begins a Wait of init on a connection of its own. If the failure breaks that,
 // it is made again.
 func (l *life) wait() *client.Waiting {
-	w, err := client.BeginWait(l.b.Shim.Address, l.b.ID)
+	w, err := client.BeginWait(l.b.Shim.Address, l.b.ID, client.V1{})
 	if err != nil && len(l.in.Hits()) > 0 && l.blows < max(1, l.fault.Times) {
 		l.blows++
-		w, err = client.BeginWait(l.b.Shim.Address, l.b.ID)
+		w, err = client.BeginWait(l.b.Shim.Address, l.b.ID, client.V1{})
 	}
 	l.must(err, "Wait of init")
 	return w

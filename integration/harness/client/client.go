@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package client calls a v1 shim over ttrpc as old and new daemons do: with today's
-// client, or with one that is as strict as that of containerd up to 1.2.8. A call
+// Package client calls a shim over ttrpc as old and new daemons do: with today's client,
+// or with one that is as strict as that of containerd up to 1.2.8; a v1 shim, or a
+// container of a v2 shim. A call
 // that is not answered ends with a Stuck error, and not by a deadline that the shim
 // would see.
 package client
@@ -29,7 +30,7 @@ type Client struct {
 	Deadline  time.Duration // the request's own time-out; 0: none
 }
 
-func call[T any, R interface {
+func ask[T any, R interface {
 	*T
 	proto.Message
 }](c Client, method string, req proto.Message) (R, error) {
@@ -48,9 +49,9 @@ func call[T any, R interface {
 	})
 }
 
-// do is call for a method with an empty response.
+// do is ask for a method with an empty response.
 func do(c Client, method string, req proto.Message) error {
-	_, err := call[emptypb.Empty](c, method, req)
+	_, err := ask[emptypb.Empty](c, method, req)
 	return err
 }
 
@@ -69,7 +70,7 @@ func (c Client) WithDeadline(d time.Duration) Client {
 
 // CreateTask is the RPC Create.
 func (c Client) CreateTask(r *task.CreateTaskRequest) (*task.CreateTaskResponse, error) {
-	return call[task.CreateTaskResponse](c, "Create", r)
+	return ask[task.CreateTaskResponse](c, "Create", r)
 }
 
 // Start is the RPC Start, and then State, which every containerd asks for once
@@ -85,27 +86,27 @@ func (c Client) Start(id string) (*task.StartResponse, error) {
 // StartOnly is the RPC Start of a daemon that stalls before it publishes the
 // start.
 func (c Client) StartOnly(id string) (*task.StartResponse, error) {
-	return call[task.StartResponse](c, "Start", &task.StartRequest{ID: id})
+	return ask[task.StartResponse](c, "Start", &task.StartRequest{ID: id})
 }
 
 // Delete is the RPC Delete, of the container.
 func (c Client) Delete() (*task.DeleteResponse, error) {
-	return call[task.DeleteResponse](c, "Delete", &emptypb.Empty{})
+	return ask[task.DeleteResponse](c, "Delete", &emptypb.Empty{})
 }
 
 // DeleteProcess is the RPC DeleteProcess, of an exec.
 func (c Client) DeleteProcess(id string) (*task.DeleteResponse, error) {
-	return call[task.DeleteResponse](c, "DeleteProcess", &task.DeleteProcessRequest{ID: id})
+	return ask[task.DeleteResponse](c, "DeleteProcess", &task.DeleteProcessRequest{ID: id})
 }
 
 // State is the RPC State.
 func (c Client) State(id string) (*task.StateResponse, error) {
-	return call[task.StateResponse](c, "State", &task.StateRequest{ID: id})
+	return ask[task.StateResponse](c, "State", &task.StateRequest{ID: id})
 }
 
 // ListPids is the RPC ListPids.
 func (c Client) ListPids(id string) (*task.ListPidsResponse, error) {
-	return call[task.ListPidsResponse](c, "ListPids", &task.ListPidsRequest{ID: id})
+	return ask[task.ListPidsResponse](c, "ListPids", &task.ListPidsRequest{ID: id})
 }
 
 // Pause is the RPC Pause.
@@ -137,7 +138,7 @@ func (c Client) CloseIO(id string) error {
 
 // ShimInfo is the RPC ShimInfo.
 func (c Client) ShimInfo() (*task.ShimInfoResponse, error) {
-	return call[task.ShimInfoResponse](c, "ShimInfo", &emptypb.Empty{})
+	return ask[task.ShimInfoResponse](c, "ShimInfo", &emptypb.Empty{})
 }
 
 // Update is the RPC Update.
@@ -145,7 +146,7 @@ func (c Client) Update(r *task.UpdateTaskRequest) error { return do(c, "Update",
 
 // Wait is the RPC Wait.
 func (c Client) Wait(id string) (*task.WaitResponse, error) {
-	return call[task.WaitResponse](c, "Wait", &task.WaitRequest{ID: id})
+	return ask[task.WaitResponse](c, "Wait", &task.WaitRequest{ID: id})
 }
 
 // Method calls a method by its name, for those that no shim has.

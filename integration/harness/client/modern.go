@@ -14,10 +14,8 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-// service is the shim's ttrpc service.
-const service = "containerd.runtime.linux.shim.v1.Shim"
-
-// Caller sends one request and waits for its answer.
+// Caller sends one request of V1's service, in the shim's dialect, and waits for its
+// answer.
 type Caller interface {
 	Call(ctx context.Context, method string, req, resp proto.Message) error
 	Close() error
@@ -39,19 +37,23 @@ func dial(address string) (net.Conn, error) {
 }
 
 // modern is the client of today's daemons.
-type modern struct{ client *ttrpc.Client }
+type modern struct {
+	client  *ttrpc.Client
+	dialect Dialect
+}
 
 // DialModern connects with the current containerd/ttrpc client.
-func DialModern(address string) (Caller, error) {
+func DialModern(address string, d Dialect) (Caller, error) {
 	conn, err := dial(address)
 	if err != nil {
 		return nil, err
 	}
-	return modern{ttrpc.NewClient(conn)}, nil
+	return modern{ttrpc.NewClient(conn), d}, nil
 }
 
 func (m modern) Call(ctx context.Context, method string, req, resp proto.Message) error {
-	return m.client.Call(ctx, service, method, req, resp)
+	c := m.dialect.say(method, req, resp)
+	return c.decoded(m.client.Call(ctx, c.service, c.method, c.req, c.resp))
 }
 
 func (m modern) Close() error { return m.client.Close() }

@@ -64,7 +64,8 @@ func newStrict(conn net.Conn) *strict {
 func (c *strict) Close() error { return c.conn.Close() }
 
 func (c *strict) Call(ctx context.Context, method string, req, resp proto.Message) error {
-	answer, err := c.send(method, req)
+	call := V1{}.say(method, req, resp)
+	answer, err := c.send(call)
 	if err != nil {
 		return err
 	}
@@ -80,12 +81,12 @@ func (c *strict) Call(ctx context.Context, method string, req, resp proto.Messag
 }
 
 // send returns when the request is on its way.
-func (c *strict) send(method string, req proto.Message) (<-chan response, error) {
-	payload, err := proto.Marshal(req)
+func (c *strict) send(call call) (<-chan response, error) {
+	payload, err := proto.Marshal(call.req)
 	if err != nil {
 		return nil, err
 	}
-	body, err := proto.Marshal(&ttrpc.Request{Service: service, Method: method, Payload: payload})
+	body, err := proto.Marshal(&ttrpc.Request{Service: call.service, Method: call.method, Payload: payload})
 	if err != nil {
 		return nil, err
 	}

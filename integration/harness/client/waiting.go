@@ -16,11 +16,11 @@ type Waiting struct {
 	client *strict
 }
 
-// BeginWait sends a Wait on a connection of its own to the shim at address, and
-// returns when the shim has answered a ShimInfo that was sent behind it: a
-// server reads the requests of one connection in order. Close closes the
+// BeginWait sends a Wait on a connection of its own to the shim at address, which
+// speaks d, and returns when the shim has answered a ShimInfo that was sent behind it:
+// a server reads the requests of one connection in order. Close closes the
 // connection, also after an error if there is a Waiting.
-func BeginWait(address, id string) (*Waiting, error) {
+func BeginWait(address, id string, d Dialect) (*Waiting, error) {
 	conn, err := dial(address)
 	if err != nil {
 		return nil, err
@@ -28,11 +28,12 @@ func BeginWait(address, id string) (*Waiting, error) {
 	client := newStrict(conn)
 	client.lenient = true
 	w := &Waiting{client: client}
-	wait, err := client.send("Wait", &task.WaitRequest{ID: id})
+	call := d.say("Wait", &task.WaitRequest{ID: id}, &w.Reply)
+	wait, err := client.send(call)
 	if err != nil {
 		return w, fmt.Errorf("send Wait: %w", err)
 	}
-	info, err := client.send("ShimInfo", &emptypb.Empty{})
+	info, err := client.send(d.say("ShimInfo", &emptypb.Empty{}, &task.ShimInfoResponse{}))
 	if err != nil {
 		return w, fmt.Errorf("send ShimInfo: %w", err)
 	}
@@ -44,7 +45,7 @@ func BeginWait(address, id string) (*Waiting, error) {
 		if r.err != nil {
 			return r.err
 		}
-		return client.decode(r.body, &w.Reply)
+		return call.decoded(client.decode(r.body, call.resp))
 	})
 	return w, nil
 }

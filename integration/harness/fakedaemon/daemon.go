@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	grpcevents "github.com/containerd/containerd/api/services/events/v1"
@@ -52,13 +53,22 @@ func Start(dir, helperBinary string) (*Daemon, error) {
 	return d, d.Restart()
 }
 
-// Behave sets how the next attempts are taken; attempts < 0 means all of them.
+// Behave sets how the next attempts to deliver an exit are taken; attempts < 0 means all
+// of them.
 func (d *Daemon) Behave(as Behaviour, attempts int) { d.inbox.set(as, attempts) }
 
-// Events are those that were taken, in the order in which they came.
-func (d *Daemon) Events() []Event { return d.inbox.all() }
+// Events are the exits that were taken, in the order in which they came.
+func (d *Daemon) Events() []Event {
+	return slices.DeleteFunc(d.inbox.all(), func(e Event) bool { return e.Exit == nil })
+}
 
-// Attempts counts deliveries that were tried, also those that were not taken.
+// Of are all events of one process of a container, in the order in which they came. A v1
+// shim sends exits only.
+func (d *Daemon) Of(container, id string) []Event {
+	return slices.DeleteFunc(d.inbox.all(), func(e Event) bool { return e.Container != container || e.ID != id })
+}
+
+// Attempts counts deliveries of exits that were tried, also those that were not taken.
 func (d *Daemon) Attempts() int { return d.inbox.tried() }
 
 // ExitsOf are the exits of one process that were taken.
@@ -195,7 +205,7 @@ func (d *Daemon) published(rec publish.Record, gone <-chan struct{}) error {
 	if err := proto.Unmarshal(rec.Event, &any); err != nil {
 		return err
 	}
-	e, err := decodeExit("publish", after(rec.Args, "--topic"), after(rec.Args, "--namespace"), any.GetTypeUrl(), any.GetValue())
+	e, err := decode("publish", after(rec.Args, "--topic"), after(rec.Args, "--namespace"), any.GetTypeUrl(), any.GetValue())
 	if err != nil {
 		return err
 	}
@@ -220,7 +230,7 @@ type envelope interface {
 
 // take decides on an event that came by way; ctx ends with its sender.
 func (b *inbox) take(ctx context.Context, way string, e envelope) (*emptypb.Empty, error) {
-	event, err := decodeExit(way, e.GetTopic(), e.GetNamespace(), e.GetEvent().GetTypeUrl(), e.GetEvent().GetValue())
+	event, err := decode(way, e.GetTopic(), e.GetNamespace(), e.GetEvent().GetTypeUrl(), e.GetEvent().GetValue())
 	if err != nil {
 		return nil, err
 	}

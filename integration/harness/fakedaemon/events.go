@@ -5,6 +5,7 @@ package fakedaemon
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,13 +13,15 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Event is a task exit that the fake daemon has taken.
+// Event is a task's event that the fake daemon has taken.
 type Event struct {
 	Way       string // ttrpc, grpc or publish
 	Topic     string
 	Namespace string
 	Received  time.Time
-	Exit      *events.TaskExit
+	Container string           // the container's id
+	ID        string           // of the process it is about: an exec, or the container
+	Exit      *events.TaskExit // nil: it is none
 }
 
 func (e Event) String() string {
@@ -41,7 +44,7 @@ type inbox struct {
 	is       Behaviour
 	left     int           // how many attempts that is for; negative: all
 	changed  chan struct{} // closed and replaced when the behaviour changes
-	events   []Event
+	events   []Event       // exits and others, as they came
 	attempts int
 }
 
@@ -55,10 +58,16 @@ func (b *inbox) set(as Behaviour, attempts int) {
 	b.changed = make(chan struct{})
 }
 
-// attempt takes an event or refuses it; gone ends a hanging attempt whose
+// attempt takes an exit or refuses it, and takes every other event; gone ends a hanging attempt whose
 // sender went away.
 func (b *inbox) attempt(e Event, gone <-chan struct{}) error {
 	b.mu.Lock()
+	if e.Exit == nil {
+		defer b.mu.Unlock()
+		e.Received = time.Now()
+		b.events = append(b.events, e)
+		return nil
+	}
 	b.attempts++
 	is := b.is
 	if is != Accept && b.left > 0 {
@@ -97,11 +106,24 @@ func (b *inbox) tried() int {
 	return b.attempts
 }
 
-// decodeExit makes an Event of an event's encoded form.
-func decodeExit(way, topic, namespace, url string, value []byte) (Event, error) {
-	e := Event{Way: way, Topic: topic, Namespace: namespace, Exit: &events.TaskExit{}}
-	if url != "containerd.events.TaskExit" {
-		return e, fmt.Errorf("event of type %q", url)
+// decode makes an Event of an event's encoded form. The container's id is the first field
+// of all events of tasks.
+func decode(way, topic, namespace, url string, value []byte) (Event, error) {
+	e := Event{Way: way, Topic: topic, Namespace: namespace}
+	var oom events.TaskOOM // has nothing but that
+	err := proto.Unmarshal(value, &oom)
+	e.Container, e.ID = oom.GetContainerID(), oom.GetContainerID()
+	switch {
+	case url == "containerd.events.TaskExit":
+		e.Exit = &events.TaskExit{}
+		err = proto.Unmarshal(value, e.Exit)
+		e.ID = e.Exit.GetID()
+	case url == "containerd.events.TaskExecAdded", url == "containerd.events.TaskExecStarted":
+		var exec events.TaskExecAdded // the other one has a pid besides
+		err = proto.Unmarshal(value, &exec)
+		e.ID = exec.GetExecID()
+	case !strings.HasPrefix(url, "containerd.events.Task"):
+		err = fmt.Errorf("event of type %q", url)
 	}
-	return e, proto.Unmarshal(value, e.Exit)
+	return e, err
 }

@@ -22,6 +22,7 @@
 //	gate:PATH        open the FIFO PATH for reading: blocks until somebody opens it for writing
 //	touch:PATH       create an empty file
 //	stamp:PATH       write the time into a file, in Unix nanoseconds
+//	memory:N         use N bytes of memory
 //	close:FD         close a file descriptor
 //	env              print the environment
 //	fds              print the open descriptors
@@ -91,12 +92,25 @@ func init() {
 		"gate":       gate,
 		"stamp":      stamp,
 		"touch":      func(v string) error { return os.WriteFile(v, nil, 0o644) },
+		"memory":     func(v string) error { return memory(number(v)) },
 		"close":      func(v string) error { return unix.Close(number(v)) },
 		"env":        func(string) error { return line(os.Stdout, strings.Join(os.Environ(), "\n")) },
 		"fds":        fds,
 		"leaderless": leaderless,
 		"refused":    refused,
 	}
+}
+
+// used is kept, so that the garbage collector does not give it back.
+var used []byte
+
+// memory writes into each page, because the kernel counts a page once it is written to.
+func memory(n int) error {
+	used = make([]byte, n)
+	for i := 0; i < n; i += os.Getpagesize() {
+		used[i] = 1
+	}
+	return nil
 }
 
 func number(s string) int {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package launch starts a v1 shim as the containerd of a chosen Generation does:
-// the socket, the working directory, the environment, the log FIFOs.
+// Package launch starts a v1 shim as the containerd of a chosen Generation does: the
+// socket, the working directory, the environment, the log FIFOs; and a v2 shim as every
+// containerd since 1.3 does.
 package launch
 
 import (
@@ -44,17 +45,20 @@ type Options struct {
 	StackDir    string           // where a shim that can writes its stacks to a file
 	Dir         string           // the case
 	Faults      *faults.Injector // not nil: the shim's system calls pass through it
-	Helper      string           // the helper's file, for Faults
+	Helper      string           // the helper's file, for Faults and StartV2
+	Bootstrap   bool             // of a v2 shim: see Bootstraps
 }
 
 // Shim is a running shim.
 type Shim struct {
 	Pid     int
 	Address string          // for package net
+	Version int             // of a v2 shim's task service
 	Done    <-chan struct{} // closed once it has ended and is reaped
 
-	cmd  *exec.Cmd
-	logs []*os.File // the daemon's ends of the log FIFOs
+	cmd     *exec.Cmd // the shim, or the starter of a v2 shim
+	process *os.Process
+	logs    []*os.File // the daemon's ends of the log FIFOs
 
 	stackDir string
 	workDir  string
@@ -72,8 +76,7 @@ func Start(path string, s Options) (*Shim, error) {
 	if len(address) > maxAddress {
 		return nil, fmt.Errorf("address %q is longer than %d bytes", address, maxAddress)
 	}
-	done := make(chan struct{})
-	shim := &Shim{Address: listen, Done: done, stackDir: s.StackDir, workDir: s.Workdir}
+	shim := &Shim{Address: listen, stackDir: s.StackDir, workDir: s.Workdir}
 	args := []string{"-namespace", s.Namespace, "-workdir", s.Workdir, "-address", s.GRPC, "-containerd-binary", s.Publisher, "-runtime-root", s.RuntimeRoot}
 	if s.Debug {
 		args = append(args, "-debug")
@@ -101,7 +104,8 @@ func Start(path string, s Options) (*Shim, error) {
 		cmd.ExtraFiles = []*os.File{f}
 	}
 	if s.LogFIFOs {
-		if err := shim.openLogs(s); err != nil {
+		logs := []string{filepath.Join(s.Workdir, "shim.stdout.log"), filepath.Join(s.Workdir, "shim.stderr.log")}
+		if err := shim.openLogs(logs, s.Undrained); err != nil {
 			shim.LeaveLogs()
 			return nil, err
 		}
@@ -113,11 +117,8 @@ func Start(path string, s Options) (*Shim, error) {
 		shim.LeaveLogs()
 		return nil, fmt.Errorf("start shim: %w", err)
 	}
-	shim.cmd, shim.Pid = cmd, cmd.Process.Pid
-	go func() {
-		_ = cmd.Wait() // its status is in cmd.ProcessState
-		close(done)
-	}()
+	shim.process, shim.Pid = cmd.Process, cmd.Process.Pid
+	shim.supervise(cmd)
 	if s.Address {
 		err := errors.Join(
 			os.WriteFile(filepath.Join(s.Bundle, "address"), []byte(address), 0o600),
@@ -141,10 +142,20 @@ func listener(address string) (*os.File, error) {
 	return l.File()
 }
 
-// openLogs makes the log FIFOs read-write, as the daemon does, and drains them.
-func (s *Shim) openLogs(st Options) error {
-	for _, name := range []string{"shim.stdout.log", "shim.stderr.log"} {
-		path := filepath.Join(st.Workdir, name)
+// supervise waits for the end of the command that ends with the shim.
+func (s *Shim) supervise(cmd *exec.Cmd) {
+	done := make(chan struct{})
+	s.cmd, s.Done = cmd, done
+	go func() {
+		_ = cmd.Wait() // its status is in cmd.ProcessState
+		close(done)
+	}()
+}
+
+// openLogs makes the log FIFOs and opens them read-write, as the daemon does, and drains
+// them.
+func (s *Shim) openLogs(paths []string, undrained bool) error {
+	for _, path := range paths {
 		if err := syscall.Mkfifo(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
@@ -153,7 +164,7 @@ func (s *Shim) openLogs(st Options) error {
 			return err
 		}
 		s.logs = append(s.logs, f)
-		if !st.Undrained {
+		if !undrained {
 			go func() { _, _ = io.Copy(s, f) }() // ends when close closes f
 		}
 	}
@@ -223,7 +234,9 @@ func (s *Shim) LeaveLogs() {
 
 // Kill ends the shim and releases what its start has taken.
 func (s *Shim) Kill() {
-	_ = s.cmd.Process.Kill()
+	if s.process != nil {
+		_ = s.process.Kill() // it may have ended
+	}
 	s.LeaveLogs()
 }
 

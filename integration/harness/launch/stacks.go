@@ -18,7 +18,7 @@ import (
 // upstream shim, from its output.
 func (s *Shim) Stacks(d time.Duration) (string, error) {
 	from, had := len(s.Output()), len(s.dumps())
-	if err := s.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+	if err := s.process.Signal(syscall.SIGUSR1); err != nil {
 		return "", err
 	}
 	text := func() string { return s.Output()[from:] }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package sweep ends and removes what a case has left on the host, and nothing else.
-// It recognises it in four ways:
+// It recognises it in five ways:
 //   - A process's environment is readable in /proc/PID/environ by root, is
 //     inherited by fork and exec, and is not changed by later setenv(3) calls:
 //     the variable Mark names the case.
 //   - runc gives a container its own environment and its `runc init` none: these
 //     are found by the cgroup of the case.
 //   - Loggers, whose environment is the shim's, run the run's own helper.
+//   - The sockets of v2 shims, which choose their place themselves, are noted by Also.
 //   - Everything else is a file, a mount or a FIFO below the case's directory.
 package sweep
 
@@ -97,11 +98,42 @@ func Clean(dir string) error {
 
 // remove takes away what no process uses any more.
 func remove(dir string) error {
-	errs := []error{Unmount(dir)}
+	errs := []error{Unmount(dir), removeSockets(dir)}
 	for _, cg := range cgroups(dir) {
 		errs = append(errs, RemoveCgroup(cg))
 	}
 	return errors.Join(append(errs, os.RemoveAll(dir))...)
+}
+
+// also begins the names of the links that Also makes.
+const also = "also-"
+
+// Also has Clean of dir, or of a directory above it, remove the socket at path, which is
+// elsewhere.
+func Also(dir, path string) error {
+	err := os.Symlink(path, filepath.Join(dir, also+filepath.Base(path)))
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+func removeSockets(dir string) error {
+	own, _ := filepath.Glob(filepath.Join(dir, also+"*")) // the patterns are right
+	below, _ := filepath.Glob(filepath.Join(dir, "*", also+"*"))
+	var errs []error
+	for _, link := range append(own, below...) {
+		info, err := os.Stat(link)
+		if err != nil || info.Mode().Type() != fs.ModeSocket {
+			continue // the shim has removed it
+		}
+		path, err := os.Readlink(link)
+		if err == nil {
+			err = os.Remove(path)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // owned lists the living processes of dir: those that carry its mark, those in

@@ -2,7 +2,7 @@
 
 // Package helper lets one static executable play every part that the harness
 // needs beside the shim: the container's init, the fake OCI runtime, the
-// daemon's publish command, and a logging process. The part is chosen by the name it is started
+// daemon's publish command, the parent of a v2 shim, and a logging process. The part is chosen by the name it is started
 // under, so a symbolic link is all that it takes to make one.
 package helper
 
@@ -14,6 +14,7 @@ import (
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/faults"
 	"containerd-shim.v1/integration/harness/guest"
+	"containerd-shim.v1/integration/harness/launch/starter"
 )
 
 // Dispatch plays the part that argv[0] names and exits, or returns when
@@ -28,6 +29,8 @@ func Dispatch() {
 		os.Exit(publish.Main(os.Args))
 	case faults.Name:
 		os.Exit(faults.Main(os.Args))
+	case starter.Name:
+		os.Exit(starter.Main(os.Args[1:]))
 	case guest.LoggerName:
 		os.Exit(guest.Logger(os.Args[1:]))
 	}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package catalogue
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/fakedaemon"
+	"containerd-shim.v1/integration/harness/fakeruntime"
+	"containerd-shim.v1/integration/harness/procfs"
+	"containerd-shim.v1/integration/harness/wait"
+)
+
+// groupChecks are about two containers in one v2 shim, as Kubernetes has a pod's.
+var groupChecks = []Check{
+	{ID: "V01", Name: "start for the second container of a group",
+		Incident: "contract: containerd starts the shim once for each container",
+		Asserts:  "no second shim is forked, the address is that of the first, and both containers run",
+		Run:      startTwice},
+	{ID: "V02", Name: "exits of two containers in one shim",
+		Incident: "contract: a pod's containers end one by one",
+		Asserts:  "each exit names its container, also of execs with the same id; the other container and its exec live",
+		Run:      exitsOfTwo},
+	{ID: "V03", Name: "one of two containers is deleted",
+		Incident: "contract: a pod's containers are removed one by one",
+		Asserts:  "the other one answers and can exec, and Shutdown does not end the shim",
+		Run:      deleteOneOfTwo},
+	{ID: "V04", Name: "runc create of another container is slow",
+		Incident: "found by reading: Create holds the lock that every call of the pod needs",
+		Asserts:  "State, Kill and Wait of a container answer while runc creates another one in the same shim",
+		Run:      createBesideAnother},
+	{ID: "V05", Name: "kill --all of another container hangs",
+		Incident: "containerd #13814: a pod's exits come late or never, because one container's rest is killed first",
+		Asserts:  "the exit of an exec of one container arrives while runc kills what is left of the other",
+		Run:      killBesideAnother},
+	{ID: "V05b", Load: Heavy, Name: "exit storm in another container",
+		Incident: "containerd #12678: one noisy container of a pod holds up the exits of the others",
+		Asserts:  "200 children of one container die while its runc exec hangs: an exec of the other ends within 5 s",
+		Limit:    90 * time.Second,
+		Run:      stormBesideAnother},
+	{ID: "V06", Name: "one of two containers runs out of memory",
+		Incident: "contract: TaskOOM is what kubelet's OOMKilled comes from",
+		Asserts:  "TaskOOM names that container and no other, its exit says 137, the other lives",
+		Run:      outOfMemory},
+}
+
+// podKey is the annotation by which Kubernetes' containers of one pod get one shim.
+const podKey = "io.kubernetes.cri.sandbox-id"
+
+// inPod returns options for a container of the pod of the case.
+func inPod(o harness.Options) harness.Options {
+	edit := o.Container.Edit
+	o.Container.Edit = func(s *specs.Spec) {
+		s.Annotations = map[string]string{podKey: "pod"}
+		if edit != nil {
+			edit(s)
+		}
+	}
+	return o
+}
+
+// pod starts a shim for two containers, which are not created yet.
+func pod(c *harness.Case, one, two harness.Options) (first, second *harness.Fixture) {
+	first = c.Fixture(inPod(one))
+	two.With = first
+	second = c.Fixture(inPod(two))
+	if second.Shim != first.Shim {
+		c.Fatalf("the second container of the group has another shim, at %s", second.Shim.Address)
+	}
+	return first, second
+}
+
+// podUp starts a shim with two running containers.
+func podUp(c *harness.Case, one, two harness.Options) (first, second *harness.Fixture) {
+	first, second = pod(c, one, two)
+	first.Up()
+	second.Up()
+	return first, second
+}
+
+func startTwice(c *harness.Case) {
+	first, second := podUp(c, harness.Options{}, harness.Options{})
+	for _, b := range []*harness.Fixture{first, second} {
+		answer, err := b.Connect(b.ID)
+		c.Must(err, "Connect")
+		if int(answer.GetShimPid()) != first.Shim.Pid || int(answer.GetTaskPid()) != b.InitPid {
+			c.Errorf("Connect for %s: shim %d, task %d, want %d, %d", b.ID, answer.GetShimPid(), answer.GetTaskPid(), first.Shim.Pid, b.InitPid)
+		}
+	}
+}
+
+// exitsOf are the exits of a process of one container.
+func exitsOf(b *harness.Fixture, id string) (out []fakedaemon.Event) {
+	for _, e := range b.Daemon.ExitsOf(id) {
+		if e.Exit.GetContainerID() == b.ID {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func exitsOfTwo(c *harness.Case) {
+	first, second := podUp(c, harness.Options{}, harness.Options{})
+	gate := first.Gate("go")
+	first.MustExec("e", harness.IO{}, "gate:/go", "exit:3")
+	second.MustExec("e", harness.IO{}, "sleep")
+	open(c, gate)
+	c.Await(5*time.Second, "the exit of the first container's exec", func() bool { return len(exitsOf(first, "e")) > 0 })
+	if got := exitsOf(first, "e")[0].Exit.GetExitStatus(); got != 3 {
+		c.Errorf("exit of the first container's exec: status %d, want 3", got)
+	}
+	c.Never(500*time.Millisecond, "the other container's exec of the same id has an exit", func() bool { return len(exitsOf(second, "e")) > 0 })
+	first.Die()
+	for _, id := range []string{second.ID, "e"} {
+		s, err := second.State(id)
+		c.Must(err, "State of the other container's "+id)
+		if got := s.GetStatus().String(); got != "RUNNING" {
+			c.Errorf("State of the other container's %s: %s, want RUNNING", id, got)
+		}
+	}
+	if n := len(second.Daemon.ExitsOf(second.ID)); n > 0 || !procfs.Alive(second.InitPid) {
+		c.Errorf("the other container has died with the first: %d exits", n)
+	}
+}
+
+func deleteOneOfTwo(c *harness.Case) {
+	first, second := podUp(c, harness.Options{}, harness.Options{})
+	first.Die()
+	deletes(c, first)
+	c.Must(first.Shutdown(first.ID), "Shutdown while there is another container")
+	c.Never(time.Second, "the shim has ended with a container in it", func() bool { return !procfs.Alive(second.Shim.Pid) })
+	answers(c, second, second.ID)
+	second.MustExec("e", harness.IO{}, "exit:5")
+	second.AwaitStatus(5*time.Second, "e", 5)
+	_, err := first.State(first.ID)
+	wantCode(c, "State of the deleted container", err, notFound)
+}
+
+func createBesideAnother(c *harness.Case) {
+	first, second := pod(c, harness.Options{}, harness.Options{Fake: []fakeruntime.Rule{gated("create", "", "slow")}})
+	first.Up()
+	create := heldAt(c, second, "slow", "Create", func() error {
+		_, err := second.Within(time.Minute).CreateTask(second.CreateRequest(harness.IO{}))
+		return err
+	})
+	answers(c, first, first.ID)
+	c.Must(first.Within(prompt).Kill(first.ID, 9, false), "Kill")
+	c.Must(waitFor(first, first.ID), "Wait")
+	open(c, second.Fake.Gate("slow"))
+	c.Must(create.Await(10*time.Second), "Create")
+}
+
+func killBesideAnother(c *harness.Case) {
+	first, second := podUp(c, hostPid(gated("kill", "", "kill")), harness.Options{})
+	gate := second.Gate("go")
+	second.MustExec("e", harness.IO{}, "gate:/go", "exit:6")
+	c.Need(unix.Kill(first.InitPid, unix.SIGKILL), "kill init")
+	c.Await(5*time.Second, "init is dead and reaped", func() bool { return !procfs.Exists(first.InitPid) })
+	// A shim that kills the rest by other means is not at the gate.
+	c.Logf("runc kill: %v", wait.For(2*time.Second, "at the gate", func() bool { return first.Fake.Arrived("kill") > 0 }))
+	open(c, gate)
+	second.AwaitStatus(5*time.Second, "e", 6)
+	open(c, first.Fake.Gate("kill"))
+	first.AwaitExit(10*time.Second, first.ID)
+}
+
+func stormBesideAnother(c *harness.Case) {
+	first, second := podUp(c, hostPid(orphans(stormSize), gated("exec", "/slow.pid", "slow")), harness.Options{})
+	gate := second.Gate("go")
+	second.MustExec("e", harness.IO{}, "gate:/go", "exit:6")
+	pids := brood(c, first, stormSize)
+	slow := startAtGate(c, first, "slow", "slow")
+	killEach(pids)
+	open(c, gate)
+	second.AwaitStatus(5*time.Second, "e", 6)
+	open(c, first.Fake.Gate("slow"))
+	c.Must(slow.Await(5*time.Second), "Start of the slow exec")
+}
+
+func outOfMemory(c *harness.Case) {
+	limit := int64(64 << 20)
+	first, second := pod(c, harness.Options{Container: harness.Container{
+		Args: []string{"gate:/go", fmt.Sprintf("memory:%d", 4*limit), "exit:0"},
+		Edit: func(s *specs.Spec) {
+			s.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}}
+		},
+	}}, harness.Options{})
+	gate := first.Gate("go")
+	first.Up()
+	second.Up()
+	open(c, gate)
+	first.AwaitStatus(10*time.Second, first.ID, 137)
+	of := func(id string) (n int) {
+		for _, e := range first.Daemon.Of(id, id) {
+			if strings.HasSuffix(e.Topic, "/oom") {
+				n++
+			}
+		}
+		return n
+	}
+	c.Await(5*time.Second, "TaskOOM", func() bool { return of(first.ID) > 0 })
+	if n := of(second.ID); n > 0 || !procfs.Alive(second.InitPid) {
+		c.Errorf("the other container: %d TaskOOM, alive: %v", n, procfs.Alive(second.InitPid))
+	}
+}
