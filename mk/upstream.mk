@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-.PHONY: upstream/build upstream/build-v2 upstream/test upstream/verify upstream/demo
+.PHONY: upstream/build upstream/build-v2 upstream/test upstream/verify upstream/verify-v2 upstream/demo
 
 upstream/build: ## build upstream's own shims into bin/baselines/RELEASE/
 	integration/upstream/build bin/baselines containerd-shim
@@ -19,6 +19,10 @@ KNOWN := $(foreach r,v1.2.0 v1.2.6 v1.2.13 v1.6.38 v1.7.35,$(BASELINES)/$(r)/con
 upstream/verify: host/prepare build upstream/build ## the catalogue on the seven known shims and this one: each has to show the bugs that it is known for
 	bin/shimverify compare --expect -j 12 --markdown bin/verdicts.md --html bin/verdicts.html \
 	  --shim $(BASELINES)/v1.1.2/containerd-shim $(addprefix --vs ,$(KNOWN)) --vs $(SHIM)
+
+upstream/verify-v2: host/prepare build upstream/build-v2 ## the catalogue on four v2 shims: each has to show the bugs that it is known for
+	bin/shimverify compare --expect -j 6 --markdown bin/verdicts-v2.md --html bin/verdicts-v2.html --shim /usr/bin/containerd-shim-runc-v2 \
+	  $(foreach r,v1.7.35 v2.0.14 v2.4.2,--vs $(BASELINES)/$(r)/containerd-shim-runc-v2)
 
 upstream/demo: host/prepare build ## the exec flood: the deadlock of an old shim and its stacks, then the same on this one
 	bin/shimverify demo --shim $(SHIM)

@@ -109,6 +109,7 @@ func TestExitStatus(t *testing.T) {
 		{"no shim at all", []string{"run", "--only", "B59b", "--shim", "/bin/true"}, exitBroken, "/bin/true is not a v1 shim"},
 		{"a v2 shim", []string{"run", "--only", "B59b,B33b", "--shim", "/usr/bin/containerd-shim-runc-v2"}, exitPass, "1 pass, 0 fail"},
 		{"a check that a v2 shim is not asked", []string{"run", "--only", "B59b", "--shim", "/usr/bin/containerd-shim-runc-v2"}, exitBroken, "is for shims of this kind"},
+		{"inject of a v2 shim", []string{"inject", "--shim", "/usr/bin/containerd-shim-runc-v2"}, exitBroken, "inject is for v1 shims"},
 		{"no v2 shim", []string{"run", "--only", "B33b", "--v2", "--shim", "/bin/true"}, exitBroken, "/bin/true -v: no version"},
 		{"a text", []string{"run", "--only", "B59b", "--shim", "./text"}, exitBroken, "is not a v1 shim"},
 		{"the other shim is none", []string{"compare", "--only", "B59b", "--shim", "./containerd-shim", "--vs", "/bin/true"}, exitBroken, "/bin/true is not a v1 shim"},

@@ -72,6 +72,9 @@ func injectVerb(args []string) error {
 }
 
 func injectAll(cfg harness.Config, mode inject.Mode, only string, most, side int, verbose bool) ([]inject.Outcome, error) {
+	if cfg.V2 {
+		return nil, fmt.Errorf("%s: inject is for v1 shims", cfg.Shim)
+	}
 	if err := cfg.ProbeShim(); err != nil {
 		return nil, err
 	}
