@@ -3,6 +3,7 @@
 package upstream
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,17 +26,18 @@ func (r *reader) exit(at uint64) exit {
 }
 
 // lostExits finds the exits that the shim has reaped but not recorded with their
-// processes: in the service's channel, in the goroutine that takes them from there, in
-// the one that waits to put one in, and in the list through which that one goes.
+// processes: in the service's channel, in the goroutine that takes them from there, and in
+// the one that puts them in.
 func (r *reader) lostExits() {
 	add := func(e exit) {
 		if e.Pid <= 0 || e.Pid > maxPid {
 			r.m.Fail("an exit of pid %d", e.Pid)
 			return
 		}
-		if _, known := r.exits[e.Pid]; !known {
-			r.exitOrder = append(r.exitOrder, e.Pid)
+		if _, known := r.exits[e.Pid]; known || r.living[e.Pid] { // the pid is used again
+			return
 		}
+		r.exitOrder = append(r.exitOrder, e.Pid)
 		r.exits[e.Pid] = e
 	}
 	if e, ok := r.inCheckProcesses(); ok {
@@ -49,24 +51,93 @@ func (r *reader) lostExits() {
 	for _, at := range c.Queued {
 		add(r.exit(at))
 	}
-	for _, w := range c.Senders {
-		e := r.exit(w.Elem)
+	for _, e := range r.inReap() {
 		add(e)
-		for _, later := range r.restOf(w, e) {
-			add(later)
-		}
-	}
-	// Reap may wait at the channel of a call of the runtime instead.
-	for _, at := range r.otherChannels() {
-		for _, w := range r.m.Chan(at).Senders {
-			for _, e := range r.restOf(w, r.exit(w.Elem)) {
-				if _, known := r.exits[e.Pid]; !known {
-					add(e)
-				}
-			}
-		}
 	}
 }
+
+// inReap returns the exits of which Reap tells the service and each call of the runtime, in
+// the order of death. It waits to put one of them into the channel of one of these.
+func (r *reader) inReap() []exit {
+	frame := r.frameOfReap()
+	for _, word := range frame {
+		var sent exit
+		waits := r.m.Try(func() {
+			c := r.m.Chan(word)
+			i := slices.IndexFunc(c.Senders, func(w goheap.Waiter) bool { return w.ID == r.reaping })
+			if c.ElemSize != exitSize || i < 0 {
+				r.m.Fail("not the channel at %#x", word)
+				return
+			}
+			sent = r.exit(c.Senders[i].Elem)
+		})
+		if waits {
+			return r.listWith(sent, frame)
+		}
+	}
+	return nil
+}
+
+// frameOfReap returns the words of Reap's frame on its goroutine's stack: those between the
+// addresses to which the call of chansend returns, and its own.
+func (r *reader) frameOfReap() []uint64 {
+	returns := r.returns[r.reaping]
+	g, there := r.m.Goroutines(r.goroutines)[r.reaping]
+	if !there || len(returns) < 2 {
+		return nil
+	}
+	words := r.m.Stack(g)
+	i := slices.Index(words, returns[0])
+	n := slices.Index(words[i+1:], returns[1])
+	if i < 0 || n < 0 {
+		return nil // not as still has seen it
+	}
+	return words[i+1:][:n]
+}
+
+// listWith returns the list of exits that one of the words points to, and another one is the length
+// of, and that has the exit that is being sent. How the compiler lays out the slice is not known: it
+// keeps what it still needs, in no order. Of several it is the longest, and then the one with the
+// lowest address: a loop has a pointer into it, too. Without one it is the exit alone.
+func (r *reader) listWith(sent exit, words []uint64) []exit {
+	list, at := []exit{sent}, ^uint64(0)
+	for _, array := range words {
+		if array < 1<<12 || array%8 != 0 {
+			continue
+		}
+		for _, n := range words {
+			if n < uint64(len(list)) || n > maxExits || n == uint64(len(list)) && array > at {
+				continue
+			}
+			r.m.Try(func() {
+				if l := r.exitsAt(array, n, sent); len(l) > 0 {
+					list, at = l, array
+				}
+			})
+		}
+	}
+	return list
+}
+
+// exitsAt returns the n exits at the address; nil if they cannot be exits, or sent is not among them.
+func (r *reader) exitsAt(array, n uint64, sent exit) (list []exit) {
+	has := false
+	for i := range n {
+		e := exit{r.m.Int(array + 16*i), r.m.Int(array + 16*i + 8), sent.At}
+		if e.Pid <= 0 || e.Pid > maxPid || e.Status < 0 || e.Status > 255 || r.m.Err() != nil {
+			return nil
+		}
+		has = has || e == sent
+		list = append(list, e)
+	}
+	if !has {
+		return nil
+	}
+	return list
+}
+
+// maxExits bounds the list of exits of one call of Reap.
+const maxExits = 1 << 14
 
 // inCheckProcesses returns the exit that the service is dealing with, if there is one,
 // from the arguments of the function that does so.
@@ -85,53 +156,6 @@ func (r *reader) inCheckProcesses() (exit, bool) {
 		}
 	}
 	return exit{}, false
-}
-
-// restOf returns the list of exits that Reap goes through. It is the slice on the stack
-// of Reap's goroutine w that consists of pairs of pid and status, one of which is the
-// exit that it is sending. nil if there is none.
-func (r *reader) restOf(w goheap.Waiter, sent exit) (rest []exit) {
-	words := r.m.Stack(w.Goroutine)
-	for i := 0; i+3 <= len(words) && rest == nil; i++ {
-		array, length, capacity := words[i], words[i+1], words[i+2]
-		if length == 0 || length > capacity || capacity > maxExits || array < 1<<12 {
-			continue
-		}
-		r.m.Try(func() {
-			var list []exit
-			has := false
-			for i := range length {
-				e := exit{r.m.Int(array + 16*i), r.m.Int(array + 16*i + 8), sent.At}
-				if e.Pid <= 0 || e.Pid > maxPid || e.Status < 0 || e.Status > 255 {
-					return
-				}
-				has = has || e.Pid == sent.Pid && e.Status == sent.Status
-				list = append(list, e)
-			}
-			if has {
-				rest = list
-			}
-		})
-	}
-	return rest
-}
-
-// maxExits bounds the list of exits of one call of Reap.
-const maxExits = 1 << 14
-
-// otherChannels returns the addresses of the channels at which calls of the runtime wait
-// for its exit.
-func (r *reader) otherChannels() (list []uint64) {
-	for _, g := range r.dump.Goroutines {
-		for _, f := range g.Frames {
-			if strings.HasSuffix(f.Func, ".(*Monitor).Wait") {
-				if a := words(f.Args); len(a) == 3 && exact(a[2]) {
-					list = append(list, value(a[2]))
-				}
-			}
-		}
-	}
-	return list
 }
 
 // words splits the arguments of a frame, as a dump prints them, into words, without

@@ -33,6 +33,7 @@ type reader struct {
 	returns    map[uint64][]uint64 // by number of a goroutine that must not go on: where its calls return
 
 	taker     uint64 // the goroutine that waits for an exit
+	reaping   uint64 // the goroutine that tells of exits, 0 if none does
 	service   uint64 // the address of the Service
 	bundle    string // without symbolic links
 	mounted   bool   // something is mounted on the bundle's rootfs

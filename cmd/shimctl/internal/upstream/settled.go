@@ -29,8 +29,11 @@ func (r *reader) settled(wedged bool) error {
 			switch {
 			case f.Func == r.ttrpc+".(*serverConn).run" && (g.State != "select" || g.Frames[0].Func != f.Func):
 				return fmt.Errorf("%w: a response is being written", ErrBusy)
-			case strings.HasSuffix(f.Func, ".Reap") && g.State != "chan send":
-				return fmt.Errorf("%w: children are being reaped", ErrBusy)
+			case strings.HasSuffix(f.Func, ".Reap"):
+				if g.State != "chan send" {
+					return fmt.Errorf("%w: children are being reaped", ErrBusy)
+				}
+				r.reaping = g.ID
 			case strings.HasSuffix(f.Func, ".(*Monitor).notify.func1"):
 				return fmt.Errorf("%w: exits are being told", ErrBusy)
 			case strings.HasSuffix(f.Func, ".(*Service).checkProcesses") && !wedged:
