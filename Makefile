@@ -37,7 +37,7 @@ check: ## gofmt, go vet, golangci-lint, guarded fields under their mutex (checkl
 unit: ## the unit tests, with the race detector (root)
 	go test -race -count=1 -timeout 15m $(UNIT)
 
-test: host/prepare check unit model/test monitoring/alerts catalogue/test upstream/test daemons/test shimctl/test packaging/test patches/test ## pass every test (root, about an hour on two CPUs)
+test: host/prepare check unit model/test monitoring/alerts catalogue/test upstream/test daemons/test matrix/cell shimctl/test packaging/test patches/test ## pass every test (root, about an hour on two CPUs)
 
 verify: build ## the catalogue on $(SHIM) by bin/shimverify, one line a check
 	bin/shimverify run --shim $(SHIM)
@@ -51,4 +51,4 @@ packages: packaging/needs packaging/deb packaging/rpm ## both kinds of packages 
 clean: ## remove what make has built
 	rm -rf bin dist
 
-include mk/host.mk mk/model.mk mk/catalogue.mk mk/upstream.mk mk/daemons.mk mk/shimctl.mk mk/monitoring.mk mk/patches.mk mk/packaging.mk mk/docs.mk mk/fuzz.mk
+include mk/host.mk mk/model.mk mk/catalogue.mk mk/upstream.mk mk/daemons.mk mk/matrix.mk mk/shimctl.mk mk/monitoring.mk mk/patches.mk mk/packaging.mk mk/docs.mk mk/fuzz.mk

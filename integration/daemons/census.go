@@ -131,7 +131,8 @@ func (r *Rig) fifos() ([]Leftover, error) {
 
 // states finds runc's state directories and the shims' bundles and work directories.
 func (r *Rig) states() []Leftover {
-	return there("state", filepath.Join(runcRoot, r.Name, "*"), r.path("docker", "exec", "runtime-*", dockerNamespace, "*"),
+	// crun keeps a hidden directory of its own beside those of the containers.
+	return there("state", filepath.Join(runcRoot, r.Name, "[^.]*"), r.path("docker", "exec", "runtime-*", dockerNamespace, "*"),
 		r.path("state", Runtime, "*", "*"), r.path("root", Runtime, "*", "*"))
 }
 

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -22,26 +24,6 @@ const (
 	ctrBinary        = "/usr/bin/ctr"
 )
 
-// The CRI plugin is off because nothing here uses it. oom_score is 0 because a root
-// without CAP_SYS_RESOURCE may not set a lower one.
-const containerdConfig = `version = 2
-root = %[1]q
-state = %[2]q
-oom_score = 0
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-  address = %[3]q
-[ttrpc]
-  address = %[6]q
-[debug]
-  level = "debug"
-[plugins."io.containerd.internal.v1.opt"]
-  path = %[4]q
-[plugins."io.containerd.runtime.v1.linux"]
-  shim = %[5]q
-  runtime = "runc"
-`
-
 // recorder is put in the place of the daemon's own binary: it records its arguments
 // and executes the real one.
 const recorder = `#!/bin/sh
@@ -52,19 +34,9 @@ exec %[2]s "$@"
 // StartContainerd starts the Rig's containerd, or starts it again after it was
 // stopped. The first time it also imports the image.
 func (r *Rig) StartContainerd(ctx context.Context) error {
-	first := false
-	config := r.path("containerd.toml")
-	if _, err := os.Stat(config); err != nil {
-		first = true
-		text := fmt.Sprintf(containerdConfig, r.path("root"), r.path("state"), r.Address(), r.path("opt"), r.Bin, cmp.Or(r.ttrpc, r.Address()+".ttrpc"))
-		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-			return err
-		}
-		program, err := os.ReadFile(containerdBinary)
-		if err == nil {
-			err = os.WriteFile(r.path("bin", "containerd.real"), program, 0o700)
-		}
-		if err != nil {
+	first := size(r.path("containerd.toml")) == 0
+	if r.placed != r.Daemon {
+		if err := r.place(ctx); err != nil {
 			return err
 		}
 	}
@@ -76,7 +48,7 @@ func (r *Rig) StartContainerd(ctx context.Context) error {
 	}
 	log := r.path("containerd.log")
 	begin := size(log)
-	cmd := exec.Command(r.self(), "-c", config)
+	cmd := exec.Command(r.self(), "-c", r.path("containerd.toml"))
 	cmd.Dir = r.Dir
 	cmd.Env = append(withoutEnv(os.Environ(), "XDG_RUNTIME_DIR", "NOTIFY_SOCKET", "TMPDIR"),
 		"TMPDIR="+r.path("tmp"), "CONTAINERD_SHIM_STACK_DIR="+r.path("stacks"))
@@ -101,7 +73,34 @@ func (r *Rig) StartContainerd(ctx context.Context) error {
 	if err := d.answers(func() *exec.Cmd { return r.Ctr(ctx, "version") }); err != nil || !first {
 		return err
 	}
-	return importTo(r.Ctr(ctx, "images", "import", "-"), r.image.OCI)
+	return importTo(r.Ctr(ctx, slices.Concat([]string{"images", "import"}, r.dialect.imports, []string{"-"})...), r.image.OCI)
+}
+
+// place writes the configuration for r.Daemon, and puts a copy of its program to where
+// it is started.
+func (r *Rig) place(ctx context.Context) (err error) {
+	if r.dialect, err = dialectOf(ctx, r.Daemon); err != nil {
+		return err
+	}
+	text := fmt.Sprintf(r.dialect.config, r.path("root"), r.path("state"), r.Address(), r.path("opt"), r.Bin,
+		cmp.Or(r.ttrpc, r.Address()+".ttrpc"), r.Runtime)
+	if err := os.WriteFile(r.path("containerd.toml"), []byte(text), 0o600); err != nil {
+		return err
+	}
+	program, err := os.ReadFile(r.Daemon)
+	if err != nil {
+		return err
+	}
+	// What runs of the last one keeps its file.
+	aside := r.path("bin", "containerd.new")
+	if err := os.WriteFile(aside, program, 0o700); err != nil {
+		return err
+	}
+	if err := os.Rename(aside, r.path("bin", "containerd.real")); err != nil {
+		return err
+	}
+	r.placed = r.Daemon
+	return nil
 }
 
 // StopContainerd ends containerd by sig and waits for its end; its containers go on.
@@ -143,7 +142,7 @@ func (r *Rig) Publishes() ([]string, error) {
 // a minute for the daemon, which in a flood on two processors may take longer to answer
 // than ctr's default of ten seconds.
 func (r *Rig) Ctr(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, ctrBinary, append([]string{"--address", r.Address(), "--connect-timeout", "1m", "--namespace", r.Name}, args...)...)
+	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(r.Daemon), "ctr"), append([]string{"--address", r.Address(), "--connect-timeout", "1m", "--namespace", r.Name}, args...)...)
 	cmd.WaitDelay = 5 * time.Second // do not wait for long for others that hold its output open
 	return cmd
 }
@@ -151,7 +150,7 @@ func (r *Rig) Ctr(ctx context.Context, args ...string) *exec.Cmd {
 // Run starts a detached container without stdio under the v1 shim. options are
 // options of `ctr run`.
 func (r *Rig) Run(ctx context.Context, id string, options []string, argv ...string) error {
-	r.note(r.Name, id)
+	r.Note(r.Name, id)
 	args := append([]string{"run", "--detach", "--null-io", "--runtime", Runtime}, options...)
 	args = append(append(args, ImageName, id), argv...)
 	_, err := output(r.Ctr(ctx, args...))

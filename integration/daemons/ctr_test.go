@@ -41,7 +41,7 @@ func idle(t *testing.T, r *Rig, id string, options ...string) {
 // attached returns a `ctr run --rm` of a container that ends by itself.
 func attached(t *testing.T, id string, options []string, argv ...string) *exec.Cmd {
 	t.Helper()
-	shared.note(shared.Name, id)
+	shared.Note(shared.Name, id)
 	args := append([]string{"run", "--rm", "--runtime", Runtime, "--fifo-dir", shared.path("fifo")}, options...)
 	return ctr(t, append(append(args, ImageName, id), argv...)...)
 }
@@ -120,7 +120,7 @@ func TestCtrExecOnTerminalHasItsSize(t *testing.T) {
 func TestCtrAttachTalksToADetachedTask(t *testing.T) {
 	quiet(t, shared)
 	const id = "attach"
-	shared.note(shared.Name, id)
+	shared.Note(shared.Name, id)
 	must(t, ctr(t, "run", "--detach", "--runtime", Runtime, "--fifo-dir", shared.path("fifo"), ImageName, id,
 		"sh", "-c", "while read line; do echo got $line; [ $line = bye ] && exit 13; done"))
 	cmd := ctr(t, "tasks", "attach", id)
@@ -164,7 +164,7 @@ func TestCtrExecCarries64MiBThroughStdinAndStdout(t *testing.T) {
 func TestCtrTaskCreatedStartedKilledDeletedStepByStep(t *testing.T) {
 	quiet(t, shared)
 	const id = "steps"
-	shared.note(shared.Name, id)
+	shared.Note(shared.Name, id)
 	must(t, ctr(t, "containers", "create", "--runtime", Runtime, ImageName, id, "sleep", "100000"))
 	must(t, ctr(t, "tasks", "start", "--null-io", "--detach", id))
 	if got := status(t, id); got != "RUNNING" {

@@ -81,7 +81,7 @@ func (r *Rig) DockerRun(ctx context.Context, options []string, argv ...string) (
 	out, err := output(r.Docker(ctx, append(append(args, ImageName), argv...)...))
 	id := strings.TrimSpace(string(out))
 	if id != "" {
-		r.note(dockerNamespace, id)
+		r.Note(dockerNamespace, id)
 	}
 	return id, err
 }

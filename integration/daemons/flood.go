@@ -109,9 +109,9 @@ func (r *Rig) pace(ctx context.Context, container string) (time.Duration, error)
 	return time.Since(begin) / paceSize, errors.Join(errs...)
 }
 
-// BareExec runs true, by runc alone, in a container that Run has started.
+// BareExec runs true, by the runtime alone, in a container that Run has started.
 func (r *Rig) BareExec(ctx context.Context, container string) error {
-	_, err := output(command(ctx, "runc", "--root", filepath.Join(runcRoot, r.Name), "exec", container, "true"))
+	_, err := output(command(ctx, r.Runtime, "--root", filepath.Join(runcRoot, r.Name), "exec", container, "true"))
 	return err
 }
 

@@ -145,7 +145,9 @@ func ociTar(layer []byte) ([]byte, error) {
 	manifest := object("application/vnd.oci.image.manifest.v1+json", map[string]any{
 		"schemaVersion": 2, "config": config, "layers": []descriptor{l},
 	})
-	manifest.Annotations = map[string]string{"io.containerd.image.name": ImageName}
+	// The second is for ctr up to 1.3, which is told the name before the colon.
+	_, tag, _ := strings.Cut(ImageName, ":")
+	manifest.Annotations = map[string]string{"io.containerd.image.name": ImageName, "org.opencontainers.image.ref.name": tag}
 	index, err := json.Marshal(map[string]any{"schemaVersion": 2, "manifests": []descriptor{manifest}})
 	if err != nil {
 		return nil, err

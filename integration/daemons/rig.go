@@ -25,8 +25,16 @@ type Rig struct {
 	Name string // namespace of ctr's containers and parent cgroup of all, immutable after New
 	Bin  string // the shim under test, immutable after StartContainerd
 
+	// Daemon is the containerd that StartContainerd starts; its ctr is beside it.
+	// Another may be set while none runs.
+	Daemon string
+	// Runtime is the OCI runtime's name or path, immutable after StartContainerd.
+	Runtime string
+
 	ttrpc      string // containerd's ttrpc socket if it is not where shims look for it
 	image      *Image
+	placed     string  // the Daemon that the files in Dir are for
+	dialect    dialect // of that daemon
 	containerd *daemon // nil while not running
 	dockerd    *daemon // nil while not running
 
@@ -57,7 +65,7 @@ func New(shim string) (*Rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Rig{Dir: dir, Name: filepath.Base(dir), Bin: bin, image: image, ids: map[string]string{}}
+	r := &Rig{Dir: dir, Name: filepath.Base(dir), Bin: bin, Daemon: containerdBinary, Runtime: "runc", image: image, ids: map[string]string{}}
 	for _, d := range []string{"bin", "tmp", "fifo", "docker"} {
 		if err := os.Mkdir(r.path(d), 0o700); err != nil {
 			return nil, errors.Join(err, os.RemoveAll(dir))
@@ -74,8 +82,7 @@ func checkHost() error {
 		errs = append(errs, errors.New("must run as root"))
 	}
 	for tool, pkg := range map[string]string{
-		containerdBinary: "containerd", ctrBinary: "containerd", "/usr/sbin/runc": "runc",
-		dockerdBinary: "docker.io", dockerBinary: "docker.io", "/bin/busybox": "busybox-static",
+		containerdBinary: "containerd", ctrBinary: "containerd", "/usr/sbin/runc": "runc", "/bin/busybox": "busybox-static",
 	} {
 		if _, err := os.Stat(tool); err != nil {
 			errs = append(errs, fmt.Errorf("%s is missing: apt-get install %s", tool, pkg))
@@ -94,15 +101,15 @@ func (r *Rig) path(elem ...string) string {
 // Address returns the path of the gRPC socket of the Rig's containerd.
 func (r *Rig) Address() string { return r.path("containerd.sock") }
 
-// note records a container for the census: its namespace and id are in the names of
+// Note records a container for the census: its namespace and id are in the names of
 // the runc state and the shim's socket that must be gone in the end.
-func (r *Rig) note(namespace, id string) {
+func (r *Rig) Note(namespace, id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ids[id] = namespace
 }
 
-// known returns a copy of what note recorded.
+// known returns a copy of what Note recorded.
 func (r *Rig) known() map[string]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -141,7 +148,7 @@ func (r *Rig) removeContainers() error {
 		ids, err := output(r.Docker(ctx, "ps", "-aq", "--no-trunc"))
 		errs = append(errs, err)
 		for _, id := range bytes.Fields(ids) {
-			r.note(dockerNamespace, string(id))
+			r.Note(dockerNamespace, string(id))
 			_, err := output(r.Docker(ctx, "rm", "-f", string(id)))
 			errs = append(errs, err)
 		}

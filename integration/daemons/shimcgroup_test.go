@@ -40,7 +40,7 @@ func TestShimStaysInShimCgroup(t *testing.T) {
 			t.Errorf("%s cannot be removed: %s", dir, procs(dir))
 		}
 	})
-	shared.note(shared.Name, id)
+	shared.Note(shared.Name, id)
 	must(t, ctr(t, "containers", "create", "--runtime", Runtime, ImageName, id, "sleep", "100000"))
 	t.Cleanup(func() {
 		if err := shared.Remove(background(t), id); err != nil {

@@ -146,7 +146,7 @@ func TestDockerAcrossUpstreamsShims(t *testing.T) {
 			var ids []string
 			for _, name := range []string{"tty", "piped", "echo", "stops"} {
 				id := inspect(t, r, name, "{{.Id}}")
-				r.note(dockerNamespace, id)
+				r.Note(dockerNamespace, id)
 				s, err := r.Shim(dockerNamespace, id)
 				if err != nil {
 					t.Fatal(err)

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// program is a release of a daemon or of a runtime.
+type program struct {
+	name string // "containerd 1.4.13"
+	dir  string // below what fetch and build have written
+}
+
+func (p program) kind() string { kind, _, _ := strings.Cut(p.name, " "); return kind }
+
+// at returns the path of one of the program's files; Debian has some in sbin.
+func (p program) at(root, file string) string {
+	if strings.HasPrefix(p.dir, "v") {
+		return filepath.Join(root, p.dir, file) // built
+	}
+	sub := "usr/bin"
+	if file == "dockerd" || file == "runc" || file == "criu" {
+		sub = "usr/sbin"
+	}
+	return filepath.Join(root, p.dir, sub, file)
+}
+
+var (
+	daemonPrograms = []program{
+		{"containerd 1.4.13", "bullseye"},
+		{"containerd 1.6.20", "bookworm"},
+		{"containerd 1.7.24", "trixie"},
+	}
+	runtimePrograms = []program{
+		{"runc 1.0.0-rc93", "bullseye"},
+		{"runc 1.1.5", "bookworm"},
+		{"runc 1.1.15", "trixie"},
+		{"runc 1.3.6", "sid"},
+		{"crun 0.17", "bullseye"},
+		{"crun 1.8.1", "bookworm"},
+		{"crun 1.21", "trixie"},
+		{"crun 1.28", "sid"},
+	}
+)
+
+// pair is a daemon with a runtime; each has a private root and a private daemon.
+type pair struct{ daemon, runtime program }
+
+func (p pair) String() string { return p.daemon.name + " × " + p.runtime.name }
+
+// impossible says why a pair cannot work, whatever the shim; mostly it is empty.
+func (p pair) impossible() string {
+	old := p.runtime.name == "crun 0.17" || p.runtime.name == "crun 1.8.1"
+	if old && p.daemon.name == "containerd 1.7.24" {
+		return "this crun refuses the version of the OCI specification that the daemon writes: \"unknown version specified\""
+	}
+	return ""
+}
+
+// pairs returns every daemon with every runtime.
+func pairs() (all []pair) {
+	for _, d := range daemonPrograms {
+		for _, r := range runtimePrograms {
+			all = append(all, pair{d, r})
+		}
+	}
+	return all
+}
+
+// find returns the pair of that name.
+func find(name string) (pair, error) {
+	all := pairs()
+	i := slices.IndexFunc(all, func(p pair) bool { return p.String() == name })
+	if i < 0 {
+		return pair{}, errors.New("no such pair: " + name)
+	}
+	return all[i], nil
+}
+
+// scenario is one thing that users do. run returns nil if all went as it must, and an
+// error that wraps errNotRun if this host, or this daemon, cannot do it.
+type scenario struct {
+	name string
+	what string
+	run  func(*bench, context.Context) error
+}
+
+var errNotRun = errors.New("not run")
+
+var scenarios = []scenario{
+	{"run", "run in the foreground: output, exit code", (*bench).foreground},
+	{"exec", "exec by pipe: input, output, exit code, a program that is not there", (*bench).exec},
+	{"terminal", "exec on a terminal: its size, input, exit code", (*bench).terminal},
+	{"kill", "SIGTERM to a program that handles it, SIGKILL: exit codes and events", (*bench).kill},
+	{"pause", "pause, resume, and death while paused", (*bench).pause},
+	{"update", "limits of memory and of processes changed in a running container", (*bench).update},
+	{"restart", "daemon killed and started again; one container lives on, one ends meanwhile", (*bench).restart},
+	{"flood", "200 execs at once: exit codes, events, answers", (*bench).flood},
+}
+
+// census is the scenario that ends each pair: nothing may be left behind.
+const census = "census"

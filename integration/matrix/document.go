@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// preface is what the document says of all results.
+const preface = `# What it was run with
+
+Made by ` + "`make matrix`" + `, from what ran: containerd and dockerd with their own clients, runc and crun, each from the
+releases that Debian has shipped, on one kernel, with cgroup v1 and as root. + is passed, – is failed, · was not run;
+what failed, and why a cell could not be run, stands below. A cell that has never been run is empty.
+
+Each pair of daemon and runtime ends with a census: no process, mount, cgroup, FIFO, socket or file of it may be left.
+
+`
+
+// known is what only a person can say: what was read, and what nobody has looked at.
+const known = `## Read, but not run
+
+- A daemon on cgroup v2: containerd's v1 runtime refuses to start a container there, whatever the shim.
+- containerd 2 and dockerd from 23.0 on: they have no v1 runtime, and never start this shim.
+
+## Not known
+
+- Kernels other than the one that the tests run on, and arm64 beyond that everything builds for it.
+- SELinux; AppArmor beyond what docs/security.md names.
+- CRI (kubelet) with a runtime other than Debian's runc.
+`
+
+// document makes docs/support.md from a record.
+func document(r record) string {
+	var b strings.Builder
+	b.WriteString(preface)
+	names := slices.Collect(func(yield func(string) bool) {
+		for _, s := range scenarios {
+			if !yield(s.name) {
+				return
+			}
+		}
+	})
+	b.WriteString("| scenario | |\n|---|---|\n")
+	for _, s := range scenarios {
+		fmt.Fprintf(&b, "| %s | %s |\n", s.name, s.what)
+	}
+	names = append(names, census)
+	for _, d := range daemonPrograms {
+		fmt.Fprintf(&b, "\n## %s\n\n| runtime | %s |\n|---|%s\n", d.name, strings.Join(names, " | "), strings.Repeat("---|", len(names)))
+		var notes []string
+		for _, p := range pairs() {
+			if p.daemon != d {
+				continue
+			}
+			fmt.Fprintf(&b, "| %s |", p.runtime.name)
+			for _, name := range names {
+				res := r[p.String()][name]
+				fmt.Fprintf(&b, " %s |", sign[res.Verdict])
+				if res.Reason != "" {
+					notes = append(notes, fmt.Sprintf("- %s, %s: %s", p.runtime.name, name, res.Reason))
+				}
+			}
+			b.WriteString("\n")
+		}
+		if len(notes) > 0 {
+			b.WriteString("\n" + strings.Join(notes, "\n") + "\n")
+		}
+	}
+	b.WriteString("\n" + known)
+	return b.String()
+}
+
+// sign of a verdict in a table; that of no result is empty.
+var sign = map[verdict]string{passed: "+", failed: "–", notRun: "·"}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command matrix runs a shim under the releases of containerd and dockerd, and with the
+// releases of runc and crun, that Debian has shipped. Each pair of daemon and runtime
+// runs in a root file system and a mount namespace of its own, with the kernel, the
+// cgroups and the process ids of the host.
+//
+// It prints a line for each scenario, and adds it to a record, from which -document
+// makes docs/support.md. Exit status 1 means that something has failed.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"containerd-shim.v1/integration/harness/sweep"
+)
+
+// options are those of the command line.
+type options struct {
+	shim, programs, only, record, pair string
+	document, list                     bool
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.shim, "shim", "bin/containerd-shim", "the shim to test")
+	flag.StringVar(&o.programs, "programs", "bin/matrix", "`directory` of daemons and runtimes, as integration/matrix/fetch writes it")
+	flag.StringVar(&o.only, "only", "", "only pairs and scenarios that contain one of these comma separated `words`; words with + between them must all be there")
+	flag.StringVar(&o.record, "record", "bin/matrix/record.json", "`file` that keeps the newest result of each cell")
+	flag.BoolVar(&o.document, "document", false, "print docs/support.md, made from the record, and run nothing")
+	flag.BoolVar(&o.list, "list", false, "list what would be run")
+	flag.StringVar(&o.pair, "pair", "", "run this pair in the mount namespace of this process, for matrix itself")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	status, err := o.run(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "matrix:", err)
+		status = 2
+	}
+	os.Exit(status)
+}
+
+func (o options) run(ctx context.Context) (status int, err error) {
+	if o.pair != "" {
+		return 0, o.child(ctx)
+	}
+	records, err := readRecord(o.record)
+	if err != nil {
+		return 0, err
+	}
+	if o.document {
+		_, err := os.Stdout.WriteString(document(records))
+		return 0, err
+	}
+	for _, p := range pairs() {
+		chosen := o.chosen(p)
+		if len(chosen) == 0 || ctx.Err() != nil {
+			continue
+		}
+		if o.list {
+			fmt.Printf("%s: %s\n", p, strings.Join(chosen, " "))
+			continue
+		}
+		results, err := o.parent(ctx, p, chosen)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", p, err)
+		}
+		for _, r := range results {
+			if r.Verdict == failed {
+				status = 1
+			}
+			records.put(r)
+		}
+		if err := records.write(o.record); err != nil {
+			return 0, err
+		}
+	}
+	return status, ctx.Err()
+}
+
+// chosen returns the names of the scenarios of a pair that -only selects.
+func (o options) chosen(p pair) (names []string) {
+	for _, s := range scenarios {
+		if o.selects(p.String() + " " + s.name) {
+			names = append(names, s.name)
+		}
+	}
+	return names
+}
+
+func (o options) selects(cell string) bool {
+	if o.only == "" {
+		return true
+	}
+next:
+	for _, words := range strings.Split(o.only, ",") {
+		for _, word := range strings.Split(words, "+") {
+			if !strings.Contains(" "+cell+" ", " "+word+" ") {
+				continue next
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// parent runs a pair in a child with a mount namespace of its own, and prints its
+// results as they come.
+func (o options) parent(ctx context.Context, p pair, chosen []string) (results []result, err error) {
+	if reason := p.impossible(); reason != "" {
+		for _, name := range chosen {
+			r := judge(p.String(), name, fmt.Errorf("%w: %s", errNotRun, reason))
+			fmt.Println(r.line(0))
+			results = append(results, r)
+		}
+		return results, nil
+	}
+	if _, err := os.Stat(unified); err == nil {
+		group := bareGroup(os.Getpid())
+		if err := os.Mkdir(group, 0o755); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, sweep.RemoveCgroup(group)) }()
+	}
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-pair", p.String(), "-shim", o.shim, "-programs", o.programs, "-only", o.only)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Setpgid: true}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it cleans up
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var r result
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			fmt.Fprintln(os.Stderr, lines.Text())
+			continue
+		}
+		fmt.Println(r.line(time.Since(begun)))
+		begun = time.Now()
+		results = append(results, r)
+	}
+	return results, cmd.Wait()
+}
+
+// child runs the chosen scenarios of a pair, and writes their results.
+func (o options) child(ctx context.Context) error {
+	p, err := find(o.pair)
+	if err != nil {
+		return err
+	}
+	programs, err := filepath.Abs(o.programs)
+	if err != nil {
+		return err
+	}
+	shim, err := filepath.Abs(o.shim)
+	if err != nil {
+		return err
+	}
+	if err := enter(programs, p.files(programs, shim)); err != nil {
+		return err
+	}
+	b, err := newBench(ctx, p)
+	if err != nil {
+		return err
+	}
+	chosen := o.chosen(p)
+	for _, s := range scenarios {
+		for _, name := range chosen {
+			if name == s.name && ctx.Err() == nil {
+				if err := judge(o.pair, s.name, b.try(ctx, s)).write(os.Stdout); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return judge(o.pair, census, b.close()).write(os.Stdout)
+}
