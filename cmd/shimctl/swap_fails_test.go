@@ -9,12 +9,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/api/types/task"
+	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
@@ -131,4 +135,35 @@ func TestLookGivesUp(t *testing.T) {
 	endLate(t, shim, clients)
 	wg.Wait()
 	lifeGoesOn(t, shim)
+}
+
+// B08: a call of the runtime that hangs is a reason to refuse, which is said in one line, and
+// nothing is changed; once that runtime has ended, it goes on.
+func TestUpgradeWhileARuntimeHangs(t *testing.T) {
+	for _, version := range []string{"v1.6.38", "v1.7.35"} {
+		t.Run(version, func(t *testing.T) {
+			shim := started(t, shimtest.Baseline(t, version))
+			release := shim.Hold(t, "pause", shim.Pause)
+			status, o, e := capture(t, "upgrade", "-yes", "-binary", shimtest.Own(t), "-dir", t.TempDir(), "-patience", "1s", strconv.Itoa(shim.PID))
+			oneLine(t, "a runtime that hangs", status, exitSome, o+e, "a call of the runtime is underway")
+			s, ok := scan.One(procRoot, shim.PID, 0)
+			if !ok || s.Build.Ours || s.Tracer != 0 {
+				t.Errorf("got %+v", s)
+			}
+			// Nor if it were wedged.
+			if _, err := underTest().tracer().Swap(t.Context(), &s, shimtest.Own(t), "", true, time.Second); err == nil || !strings.Contains(err.Error(), "is at work") {
+				t.Errorf("as a wedged one: %v", err)
+			}
+			release()
+			shimtest.Until(t, 20*time.Second, "Pause is done", func() bool {
+				st, err := shim.API.State(t.Context(), &shimapi.StateRequest{ID: shim.ID})
+				return err == nil && st.Status == task.Status_PAUSED
+			})
+			if _, err := shim.API.Resume(t.Context(), &emptypb.Empty{}); err != nil {
+				t.Fatal(err)
+			}
+			swapped(t, shim, false)
+			lifeGoesOn(t, shim)
+		})
+	}
 }
