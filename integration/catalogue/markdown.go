@@ -13,7 +13,8 @@ const intro = `# Known bugs of the shims
 B-numbers are bugs of upstream's shims that were reported or seen there; F-numbers were found while this project tested its own. Each has at least
 one check, whose id is the number and, if a bug has several forms, a letter: ` + "`shimverify run --shim PATH --only B24`" + `. V-numbers are
 about what only ` + "`containerd-shim-runc-v2`" + ` has. The last two columns say which v1 shims, of %s, and which v2 shims, of
-%s, fail it; those with "?" may pass or fail, and "–" is a kind of shim that is not asked. This project's shim passes all
+%s, fail it; those with "?" may pass or fail, and "–" is a kind of shim that is not asked. What
+a v2 shim does is not known where expected-v2.txt has a dot. This project's shim passes all
 checks for v1. What each shim did in one run, and in how many seconds, is in [verdicts.md](verdicts.md).
 
 This file is made by ` + "`make docs/bugs.md`" + ` from the checks in integration/catalogue.

@@ -27,6 +27,9 @@ func TestV2(t *testing.T) {
 				t.Fatalf("%s has no verdict of %q", check, release)
 			}
 			r := suite.Result(t, debianV2, "v2-"+check.ID, check.Limit, check.Run)
+			if r.Verdict != want { // once more, as by shimverify: on a busy host a pod may get two shims
+				r = suite.Result(t, debianV2, "again-"+check.ID, check.Limit, check.Run)
+			}
 			if r.Verdict != want {
 				t.Errorf("%s: %s %q, want %s", check, r.Verdict, r.Messages, want)
 			}
