@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-.PHONY: shimctl/build shimctl/test shimctl/test-shims shimctl/test-long
+.PHONY: shimctl/build shimctl/test shimctl/test-shims shimctl/test-builds shimctl/test-long
 
 shimctl/build: ## build bin/shimctl
 	$(GOBUILD) -o bin/shimctl ./cmd/shimctl
@@ -16,3 +16,18 @@ shimctl/test-shims: host/prepare upstream/build ## shimctl on upstream's shims, 
 shimctl/test-long: host/prepare upstream/build ## the same with all that the manual claims: 500 captures, 50 shims for ten minutes
 	SHIM_BASELINES=$(BASELINES) HEALTHY_SHIMS=50 HEALTHY_FOR=10m \
 	  go test -race -count=1 -tags baseline,ownshim -timeout 40m -v ./cmd/shimctl/...
+
+# Programs of Debian's other releases, and older releases of Go, unpacked and not installed.
+ROOTS  := $(CURDIR)/bin/debian
+BUILDS := $(CURDIR)/bin/builds
+EARLY  := v1.1.2 v1.2.0 v1.2.6 v1.2.13
+
+shimctl/test-builds: host/prepare ## exchanges of Debian's shims of bullseye and trixie, and of upstream's early ones built with Go 1.15 and 1.19 (root, 20 minutes)
+	integration/upstream/debian $(ROOTS)/bullseye bullseye containerd golang-1.15-go golang-1.15-src
+	integration/upstream/debian $(ROOTS)/bookworm bookworm golang-1.19-go golang-1.19-src
+	integration/upstream/debian $(ROOTS)/trixie trixie containerd
+	GO=$(ROOTS)/bullseye/usr/lib/go-1.15/bin/go integration/upstream/build $(BUILDS)/go1.15 containerd-shim $(EARLY)
+	GO=$(ROOTS)/bookworm/usr/lib/go-1.19/bin/go integration/upstream/build $(BUILDS)/go1.19 containerd-shim $(EARLY)
+	for s in bullseye trixie; do install -D $(ROOTS)/$$s/usr/bin/containerd-shim $(BUILDS)/$$s/containerd-shim; done
+	SHIM_BASELINES=$(BUILDS) SHIM_BUILDS="bullseye trixie $(EARLY:%=go1.15/%) $(EARLY:%=go1.19/%)" \
+	  go test -count=1 -tags baseline -timeout 40m -v -run '^Test(Look(Idle|Waits)|Swap|RepairInPlace)' ./cmd/shimctl

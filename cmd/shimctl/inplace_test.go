@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -98,14 +97,14 @@ func background(wg *sync.WaitGroup, t *testing.T, c *client, f func() error) {
 }
 
 func TestLookIdle(t *testing.T) {
-	for _, version := range []string{"v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35", "debian"} {
+	for _, version := range builds("v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35", "debian") {
 		t.Run(version, func(t *testing.T) {
 			shim := started(t, shimtest.Baseline(t, version))
 			if err := shim.Exec(t.Context(), "e1"); err != nil {
 				t.Fatal(err)
 			}
-			created := &client{id: "created", status: 3}
-			if err := shim.Create(t.Context(), created.id, created.spec()); err != nil {
+			spec := `{"user":{"uid":0,"gid":0,"umask":18},"args":["testinit","exit:3"],"cwd":"/"}`
+			if err := shim.Create(t.Context(), "created", []byte(spec)); err != nil {
 				t.Fatal(err)
 			}
 			o, st := looked(t, shim, false)
@@ -117,7 +116,7 @@ func TestLookIdle(t *testing.T) {
 				t.Errorf("got %+v", st)
 			}
 			for _, e := range st.Execs {
-				if e.ID == created.id && (e.Phase != state.Created || !strings.Contains(string(e.Spec), `"args":["testinit","exit:3"]`)) {
+				if e.ID == "created" && (e.Phase != state.Created || string(e.Spec) != spec) {
 					t.Errorf("got %+v %s", e, e.Spec)
 				}
 				if e.ID == "e1" && (e.Phase != state.Running || e.Pid == 0) {
@@ -133,7 +132,7 @@ func TestLookIdle(t *testing.T) {
 
 // Two execs run, and a client waits for each.
 func TestLookWaits(t *testing.T) {
-	for _, version := range []string{"v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35", "debian"} {
+	for _, version := range builds("v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35", "debian") {
 		t.Run(version, func(t *testing.T) {
 			shim, _, wg, clients := withWaits(t, version)
 			o, st := looked(t, shim, false)

@@ -46,7 +46,7 @@ func (d *fakeDaemon) TaskGone(context.Context, string, string, int) (bool, error
 }
 
 func TestRepair(t *testing.T) {
-	for _, version := range []string{"v1.1.2", "v1.2.0"} {
+	for _, version := range buildsOf("v1.1.2", "v1.2.0") {
 		t.Run(version, func(t *testing.T) {
 			shim := started(t, shimtest.Baseline(t, version))
 			fake := &fakeDaemon{shim: shim}
@@ -114,7 +114,7 @@ func TestRepairThatDoesNotHeal(t *testing.T) {
 // A wedged shim is healed in place: each client that hung gets the answer to its call,
 // and the container runs on. Its daemon need not be there.
 func TestRepairInPlace(t *testing.T) {
-	for _, version := range []string{"v1.1.2", "v1.2.0"} {
+	for _, version := range buildsOf("v1.1.2", "v1.2.0") {
 		t.Run(version, func(t *testing.T) {
 			shim := started(t, shimtest.Baseline(t, version))
 			p := underTest()

@@ -74,7 +74,7 @@ func TestSwapExecveFails(t *testing.T) {
 		file("elf", self[:100], 0o755):   unix.ENOEXEC,
 		busy.Name():                      unix.ETXTBSY,
 	}
-	for _, version := range []string{"v1.1.2", "v1.2.6", "v1.7.35", "debian"} {
+	for _, version := range builds("v1.1.2", "v1.2.6", "v1.7.35", "debian") {
 		t.Run(version, func(t *testing.T) {
 			shim, s, wg, clients := withWaits(t, version)
 			for path, errno := range fails {
@@ -95,7 +95,7 @@ func TestSwapExecveFails(t *testing.T) {
 // A tracer that is killed leaves a shim that runs: the old program before the commit
 // and the new one after it. No call is lost.
 func TestSwapTracerDies(t *testing.T) {
-	for _, version := range []string{"v1.1.2", "v1.7.35", "debian"} {
+	for _, version := range builds("v1.1.2", "v1.7.35", "debian") {
 		for step, ours := range map[string]bool{"data": false, "code": false, "registers": false, "mask": true, "continue": true, "exec": true} {
 			t.Run(fmt.Sprintf("%s at %s", version, step), func(t *testing.T) {
 				shim, s, wg, clients := withWaits(t, version)

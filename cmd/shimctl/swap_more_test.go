@@ -58,7 +58,7 @@ func reads(t *testing.T, f *os.File, want string) {
 
 // A container stays paused, and a terminal works in both directions.
 func TestSwapTerminalInPausedContainer(t *testing.T) {
-	for _, version := range []string{"v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35", "debian"} {
+	for _, version := range builds("v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35", "debian") {
 		t.Run(version, func(t *testing.T) {
 			shim := started(t, shimtest.Baseline(t, version))
 			ctx := t.Context()
@@ -103,7 +103,7 @@ func TestSwapTerminalInPausedContainer(t *testing.T) {
 // B12: a call that waits for output which a grandchild holds open is done by the new
 // program, in its bounded time.
 func TestSwapDeleteThatHangs(t *testing.T) {
-	for _, version := range []string{"v1.1.2", "v1.2.6"} {
+	for _, version := range buildsOf("v1.1.2", "v1.2.6") {
 		t.Run(version, func(t *testing.T) {
 			shim := started(t, shimtest.Baseline(t, version))
 			ctx := t.Context()
@@ -140,7 +140,7 @@ func TestSwapDeleteThatHangs(t *testing.T) {
 // B05: the exit whose publisher hangs is published by the new program, and so are those
 // behind it.
 func TestSwapPublisherThatHangs(t *testing.T) {
-	for _, version := range []string{"v1.1.2", "v1.2.6", "v1.6.38"} {
+	for _, version := range builds("v1.1.2", "v1.2.6", "v1.6.38") {
 		t.Run(version, func(t *testing.T) {
 			shim := started(t, shimtest.Baseline(t, version))
 			ctx := t.Context()

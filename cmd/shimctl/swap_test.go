@@ -80,7 +80,7 @@ func lifeGoesOn(t *testing.T, shim *shimtest.Shim) {
 
 // Two execs run, and a client waits for each.
 func TestSwapHealthy(t *testing.T) {
-	for _, version := range []string{"v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35", "debian"} {
+	for _, version := range builds("v1.1.2", "v1.2.0", "v1.2.6", "v1.2.13", "v1.6.38", "v1.7.35", "debian") {
 		t.Run(version, func(t *testing.T) {
 			shim, _, wg, clients := withWaits(t, version)
 			o := swapped(t, shim, false)
@@ -96,7 +96,7 @@ func TestSwapHealthy(t *testing.T) {
 }
 
 func TestSwapWedged(t *testing.T) {
-	for _, version := range []string{"v1.1.2", "v1.2.0"} {
+	for _, version := range buildsOf("v1.1.2", "v1.2.0") {
 		t.Run(version, func(t *testing.T) {
 			shim := started(t, shimtest.Baseline(t, version))
 			wg, clients := wedgedWith(t, shim, 10)
@@ -116,7 +116,7 @@ func TestSwapWedged(t *testing.T) {
 // The start that closes the ring is not done again: its process has run, with output that
 // nobody has read yet, and its end is known to the old program only.
 func TestSwapFinishesTheStart(t *testing.T) {
-	for _, version := range []string{"v1.1.2", "v1.2.0"} {
+	for _, version := range buildsOf("v1.1.2", "v1.2.0") {
 		t.Run(version, func(t *testing.T) {
 			shim := started(t, shimtest.Baseline(t, version))
 			dir := t.TempDir()

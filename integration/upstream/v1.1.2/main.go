@@ -14,7 +14,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -23,6 +22,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/events"
@@ -140,7 +140,7 @@ func serve(server *ttrpc.Server, socket string) error {
 	}
 	go func() {
 		defer l.Close()
-		if err := server.Serve(context.Background(), l); err != nil && !errors.Is(err, net.ErrClosed) {
+		if err := server.Serve(context.Background(), l); err != nil && !strings.Contains(err.Error(), "closed network connection") {
 			logrus.WithError(err).Fatal("containerd-shim: ttrpc server failed")
 		}
 	}()

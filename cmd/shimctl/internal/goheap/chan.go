@@ -36,7 +36,7 @@ func (m *Memory) Chan(addr uint64) *Chan {
 func (m *Memory) waiters(queue uint64) (list []Waiter) {
 	for s := m.Word(queue); s != 0 && m.err == nil; s = m.Word(s + sudogNext) {
 		g := m.Word(s + sudogG)
-		list = append(list, Waiter{ID: m.Word(g + gID), Elem: m.Word(s + m.era.elem), Goroutine: m.goroutine(g)})
+		list = append(list, Waiter{ID: m.Word(g + m.era.id), Elem: m.Word(s + m.era.elem), Goroutine: m.goroutine(g)})
 		if len(list) > maxLength {
 			m.Fail("too many goroutines at a channel")
 		}

@@ -48,7 +48,7 @@ func (m *Memory) FindGoroutines() (list uint64) {
 		first := false
 		m.Try(func() {
 			g := m.Word(array)
-			first = m.Word(g+gID) == 1 && m.Uint32(g+gStatus)&^statusScan <= statusMost && m.text.Name(m.Word(g+m.era.startPC)) == "runtime.main"
+			first = m.Word(g+m.era.id) == 1 && m.Uint32(g+m.era.status)&^statusScan <= statusMost && m.text.Name(m.Word(g+m.era.startPC)) == "runtime.main"
 		})
 		if first {
 			return addr + uint64(at)
@@ -69,10 +69,10 @@ func (m *Memory) Goroutines(list uint64) map[uint64]Goroutine {
 	all := map[uint64]Goroutine{}
 	for i := range n {
 		g := m.Word(array + 8*i)
-		switch m.Uint32(g+gStatus) &^ statusScan {
+		switch m.Uint32(g+m.era.status) &^ statusScan {
 		case statusIdle, statusDead, statusExtra:
 		default:
-			all[m.Word(g+gID)] = m.goroutine(g)
+			all[m.Word(g+m.era.id)] = m.goroutine(g)
 		}
 		if m.err != nil {
 			return nil
@@ -89,7 +89,7 @@ func (m *Memory) System(g Goroutine) bool {
 }
 
 func (m *Memory) goroutine(g uint64) Goroutine {
-	return Goroutine{Parked: m.Uint32(g+gStatus) == statusWaits, sp: m.Word(g + gSchedSP), hi: m.Word(g + gStackHi), start: m.Word(g + m.era.startPC)}
+	return Goroutine{Parked: m.Uint32(g+m.era.status) == statusWaits, sp: m.Word(g + gSchedSP), hi: m.Word(g + gStackHi), start: m.Word(g + m.era.startPC)}
 }
 
 // maxStack bounds the part of a stack that is searched.

@@ -50,6 +50,11 @@ func (r *reader) connections() error {
 			r.m.Fail("a connection is not shown: %s, %s", recv.Args, fd.Args)
 			return nil
 		}
+		if c.run == 0 {
+			if c.run = r.serverOf(value(ch[0])); c.run == 0 {
+				return fmt.Errorf("%w: who serves a connection is not known", ErrBusy)
+			}
+		}
 		c.channel, c.FD = value(ch[0]), state.FD(r.m.Int(value(at[0])+fdNumber))
 		if !r.fds.use(c.FD, "socket:") {
 			r.m.Fail("descriptor %d is no connection", c.FD)
@@ -119,14 +124,74 @@ func (r *reader) partial(c *connection, g *stackdump.Goroutine) error {
 	return nil
 }
 
-// of returns the connection on which a handler answers, or nil if it is not known.
-// Before Go 1.21 a dump does not say who has started a goroutine; then the answer is
-// known only if there is a single connection.
-func (r *reader) of(g *stackdump.Goroutine) *connection {
-	for _, c := range r.conns {
-		if g.CreatedIn != 0 && c.run == g.CreatedIn || g.CreatedIn == 0 && len(r.conns) == 1 {
-			return c
+// of returns the connection on which a handler answers, nil if that is closed. ok is false
+// if it is not known.
+func (r *reader) of(g *stackdump.Goroutine) (c *connection, ok bool) {
+	run := g.CreatedIn
+	if run == 0 { // before Go 1.21 a dump does not say who has started a goroutine
+		if run, ok = r.servedBy[g.ID]; !ok {
+			return nil, false
 		}
 	}
-	return nil
+	for _, c := range r.conns {
+		if c.run == run {
+			return c, true
+		}
+	}
+	return nil, !r.goroutine(run)
+}
+
+// findServers finds, for programs of Go before 1.21, the goroutine that serves the
+// connection on which each handler answers. A handler has on its stack the channel through
+// which it will answer, at which that goroutine waits, and the one that is closed when the
+// connection is.
+func (r *reader) findServers() {
+	now := r.m.Goroutines(r.goroutines)
+	r.servedBy = map[uint64]uint64{}
+	for i := range r.dump.Goroutines {
+		g := &r.dump.Goroutines[i]
+		n, there := now[g.ID]
+		if g.CreatedIn != 0 || !there || !n.Parked || !has(g, r.ttrpc+".(*serverConn).run.func2") {
+			continue
+		}
+		for _, word := range r.m.Stack(n) {
+			r.m.Try(func() {
+				switch c := r.m.Chan(word); {
+				case c.ElemSize == responseSize && !c.ClosedChan && len(c.Receivers) == 1 && r.serves(c.Receivers[0].ID):
+					r.servedBy[g.ID] = c.Receivers[0].ID
+				case c.ElemSize == 0 && c.ClosedChan && r.servedBy[g.ID] == 0:
+					r.servedBy[g.ID] = gone
+				}
+			})
+		}
+	}
+}
+
+// The size of ttrpc's response, a stream and a pointer, and the number of no goroutine.
+const (
+	responseSize = 16
+	gone         = 0
+)
+
+// serves reports whether a goroutine serves a connection.
+func (r *reader) serves(id uint64) bool {
+	return slices.ContainsFunc(r.dump.Goroutines, func(g stackdump.Goroutine) bool {
+		return g.ID == id && len(g.Frames) > 0 && g.Frames[0].Func == r.ttrpc+".(*serverConn).run"
+	})
+}
+
+// serverOf returns the goroutine that serves the connection of a channel of ttrpc's, which
+// is on its stack; 0 if it is not known.
+func (r *reader) serverOf(channel uint64) (id uint64) {
+	now := r.m.Goroutines(r.goroutines)
+	for i := range r.dump.Goroutines {
+		g := &r.dump.Goroutines[i]
+		if r.serves(g.ID) && now[g.ID].Parked && slices.Contains(r.m.Stack(now[g.ID]), channel) {
+			if id != 0 {
+				return 0
+			}
+			id = g.ID
+		}
+	}
+	return id
 }

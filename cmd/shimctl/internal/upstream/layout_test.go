@@ -9,12 +9,13 @@ import (
 	"debug/elf"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
-// structs returns the structures of a program, by name, with the offset of each field,
-// as the compiler has described them (DWARF).
-func structs(t *testing.T, path string) map[string]map[string]uint64 {
+// structs returns the structures of a program, by name, with the offset and the type of
+// each field, as the compiler has described them (DWARF).
+func structs(t *testing.T, path string) (offsets map[string]map[string]uint64, types map[string]map[string]string) {
 	t.Helper()
 	f, err := elf.Open(path)
 	if err != nil {
@@ -25,7 +26,7 @@ func structs(t *testing.T, path string) map[string]map[string]uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := map[string]map[string]uint64{}
+	offsets, types = map[string]map[string]uint64{}, map[string]map[string]string{}
 	r := d.Reader()
 	for {
 		e, err := r.Next()
@@ -33,7 +34,7 @@ func structs(t *testing.T, path string) map[string]map[string]uint64 {
 			t.Fatal(err)
 		}
 		if e == nil {
-			return all
+			return offsets, types
 		}
 		if e.Tag != dwarf.TagStructType {
 			if e.Tag != dwarf.TagCompileUnit {
@@ -47,11 +48,10 @@ func structs(t *testing.T, path string) map[string]map[string]uint64 {
 			t.Fatal(err)
 		}
 		r.SkipChildren()
-		fields := map[string]uint64{}
+		offsets[name], types[name] = map[string]uint64{}, map[string]string{}
 		for _, f := range typ.(*dwarf.StructType).Field {
-			fields[f.Name] = uint64(f.ByteOffset)
+			offsets[name][f.Name], types[name][f.Name] = uint64(f.ByteOffset), f.Type.String()
 		}
-		all[name] = fields
 	}
 }
 
@@ -61,7 +61,7 @@ func TestLayouts(t *testing.T) {
 	dir := os.Getenv("SHIM_BASELINES")
 	for _, r := range releases {
 		t.Run(r.Name, func(t *testing.T) {
-			all := structs(t, filepath.Join(dir, r.Name, "containerd-shim"))
+			all, types := structs(t, filepath.Join(dir, r.Name, "containerd-shim"))
 			want := func(typ string, fields map[string]uint64) {
 				t.Helper()
 				got := all[typ]
@@ -101,6 +101,14 @@ func TestLayouts(t *testing.T) {
 			const specs = "github.com/opencontainers/runtime-spec/specs-go."
 			want(specs+"Process", map[string]uint64{"Terminal": 0, "ConsoleSize": 8, "User": 16, "Args": 72, "CommandLine": 96, "Env": 112, "Cwd": 136, "Capabilities": 152,
 				"Rlimits": 160, "NoNewPrivileges": 184, "ApparmorProfile": 192, "OOMScoreAdj": r.specs.oomScoreAdj, "SelinuxLabel": r.specs.selinuxLabel})
+			if pointer := strings.HasPrefix(types[specs+"User"]["Umask"], "*"); pointer != r.specs.umaskPointer {
+				t.Errorf("the umask is a pointer: %v", pointer)
+			}
+			any := "github.com/gogo/protobuf/types.Any"
+			if r.calls {
+				any = "google.golang.org/protobuf/types/known/anypb.Any"
+			}
+			want(any, map[string]uint64{"TypeUrl": r.any, "Value": r.any + 16})
 			want(specs+"User", map[string]uint64{"UID": 0, "GID": 4, "Umask": 8, "AdditionalGids": 16, "Username": 40})
 			want(r.ttrpc+".channel", map[string]uint64{"br": channelReader, "hrbuf": channelHeader})
 			want("github.com/containerd/console.EpollConsole", map[string]uint64{"sysfd": 32, "closed": 40})

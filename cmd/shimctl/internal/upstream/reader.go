@@ -39,6 +39,7 @@ type reader struct {
 	mounted   bool   // something is mounted on the bundle's rootfs
 	objects   map[string]*object
 	byAddress map[uint64]*object
+	servedBy  map[uint64]uint64 // before Go 1.21: the goroutine that serves a handler's connection
 	streamFor map[uint64]uint32 // for ttrpc 1.2: the stream of the request that a goroutine handles
 	streamOf  map[uint64]uint32 // for ttrpc 1.2: the stream of the encoded request at an address
 	reading   map[state.FD]bool // a goroutine waits to read from it
@@ -85,6 +86,7 @@ func (p *Program) Prepare(pid int, dump *stackdump.Dump, wedged bool) (*Prepared
 	if _, err := frameOfRequest(&pending{}, &shimapi.StateRequest{}); err != nil {
 		return nil, err
 	}
+	r.findServers()
 	if p.calls {
 		// These objects were made with their requests, and nobody changes them.
 		r.streamOf = r.closures()

@@ -3,12 +3,14 @@
 package upstream
 
 import (
+	"cmp"
 	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strconv"
-	"strings"
 
 	"containerd-shim.v1/cmd/shimctl/internal/goheap"
 	"containerd-shim.v1/cmd/shimctl/internal/gotext"
@@ -19,6 +21,7 @@ import (
 // is the first of its structure.
 type Release struct {
 	Name    string
+	builds  []int  // with which minor releases of Go 1 it was tried
 	service string // package of Service
 	process string // package of Init and execProcess
 	ttrpc   string // package of ttrpc's server
@@ -29,6 +32,7 @@ type Release struct {
 	pidPointer bool   // an exec's pid is a pointer to that
 	ioPointer  bool   // io is a pointer to {IO, …}, not an IO
 	message    uint64 // size of protobuf's own state in front of a message's fields
+	any        uint64 // the same of an Any, which protobuf itself brings along
 	calls      bool   // ttrpc 1.2, where a request and its stream are only in closures
 }
 
@@ -54,33 +58,34 @@ const (
 	newTTRPC   = "github.com/containerd/ttrpc"
 )
 
-// releases are those that were tested. Builds of upstream's tags with the modules that
-// it vendors have the same layouts, except where another release of Go or of the
-// runtime specification makes a difference; those are not known here, and refused.
+// releases are those that were tested, with the releases of Go that built them. Builds
+// of upstream's tags with the modules that it vendors have the same layouts, except where
+// another release of Go, of the runtime specification or of protobuf makes a difference;
+// those are not known here, and refused.
 var releases = []*Release{
 	{
-		Name: "v1.1.2", service: containerd + "linux/shim", process: containerd + "linux/proc", ttrpc: "github.com/stevvooe/ttrpc",
+		Name: "v1.1.2", builds: []int{15, 19, 26}, service: containerd + "linux/shim", process: containerd + "linux/proc", ttrpc: "github.com/stevvooe/ttrpc",
 		specs: specs102, init: init11, exec: exec11,
 	},
 	{
-		Name: "v1.2.0", service: containerd + "runtime/v1/shim", process: containerd + "runtime/v1/linux/proc", ttrpc: newTTRPC,
+		Name: "v1.2.0", builds: []int{15, 19, 26}, service: containerd + "runtime/v1/shim", process: containerd + "runtime/v1/linux/proc", ttrpc: newTTRPC,
 		specs: specs102, init: init12, exec: exec11,
 	},
 	{
-		Name: "v1.2.6", service: containerd + "runtime/v1/shim", process: containerd + "runtime/v1/linux/proc", ttrpc: newTTRPC,
+		Name: "v1.2.6", builds: []int{15, 19, 26}, service: containerd + "runtime/v1/shim", process: containerd + "runtime/v1/linux/proc", ttrpc: newTTRPC,
 		specs: specs102, init: init12, exec: exec11, safePid: true, pidPointer: true,
 	},
 	{
-		Name: "v1.2.13", service: containerd + "runtime/v1/shim", process: containerd + "runtime/v1/linux/proc", ttrpc: newTTRPC,
+		Name: "v1.2.13", builds: []int{15, 19, 26}, service: containerd + "runtime/v1/shim", process: containerd + "runtime/v1/linux/proc", ttrpc: newTTRPC,
 		specs: specs102, init: init1213, exec: exec1213, safePid: true,
 	},
 	{
-		Name: "v1.6.38", service: containerd + "runtime/v1/shim", process: containerd + "pkg/process", ttrpc: newTTRPC,
-		specs: specs102, init: init16, exec: exec16, safePid: true, ioPointer: true,
+		Name: "v1.6.38", builds: []int{26}, service: containerd + "runtime/v1/shim", process: containerd + "pkg/process", ttrpc: newTTRPC,
+		specs: specs103, init: init16, exec: exec16, safePid: true, ioPointer: true,
 	},
 	{
-		Name: "v1.7.35", service: containerd + "runtime/v1/shim", process: containerd + "pkg/process", ttrpc: newTTRPC,
-		specs: specs110, init: init16, exec: exec17, safePid: true, ioPointer: true, message: 40, calls: true,
+		Name: "v1.7.35", builds: []int{26}, service: containerd + "runtime/v1/shim", process: containerd + "pkg/process", ttrpc: newTTRPC,
+		specs: specs110, init: init16, exec: exec17, safePid: true, ioPointer: true, message: 40, any: 40, calls: true,
 	},
 }
 
@@ -97,15 +102,30 @@ var (
 	exec11   = processLayout{state: 16, id: 40, console: 56, io: 72, status: 88, exited: 96, pid: 120, stdio: 168, spec: 240, parent: 472, waitBlock: 480}
 	exec1213 = processLayout{state: 16, id: 40, console: 56, io: 72, status: 88, exited: 96, pid: 120, stdio: 176, spec: 248, parent: 480, waitBlock: 488}
 	exec16   = processLayout{state: 16, id: 40, console: 56, io: 72, status: 80, exited: 88, pid: 112, stdio: 168, spec: 240, parent: 472, waitBlock: 480}
+	exec121  = processLayout{state: 16, id: 40, console: 56, io: 72, status: 80, exited: 88, pid: 112, stdio: 168, spec: 240, parent: 496, waitBlock: 504}
 	exec17   = processLayout{state: 16, id: 40, console: 56, io: 72, status: 80, exited: 88, pid: 112, stdio: 168, spec: 240, parent: 488, waitBlock: 496}
 )
 
 // ErrUnknown is wrapped by errors for a build that is not known.
 var ErrUnknown = errors.New("not a build whose memory can be read")
 
-// debian is the release whose layout the shim in Debian 12's package has. That is 1.6.20,
-// built with Debian's own modules, which leave no version in the program.
-const debian = "v1.6.38"
+// debian are the shims in Debian's packages, by the minor release of Go 1 that built them.
+// They are built with Debian's own modules, which leave no version in the program; that
+// it is one of these shows by its functions and by what is checked when it is read.
+var debian = map[int]*Release{
+	15: { // bullseye: 1.4.13
+		Name: "Debian 1.4.13", service: containerd + "runtime/v1/shim", process: containerd + "pkg/process", ttrpc: newTTRPC,
+		specs: specs103, init: init16, exec: exec16, safePid: true, ioPointer: true,
+	},
+	19: { // bookworm: 1.6.20
+		Name: "Debian 1.6.20", service: containerd + "runtime/v1/shim", process: containerd + "pkg/process", ttrpc: newTTRPC,
+		specs: specs103, init: init16, exec: exec16, safePid: true, ioPointer: true,
+	},
+	24: { // trixie: 1.7.24
+		Name: "Debian 1.7.24", service: containerd + "runtime/v1/shim", process: containerd + "pkg/process", ttrpc: newTTRPC,
+		specs: specs110, init: init16, exec: exec121, safePid: true, ioPointer: true, message: 40, any: 8, calls: true,
+	},
+}
 
 // Program is the program of a running shim.
 type Program struct {
@@ -125,7 +145,25 @@ func Identify(pid int) (*Program, error) {
 	if era == nil {
 		return nil, fmt.Errorf("%w: built with %s", ErrUnknown, info.GoVersion)
 	}
-	version := ""
+	r, version := known(info)
+	if r == nil {
+		return nil, fmt.Errorf("%w: %s, built with %s", ErrUnknown, version, info.GoVersion)
+	}
+	text, err := gotext.Open(pid)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{r.service + ".(*Service).processExits", r.process + ".(*Init).Wait", r.process + ".(*execProcess).start", r.ttrpc + ".(*serverConn).run"} {
+		if text.Entry(name) == 0 {
+			_ = text.Close()
+			return nil, fmt.Errorf("%w: it has no function %s", ErrUnknown, name)
+		}
+	}
+	return &Program{r, era, text}, nil
+}
+
+// known returns the release of a program, or nil and what the program says it is.
+func known(info *debug.BuildInfo) (r *Release, version string) {
 	const module = "github.com/containerd/containerd"
 	if info.Main.Path == module {
 		version = info.Main.Version
@@ -135,27 +173,14 @@ func Identify(pid int) (*Program, error) {
 			version = d.Version
 		}
 	}
-	if version == "" && info.Main.Path == "" && strings.HasPrefix(info.GoVersion, "go1.19.") {
-		version = debian // its functions are looked for below
-	}
+	toolchain := goheap.Minor(info.GoVersion)
 	for _, r := range releases {
-		if r.Name != version {
-			continue
+		if r.Name == version && slices.Contains(r.builds, toolchain) {
+			return r, ""
 		}
-		text, err := gotext.Open(pid)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range []string{r.service + ".(*Service).processExits", r.process + ".(*Init).Wait", r.process + ".(*execProcess).start", r.ttrpc + ".(*serverConn).run"} {
-			if text.Entry(name) == 0 {
-				_ = text.Close()
-				return nil, fmt.Errorf("%w: it has no function %s", ErrUnknown, name)
-			}
-		}
-		return &Program{r, era, text}, nil
 	}
-	if version == "" {
-		version = "no version of containerd"
+	if version == "" && info.Main.Path == "" {
+		return debian[toolchain], "no version of containerd"
 	}
-	return nil, fmt.Errorf("%w: %s, built with %s", ErrUnknown, version, info.GoVersion)
+	return nil, cmp.Or(version, "no version of containerd")
 }

@@ -108,17 +108,17 @@ func frameOfRequest(p *pending, message proto.Message) ([]byte, error) {
 
 // pending returns the request that the goroutine handles, or nil if it handles none.
 func (r *reader) pending(g *stackdump.Goroutine) (*pending, error) {
-	p := &pending{g: g}
+	p, ok := &pending{g: g}, false
 	var raw *stackdump.Frame
 	switch {
 	case !r.calls && has(g, r.ttrpc+".(*serverConn).run.func2"):
 		f := frameOf(g, r.ttrpc+".(*serverConn).run.func2")
-		a := words(f.Args)
-		if len(a) == 0 || !exact(a[0]) {
+		stream, ok := streamIn(f, r.Era.StackArgs)
+		if !ok {
 			r.m.Fail("a request's stream is not shown: %s", f.Args)
 			return nil, nil
 		}
-		p.stream, raw = uint32(value(a[0])), frameOf(g, r.ttrpc+".(*serviceSet).dispatch")
+		p.stream, raw = stream, frameOf(g, r.ttrpc+".(*serviceSet).dispatch")
 		if raw != nil {
 			if a := words(raw.Args); len(a) >= 9 && exact(a[7]) && exact(a[8]) { // s, ctx, ctx, svc, len, method, len, payload, len, cap
 				p.payload, p.size = value(a[7]), int(value(a[8]))
@@ -155,13 +155,42 @@ func (r *reader) pending(g *stackdump.Goroutine) (*pending, error) {
 		}
 	}
 	p.method = strings.TrimPrefix(f.Func, prefix)
-	if a := words(f.Args); len(a) == 4 && exact(a[3]) { // s, ctx, ctx, request
-		p.request = value(a[3])
-	}
-	if p.conn = r.of(g); p.conn == nil && (g.CreatedIn == 0 || r.goroutine(g.CreatedIn)) {
+	p.request = r.shown(g, f)
+	if p.conn, ok = r.of(g); !ok {
 		return nil, fmt.Errorf("%w: a request cannot be told to a connection", ErrRefused)
 	}
 	return p, nil
+}
+
+// streamIn returns the stream of the request that the closure handles in which ttrpc 1.0
+// and 1.1 do so. Before Go 1.17 what it has captured precedes its argument, the stream: in
+// Go 1.10 conn, ctx, ctx, {stream, request}, responses, done; in Go 1.15 conn comes after
+// the request.
+func streamIn(f *stackdump.Frame, stackArgs bool) (stream uint32, ok bool) {
+	switch a := words(f.Args); {
+	case !stackArgs && len(a) > 0 && exact(a[0]):
+		return uint32(value(a[0])), true
+	case stackArgs && len(a) == 8: // nothing sets the upper half of a word that has a stream
+		stream = uint32(value(a[7]))
+		return stream, stream == uint32(value(a[2])) || stream == uint32(value(a[3]))
+	}
+	return 0, false
+}
+
+// shown returns the address of the decoded request of a method of the Service, if the
+// dump shows it and the request is still in memory; otherwise 0.
+func (r *reader) shown(g *stackdump.Goroutine, method *stackdump.Frame) uint64 {
+	a := words(method.Args) // s, ctx, ctx, request; on the stack also the results
+	if r.Era.StackArgs {
+		// Nothing marks a word as stale. A method needs its request until it has got
+		// past the locks of the Service; then it may have been freed.
+		if len(a) < 4 || has(g, r.process+".") || has(g, "github.com/containerd/go-runc.") {
+			return 0
+		}
+	} else if len(a) != 4 || !exact(a[3]) {
+		return 0
+	}
+	return value(a[3])
 }
 
 // message returns the request as it is to be handled again, or nil if it cannot be.
@@ -253,7 +282,7 @@ func (r *reader) any(at uint64) *anypb.Any {
 	if a == 0 {
 		return nil
 	}
-	a += r.Release.message
+	a += r.Release.any
 	array, n := r.m.Slice(a + 16)
 	return &anypb.Any{TypeUrl: r.m.String(a), Value: r.m.Bytes(array, n)}
 }

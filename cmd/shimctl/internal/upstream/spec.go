@@ -10,18 +10,22 @@ import (
 
 // specLayout has the offsets of the fields of Process that differ between releases of
 // the runtime specification.
-type specLayout struct{ oomScoreAdj, selinuxLabel uint64 }
+type specLayout struct {
+	umaskPointer              bool // the umask is a *uint32, not a uint32
+	oomScoreAdj, selinuxLabel uint64
+}
 
 var (
 	specs102 = specLayout{oomScoreAdj: 208, selinuxLabel: 216}
-	specs110 = specLayout{oomScoreAdj: 208, selinuxLabel: 224} // scheduler and I/O priority are not read
+	specs103 = specLayout{umaskPointer: true, oomScoreAdj: 208, selinuxLabel: 216} // what came after 1.0.2
+	specs110 = specLayout{umaskPointer: true, oomScoreAdj: 208, selinuxLabel: 224} // scheduler and I/O priority are not read
 )
 
 type (
 	user struct {
 		UID            uint32   `json:"uid"`
 		GID            uint32   `json:"gid"`
-		Umask          uint32   `json:"umask,omitempty"`
+		Umask          *uint32  `json:"umask,omitempty"`
 		AdditionalGids []uint32 `json:"additionalGids,omitempty"`
 		Username       string   `json:"username,omitempty"`
 	}
@@ -61,7 +65,7 @@ type (
 func (l *specLayout) spec(m *goheap.Memory, at uint64) json.RawMessage {
 	p := process{
 		Terminal: m.Bool(at),
-		User:     user{UID: m.Uint32(at + 16), GID: m.Uint32(at + 20), Umask: m.Uint32(at + 24), Username: m.String(at + 56)},
+		User:     user{UID: m.Uint32(at + 16), GID: m.Uint32(at + 20), Umask: l.umask(m, at+24), Username: m.String(at + 56)},
 		Args:     m.Strings(at + 72), Env: m.Strings(at + 112), Cwd: m.String(at + 136),
 		NoNewPrivileges: m.Bool(at + 184), ApparmorProfile: m.String(at + 192), SelinuxLabel: m.String(at + l.selinuxLabel),
 	}
@@ -91,4 +95,21 @@ func (l *specLayout) spec(m *goheap.Memory, at uint64) json.RawMessage {
 		m.Fail("an OCI process: %v", err)
 	}
 	return b
+}
+
+// umask returns the umask at the address, nil if the runtime is to choose it.
+func (l *specLayout) umask(m *goheap.Memory, at uint64) *uint32 {
+	if l.umaskPointer {
+		if at = m.Word(at); at == 0 {
+			return nil
+		}
+	}
+	v := m.Uint32(at)
+	if v == 0 && !l.umaskPointer {
+		return nil // there it is left out of JSON, too
+	}
+	if v > 0o777 {
+		m.Fail("a umask of %#o", v)
+	}
+	return &v
 }
