@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# The shim under the daemons and with the runtimes that Debian has shipped, in
-# scratch roots. Root, cgroup v1, Debian's archives.
+# The shim under the daemons and with the runtimes that Debian has shipped, and
+# an older containerd, in scratch roots. Root, cgroup v1, Debian's archives.
 
 .PHONY: matrix matrix/cell docs/support.md
 
@@ -9,6 +9,7 @@ ONLY   ?=
 
 matrix: host/prepare build ## run all daemons with all runtimes (ONLY=1.7.24+crun: those with these words), then make docs/support.md
 	integration/matrix/fetch bin/matrix bullseye bookworm trixie sid
+	integration/matrix/build bin/matrix
 	$(MATRIX) -only '$(ONLY)'
 
 matrix/cell: host/prepare build ## one cheap cell of it, as make test does

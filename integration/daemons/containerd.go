@@ -178,7 +178,10 @@ func (r *Rig) Remove(ctx context.Context, id string) error {
 		if t != id {
 			continue
 		}
-		if _, err := output(r.Ctr(ctx, "tasks", "delete", "--force", id)); err != nil {
+		_, err := output(r.Ctr(ctx, "tasks", "delete", "--force", id))
+		// ctr before 1.3 exits with the status of the task that it has deleted. If it has
+		// not, the next deletion fails.
+		if err != nil && r.dialect.modern {
 			return err
 		}
 	}

@@ -14,7 +14,7 @@ import (
 type dialect struct {
 	config  string   // a format of: root, state, socket, opt, shim, ttrpc socket, runtime
 	imports []string // arguments of `ctr images import`, for an image named ImageName
-	detach  bool     // `ctr tasks exec` knows --detach
+	modern  bool     // 1.3 or later
 }
 
 // The CRI plugin is off because nothing here uses it. oom_score is 0 because a root

@@ -32,6 +32,7 @@ func (p program) at(root, file string) string {
 
 var (
 	daemonPrograms = []program{
+		{"containerd 1.2.6", "v1.2.6"},
 		{"containerd 1.4.13", "bullseye"},
 		{"containerd 1.6.20", "bookworm"},
 		{"containerd 1.7.24", "trixie"},

@@ -11,8 +11,8 @@ import (
 // preface is what the document says of all results.
 const preface = `# What it was run with
 
-Made by ` + "`make matrix`" + `, from what ran: containerd and dockerd with their own clients, runc and crun, each from the
-releases that Debian has shipped, on one kernel, with cgroup v1 and as root. + is passed, – is failed, · was not run;
+Made by ` + "`make matrix`" + `, from what ran: containerd with its own ctr, runc and crun, each from the
+releases that Debian has shipped (containerd 1.2.6 is built from its module), on one kernel, with cgroup v1 and as root. + is passed, – is failed, · was not run;
 what failed, and why a cell could not be run, stands below. A cell that has never been run is empty.
 
 Each pair of daemon and runtime ends with a census: no process, mount, cgroup, FIFO, socket or file of it may be left.
@@ -22,14 +22,14 @@ Each pair of daemon and runtime ends with a census: no process, mount, cgroup, F
 // known is what only a person can say: what was read, and what nobody has looked at.
 const known = `## Read, but not run
 
-- A daemon on cgroup v2: containerd's v1 runtime refuses to start a container there, whatever the shim.
-- containerd 2 and dockerd from 23.0 on: they have no v1 runtime, and never start this shim.
+- A daemon on cgroup v2: containerd's v1 runtime cannot run there, whatever the shim.
+- containerd 2: it has no v1 runtime, and never starts this shim.
 
 ## Not known
 
+- dockerd beyond Debian's 20.10.24, checkpoint and restore with CRIU, umask, ulimit, oom_score_adj, a read-only root, userns-remap.
 - Kernels other than the one that the tests run on, and arm64 beyond that everything builds for it.
 - SELinux; AppArmor beyond what docs/security.md names.
-- CRI (kubelet) with a runtime other than Debian's runc.
 `
 
 // document makes docs/support.md from a record.
@@ -60,7 +60,10 @@ func document(r record) string {
 				res := r[p.String()][name]
 				fmt.Fprintf(&b, " %s |", sign[res.Verdict])
 				if res.Reason != "" {
-					notes = append(notes, fmt.Sprintf("- %s, %s: %s", p.runtime.name, name, res.Reason))
+					note := fmt.Sprintf("- %s: %s", p.runtime.name, res.Reason)
+					if !slices.Contains(notes, note) {
+						notes = append(notes, note)
+					}
 				}
 			}
 			b.WriteString("\n")
