@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command containerd is the daemon of containerd 1.2.6 with the plugins that the matrix needs.
 package main
 
 import (

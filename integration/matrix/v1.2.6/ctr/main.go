@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command ctr is the client of containerd 1.2.6.
 package main
 
 import (
