@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-.PHONY: shimctl/build shimctl/test shimctl/test-shims shimctl/test-builds shimctl/test-long
+.PHONY: shimctl/build shimctl/test shimctl/test-shims shimctl/test-builds shimctl/test-long shimctl/ring
 
 shimctl/build: ## build bin/shimctl
 	$(GOBUILD) -o bin/shimctl ./cmd/shimctl
@@ -31,3 +31,10 @@ shimctl/test-builds: host/prepare ## exchanges of Debian's shims of bullseye and
 	for s in bullseye trixie; do install -D $(ROOTS)/$$s/usr/bin/containerd-shim $(BUILDS)/$$s/containerd-shim; done
 	SHIM_BASELINES=$(BUILDS) SHIM_BUILDS="bullseye trixie $(EARLY:%=go1.15/%) $(EARLY:%=go1.19/%)" \
 	  go test -count=1 -tags baseline -timeout 40m -v -run '^Test(Look(Idle|Waits)|Swap|RepairInPlace)' ./cmd/shimctl
+
+RUNS    ?= 20
+CLIENTS ?= 100
+
+shimctl/ring: host/prepare build upstream/build ## wedged v1.1.2 and v1.2.0 under real containerd, CLIENTS=100 hanging ctr each, healed: RUNS=20, AGE=10m in the ring
+	RUNS=$(RUNS) CLIENTS=$(CLIENTS) AGE=$(AGE) SHIM=$(SHIM) SHIM_BASELINES=$(BASELINES) \
+	  go test -tags baseline,ring -count=1 -timeout 12h -v -run '^TestRing$$' ./integration/daemons
