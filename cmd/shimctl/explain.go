@@ -119,7 +119,8 @@ func (p program) dumpFrom(ctx context.Context, arg string, limit time.Duration) 
 	if err != nil {
 		return nil, nil, err
 	}
-	return r.Dump, &some[0], nil
+	now, _ := scan.One(p.proc, some[0].PID, some[0].StartTicks) // what runs below it now
+	return r.Dump, &now, nil
 }
 
 func parse(r io.Reader, name string) (*stackdump.Dump, error) {

@@ -18,7 +18,7 @@ import (
 // B01: the ring is closed by the exits of execs, each of which has a client that waits. No
 // status is lost: not of those in the channel, nor of those that are on the way there.
 func TestSwapKnowsEveryExit(t *testing.T) {
-	for _, version := range []string{"v1.1.2", "v1.2.0"} {
+	for _, version := range buildsOf("v1.1.2", "v1.2.0") {
 		t.Run(version, func(t *testing.T) {
 			shim := started(t, shimtest.Baseline(t, version))
 			path := filepath.Join(t.TempDir(), "gate")

@@ -199,7 +199,7 @@ func outOfMemory(c *harness.Case) {
 	first, second := pod(c, harness.Options{Container: harness.Container{
 		Args: []string{"gate:/go", fmt.Sprintf("memory:%d", 4*limit), "exit:0"},
 		Edit: func(s *specs.Spec) {
-			s.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}}
+			s.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit, Swappiness: new(uint64)}} // no swap
 		},
 	}}, harness.Options{})
 	gate := first.Gate("go")

@@ -52,27 +52,34 @@ func Markdown() string {
 
 func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
-// failsOn names the releases that fail a check, or, with a "?", may fail it.
+// failsOn names the releases that fail a check, or, with a "?", may fail it, and says if
+// some of the releases are not known.
 func failsOn(releases []string, id string) string {
-	var out []string
+	var out, unknown []string
 	if letter(releases[0], id) == "" {
 		return "–"
 	}
 	for _, r := range releases {
 		switch letter(r, id) {
+		case ".":
+			unknown = append(unknown, r)
 		case "F":
 			out = append(out, r)
 		case "?":
 			out = append(out, r+"?")
 		}
 	}
-	switch len(out) {
-	case 0:
-		return "none"
-	case len(releases):
-		if !strings.Contains(strings.Join(out, ""), "?") {
-			return "all"
-		}
+	said := strings.Join(out, ", ")
+	switch {
+	case len(unknown) == len(releases):
+		return "not known"
+	case len(out) == 0:
+		said = "none"
+	case len(out) == len(releases) && !strings.Contains(said, "?"):
+		said = "all"
 	}
-	return strings.Join(out, ", ")
+	if len(unknown) > 0 {
+		said += " (not known: " + strings.Join(unknown, ", ") + ")"
+	}
+	return said
 }

@@ -11,7 +11,7 @@ import (
 // preface is what the document says of all results.
 const preface = `# What it was run with
 
-Made by ` + "`make matrix`" + `, from what ran: containerd with its own ctr, runc and crun, each from the
+Made by ` + "`make docs/support.md`" + ` of what ` + "`make matrix`" + ` ran, a part of it so far: containerd with its own ctr, runc and crun, each from the
 releases that Debian has shipped (containerd 1.2.6 is built from its module), on one kernel, with cgroup v1 and as root. + is passed, – is failed, · was not run;
 what failed, and why a cell could not be run, stands below. A cell that has never been run is empty.
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command matrix runs a shim under the releases of containerd and dockerd, and with the
-// releases of runc and crun, that Debian has shipped. Each pair of daemon and runtime
+// Command matrix runs a shim under the releases of containerd, and with the releases of
+// runc and crun, that Debian has shipped. Each pair of daemon and runtime
 // runs in a root file system and a mount namespace of its own, with the kernel, the
 // cgroups and the process ids of the host.
 //
@@ -62,21 +62,27 @@ func (o options) run(ctx context.Context) (status int, err error) {
 		return 0, err
 	}
 	if o.document {
+		if len(records) == 0 {
+			return 0, fmt.Errorf("%s: nothing has been run", o.record)
+		}
 		_, err := os.Stdout.WriteString(document(records))
 		return 0, err
 	}
+	ran := false
 	for _, p := range pairs() {
 		chosen := o.chosen(p)
 		if len(chosen) == 0 || ctx.Err() != nil {
 			continue
 		}
+		ran = true
 		if o.list {
 			fmt.Printf("%s: %s\n", p, strings.Join(chosen, " "))
 			continue
 		}
 		results, err := o.parent(ctx, p, chosen)
-		if err != nil {
-			return 0, fmt.Errorf("%s: %w", p, err)
+		if err != nil { // the next pairs have a daemon of their own
+			fmt.Fprintf(os.Stderr, "matrix: %s: %v\n", p, err)
+			status = 1
 		}
 		for _, r := range results {
 			if r.Verdict == failed {
@@ -87,6 +93,9 @@ func (o options) run(ctx context.Context) (status int, err error) {
 		if err := records.write(o.record); err != nil {
 			return 0, err
 		}
+	}
+	if !ran {
+		return 0, fmt.Errorf("no pair and scenario is %q", o.only)
 	}
 	return status, ctx.Err()
 }
@@ -128,7 +137,7 @@ func (o options) parent(ctx context.Context, p pair, chosen []string) (results [
 		}
 		return results, nil
 	}
-	if _, err := os.Stat(unified); err == nil {
+	if _, statErr := os.Stat(unified); statErr == nil {
 		group := bareGroup(os.Getpid())
 		if err := os.Mkdir(group, 0o755); err != nil {
 			return nil, err

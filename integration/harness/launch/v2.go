@@ -4,6 +4,7 @@ package launch
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -29,9 +31,11 @@ func IsV2(path string) bool { return v2Name.MatchString(filepath.Base(path)) }
 
 // Bootstraps reports whether the v2 shim at path has to be told on stdin how it is
 // started, which daemons since 2.3 do. Earlier shims may take that for wrong options of
-// the runtime, and not start. It asks the shim for its version, which all print.
+// the runtime, and not start. It asks the shim for its version, which all of upstream's print.
 func Bootstraps(path string) (bool, error) {
-	out, err := exec.Command(path, "-v").Output()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "-v").Output()
 	if err != nil {
 		return false, fmt.Errorf("%s -v: %w", path, err)
 	}

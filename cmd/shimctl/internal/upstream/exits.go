@@ -54,6 +54,9 @@ func (r *reader) lostExits() {
 	for _, e := range r.inReap() {
 		add(e)
 	}
+	for _, w := range c.Senders { // also where Reap's frame is not as it is known
+		add(r.exit(w.Elem))
+	}
 }
 
 // inReap returns the exits of which Reap tells the service and each call of the runtime, in
