@@ -48,9 +48,31 @@ func (p pair) files(programs, shim string) map[string]string {
 	return files
 }
 
+// check returns an error if the program is not of the release that its name says: a suite
+// gets newer ones.
+func (p program) check(ctx context.Context) error {
+	if p.built() {
+		return nil // of that release's module
+	}
+	kind, version, _ := strings.Cut(p.name, " ")
+	out, err := exec.CommandContext(ctx, kind, "--version").Output()
+	if err != nil {
+		return fmt.Errorf("%s --version: %w", kind, err)
+	}
+	if !strings.Contains(strings.ReplaceAll(string(out), "~rc", "-rc"), " "+version) {
+		return fmt.Errorf("%s has another release than %s: %q", p.dir, version, out)
+	}
+	return nil
+}
+
 // newBench starts the daemon of a pair. The caller must Close the rig, unless there is
 // an error.
 func newBench(ctx context.Context, p pair) (*bench, error) {
+	for _, program := range []program{p.daemon, p.runtime} {
+		if err := program.check(ctx); err != nil {
+			return nil, err
+		}
+	}
 	rig, err := daemons.New("/usr/bin/containerd-shim")
 	if err != nil {
 		return nil, err

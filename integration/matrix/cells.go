@@ -18,10 +18,13 @@ type program struct {
 
 func (p program) kind() string { kind, _, _ := strings.Cut(p.name, " "); return kind }
 
+// built reports whether the program is not Debian's, but made by integration/matrix/build.
+func (p program) built() bool { return strings.HasPrefix(p.dir, "v") }
+
 // at returns the path of one of the program's files; Debian has some in sbin.
 func (p program) at(root, file string) string {
-	if strings.HasPrefix(p.dir, "v") {
-		return filepath.Join(root, p.dir, file) // built
+	if p.built() {
+		return filepath.Join(root, p.dir, file)
 	}
 	sub := "usr/bin"
 	if file == "dockerd" || file == "runc" || file == "criu" {
