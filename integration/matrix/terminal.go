@@ -57,12 +57,17 @@ func onTerminal(cmd *exec.Cmd) error {
 		}
 	}()
 	text := func() string { mu.Lock(); defer mu.Unlock(); return shown.String() }
-	if !wait.Until(soon, func() bool { return strings.Contains(text(), "sized") }) {
+	err = wait.For(soon, "it shows that it has the size", func() bool { return strings.Contains(text(), "sized") })
+	if err == nil {
+		_, err = master.Write([]byte("quit\r"))
+	}
+	if err != nil {
 		_ = cmd.Process.Kill()
-	} else if _, err := master.Write([]byte("quit\r")); err != nil {
-		return err
 	}
 	_ = cmd.Wait() // its exit code is what counts
+	if err != nil {
+		return fmt.Errorf("exec on a terminal: %w; it shows %q", err, text())
+	}
 	if got := cmd.ProcessState.ExitCode(); got != 11 {
 		return fmt.Errorf("exec on a terminal: got exit %d, want 11; it shows %q", got, text())
 	}
