@@ -42,9 +42,10 @@ func (p program) repairVerb() verb {
 	return verb{
 		name: "repair", args: "ID|PID... | -all", short: "heal wedged shims in place, or end them",
 		long: `Without -yes it only says what it would do, and why not: no program is exchanged, no
-process is ended, and nothing is written below -dir. It looks as check -confirm does, for
-which a shim with a sign gets SIGUSR1 and may be traced for a moment. With -yes it acts on
-a shim whose wedge a goroutine dump proves, and only then.
+process is ended, and nothing is written below -dir. It looks as check -confirm does: a
+shim with a sign, or that has not answered State after 250 ms, gets SIGUSR1 and may be
+traced for a moment. With -yes it acts on a shim whose wedge a goroutine dump proves,
+and only then.
 
 In place is tried first: the shim's program is exchanged for this project's (see shimctl
 upgrade), which reaps, publishes the exits and answers the calls that hang. The

@@ -275,7 +275,7 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) upgraded {
 // current is for a shim that runs the new program already, maybe since an exchange
 // of an earlier run after which it did not answer.
 func (u *upgrader) current(ctx context.Context, s *scan.Shim) upgraded {
-	a := probe.Ask(ctx, u.proc, s, aliveLimit, true)
+	a := probe.Ask(ctx, u.proc, s, probe.Question{Limit: aliveLimit, State: true})
 	if a.ShimInfo.OK && a.State.OK {
 		return upgraded{result: resultCurrent}
 	}

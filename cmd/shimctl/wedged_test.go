@@ -31,8 +31,13 @@ func TestCheckWedgedShim(t *testing.T) {
 			if status, o := check("-confirm"); status != exitOK || !strings.Contains(o, "Healthy") {
 				t.Fatalf("before: status %d\n%s", status, o)
 			}
-			shim.Wedge(t)
-			timeout = "1s" // State is not answered from now on
+			shim.Wedge(t) // State is not answered from now on
+			timeout = "1m"
+			begun := time.Now()
+			if status, o := check("-confirm", "-state-file", ""); status != exitSome || !strings.Contains(o, "ReaperDeadlock") || time.Since(begun) >= time.Minute {
+				t.Errorf("a proof needs no wait for State: status %d after %v\n%s", status, time.Since(begun), o)
+			}
+			timeout = "1s"
 			// Without proof one sample is not enough.
 			if status, o := check("-state", "always"); status != exitOK || !strings.Contains(o, "Suspect") {
 				t.Errorf("first sample: status %d\n%s", status, o)

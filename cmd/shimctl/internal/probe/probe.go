@@ -50,12 +50,24 @@ type Answers struct {
 	EndedAt time.Time
 }
 
-// Ask calls ShimInfo, and then State if that was answered and state is true. limit
-// bounds each call.
-func Ask(ctx context.Context, root string, s *scan.Shim, limit time.Duration, state bool) Answers {
+// Slow is how long State may take before a Question's Proven is called. One of v1.1 runs the
+// runtime for it.
+const Slow = 250 * time.Millisecond
+
+// Question is what a shim is asked.
+type Question struct {
+	Limit time.Duration // for each call
+	State bool          // whether to ask State, too, if ShimInfo is answered
+	// Proven, if it is not nil, is called once if State is not answered within Slow. If it
+	// returns true nothing more is waited for, and State counts as timed out.
+	Proven func() bool
+}
+
+// Ask calls ShimInfo, and then State if that is wanted.
+func Ask(ctx context.Context, root string, s *scan.Shim, q Question) Answers {
 	var a Answers
 	start := time.Now()
-	conn, err := dial(root, s, limit)
+	conn, err := dial(root, s, q.Limit)
 	if err != nil {
 		a.ShimInfo = Answer{Asked: true, Took: time.Since(start), TimedOut: os.IsTimeout(err), Denied: errors.Is(err, os.ErrPermission), Err: err.Error()}
 		return a
@@ -63,26 +75,44 @@ func Ask(ctx context.Context, root string, s *scan.Shim, limit time.Duration, st
 	client := ttrpc.NewClient(conn)
 	defer client.Close()
 	api := shimapi.NewShimClient(client)
-	a.ShimInfo = call(ctx, limit, func(ctx context.Context) error {
+	a.ShimInfo = call(ctx, q.Limit, func(ctx context.Context) error {
 		_, err := api.ShimInfo(ctx, &emptypb.Empty{})
 		return err
 	})
-	if state && a.ShimInfo.OK {
-		a.State = call(ctx, limit, func(ctx context.Context) error {
-			got, err := api.State(ctx, &shimapi.StateRequest{ID: s.ID})
-			switch {
-			case status.Code(err) == codes.NotFound:
-				a.Ended = true
-			case err == nil && got.Status == task.Status_STOPPED:
-				a.Ended = true
-				if at := got.ExitedAt.AsTime(); got.ExitedAt.IsValid() && at.Unix() > 0 {
-					a.EndedAt = at
-				}
-			}
-			return err
-		})
+	if !q.State || !a.ShimInfo.OK {
+		return a
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answered := make(chan Answer, 1)
+	go func() {
+		answered <- call(ctx, q.Limit, func(ctx context.Context) error { return a.state(ctx, api, s.ID) })
+	}()
+	select {
+	case a.State = <-answered:
+		return a
+	case <-time.After(Slow):
+	}
+	if q.Proven != nil && q.Proven() {
+		cancel()
+	}
+	a.State = <-answered
 	return a
+}
+
+// state asks for the container's state, and notes whether it has ended.
+func (a *Answers) state(ctx context.Context, api shimapi.ShimService, id string) error {
+	got, err := api.State(ctx, &shimapi.StateRequest{ID: id})
+	switch {
+	case status.Code(err) == codes.NotFound:
+		a.Ended = true
+	case err == nil && got.Status == task.Status_STOPPED:
+		a.Ended = true
+		if at := got.ExitedAt.AsTime(); got.ExitedAt.IsValid() && at.Unix() > 0 {
+			a.EndedAt = at
+		}
+	}
+	return err
 }
 
 func call(ctx context.Context, limit time.Duration, do func(context.Context) error) Answer {

@@ -60,7 +60,7 @@ type Checker struct {
 	Samples   int           // how often to look, 1 if it is less
 	Interval  time.Duration // between two samples
 	Limit     time.Duration // for each call to a shim or a daemon
-	Confirm   bool          // take the stacks of a shim with a sign
+	Confirm   bool          // take the stacks of a shim with a sign, or slow to answer State
 	State     When          // to ask for State
 	Namespace string        // the only one that is looked at; "" for all
 	StateFile string        // keeps the records between runs; "" for none
@@ -154,7 +154,14 @@ func (c *Checker) judge(ctx context.Context, round *Round, r *Row) {
 	sample := health.Sample{Time: c.Now(), Shim: r.Shim}
 	if r.Shim.State != "T" && r.Tracer == 0 { // asking one that cannot run tells nothing
 		ask := c.State == Always || c.State == Auto && rec.WantsState(sample.Time, &r.Shim)
-		r.Answers = probe.Ask(ctx, c.Proc, &r.Shim, c.Limit, ask)
+		q := probe.Question{Limit: c.Limit, State: ask}
+		if c.Confirm && !rec.Proven {
+			q.Proven = func() bool {
+				sample.Report = c.explain(ctx, &r.Shim)
+				return sample.Report != nil && sample.Report.Worst() == stackdump.Deadlock
+			}
+		}
+		r.Answers = probe.Ask(ctx, c.Proc, &r.Shim, q)
 		sample.Answers = r.Answers
 	}
 	if r.Answers.State.OK { // the daemon's answer takes another State
@@ -168,13 +175,21 @@ func (c *Checker) judge(ctx context.Context, round *Round, r *Row) {
 		if now, ok := scan.One(c.Proc, r.PID, r.StartTicks); ok { // a runc may have come while we waited
 			r.Shim, sample.Shim = now, now
 		}
-		if c.Confirm && late && !rec.Proven && !sample.Frozen {
-			if taken, err := c.Stacks.Take(ctx, &r.Shim, stacks.Auto, 5*c.Limit); err == nil && taken.Dump.Complete {
-				sample.Report = stackdump.Explain(taken.Dump)
-			}
+		proven := sample.Report != nil && sample.Report.Worst() == stackdump.Deadlock
+		if c.Confirm && late && !rec.Proven && !sample.Frozen && !proven { // after the limit there may be more to see
+			sample.Report = c.explain(ctx, &r.Shim)
 		}
 	}
 	r.Result = rec.Judge(sample)
+}
+
+// explain takes the stacks of a shim and explains them. It returns nil if they cannot be had.
+func (c *Checker) explain(ctx context.Context, s *scan.Shim) *stackdump.Report {
+	taken, err := c.Stacks.Take(ctx, s, stacks.Auto, 5*c.Limit)
+	if err != nil || !taken.Dump.Complete {
+		return nil
+	}
+	return stackdump.Explain(taken.Dump)
 }
 
 // taskGone asks the shim's daemon for the task; nil is no answer. A shim that

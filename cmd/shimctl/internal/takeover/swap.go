@@ -278,7 +278,7 @@ func (o *Outcome) settle(ctx context.Context, s *scan.Shim, binary string) error
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
 	for {
-		a := probe.Ask(ctx, "/proc", s, askLimit, true)
+		a := probe.Ask(ctx, "/proc", s, probe.Question{Limit: askLimit, State: true})
 		if a.ShimInfo.OK && a.State.OK && Runs(s, binary) {
 			break
 		}
