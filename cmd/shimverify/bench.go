@@ -20,16 +20,16 @@ var errNoDump = errors.New("no stack dump came out")
 
 const benchHeader = "| shim | N | failed execs | lost exits | latest exit | longest State | wall | hung | dump |\n|---|---|---|---|---|---|---|---|---|"
 
-// bench floods one shim, or lets a storm of exits loose on it, and prints one
-// row of figures.
+// bench floods one shim, or lets a storm of exits loose on it, or many exits beside
+// a kill in a v2 shim, and prints one row of figures.
 func bench(args []string) error {
 	var m catalogue.Bench
-	set := flag.NewFlagSet("shimverify bench flood|storm", flag.ContinueOnError)
+	set := flag.NewFlagSet("shimverify bench flood|storm|killall", flag.ContinueOnError)
 	shim := set.String("shim", "containerd-shim", "the shim to measure")
 	runtime := set.String("runtime", "runc", "the OCI runtime")
 	name := set.String("name", "", "name in the row (default: the path of the shim)")
 	header := set.Bool("header", false, "print the table's header and end")
-	set.IntVar(&m.N, "n", 100, "execs of a flood, orphans of a storm (at most 4000)")
+	set.IntVar(&m.N, "n", 100, "execs of a flood or beside a kill, orphans of a storm (at most 4000)")
 	set.DurationVar(&m.Limit, "limit", time.Minute, "limit for all execs together")
 	set.DurationVar(&m.Settle, "settle", 15*time.Second, "how long to wait afterwards for the next late exit and for the dump")
 	set.StringVar(&m.Dumps, "dumps", "/run/containerd-shim-stacks", "where a patched shim of upstream's leaves its dumps")
@@ -40,13 +40,13 @@ func bench(args []string) error {
 	if err := set.Parse(args); err != nil {
 		return err
 	}
-	measure := map[string]func(*harness.Case) catalogue.Figures{"flood": m.Flood, "storm": m.Storm}[kind]
+	measure := map[string]func(*harness.Case) catalogue.Figures{"flood": m.Flood, "storm": m.Storm, "killall": m.KillAll}[kind]
 	switch {
 	case *header:
 		fmt.Println(benchHeader)
 		return nil
 	case measure == nil || set.NArg() > 0:
-		return fmt.Errorf("usage: shimverify bench flood|storm [flags] (%q)", append([]string{kind}, set.Args()...))
+		return fmt.Errorf("usage: shimverify bench flood|storm|killall [flags] (%q)", append([]string{kind}, set.Args()...))
 	case m.N < 1 || m.N > 4000:
 		return fmt.Errorf("-n %d: want 1 to 4000", m.N)
 	}

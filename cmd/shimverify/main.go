@@ -40,7 +40,7 @@ const usage = `usage: shimverify VERB [flags]
   demo     the exec flood: the deadlock on one shim, then the same on another
            [--shim PATH] [--vs PATH] [--size N] [--stacks]
   bench    measure one shim under load, as a row of a table
-           flood|storm --shim PATH [-n N] [--name NAME] [--limit 1m] [--settle 15s]
+           flood|storm|killall --shim PATH [-n N] [--name NAME] [--limit 1m] [--settle 15s]
   inject   make each system call of the shim fail once, in a container's life each
            --shim PATH [--only PATTERN[,PATTERN]] [--most N] [--twice|--kill]
            [-j N] [-v] [--markdown FILE]

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,7 +27,7 @@ import (
 // Bench is a flood or a storm that measures instead of judging: it ends with figures
 // even if the shim hangs.
 type Bench struct {
-	N      int           // execs of a flood, orphans of a storm
+	N      int           // execs of a flood or beside a kill, orphans of a storm
 	Limit  time.Duration // for all execs together
 	Settle time.Duration // for the next late exit; a third of it for each step of the dump
 	Dumps  string        // the directory to which a patched shim of upstream's writes its dumps
@@ -59,7 +60,7 @@ const (
 
 // Flood runs N execs at once.
 func (m Bench) Flood(c *harness.Case) Figures {
-	m.begin(c, c.Fixture(harness.Options{}))
+	m.begin(c, up(c))
 	begun := time.Now()
 	m.collect(m.N, m.start(m.N))
 	m.figure.Wall = time.Since(begun)
@@ -69,7 +70,7 @@ func (m Bench) Flood(c *harness.Case) Figures {
 // Storm kills N orphans of a container in the host's pid namespace at once while runc
 // is slow to start one exec, which must start and end all the same.
 func (m Bench) Storm(c *harness.Case) Figures {
-	b := c.Fixture(hostPid(orphans(m.N), gated("exec", "/e0.pid", "slow")))
+	b := upWith(c, hostPid(orphans(m.N), gated("exec", "/e0.pid", "slow")))
 	m.begin(c, b)
 	pids := brood(c, b, m.N)
 	slow := m.start(1)
@@ -83,9 +84,9 @@ func (m Bench) Storm(c *harness.Case) Figures {
 	return m.end(1)
 }
 
+// begin measures a shim from now on by State of a container that runs.
 func (m *Bench) begin(c *harness.Case, b *harness.Fixture) {
 	m.c, m.b = c, b
-	b.Up()
 	m.probe = newSampler(func() error { _, err := b.Within(m.patience()).State(b.ID); return err })
 }
 
@@ -98,11 +99,11 @@ type ended struct {
 	err  error
 }
 
-// start begins n execs, and returns a channel that gets the end of each.
-func (m *Bench) start(n int) <-chan ended {
+// start begins n execs, which first do steps, and returns a channel that gets the end of each.
+func (m *Bench) start(n int, steps ...string) <-chan ended {
 	ends := make(chan ended, n) // room for all: if the shim hangs nobody receives the last ones
 	for i := range n {
-		go func() { ends <- m.exec(fmt.Sprintf("e%d", i)) }()
+		go func() { ends <- m.exec(fmt.Sprintf("e%d", i), steps) }()
 	}
 	return ends
 }
@@ -126,12 +127,12 @@ func (m *Bench) collect(n int, ends <-chan ended) {
 	}
 }
 
-// exec runs a process that notes the time of its end. Its calls carry no deadline,
+// exec runs a process that does steps and notes the time of its end. Its calls carry no deadline,
 // which would make a shim of upstream's kill its runc.
-func (m *Bench) exec(id string) ended {
+func (m *Bench) exec(id string, steps []string) ended {
 	by := m.b.Within(m.patience())
 	by.Caller = noting{by.Caller, m.probe}
-	status, err := m.b.RunExec(by, id, "stamp:/"+id+".end", "exit:7")
+	status, err := m.b.RunExec(by, id, slices.Concat(steps, []string{"stamp:/" + id + ".end", "exit:7"})...)
 	answered := time.Now()
 	if err == nil && status != 7 {
 		err = fmt.Errorf("exec %s: exit status %d, want 7", id, status)

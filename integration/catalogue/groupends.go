@@ -241,7 +241,7 @@ func eventOrder(c *harness.Case) {
 		c.Await(5*time.Second, "the last event of "+id, func() bool { return len(b.Daemon.Of(b.ID, id)) >= len(topics) })
 		var got []string
 		for _, e := range b.Daemon.Of(b.ID, id) {
-			got = append(got, e.Topic[strings.LastIndex(e.Topic, "/")+1:])
+			got = append(got, topic(e))
 		}
 		if fmt.Sprint(got) != fmt.Sprint(topics) {
 			c.Errorf("events of %s: %v, want %v", id, got, topics)

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/fakedaemon"
@@ -45,6 +44,11 @@ var groupChecks = []Check{
 		Asserts:  "200 children of one container die while its runc exec hangs: an exec of the other ends within 5 s",
 		Limit:    90 * time.Second,
 		Run:      stormBesideAnother},
+	{ID: "V05c", Load: Heavy, Name: "many exits while kill --all of another container hangs",
+		Incident: "containerd #13814, #13849: the reaper waits a second for each exit that finds no room, runc's own among them",
+		Asserts:  "64 execs of one container end while runc kills what is left of the other: within 5 s of that runc's end all exits are there",
+		Limit:    90 * time.Second,
+		Run:      exitsBesideKillAll},
 	{ID: "V06", Name: "one of two containers runs out of memory",
 		Incident: "contract: TaskOOM is what kubelet's OOMKilled comes from",
 		Asserts:  "TaskOOM names that container and no other, its exit says 137, the other lives",
@@ -77,6 +81,8 @@ func pod(c *harness.Case, one, two harness.Options) (first, second *harness.Fixt
 	return first, second
 }
 
+var errNotV2 = errors.New("only a v2 shim has several containers")
+
 // errSplit: start gives a connect to the group's socket 100 ms. On a host that is busier, it
 // takes the living shim for a dead one, removes its socket, and forks another.
 var errSplit = errors.New("the second container of the group has got another shim")
@@ -105,6 +111,9 @@ func startTwice(c *harness.Case) {
 		}
 	}
 }
+
+// topic is the last word of an event's topic.
+func topic(e fakedaemon.Event) string { return e.Topic[strings.LastIndex(e.Topic, "/")+1:] }
 
 // exitsOf are the exits of a process of one container.
 func exitsOf(b *harness.Fixture, id string) (out []fakedaemon.Event) {
@@ -171,14 +180,35 @@ func killBesideAnother(c *harness.Case) {
 	first, second := podUp(c, hostPid(gated("kill", "", "kill")), harness.Options{})
 	gate := second.Gate("go")
 	second.MustExec("e", harness.IO{}, "gate:/go", "exit:6")
-	c.Need(unix.Kill(first.InitPid, unix.SIGKILL), "kill init")
-	c.Await(5*time.Second, "init is dead and reaped", func() bool { return !procfs.Exists(first.InitPid) })
-	// A shim that kills the rest by other means is not at the gate.
-	c.Logf("runc kill: %v", wait.For(2*time.Second, "at the gate", func() bool { return first.Fake.Arrived("kill") > 0 }))
+	killedAtGate(c, first)
 	open(c, gate)
 	second.AwaitStatus(5*time.Second, "e", 6)
 	open(c, first.Fake.Gate("kill"))
 	first.AwaitExit(10*time.Second, first.ID)
+}
+
+func exitsBesideKillAll(c *harness.Case) {
+	const n = 64 // twice the room of upstream's channels
+	first, second := podUp(c, hostPid(gated("kill", "", "kill")), harness.Options{})
+	var pids []int
+	for i := range n {
+		pids = append(pids, second.MustExec(fmt.Sprintf("e%d", i), harness.IO{}, "sleep"))
+	}
+	killedAtGate(c, first)
+	killEach(pids)
+	reaped(c, pids) // as in B03: only then is runc's own exit certain to come after theirs
+	open(c, first.Fake.Gate("kill"))
+	got := 0
+	all := func() bool {
+		got = len(exitsOf(first, first.ID))
+		for i := range n {
+			got += len(exitsOf(second, fmt.Sprintf("e%d", i)))
+		}
+		return got >= n+1
+	}
+	if !wait.Until(5*time.Second, all) || got > n+1 {
+		c.Errorf("%d exits within 5 s of the end of runc kill, want %d", got, n+1)
+	}
 }
 
 func stormBesideAnother(c *harness.Case) {
@@ -209,7 +239,7 @@ func outOfMemory(c *harness.Case) {
 	first.AwaitStatus(10*time.Second, first.ID, 137)
 	of := func(id string) (n int) {
 		for _, e := range first.Daemon.Of(id, id) {
-			if strings.HasSuffix(e.Topic, "/oom") {
+			if topic(e) == "oom" {
 				n++
 			}
 		}

@@ -86,6 +86,9 @@ func stormDuringKillAll(c *harness.Case) {
 	// A shim that kills the rest by other means is not at the gate.
 	c.Logf("runc kill: %v", wait.For(2*time.Second, "at the gate", func() bool { return b.Fake.Arrived("kill") > 0 }))
 	killEach(pids)
+	// A v2 shim holds init's exit until the container's execs have ended. This one is in no
+	// cgroup, so that runc does not end it.
+	open(c, b.Fake.Gate("brood-lives"))
 	// Only then is runc's own exit certain to come after theirs: wait4(2) returns the
 	// children of the calling thread first.
 	reaped(c, pids)
