@@ -13,7 +13,8 @@ import (
 )
 
 // The .strace files are dumps of upstream's shims, built from their tags and
-// driven into the bug that the name tells; the production dump is of 2021.
+// driven into the bug that the name tells; the production dump is of 2021. Those of
+// runc-v2 shims were taken by `shimctl stacks` during the checks V05c and V04.
 func TestExplainNamesTheBugOfEachRelease(t *testing.T) {
 	tests := map[string]struct {
 		bug, reason string
@@ -27,24 +28,26 @@ func TestExplainNamesTheBugOfEachRelease(t *testing.T) {
 		"B02-v1.6.38.strace": {"B02", "ReaperStall", Stall, "reaper|exit loop|rpc Start"},
 		"B02-v1.7.35.strace": {"B02", "ReaperStall", Stall, "reaper|exit loop|rpc Start"},
 		// With blocking sends the kill-all in the exit loop is a deadlock, too.
-		"B03-v1.2.0.strace":   {"B01", "ReaperDeadlock", Deadlock, "reaper|exit loop"},
-		"B03-v1.2.13.strace":  {"B03", "KillAllStall", Stall, "reaper|exit loop"},
-		"B03-v1.6.38.strace":  {"B03", "KillAllStall", Stall, "reaper|exit loop"},
-		"B05-v1.2.0.strace":   {"B05", "PublishBlocked", Note, "publisher"},
-		"B05-v1.6.38.strace":  {"B05", "PublishBlocked", Note, "publisher"},
-		"B08-v1.2.0.strace":   {"B06", "RuncHoldsService", Note, "rpc Kill|rpc Pause"},
-		"B08-v1.2.13.strace":  {"B08", "RuncHoldsProcess", Note, "rpc State|rpc Pause"},
-		"B08-v1.6.38.strace":  {"B08", "RuncHoldsProcess", Note, "rpc Kill|rpc Pause"},
-		"B12-v1.2.0.strace":   {"B12", "DeleteBlocked", Note, "rpc DeleteProcess"},
-		"B12-v1.2.13.strace":  {"B12", "DeleteBlocked", Note, "rpc DeleteProcess"},
-		"B12-v1.6.38.strace":  {"B12", "DeleteBlocked", Note, "rpc DeleteProcess"},
-		"B25-v1.2.0.strace":   {"B25", "FifoWithoutReader", Note, "exit loop|rpc Start"},
-		"B25-v1.2.13.strace":  {"B25", "FifoWithoutReader", Note, "exit loop|rpc Start"},
-		"B25-v1.6.38.strace":  {"B25", "FifoWithoutReader", Note, "rpc State|exit loop|rpc Start"},
-		"B08-own.stacks":      {"B08", "RuncRunning", Note, "rpc Start of held"},
-		"none-v1.1.2.strace":  {},
-		"none-v1.2.0.strace":  {},
-		"none-v1.6.38.strace": {},
+		"B03-v1.2.0.strace":          {"B01", "ReaperDeadlock", Deadlock, "reaper|exit loop"},
+		"B03-v1.2.13.strace":         {"B03", "KillAllStall", Stall, "reaper|exit loop"},
+		"B03-v1.6.38.strace":         {"B03", "KillAllStall", Stall, "reaper|exit loop"},
+		"B05-v1.2.0.strace":          {"B05", "PublishBlocked", Note, "publisher"},
+		"B05-v1.6.38.strace":         {"B05", "PublishBlocked", Note, "publisher"},
+		"B08-v1.2.0.strace":          {"B06", "RuncHoldsService", Note, "rpc Kill|rpc Pause"},
+		"B08-v1.2.13.strace":         {"B08", "RuncHoldsProcess", Note, "rpc State|rpc Pause"},
+		"B08-v1.6.38.strace":         {"B08", "RuncHoldsProcess", Note, "rpc Kill|rpc Pause"},
+		"B12-v1.2.0.strace":          {"B12", "DeleteBlocked", Note, "rpc DeleteProcess"},
+		"B12-v1.2.13.strace":         {"B12", "DeleteBlocked", Note, "rpc DeleteProcess"},
+		"B12-v1.6.38.strace":         {"B12", "DeleteBlocked", Note, "rpc DeleteProcess"},
+		"B25-v1.2.0.strace":          {"B25", "FifoWithoutReader", Note, "exit loop|rpc Start"},
+		"B25-v1.2.13.strace":         {"B25", "FifoWithoutReader", Note, "exit loop|rpc Start"},
+		"B25-v1.6.38.strace":         {"B25", "FifoWithoutReader", Note, "rpc State|exit loop|rpc Start"},
+		"B03-runc-v2-v2.4.2.stacks":  {"B03", "KillAllStall", Stall, "reaper|exit loop"},
+		"B06-runc-v2-v1.7.35.stacks": {"B06", "RuncHoldsService", Note, "rpc State|rpc Create"},
+		"B08-own.stacks":             {"B08", "RuncRunning", Note, "rpc Start of held"},
+		"none-v1.1.2.strace":         {},
+		"none-v1.2.0.strace":         {},
+		"none-v1.6.38.strace":        {},
 	}
 	files, err := filepath.Glob("testdata/B*")
 	if err != nil || len(files) == 0 {
