@@ -13,6 +13,7 @@ import (
 func list(args []string) error {
 	set := flag.NewFlagSet("shimverify list", flag.ContinueOnError)
 	markdown := set.Bool("markdown", false, "write all of them as one document, docs/bugs.md")
+	matrix := set.Bool("matrix", false, "write what each known release does, docs/matrix.md")
 	if err := set.Parse(args); err != nil {
 		return err
 	}
@@ -22,6 +23,10 @@ func list(args []string) error {
 	pattern := set.Arg(0)
 	if *markdown {
 		_, err := fmt.Print(catalogue.Markdown())
+		return err
+	}
+	if *matrix {
+		_, err := fmt.Print(catalogue.Matrix())
 		return err
 	}
 	checks := catalogue.Matching(pattern)

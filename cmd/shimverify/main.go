@@ -30,7 +30,7 @@ const (
 
 const usage = `usage: shimverify VERB [flags]
 
-  list     the checks and what each asserts: [PATTERN[,PATTERN]]; --markdown: as docs/bugs.md
+  list     the checks and what each asserts: [PATTERN[,PATTERN]]; --markdown, --matrix: as in docs
   run      test one shim
            --shim PATH [--only PATTERN[,PATTERN]] [--runtime runc|crun|PATH] [-n N]
            [-j N] [-v] [--expect] [--release NAME] [--v2]

@@ -32,14 +32,16 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestBugsOfTheDocuments: docs/bugs.md is up to date.
+// TestBugsOfTheDocuments: the documents that are made of the catalogue are up to date.
 func TestBugsOfTheDocuments(t *testing.T) {
-	text, err := os.ReadFile("../../docs/bugs.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(text) != catalogue.Markdown() {
-		t.Error("docs/bugs.md is not what the catalogue says: make docs/bugs.md")
+	for name, want := range map[string]string{"docs/bugs.md": catalogue.Markdown(), "docs/matrix.md": catalogue.Matrix()} {
+		text, err := os.ReadFile("../../" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(text) != want {
+			t.Errorf("%s is not what the catalogue says: make %s", name, name)
+		}
 	}
 }
 
