@@ -78,11 +78,11 @@ func injectAll(cfg harness.Config, mode inject.Mode, only string, most, side int
 	if err := cfg.ProbeShim(); err != nil {
 		return nil, err
 	}
-	calls, err := mode.Count(cfg)
+	usual, err := mode.Count(cfg)
 	if err != nil {
 		return nil, err
 	}
-	plan := slices.DeleteFunc(mode.Plan(calls, most), func(f faults.Fault) bool {
+	plan := slices.DeleteFunc(mode.Plan(usual.Calls, most), func(f faults.Fault) bool {
 		return only != "" && !slices.ContainsFunc(strings.Split(only, ","), func(p string) bool {
 			ok, _ := path.Match(p, f.Kind)
 			return ok
@@ -92,8 +92,11 @@ func injectAll(cfg harness.Config, mode inject.Mode, only string, most, side int
 		return nil, fmt.Errorf("no kind of call matches %q", only)
 	}
 	fmt.Printf("%d lives\n", len(plan))
+	if len(usual.Leaks) > 0 {
+		fmt.Printf("it leaks descriptors of %q also if nothing fails; that is not counted\n", usual.Leaks)
+	}
 	var outcomes []inject.Outcome
-	inject.Run(cfg, plan, side, func(o inject.Outcome) {
+	usual.Run(cfg, plan, side, func(o inject.Outcome) {
 		outcomes = append(outcomes, o)
 		if o.Verdict == harness.Pass && !verbose {
 			return

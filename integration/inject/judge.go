@@ -4,6 +4,7 @@ package inject
 
 import (
 	"fmt"
+	"maps"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -151,7 +152,21 @@ func lastLine(s string) string {
 	return lines[len(lines)-1]
 }
 
-// gone checks that the shim of a deleted container has nothing left of it.
+// open returns which of the container's descriptors the shim has, as parts of their
+// targets with their numbers.
+func (l *life) open() map[string]int {
+	census := procfs.Count(l.b.Shim.Pid)
+	all := map[string]int{}
+	for _, piece := range []string{"-in", "-out", "/out", "-err", "/err", "ptmx"} {
+		if n := census.FdsLike(piece); n > 0 {
+			all[piece] = n
+		}
+	}
+	return all
+}
+
+// gone checks that the shim of a deleted container has nothing left of it, except for
+// descriptors that it leaves in any case.
 func (l *life) gone() {
 	if !l.alive() {
 		l.dead("at the end") // no later call would show it
@@ -162,8 +177,8 @@ func (l *life) gone() {
 		for _, p := range append(census.Living, census.Zombies...) {
 			all = append(all, fmt.Sprintf("child %d %q", p.Pid, procfs.Command(p.Pid)))
 		}
-		for _, piece := range []string{"-in", "-out", "/out", "ptmx"} {
-			if n := census.FdsLike(piece); n > 0 {
+		for piece, n := range l.open() {
+			if !slices.Contains(l.usual.Leaks, piece) {
 				all = append(all, fmt.Sprintf("%d descriptors of %s", n, piece))
 			}
 		}
@@ -181,7 +196,11 @@ func (l *life) gone() {
 		}
 		return strings.Join(all, ", ")
 	}
-	if wait.For(soon, "", func() bool { return left() == "" }) != nil {
+	clean := func() bool { return left() == "" }
+	if wait.For(soon, "", clean) != nil && l.fault.Kind == "" {
+		l.usual.Leaks = slices.Sorted(maps.Keys(l.open()))
+	}
+	if !clean() {
 		l.errorf("left behind: %s", left())
 	}
 	if _, err := l.b.Within(client.Patience).ShimInfo(); err != nil {

@@ -37,13 +37,14 @@ type life struct {
 	b     *harness.Fixture
 	in    *faults.Injector
 	fault faults.Fault
+	usual *Usual
 	blows int // how many calls of the daemon have failed
 }
 
-// Live runs a life under the injector's fault, and records in c what is wrong. The
-// zero Fault only counts calls.
-func Live(c *harness.Case, in *faults.Injector) {
-	l := &life{c: c, in: in, fault: in.Fault}
+// live runs a life under the injector's fault, and records in c what is wrong. Without
+// a kind of call the injector only counts, and what leaks is noted in usual.
+func live(c *harness.Case, in *faults.Injector, usual *Usual) {
+	l := &life{c: c, in: in, fault: in.Fault, usual: usual}
 	defer func() {
 		if l.b != nil {
 			l.b.Shim.Kill()
@@ -75,8 +76,10 @@ func (l *life) run() {
 		l.dead("before its first call")
 		return
 	}
-	out := b.Stream("out").Read()
-	create := func() error { return b.CreateWith(b.CreateRequest(harness.IO{Stdout: out.Path})) }
+	out, errs := b.Stream("out").Read(), b.Stream("err").Read() // upstream's shims cannot do without the latter
+	create := func() error {
+		return b.CreateWith(b.CreateRequest(harness.IO{Stdout: out.Path, Stderr: errs.Path}))
+	}
 	if l.call("Create", create) != nil {
 		if code := status.Code(l.c.Prompt(drop(b.Delete()))); code != codes.NotFound && code != codes.FailedPrecondition {
 			l.errorf("Delete after a failed Create: %v", code) // there is no container
@@ -99,7 +102,7 @@ func (l *life) run() {
 		l.errorf("Wait of init: status %d, %v", wait.Reply.GetExitStatus(), err)
 	}
 	l.again("Delete", func() error { return found(drop(b.Delete())) })
-	l.await(soon, "init's output has ended", out.Ended)
+	l.await(soon, "init's output has ended", func() bool { return out.Ended() && errs.Ended() })
 	l.gone()
 }
 
@@ -119,12 +122,17 @@ func (l *life) wait() *client.Waiting {
 // new streams, as a client would.
 func (l *life) exec(id string, terminal bool) {
 	b := l.b
-	var out *harness.Stream
+	var in, out, errs *harness.Stream
 	l.started(id, func(try int) error {
 		name := fmt.Sprint(id, try)
 		out = b.Stream(name + "-out").Read()
-		in := b.Stream(name + "-in").Write("") // a terminal would echo what is written
-		return b.Exec(id, harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: terminal}, "print:5000", "exit:7")
+		in = b.Stream(name + "-in").Write("") // a terminal would echo what is written
+		io := harness.IO{Stdin: in.Path, Stdout: out.Path, Terminal: terminal}
+		if !terminal {
+			errs = b.Stream(name + "-err").Read()
+			io.Stderr = errs.Path
+		}
+		return b.Exec(id, io, "print:5000", "exit:7")
 	})
 	w, err := b.Within(soon).Wait(id)
 	l.must(err, "Wait of "+id)
@@ -132,8 +140,9 @@ func (l *life) exec(id string, terminal bool) {
 		l.errorf("Wait of %s: status %d, want 7", id, w.GetExitStatus())
 	}
 	l.exited(id, 7)
+	in.Close() // as clients do; upstream's shims wait for it
 	l.again("DeleteProcess", func() error { return found(drop(b.DeleteProcess(id))) })
-	l.await(soon, "the output of "+id+" has ended", out.Ended)
+	l.await(soon, "the output of "+id+" has ended", func() bool { return out.Ended() && (terminal || errs.Ended()) })
 	if err := out.Matches(5000); err != nil && !l.mayLoseOutput() {
 		l.errorf("output of %s: %v", id, err)
 	}
@@ -180,7 +189,8 @@ func (l *life) verbs() {
 	})
 	if b.Fake != nil {
 		l.again("Checkpoint", func() error {
-			return b.Checkpoint(&task.CheckpointTaskRequest{Path: b.Path("checkpoint")})
+			// Without options upstream's shims panic.
+			return b.Checkpoint(&task.CheckpointTaskRequest{Path: b.Path("checkpoint"), Options: &anypb.Any{TypeUrl: "containerd.linux.runc.CheckpointOptions"}})
 		})
 	}
 	if _, err := b.Shim.Stacks(soon); err != nil && l.alive() {
