@@ -174,7 +174,10 @@ func (c *conn) unread() bool {
 func (c *conn) Read(b []byte) (int, error) {
 	for {
 		n, err := c.readOnce(b)
-		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		switch {
+		case n == 0 && starved(err):
+			time.Sleep(starvedPause)
+		case n > 0 || !errors.Is(err, os.ErrDeadlineExceeded):
 			return n, err
 		}
 	}
@@ -346,7 +349,7 @@ func (c *conn) write(b []byte) (int, error) {
 		out = c.flushHead(out)
 	}
 	if len(out) > 0 {
-		if _, err := c.Conn.Write(out); err != nil {
+		if err := c.send(out); err != nil {
 			return 0, err
 		}
 	}
