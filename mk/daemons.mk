@@ -2,7 +2,7 @@
 # Tests and figures with the real containerd, dockerd and runc of Debian's
 # packages. Root, cgroup v1.
 
-.PHONY: daemons/test daemons/memory daemons/starts daemons/waves daemons/tempo daemons/crowd daemons/demo daemons/chaos
+.PHONY: daemons/test daemons/memory daemons/starts daemons/waves daemons/tempo daemons/crowd daemons/demo daemons/chaos daemons/soak
 
 BENCH := go run ./integration/daemons/bench
 
@@ -31,5 +31,13 @@ daemons/demo: host/prepare build ## a real container of a real containerd under 
 MINUTES ?= 2
 SEED    ?= 1
 
-daemons/chaos: host/prepare build ## a stream of execs while daemon, runc and shims are killed, stopped and exchanged at random: MINUTES=10 SEED=7
-	go run ./integration/daemons/chaos -shim $(SHIM) -minutes $(MINUTES) -seed $(SEED)
+# Other shims cannot be exchanged in place.
+CHAOS = go run ./integration/daemons/chaos -shim $(SHIM) -minutes $(MINUTES) -seed $(SEED) $(if $(filter $(CURDIR)/bin/containerd-shim,$(SHIM)),-exchange)
+
+daemons/chaos: host/prepare build ## a stream of execs while daemon, runc and shims are killed, stopped, starved and exchanged at random: MINUTES=10 SEED=7 SHIM=any
+	$(CHAOS)
+
+daemons/soak: MINUTES = 60
+daemons/soak: host/prepare build ## an hour of it, and memory, descriptors and threads may not grow: dist/soak.html
+	@mkdir -p dist
+	$(CHAOS) -html dist/soak.html

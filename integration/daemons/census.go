@@ -88,7 +88,7 @@ func (r *Rig) processes() []Leftover {
 func (r *Rig) mounts() []Leftover {
 	var found []Leftover
 	for _, point := range procfs.MountsUnder(r.Dir) {
-		if point != r.path("docker", "root") {
+		if point != r.path("docker", "root") && point != r.path("state") {
 			found = append(found, Leftover{Kind: "mount", Path: point})
 		}
 	}
@@ -163,7 +163,7 @@ func (r *Rig) purge() error {
 		return len(found) == 0
 	})
 	// dockerd bind-mounts its data root on itself, and leaves it mounted for live
-	// restore.
+	// restore; chaos has a file system for the state directory.
 	errs = append(errs, sweep.Unmount(r.Dir))
 	cgroups, _ := filepath.Glob(filepath.Join(cgroupRoot, "*", r.Name)) // the pattern is right
 	for _, cg := range cgroups {

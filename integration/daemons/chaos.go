@@ -35,21 +35,13 @@ const (
 	chaosCall    = time.Minute      // an exec that takes longer has failed
 	chaosSettle  = 30 * time.Second // an exit that is not accepted by then is lost
 	chaosWorkers = 3                // execs at a time in each container
-	sampleEvery  = 10 * time.Second
 	askEvery     = 200 * time.Millisecond
-	refusedPause = 20 * time.Millisecond // a container that is paused refuses at once
+	refusedPause = 200 * time.Millisecond // what refuses may do so at once
 )
-
-// Sample is what a shim had at one moment.
-type Sample struct {
-	At        time.Duration
-	Container string
-	Memory    int64 // anonymous, in bytes
-	Counts
-}
 
 // ChaosReport is the result of Chaos.
 type ChaosReport struct {
+	Took     time.Duration
 	Faults   map[string]int
 	Execs    int      // execs that started and ended as they should
 	Refused  []string // execs that failed without a process, with their errors
@@ -69,7 +61,7 @@ type ChaosReport struct {
 func (r *ChaosReport) Problems() []string {
 	var p []string
 	if r.Accepted == 0 {
-		return append(p, "no exit came by containerd's ttrpc socket, which this project's shim uses: what is lost cannot be told")
+		return append(p, "containerd has accepted no exit")
 	}
 	for _, list := range []struct {
 		what string
@@ -82,7 +74,7 @@ func (r *ChaosReport) Problems() []string {
 	if r.Execs == 0 || r.States == 0 {
 		p = append(p, "nothing was done")
 	}
-	return p
+	return append(p, r.growth()...)
 }
 
 func (r *ChaosReport) String() string {
@@ -95,44 +87,15 @@ func (r *ChaosReport) String() string {
 		r.Execs, len(r.Refused), len(r.Lost), len(r.Doubled), len(r.Wrong), len(r.Errors), r.States, r.SlowestState.Round(time.Millisecond), strings.Join(faults, ", "))
 }
 
-// Trend compares what the shims had in the first half of the run and in the second, by
-// medians: a figure that grows is a leak.
-func (r *ChaosReport) Trend() string {
-	var half time.Duration
-	for _, s := range r.Samples {
-		half = max(half, s.At/2)
-	}
-	line := func(what string, value func(Sample) float64) string {
-		var halves [2][]float64
-		for _, s := range r.Samples {
-			i := 0
-			if s.At > half {
-				i = 1
-			}
-			halves[i] = append(halves[i], value(s))
-		}
-		if len(halves[0]) == 0 || len(halves[1]) == 0 {
-			return what + ": too few samples"
-		}
-		for _, h := range halves {
-			slices.Sort(h)
-		}
-		return fmt.Sprintf("%s: %.1f, then %.1f", what, halves[0][len(halves[0])/2], halves[1][len(halves[1])/2])
-	}
-	return fmt.Sprintf("%d samples, medians of the first and the second half: ", len(r.Samples)) + strings.Join([]string{
-		line("memory in MB", func(s Sample) float64 { return float64(s.Memory) / (1 << 20) }),
-		line("descriptors", func(s Sample) float64 { return float64(s.Fds) }),
-		line("threads", func(s Sample) float64 { return float64(s.Threads) }),
-	}, "; ")
-}
-
 // chaos is a run of Chaos.
 type chaos struct {
 	Chaos
-	rig   *Rig
-	relay *eventRelay
-	ids   []string // of the containers
-	begun time.Time
+	rig    *Rig
+	ledger *eventLedger
+	ids    []string // of the containers
+	begun  time.Time
+	// starting is held for reading while an exec is started.
+	starting sync.RWMutex
 
 	mu     sync.Mutex
 	report ChaosReport
@@ -146,12 +109,13 @@ func (r *Rig) Chaos(ctx context.Context, c Chaos) (_ *ChaosReport, err error) {
 		return nil, errors.New("chaos takes a container")
 	}
 	run := &chaos{Chaos: c, rig: r, want: map[string]uint32{}, begun: time.Now(), report: ChaosReport{Faults: map[string]int{}}}
-	run.relay = &eventRelay{front: r.Address() + ".ttrpc", back: r.path("relayed.ttrpc")}
-	r.ttrpc = run.relay.back
-	if err := run.relay.open(ctx); err != nil {
+	if run.ledger, err = r.keepLedger(ctx); err != nil {
 		return nil, err
 	}
-	defer run.relay.close()
+	defer run.ledger.close()
+	if err := r.mountState(); err != nil {
+		return nil, err
+	}
 	if err := r.StartContainerd(ctx); err != nil {
 		return nil, err
 	}
@@ -175,16 +139,17 @@ func (r *Rig) Chaos(ctx context.Context, c Chaos) (_ *ChaosReport, err error) {
 	}
 	err = run.nemesis(limited)
 	all.Wait()
+	run.report.Took = time.Since(run.begun)
 	run.settle()
-	run.judge()
-	return &run.report, errors.Join(err, ctx.Err())
+	return &run.report, errors.Join(err, run.judge(), ctx.Err())
 }
 
 // settle waits until each exit that is expected has been accepted.
 func (c *chaos) settle() {
 	wait.Until(chaosSettle, func() bool {
 		seen := map[string]bool{}
-		for _, e := range c.relay.exits() {
+		exits, _ := c.ledger.exits() // judge reports the error
+		for _, e := range exits {
 			seen[e.ID] = true
 		}
 		for id := range c.want {
@@ -197,11 +162,11 @@ func (c *chaos) settle() {
 }
 
 // judge compares what containerd has accepted with what has run.
-func (c *chaos) judge() {
+func (c *chaos) judge() error {
+	accepted, err := c.ledger.exits()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	seen := map[string]int{}
-	accepted := c.relay.exits()
 	c.report.Accepted = len(accepted)
 	for _, e := range accepted {
 		seen[e.ID]++
@@ -217,6 +182,7 @@ func (c *chaos) judge() {
 			c.report.Doubled = append(c.report.Doubled, id)
 		}
 	}
+	return err
 }
 
 // failed notes a call that should have succeeded.
@@ -243,26 +209,6 @@ func (c *chaos) ask(ctx context.Context, id string) {
 		c.report.SlowestState = max(c.report.SlowestState, took)
 		c.mu.Unlock()
 		pause(ctx, askEvery)
-	}
-}
-
-// sample reads what the shim holds from time to time.
-func (c *chaos) sample(ctx context.Context, id string) {
-	for pause(ctx, sampleEvery) {
-		shim, err := c.rig.Shim(c.rig.Name, id)
-		if err == nil {
-			s := Sample{At: time.Since(c.begun), Container: id}
-			s.Memory, err = shim.Anonymous()
-			if err == nil {
-				s.Counts, err = shim.Counts()
-			}
-			c.mu.Lock()
-			c.report.Samples = append(c.report.Samples, s)
-			c.mu.Unlock()
-		}
-		if err != nil {
-			c.failed("sample of %s: %v", id, err)
-		}
 	}
 }
 

@@ -30,17 +30,19 @@ func TestChaos(t *testing.T) {
 	for _, p := range report.Problems() {
 		t.Error(p)
 	}
-	if len(report.Faults) < 3 || len(report.Refused) > report.Execs || report.SlowestState > 20*time.Second {
-		t.Errorf("too little was tried, or too much refused: %v", report)
+	if len(report.Faults) < 3 || report.Execs < 10 || report.SlowestState > 20*time.Second {
+		t.Errorf("too little was done, or State was late: %v", report)
 	}
 }
 
 // What chaos says is worth something only if it sees a loss.
 func TestChaosSeesWhatIsLost(t *testing.T) {
-	c := chaos{want: map[string]uint32{"a": 1, "b": 2, "c": 3, "d": 4}, relay: &eventRelay{accepted: []*api.TaskExit{
+	c := chaos{want: map[string]uint32{"a": 1, "b": 2, "c": 3, "d": 4}, ledger: &eventLedger{accepted: []*api.TaskExit{
 		{ID: "a", ExitStatus: 1}, {ID: "b", ExitStatus: 2}, {ID: "b", ExitStatus: 2}, {ID: "c", ExitStatus: 0}, {ID: "e"},
 	}}}
-	c.judge()
+	if err := c.judge(); err != nil {
+		t.Error(err)
+	}
 	r := &c.report
 	if !slices.Equal(r.Lost, []string{"d"}) || !slices.Equal(r.Doubled, []string{"b"}) || !slices.Equal(r.Wrong, []string{"c: 0, want 3"}) {
 		t.Errorf("got %+v", r)

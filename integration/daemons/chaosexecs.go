@@ -7,8 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"os"
 	"syscall"
+	"time"
 
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -29,7 +32,7 @@ func (c *chaos) stream(ctx context.Context, container string, worker int, rng *r
 	for n := 0; ctx.Err() == nil; n++ {
 		e := chaosExec{id: fmt.Sprintf("%s-%d-%d", container, worker, n), status: uint32(1 + rng.IntN(100))}
 		argv := []string{"sh", "-c", fmt.Sprintf("exit %d", e.status)}
-		switch rng.IntN(4) {
+		switch rng.IntN(5) {
 		case 0:
 			argv[2] = fmt.Sprintf("sleep 0.%d; exit %d", rng.IntN(9), e.status)
 		case 1:
@@ -39,6 +42,9 @@ func (c *chaos) stream(ctx context.Context, container string, worker int, rng *r
 		case 2:
 			e.vanish = true
 			argv[2] = fmt.Sprintf("sleep 0.2; exit %d", e.status)
+		case 3:
+			e.fifo = c.rig.path("fifo", e.id)
+			argv[2] = fmt.Sprintf("sleep 0.2; echo %s; exit %d", e.id, e.status)
 		}
 		p := *process
 		p.Args, p.Terminal = argv, false
@@ -59,17 +65,27 @@ type chaosExec struct {
 	status uint32
 	signal syscall.Signal // that ends it, 0 for none
 	vanish bool           // the client's connection ends while it runs
+	fifo   string         // for its output, which is its id; "" for none
 }
 
 // run takes an exec through its life and reports whether it had one. An exec that fails
 // with an error, and without a process, is refused; every other failure is an error.
 func (c *chaos) run(container string, e *chaosExec) bool {
 	started := false
-	err := c.with(container, func(ctx context.Context, client *Client) error {
-		if _, err := client.Exec(ctx, &shimapi.ExecProcessRequest{ID: e.id, Spec: &anypb.Any{TypeUrl: processType, Value: e.spec}}); err != nil {
+	out, err := e.open()
+	if err != nil {
+		c.failed("%v", err)
+		return false
+	}
+	defer e.close(out)
+	err = c.with(container, func(ctx context.Context, client *Client) error {
+		if _, err := client.Exec(ctx, &shimapi.ExecProcessRequest{ID: e.id, Stdout: e.fifo, Stderr: e.fifo, Spec: &anypb.Any{TypeUrl: processType, Value: e.spec}}); err != nil {
 			return fmt.Errorf("exec: %w", err)
 		}
-		if _, err := client.Start(ctx, &shimapi.StartRequest{ID: e.id}); err != nil {
+		c.starting.RLock()
+		_, err := client.Start(ctx, &shimapi.StartRequest{ID: e.id})
+		c.starting.RUnlock()
+		if err != nil {
 			_, _ = client.DeleteProcess(ctx, &shimapi.DeleteProcessRequest{ID: e.id}) // it never ran
 			return fmt.Errorf("start: %w", err)
 		}
@@ -89,6 +105,9 @@ func (c *chaos) run(container string, e *chaosExec) bool {
 	})
 	if err == nil && e.vanish {
 		err = c.with(container, e.finish)
+	}
+	if err == nil {
+		err = e.read(out)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,4 +137,42 @@ func (e *chaosExec) finish(ctx context.Context, client *Client) error {
 		return fmt.Errorf("Wait says %d, DeleteProcess says %d, want %d", waited.ExitStatus, deleted.ExitStatus, e.status)
 	}
 	return nil
+}
+
+// open makes the exec's FIFO, if it has one, and opens both ends, so that nobody ever
+// waits for the other.
+func (e *chaosExec) open() (*os.File, error) {
+	if e.fifo == "" {
+		return nil, nil
+	}
+	if err := syscall.Mkfifo(e.fifo, 0o600); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(e.fifo, os.O_RDWR|syscall.O_NONBLOCK, 0)
+}
+
+// read checks that all output is there, unless the FIFO was taken away.
+func (e *chaosExec) read(out *os.File) error {
+	if out == nil {
+		return nil
+	}
+	got := make([]byte, len(e.id)+1)
+	err := out.SetReadDeadline(time.Now().Add(chaosSettle))
+	if err == nil {
+		_, err = io.ReadFull(out, got)
+	}
+	if err == nil && string(got) != e.id+"\n" {
+		err = fmt.Errorf("%q", got)
+	}
+	if _, gone := os.Lstat(e.fifo); err != nil && gone == nil {
+		return fmt.Errorf("output: %w", err)
+	}
+	return nil
+}
+
+func (e *chaosExec) close(out *os.File) {
+	if out != nil {
+		_ = out.Close()
+		_ = os.Remove(e.fifo) // it may be gone already
+	}
 }

@@ -31,6 +31,15 @@ printf '%%s\n' "$*" >> %[1]s
 exec %[2]s "$@"
 `
 
+// ledgerRecorder also keeps in a directory what containerd has accepted; eventLedger
+// reads it.
+const ledgerRecorder = `#!/bin/sh
+printf '%%s\n' "$*" >> %[1]s
+event=$(mktemp %[3]s/XXXXXXXX) && cat > "$event" || exit 1
+%[2]s "$@" < "$event" || { status=$?; rm "$event"; exit $status; }
+mv "$event" "$event.accepted"
+`
+
 // StartContainerd starts the Rig's containerd, or starts it again after it was
 // stopped. The first time it also imports the image.
 func (r *Rig) StartContainerd(ctx context.Context) error {
@@ -40,15 +49,17 @@ func (r *Rig) StartContainerd(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := os.Remove(r.self()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := os.Link(r.path("bin", "containerd.real"), r.self()); err != nil {
+	program := r.self()
+	if r.ledger != "" && !first {
+		// The recorder stays: not one event may pass it by. A container that is made from
+		// now on would have its shim publish without it.
+		program = r.path("bin", "containerd.real")
+	} else if err := r.placeSelf(); err != nil {
 		return err
 	}
 	log := r.path("containerd.log")
 	begin := size(log)
-	cmd := exec.Command(r.self(), "-c", r.path("containerd.toml"))
+	cmd := exec.Command(program, "-c", r.path("containerd.toml"))
 	cmd.Dir = r.Dir
 	cmd.Env = append(withoutEnv(os.Environ(), "XDG_RUNTIME_DIR", "NOTIFY_SOCKET", "TMPDIR"),
 		"TMPDIR="+r.path("tmp"), "CONTAINERD_SHIM_STACK_DIR="+r.path("stacks"))
@@ -116,8 +127,19 @@ func (r *Rig) StopContainerd(sig syscall.Signal) error {
 // self returns the path that containerd takes for its own and passes to its shims.
 func (r *Rig) self() string { return r.path("bin", "containerd") }
 
+// placeSelf puts the real daemon to where it is started from.
+func (r *Rig) placeSelf() error {
+	if err := os.Remove(r.self()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.Link(r.path("bin", "containerd.real"), r.self())
+}
+
 func (r *Rig) installRecorder() error {
 	script := fmt.Sprintf(recorder, r.path("publish.log"), r.path("bin", "containerd.real"))
+	if r.ledger != "" {
+		script = fmt.Sprintf(ledgerRecorder, r.path("publish.log"), r.path("bin", "containerd.real"), r.ledger)
+	}
 	aside := r.self() + ".new"
 	if err := os.WriteFile(aside, []byte(script), 0o700); err != nil {
 		return err

@@ -35,6 +35,11 @@ func (c *chaos) nemesis(ctx context.Context) error {
 		{"container paused", c.pauseContainer},
 		{"runc killed", c.hitRuntime(syscall.SIGKILL)},
 		{"runc stopped", c.hitRuntime(syscall.SIGSTOP)},
+		{"FIFO removed", c.removeFIFO},
+		{"state full", c.fillState},
+		{"state out of inodes", c.useInodes},
+		{"state read-only", c.lockState},
+		{"memory tight", c.tightMemory},
 		{"shim exchanged", c.exchange},
 	}
 	if len(c.Faults) > 0 {
@@ -108,7 +113,7 @@ func (c *chaos) pauseContainer(_ context.Context, rng *rand.Rand) (bool, error) 
 	if err != nil {
 		return false, err
 	}
-	return true, c.with(id, func(ctx context.Context, client *Client) error {
+	if err := c.with(id, func(ctx context.Context, client *Client) error {
 		if _, err := client.Pause(ctx, &emptypb.Empty{}); err != nil {
 			return fmt.Errorf("pause: %w", err)
 		}
@@ -117,7 +122,10 @@ func (c *chaos) pauseContainer(_ context.Context, rng *rand.Rand) (bool, error) 
 			return fmt.Errorf("resume: %w", err)
 		}
 		return nil
-	})
+	}); err != nil {
+		c.failed("%v", err)
+	}
+	return true, nil
 }
 
 // hitRuntime sends a runc at work a signal; one that is stopped goes on soon.
@@ -171,5 +179,6 @@ func (c *chaos) exchange(ctx context.Context, rng *rand.Rand) (bool, error) {
 	case grpcstatus.Code(err) == codes.Unavailable, ctx.Err() != nil: // it is at work, or the run is over
 		return false, nil
 	}
-	return false, err
+	c.failed("exchange: %v", err)
+	return false, nil
 }

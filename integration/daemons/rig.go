@@ -32,6 +32,7 @@ type Rig struct {
 	Runtime string
 
 	ttrpc      string // containerd's ttrpc socket if it is not where shims look for it
+	ledger     string // where the recorder keeps accepted events, "" for not at all
 	image      *Image
 	placed     string  // the Daemon that the files in Dir are for
 	dialect    dialect // of that daemon

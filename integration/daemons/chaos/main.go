@@ -2,13 +2,15 @@
 
 // Command chaos runs a steady stream of execs in containers of a private containerd,
 // while at random the daemon is killed and stopped, runc is killed and stopped,
-// containers are paused, clients vanish, stacks are dumped and shims are exchanged in
-// place. Exit status 0 means that no exit was lost or wrong, that every call was
-// answered, and that nothing is left behind.
+// containers are paused, clients vanish, FIFOs are removed, stacks are dumped, the state
+// file system is full, without inodes or read-only, memory is short, and shims are
+// exchanged in place. Exit status 0 means that no exit was lost or wrong, that every
+// call was answered, that nothing grows, and that nothing is left behind.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -26,12 +28,13 @@ func main() {
 	minutes := flag.Float64("minutes", 2, "how long")
 	seed := flag.Uint64("seed", 1, "which faults, in which order")
 	containers := flag.Int("containers", 3, "how many at a time")
-	exchange := flag.Bool("exchange", true, "exchange shims in place, which this project's can")
+	exchange := flag.Bool("exchange", false, "exchange shims in place, which only this project's can")
 	faults := flag.String("faults", "", "only these `names`, comma separated, as the report has them")
+	page := flag.String("html", "", "write a page with plots of memory, descriptors and threads to this `file`")
 	verbose := flag.Bool("v", false, "print each fault")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	problems, err := chaos(ctx, *shim, *exchange, *verbose, daemons.Chaos{
+	problems, err := chaos(ctx, *shim, *page, *exchange, *verbose, daemons.Chaos{
 		For: time.Duration(*minutes * float64(time.Minute)), Seed: *seed, Containers: *containers,
 		Faults: strings.FieldsFunc(*faults, func(r rune) bool { return r == ',' }),
 		Log: func(text string) {
@@ -53,7 +56,7 @@ func main() {
 	}
 }
 
-func chaos(ctx context.Context, shim string, exchange, verbose bool, c daemons.Chaos) (problems []string, err error) {
+func chaos(ctx context.Context, shim, page string, exchange, verbose bool, c daemons.Chaos) (problems []string, err error) {
 	r, err := daemons.New(shim)
 	if err != nil {
 		return nil, err
@@ -86,5 +89,16 @@ func chaos(ctx context.Context, shim string, exchange, verbose bool, c daemons.C
 	}
 	fmt.Println(report)
 	fmt.Println(report.Trend())
+	if page != "" {
+		err = errors.Join(err, write(page, report, fmt.Sprintf("%v of %s, seed %d", c.For, shim, c.Seed)))
+	}
 	return report.Problems(), err
+}
+
+func write(file string, report *daemons.ChaosReport, title string) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(report.WriteHTML(f, title), f.Close())
 }

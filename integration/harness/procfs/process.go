@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -160,6 +161,21 @@ func InCgroup(pid int, name string) bool {
 		}
 	}
 	return false
+}
+
+// Cgroup returns the cgroup of pid in the version 1 hierarchy of a controller.
+func Cgroup(pid int, controller string) (path string, ok bool) {
+	data, err := os.ReadFile(File(pid, "cgroup"))
+	if err != nil {
+		return "", false
+	}
+	for line := range strings.Lines(string(data)) {
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(f) == 3 && slices.Contains(strings.Split(f[1], ","), controller) {
+			return f[2], true
+		}
+	}
+	return "", false
 }
 
 // Anonymous is the process's anonymous memory in bytes.
