@@ -14,6 +14,9 @@ import (
 // bounded length and one class, and Kill's answer to it, too.
 func FuzzRuntimeText(f *testing.F) {
 	f.Add("kill", []byte(`{"level":"error","msg":"container does not exist"}`+"\n"), []byte("x\n"))
+	// As runc 1.1 writes them.
+	f.Add("exec", []byte(`{"level":"error","msg":"exec failed: container does not exist","time":"2026-11-26T09:56:26Z"}`+"\n"), []byte("exec failed: container does not exist\n"))
+	f.Add("delete", []byte(`{"level":"warning","msg":"x","time":"2026-11-26T09:56:25Z"}`+"\n"+`{"level":"error","msg":"container does not exist","time":"2026-11-26T09:56:25Z"}`+"\n"), []byte("container does not exist\n"))
 	f.Add("kill", []byte("time=x level=error\n{"), []byte("container_linux.go:349: process already finished\n"))
 	f.Add("create", []byte{}, []byte("\xff\xfe\n\n"))
 	f.Add("exec", []byte(`{"level":"fatal","msg":""}`), []byte{})
@@ -63,6 +66,9 @@ func FuzzSpec(f *testing.F) {
 		f.Add([]byte(text), true)
 		f.Add([]byte(text), false)
 	}
+	// As ctr sends it, shortened.
+	f.Add([]byte(`{"terminal":true,"consoleSize":{"height":24,"width":80},"user":{"uid":0,"gid":0,"additionalGids":[0,10]},"args":["sh","-c","exit 3"],`+
+		`"env":["PATH=/bin","TERM=xterm"],"cwd":"/","capabilities":{"bounding":["CAP_KILL"],"effective":["CAP_KILL"]},"rlimits":[{"type":"RLIMIT_NOFILE","hard":1024,"soft":1024}],"noNewPrivileges":true}`), true)
 	f.Fuzz(func(t *testing.T, text []byte, terminal bool) {
 		spec, err := parseExecSpec(text, terminal)
 		switch {
