@@ -125,7 +125,7 @@ func TestLookGivesUp(t *testing.T) {
 	thaw := shimtest.Freeze(t, shim.PID)
 	begun := time.Now()
 	o, err := underTest().tracer().Run(t.Context(), &s, takeover.Request{}, 20*time.Second)
-	if err != nil || o.Busy || !strings.Contains(o.Error, "no stack dump within 2s") {
+	if err != nil || o.Busy || !strings.Contains(o.Error, "not written two stack dumps within 2s") {
 		t.Errorf("got %+v, %v", o, err)
 	}
 	if took := time.Since(begun); took > 5*time.Second {

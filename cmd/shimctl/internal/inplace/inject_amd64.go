@@ -53,7 +53,7 @@ const (
 func (t *Tracee) canExec(tid int) bool {
 	th := t.threads[tid]
 	var r unix.PtraceRegs
-	if th == nil || !th.stopped || th.entry || th.group || unix.PtraceGetRegs(tid, &r) != nil || int64(r.Orig_rax) < 0 {
+	if th == nil || !th.stopped || th.entry || th.cloning || th.group || unix.PtraceGetRegs(tid, &r) != nil || int64(r.Orig_rax) < 0 {
 		return false
 	}
 	var insn [lenOfSyscallInsn]byte

@@ -283,6 +283,114 @@ func TestTracerDies(t *testing.T) {
 	}
 }
 
+// signalled sends the process a signal, and waits until one of its threads, which must be
+// traced, has stopped for it.
+func signalled(pid int, signal syscall.Signal) {
+	_ = unix.Kill(pid, signal) // what is missing is seen
+	for !stoppedThread(pid) {
+	}
+}
+
+// stoppedThread reports whether a thread of the process is in a stop for its tracer.
+func stoppedThread(pid int) bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, name := range stats {
+		b, _ := os.ReadFile(name) // it has ended
+		if i := bytes.LastIndexByte(b, ')'); i > 0 && bytes.HasPrefix(b[i:], []byte(") t ")) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestSignalIsKept: a signal for which a thread has stopped is not lost, neither if the tracer is
+// killed then nor if the program is exchanged.
+func TestSignalIsKept(t *testing.T) {
+	told := func(v *victim, want string) {
+		t.Helper()
+		said := make(chan string, 1)
+		go func() {
+			v.out.Scan()
+			said <- v.out.Text()
+		}()
+		select {
+		case got := <-said:
+			if got != want+" got a signal" {
+				t.Fatalf("got %q", got)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s got no signal", want)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := startVictim(t)
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=signalled %d /nonexistent", dieAt, v.pid))
+	if out, err := cmd.CombinedOutput(); err == nil || len(out) > 0 {
+		t.Fatalf("the tracer: %v %s", err, out)
+	}
+	told(v, "first")
+	x := image(victimPath)
+	x.Mask = ^uint64(0) &^ (1 << (unix.SIGURG - 1))
+	sent := false
+	err = swap(v.pid, x, func(now string) {
+		if now == "seized" && !sent {
+			signalled(v.pid, unix.SIGUSR2)
+			sent = true
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told(v, "second")
+	v.answers(t, "second", true)
+}
+
+// TestNoExecInMidClone: a thread that has stopped in the middle of clone(2) cannot make the call
+// again, and is left alone.
+func TestNoExecInMidClone(t *testing.T) {
+	v := startVictim(t)
+	table, err := gotext.Open(v.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	code, err := StartCode(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool {
+		found := false
+		err := inThread(func() error {
+			p, err := Seize(v.pid)
+			if err != nil {
+				return err
+			}
+			defer p.Detach()
+			for !stoppedThread(v.pid) { // it clones all the time
+			}
+			if err := p.Stop(); err != nil {
+				return err
+			}
+			for tid, th := range p.threads {
+				if th.cloning {
+					found = true
+					return p.Exec(tid, code, image("/nonexistent"), func(string) {})
+				}
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, ErrBusy) {
+			t.Fatal(err)
+		}
+		return found
+	})
+	v.answers(t, "first", true)
+}
+
 func waitFor(t *testing.T, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
@@ -302,7 +410,10 @@ func dyingTracer() int {
 		return 1
 	}
 	err := swap(pid, image(path), func(now string) {
-		if now == step {
+		if now == "seized" && step == "signalled" {
+			signalled(pid, unix.SIGUSR2)
+		}
+		if now == step || now == "stopped" && step == "signalled" {
 			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 			select {}
 		}

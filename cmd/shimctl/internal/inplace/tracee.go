@@ -28,6 +28,9 @@ type thread struct {
 	stopped bool
 	entry   bool // it is at the entry of a system call, which has not begun
 	inside  bool // it is in a system call, so that its next such stop is the exit
+	left    bool // it is at the exit of a system call
+	cloning bool // it is in the middle of clone(2), which cannot be restarted
+	watched bool // whoever looks at its calls wants to see the end of this one
 	signal  int  // was about to be delivered when the thread stopped; delivered when it goes on
 	group   bool // it is in a group-stop (ptrace(2))
 }
@@ -37,6 +40,7 @@ type Tracee struct {
 	PID     int
 	threads map[int]*thread
 	stopAt  time.Time
+	handled bool // a signal was delivered while the threads ran through Gate
 }
 
 // Seize attaches to every thread of the process. Threads that the process makes from now
@@ -67,11 +71,13 @@ func Seize(pid int) (*Tracee, error) {
 	return t, nil
 }
 
-// Call is a system call that a thread is about to make.
+// Call is a system call that a thread is about to make, or one that was watched and has ended.
 type Call struct {
-	TID  int
-	Nr   uint64
-	Args [6]uint64
+	TID    int
+	Nr     uint64
+	Args   [6]uint64
+	Ended  bool
+	Result int64 // once it has ended: a negative errno, or what the call returns
 }
 
 // Verdict says what is done with a thread at a system call.
@@ -80,6 +86,7 @@ type Verdict int
 // The verdicts.
 const (
 	Pass   Verdict = iota // it goes on
+	Watch                 // it goes on, and Gate asks again at the end of the call
 	Hold                  // it is held at the entry of the call until Detach
 	Finish                // it is held there, and Gate returns
 )
@@ -119,7 +126,7 @@ func (t *Tracee) Gate(begin func() error, look func(Call) Verdict) error {
 		if th == nil || th.group {
 			continue
 		}
-		if th.entry {
+		if th.entry || th.left && th.watched {
 			c, err := callOf(tid)
 			if err == unix.ESRCH { // it was killed meanwhile; its end is reported later
 				continue
@@ -127,7 +134,10 @@ func (t *Tracee) Gate(begin func() error, look func(Call) Verdict) error {
 			if err != nil {
 				return os.NewSyscallError("ptrace getregs", err)
 			}
+			c.Ended, th.watched = th.left, false
 			switch look(c) {
+			case Watch:
+				th.watched = true
 			case Hold:
 				continue
 			case Finish:
@@ -172,17 +182,18 @@ func (t *Tracee) stop(tid int, status unix.WaitStatus) (*thread, error) {
 		t.threads[tid] = th
 	}
 	sig, event := status.StopSignal(), int(status)>>16
-	th.stopped, th.entry = true, false
+	th.stopped, th.entry, th.left, th.cloning = true, false, false, false
 	switch {
 	case sig == unix.SIGTRAP|0x80:
 		th.inside = !th.inside
-		th.entry = th.inside
+		th.entry, th.left = th.inside, !th.inside
 	case event == unix.PTRACE_EVENT_STOP:
 		th.inside = false
 		th.group = sig != unix.SIGTRAP
 	case event == unix.PTRACE_EVENT_EXEC:
 		return nil, fmt.Errorf("the process has executed another program: %w", ErrGone)
-	case event != 0: // a clone; the new thread reports itself
+	case event != 0: // the new thread reports itself
+		th.cloning = true
 	default:
 		th.signal = int(sig)
 	}
@@ -192,6 +203,11 @@ func (t *Tracee) stop(tid int, status unix.WaitStatus) (*thread, error) {
 // resume lets a stopped thread run to its next system call.
 func (t *Tracee) resume(tid int, th *thread) error {
 	sig := th.signal
+	switch unix.Signal(sig) {
+	case 0, unix.SIGUSR1, unix.SIGCHLD, unix.SIGURG: // a dump is wanted, a child reaped, a goroutine preempted
+	default:
+		t.handled = true
+	}
 	th.stopped, th.entry, th.signal = false, false, 0
 	if err := ptrace.ToSyscall(tid, sig); err != nil && err != unix.ESRCH {
 		return os.NewSyscallError("ptrace syscall", err)
@@ -215,9 +231,11 @@ func (t *Tracee) Stop() error {
 				return err
 			}
 			if tid != 0 {
-				if _, err := t.stop(tid, status); err != nil {
+				th, err := t.stop(tid, status)
+				if err != nil {
 					return err
 				}
+				t.requeue(tid, th)
 			} else if time.Since(t.stopAt) > stopLimit {
 				return fmt.Errorf("%w: a thread does not stop (uninterruptible sleep)", ErrBusy)
 			}
@@ -238,9 +256,11 @@ func (t *Tracee) Stop() error {
 					return fmt.Errorf("%w: a thread cannot be traced", ErrBusy)
 				}
 				if tid, status, err := t.next(false); err == nil && tid != 0 {
-					if _, err := t.stop(tid, status); err != nil {
+					th, err := t.stop(tid, status)
+					if err != nil {
 						return err
 					}
+					t.requeue(tid, th)
 				}
 			}
 		}
@@ -250,7 +270,28 @@ func (t *Tracee) Stop() error {
 			return fmt.Errorf("%w: the process is stopped by a signal", ErrBusy)
 		}
 	}
+	if t.handled { // what it asks for may be on its way between two goroutines
+		return fmt.Errorf("%w: a signal is being handled", ErrBusy)
+	}
 	return nil
+}
+
+// requeue sends a signal again that was about to be delivered when the thread stopped. The
+// kernel has forgotten it: it would be lost if this process ended now, or with the old
+// program. Sent again it stays pending, also across execve(2). th is nil if the thread has ended.
+func (t *Tracee) requeue(tid int, th *thread) {
+	if th == nil || th.signal == 0 {
+		return
+	}
+	switch signal := unix.Signal(th.signal); signal {
+	case unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP: // of this very instruction
+		return
+	case unix.SIGURG: // by which Go preempts what this thread runs
+		_ = unix.Tgkill(t.PID, tid, signal) // ESRCH: it was killed meanwhile
+	default:
+		_ = unix.Kill(t.PID, signal) // ESRCH: as above
+	}
+	th.signal = 0
 }
 
 // Stopped returns the time at which Stop began.
@@ -293,16 +334,4 @@ func (t *Tracee) Detach() {
 func (t *Tracee) release(tid int, th *thread) {
 	_ = ptrace.Detach(tid, th.signal) // ESRCH: it was killed meanwhile
 	delete(t.threads, tid)
-}
-
-// Pending returns the signals that were about to be delivered when their threads
-// stopped: a new program does not get them. SIGCHLD, and SIGURG, by which Go preempts
-// its goroutines, are left out.
-func (t *Tracee) Pending() (signals []int) {
-	for _, th := range t.threads {
-		if th.signal != 0 && th.signal != int(unix.SIGCHLD) && th.signal != int(unix.SIGURG) {
-			signals = append(signals, th.signal)
-		}
-	}
-	return signals
 }

@@ -46,10 +46,10 @@ type Outcome struct {
 	Report  *upstream.Report `json:"report,omitempty"` // nil if the shim was not read
 	Swapped bool             `json:"swapped"`          // the new program runs
 	Stopped time.Duration    `json:"stopped_ns"`       // how long the shim stood still
+	// Held is how long calls to it were held, the time that it stood still included.
+	Held time.Duration `json:"held_ns"`
 	// Answered is how long it took the new program to answer.
 	Answered time.Duration `json:"answered_ns,omitempty"`
-	// Signals came to the old program while it stood still. Swap sends them again.
-	Signals []int `json:"signals,omitempty"`
 	// Error says why it was not done; empty if it was.
 	Error string `json:"error,omitempty"`
 	Busy  bool   `json:"busy,omitempty"` // it may be possible in a moment

@@ -218,7 +218,6 @@ func (t Tracer) Swap(ctx context.Context, s *scan.Shim, binary, sum string, wedg
 	if err != nil {
 		return outcome, err
 	}
-	// Nor is what comes with it: signals that the old program did not get.
 	if err := outcome.settle(context.WithoutCancel(ctx), s, binary); err != nil {
 		return outcome, err
 	}
@@ -269,8 +268,7 @@ func Runs(s *scan.Shim, binary string) bool {
 	return err == nil && a.Dev == b.Dev && a.Ino == b.Ino
 }
 
-// settle waits until the new program answers, and then sends it the signals that the old
-// one did not get.
+// settle waits until the new program answers.
 func (o *Outcome) settle(ctx context.Context, s *scan.Shim, binary string) error {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
@@ -289,10 +287,5 @@ func (o *Outcome) settle(ctx context.Context, s *scan.Shim, binary string) error
 		}
 	}
 	o.Answered = time.Since(begun)
-	for _, signal := range o.Signals {
-		if err := scan.Signal("/proc", s, unix.Signal(signal)); err != nil {
-			return err
-		}
-	}
 	return nil
 }

@@ -73,6 +73,12 @@ func (req *Request) run(outcome *Outcome) error {
 		return err
 	}
 	defer t.Detach()
+	// Should the parent be stopped, nobody else would let the shim go.
+	defer time.AfterFunc(holdLimit, func() {
+		fmt.Fprintf(os.Stderr, "it took longer than %v\n", holdLimit)
+		os.Exit(1)
+	}).Stop()
+	defer func(from time.Time) { outcome.Held = time.Since(from) }(time.Now())
 	dump, err := req.dump(t)
 	if err != nil {
 		return err
@@ -108,7 +114,6 @@ func (req *Request) run(outcome *Outcome) error {
 		return nil
 	}
 	image.Keep = read.Keep
-	outcome.Signals = t.Pending()
 	if err := t.Exec(tid, code, image, req.step); err != nil {
 		return err
 	}
@@ -151,25 +156,30 @@ func list(name string) ([]string, error) {
 	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
 }
 
-// gateLimit bounds how long the threads that read, answer and reap are held for a dump.
+// holdLimit bounds how long a shim is held in all.
+const holdLimit = 8 * time.Second
+
+// gateLimit bounds how long the threads that read, answer and reap are held for two dumps.
 const gateLimit = 2 * time.Second
 
 // dump sends SIGUSR1 and takes the goroutine dump from the write(2) that carries it.
-// From then on no thread reads from a client, a process or a FIFO, answers a client,
-// accepts a connection or reaps a child, so that what the dump says of those stays true.
+// Before the dump was made, no thread could read any more from a client, a process or a
+// FIFO, answer a client, accept a connection or reap a child, so that what the dump says of
+// those stays true. That is why it takes the second dump: the first may be one for which
+// somebody else has asked before. The shim makes one after the other.
 func (req *Request) dump(t *inplace.Tracee) (*stackdump.Dump, error) {
-	g := &gate{pid: req.PID}
 	shim := &scan.Shim{PID: req.PID, StartTicks: req.StartTicks}
+	g := &gate{pid: req.PID, ask: func() error { return scan.Signal("/proc", shim, unix.SIGUSR1) }}
 	// Gate waits in wait4(2), so only the end of this process lets the shim go.
 	over := time.AfterFunc(gateLimit, func() {
-		_ = json.NewEncoder(os.Stdout).Encode(&Outcome{Error: fmt.Sprintf("it has written no stack dump within %v", gateLimit)})
+		_ = json.NewEncoder(os.Stdout).Encode(&Outcome{Error: fmt.Sprintf("it has not written two stack dumps within %v", gateLimit)})
 		os.Exit(0)
 	})
-	err := t.Gate(func() error { return scan.Signal("/proc", shim, unix.SIGUSR1) }, g.look)
+	err := t.Gate(g.begin, g.look)
 	if !over.Stop() {
 		select {} // this process is ending
 	}
-	if err != nil {
+	if err := errors.Join(err, g.err); err != nil {
 		return nil, err
 	}
 	d, err := stackdump.Parse(g.text)
@@ -184,8 +194,17 @@ func (req *Request) dump(t *inplace.Tracee) (*stackdump.Dump, error) {
 
 // gate decides which threads are held, and takes the dump.
 type gate struct {
-	pid  int
-	text []byte
+	pid   int
+	ask   func() error // for a dump
+	begun bool         // every thread is at the gate
+	first bool         // the first dump since is written
+	text  []byte       // of the second one
+	err   error        // of ask
+}
+
+func (g *gate) begin() error {
+	g.begun = true
+	return g.ask()
 }
 
 // kind returns the type of file that a descriptor of the shim refers to (S_IFMT of
@@ -199,6 +218,15 @@ func (g *gate) kind(fd uint64) uint32 {
 }
 
 func (g *gate) look(c inplace.Call) inplace.Verdict {
+	if c.Ended { // a write(2) of the first dump
+		if c.Result > 0 && !g.first { // otherwise it is written again once there is room
+			g.first = true
+			if g.err = g.ask(); g.err != nil {
+				return inplace.Finish
+			}
+		}
+		return inplace.Pass
+	}
 	fd := c.Args[0]
 	switch c.Nr {
 	case unix.SYS_READ, unix.SYS_READV, unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_SPLICE:
@@ -210,8 +238,12 @@ func (g *gate) look(c inplace.Call) inplace.Verdict {
 		if g.kind(fd) == unix.S_IFSOCK {
 			return inplace.Hold
 		}
-		if c.Nr == unix.SYS_WRITE && g.carries(uintptr(c.Args[1]), c.Args[2]) {
+		switch {
+		case c.Nr != unix.SYS_WRITE || !g.begun || !g.carries(uintptr(c.Args[1]), c.Args[2]):
+		case g.first:
 			return inplace.Finish
+		default:
+			return inplace.Watch
 		}
 	case unix.SYS_ACCEPT4, unix.SYS_WAIT4, unix.SYS_WAITID:
 		return inplace.Hold
@@ -225,7 +257,7 @@ const (
 	maxDump   = 256 << 20 // 20,000 goroutines make 14 MB
 )
 
-// carries reports whether the buffer of a write(2) holds a dump, and takes it.
+// carries reports whether the buffer of a write(2) begins with a dump, and takes it.
 func (g *gate) carries(addr uintptr, n uint64) bool {
 	if n < uint64(len(stackdump.BeginMark)) || n > maxDump {
 		return false

@@ -65,6 +65,8 @@ func (r *reader) connections() error {
 		r.conns = append(r.conns, c)
 	}
 	slices.SortFunc(r.conns, func(a, b *connection) int { return cmp.Compare(a.FD, b.FD) })
+	r.findClosing()
+	closing := len(r.closing)
 	// Every socket must be one of them, or the listener.
 	for n, d := range r.fds {
 		listens, unix := r.sockets[d.link]
@@ -73,6 +75,8 @@ func (r *reader) connections() error {
 		case listens && r.listener == 0:
 			r.listener, d.used = n, true
 		case listens && r.fds[r.listener].link == d.link: // a duplicate, which is not needed
+		case !listens && closing > 0:
+			closing-- // it is closed once the last call on it has ended
 		default:
 			return fmt.Errorf("%w: socket %d is not served by any goroutine", ErrBusy, n)
 		}
@@ -138,7 +142,19 @@ func (r *reader) of(g *stackdump.Goroutine) (c *connection, ok bool) {
 			return c, true
 		}
 	}
-	return nil, !r.goroutine(run)
+	return nil, r.closing[run] || !r.goroutine(run)
+}
+
+// findClosing finds the goroutines that serve a connection from which nobody receives any more,
+// because that has failed: its client has gone with answers unread.
+func (r *reader) findClosing() {
+	r.closing = map[uint64]bool{}
+	for i := range r.dump.Goroutines {
+		id := r.dump.Goroutines[i].ID
+		if r.serves(id) && !slices.ContainsFunc(r.conns, func(c *connection) bool { return c.run == id }) {
+			r.closing[id] = true
+		}
+	}
 }
 
 // findServers finds, for programs of Go before 1.21, the goroutine that serves the
@@ -148,6 +164,7 @@ func (r *reader) of(g *stackdump.Goroutine) (c *connection, ok bool) {
 func (r *reader) findServers() {
 	now := r.m.Goroutines(r.goroutines)
 	r.servedBy = map[uint64]uint64{}
+	several := map[uint64]bool{}
 	for i := range r.dump.Goroutines {
 		g := &r.dump.Goroutines[i]
 		n, there := now[g.ID]
@@ -158,11 +175,15 @@ func (r *reader) findServers() {
 			r.m.Try(func() {
 				switch c := r.m.Chan(word); {
 				case c.ElemSize == responseSize && !c.ClosedChan && len(c.Receivers) == 1 && r.serves(c.Receivers[0].ID):
+					several[g.ID] = several[g.ID] || r.servedBy[g.ID] != gone && r.servedBy[g.ID] != c.Receivers[0].ID
 					r.servedBy[g.ID] = c.Receivers[0].ID
-				case c.ElemSize == 0 && c.ClosedChan && r.servedBy[g.ID] == 0:
-					r.servedBy[g.ID] = gone
+				case c.ElemSize == 0 && c.ClosedChan && r.servedBy[g.ID] == gone:
+					r.servedBy[g.ID] = gone // and not unknown
 				}
 			})
+		}
+		if several[g.ID] { // one is of a call that the goroutine made before
+			delete(r.servedBy, g.ID)
 		}
 	}
 }

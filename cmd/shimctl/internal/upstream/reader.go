@@ -44,6 +44,7 @@ type reader struct {
 	streamOf  map[uint64]uint32 // for ttrpc 1.2: the stream of the encoded request at an address
 	reading   map[state.FD]bool // a goroutine waits to read from it
 	conns     []*connection
+	closing   map[uint64]bool // the goroutines that serve connections whose clients are gone
 	listener  state.FD
 	exits     map[int]exit // see lostExits
 	exitOrder []int        // the pids of exits, in the order of death
@@ -193,7 +194,7 @@ func (r *reader) sortedIDs() []string {
 // that responds, which has the stream.
 func (r *reader) closures() map[uint64]uint32 {
 	entry := r.Text.Entry(r.ttrpc + ".(*serviceSet).handle.func1")
-	found := map[uint64]uint32{}
+	found, several := map[uint64]uint32{}, map[uint64]bool{}
 	areas, err := ptrace.Resident(r.pid)
 	if err != nil || entry == 0 {
 		r.m.Fail("closures: %v", err)
@@ -212,9 +213,16 @@ func (r *reader) closures() map[uint64]uint32 {
 				const request, respond, streamID, service, payload = 24, 48, 16, 40, 72
 				req := binary.LittleEndian.Uint64(b[i+request:])
 				if r.m.String(req+service) == shimService {
-					found[r.m.Word(req+payload)] = r.m.Uint32(binary.LittleEndian.Uint64(b[i+respond:]) + streamID)
+					at, stream := r.m.Word(req+payload), r.m.Uint32(binary.LittleEndian.Uint64(b[i+respond:])+streamID)
+					several[at] = several[at] || found[at] != 0 && found[at] != stream
+					found[at] = stream
 				}
 			})
+		}
+	}
+	for at, many := range several { // of an earlier request as well, whose memory is used again
+		if many {
+			delete(found, at)
 		}
 	}
 	return found

@@ -51,13 +51,21 @@ func (p *pending) begun() bool {
 // that the next program handles as if it had just come, or an error.
 func (r *reader) requests() error {
 	waits := r.waits()
+	var all []*pending
+	at := map[uint64]int{} // how many requests are at an address
 	for i := range r.dump.Goroutines {
 		p, err := r.pending(&r.dump.Goroutines[i])
 		if err != nil {
 			return err
 		}
-		if p == nil {
-			continue
+		if p != nil {
+			all = append(all, p)
+			at[p.request]++
+		}
+	}
+	for _, p := range all {
+		if at[p.request] > 1 { // all but one are freed
+			p.request = 0
 		}
 		message, err := r.message(p, waits)
 		if err != nil {
@@ -181,16 +189,15 @@ func streamIn(f *stackdump.Frame, stackArgs bool) (stream uint32, ok bool) {
 // dump shows it and the request is still in memory; otherwise 0.
 func (r *reader) shown(g *stackdump.Goroutine, method *stackdump.Frame) uint64 {
 	a := words(method.Args) // s, ctx, ctx, request; on the stack also the results
-	if r.Era.StackArgs {
-		// Nothing marks a word as stale. A method needs its request until it has got
-		// past the locks of the Service; then it may have been freed.
-		if len(a) < 4 || has(g, r.process+".") || has(g, "github.com/containerd/go-runc.") {
-			return 0
-		}
-	} else if len(a) != 4 || !exact(a[3]) {
+	switch {
+	case has(g, r.process+".") || has(g, "github.com/containerd/go-runc."):
+		// A method needs its request until it has got past the locks of the Service. Then
+		// that may have been freed, and another request be in its place.
 		return 0
+	case r.Era.StackArgs && len(a) >= 4, len(a) == 4 && exact(a[3]): // on the stack nothing marks a word as stale
+		return value(a[3])
 	}
-	return value(a[3])
+	return 0
 }
 
 // message returns the request as it is to be handled again, or nil if it cannot be.
@@ -252,7 +259,7 @@ func (r *reader) decoded(p *pending, waits map[uint64]string) proto.Message {
 	if m.Err() != nil || !wellFormed(id) {
 		return nil
 	}
-	if p.method != "Exec" && r.objects[id] == nil {
+	if p.method != "Exec" && (r.objects[id] == nil || p.id != "" && p.id != id) {
 		return nil // the decoded request was freed, and its memory is used for something else
 	}
 	p.id = id
@@ -355,7 +362,8 @@ func (r *reader) waits() map[uint64]string {
 }
 
 // responds finds, for ttrpc 1.2, the stream of the request that a goroutine handles: the
-// closure that will respond, which has the stream, is on its stack.
+// closure that will respond, which has the stream, is on its stack. It is the outermost: calls
+// that the goroutine has made before may have left others further in.
 func (r *reader) responds(g goheap.Goroutine) (stream uint32, ok bool) {
 	code := r.Text.Entry(r.ttrpc + ".(*serverConn).run.func2.2")
 	if code == 0 {
@@ -368,9 +376,6 @@ func (r *reader) responds(g goheap.Goroutine) (stream uint32, ok bool) {
 				stream, ok = r.m.Uint32(word+streamID), true
 			}
 		})
-		if ok {
-			break
-		}
 	}
 	return stream, ok && stream%2 == 1
 }

@@ -18,12 +18,18 @@ import (
 func (r *reader) settled(wedged bool) error {
 	for i := range r.dump.Goroutines {
 		g := &r.dump.Goroutines[i]
-		if len(g.Frames) == 0 {
+		if len(g.Frames) == 0 && parked(g) {
 			continue
+		}
+		if len(g.Frames) == 0 {
+			return fmt.Errorf("%w: a goroutine is at work, and the dump does not show it", ErrBusy)
 		}
 		free := harmless(g)
 		if !free && !parked(g) {
 			return fmt.Errorf("%w: a goroutine is at work, in %s", ErrBusy, g.Frames[0].Func)
+		}
+		if g.State == "IO wait" && !reads(g) {
+			return fmt.Errorf("%w: a goroutine waits to write", ErrBusy)
 		}
 		for _, f := range g.Frames {
 			switch {
@@ -82,8 +88,14 @@ func parked(g *stackdump.Goroutine) bool {
 // running; or passes on signals, or readiness, and holds nothing; or opens a FIFO that
 // nobody reads, on behalf of another one that waits for that and is checked itself.
 func harmless(g *stackdump.Goroutine) bool {
-	return g.State == "IO wait" || g.State == "running" || has(g, "os/signal.loop") || has(g, "github.com/containerd/console.(*Epoller).Wait") ||
+	return g.State == "IO wait" && reads(g) || g.State == "running" || has(g, "os/signal.loop") || has(g, "github.com/containerd/console.(*Epoller).Wait") ||
 		g.State == "syscall" && has(g, "github.com/containerd/fifo.openFifo.func")
+}
+
+// reads reports whether a goroutine is in a call that takes in something. What writes to a
+// log that is full goes on once the dump is written, because that needs the log as well.
+func reads(g *stackdump.Goroutine) bool {
+	return has(g, "internal/poll.(*FD).Read") || has(g, "internal/poll.(*FD).Accept")
 }
 
 // copier returns an error unless a goroutine that copies a stream waits for input, which

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"containerd-shim.v1/cmd/shimctl/internal/goheap"
 	"containerd-shim.v1/cmd/shimctl/internal/gotext"
 	"containerd-shim.v1/stackdump"
 )
@@ -71,6 +72,42 @@ func TestSettledWantsEverybodyParked(t *testing.T) {
 				t.Errorf("%s with %s %s: %v", release, tt.in, tt.state, err)
 			}
 		}
+	}
+}
+
+// TestSettledRefusesWhatIsNotBound: a goroutine that waits to write goes on once the log is read, as
+// it is for the dump; one without frames may be anywhere.
+func TestSettledRefusesWhatIsNotBound(t *testing.T) {
+	for _, release := range []string{"v1.1.2", "v1.2.0", "v1.6.38"} {
+		for what, change := range map[string]func(*stackdump.Goroutine){
+			"a write": func(g *stackdump.Goroutine) {
+				g.State, g.Frames = "IO wait", append([]stackdump.Frame{{Func: "internal/poll.(*FD).Write"}}, g.Frames...)
+			},
+			"no frame": func(g *stackdump.Goroutine) { g.State, g.Frames = "running", nil },
+		} {
+			r := dumped(t, release)
+			i := slices.IndexFunc(r.dump.Goroutines, func(g stackdump.Goroutine) bool { return has(&g, r.Release.service+".(*Service).processExits") })
+			change(&r.dump.Goroutines[i])
+			if err := r.settled(true); !errors.Is(err, ErrBusy) {
+				t.Errorf("%s: %s: %v", release, what, err)
+			}
+		}
+	}
+}
+
+// TestRequestIsNotBelievedOnceItMayBeFreed: in releases from v1.2.6 on a handler waits for a
+// process's lock with its request copied, and another one may be decoded into its place.
+func TestRequestIsNotBelievedOnceItMayBeFreed(t *testing.T) {
+	r := dumped(t, "v1.6.38")
+	method := stackdump.Frame{Func: r.Release.service + ".(*Service).Exec", Args: "0x1, {0x2, 0x3}, 0x4"}
+	g := &stackdump.Goroutine{Frames: []stackdump.Frame{{Func: "sync.(*Mutex).Lock"}, method}}
+	r.Program.Era = &goheap.Era{}
+	if got := r.shown(g, &method); got != 4 {
+		t.Errorf("at the Service's lock: %#x", got)
+	}
+	g.Frames = []stackdump.Frame{{Func: "sync.(*Mutex).Lock"}, {Func: r.process + ".(*Init).Exec"}, method}
+	if got := r.shown(g, &method); got != 0 {
+		t.Errorf("at the process's: %#x", got)
 	}
 }
 
