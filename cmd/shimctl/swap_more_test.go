@@ -5,7 +5,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/containerd/containerd/api/types/task"
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"github.com/containerd/ttrpc"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -131,6 +134,74 @@ func TestSwapDeleteThatHangs(t *testing.T) {
 				}
 			case <-time.After(20 * time.Second):
 				t.Error("it hangs")
+			}
+			lifeGoesOn(t, shim)
+		})
+	}
+}
+
+// unread is a connection on which nothing is received.
+type unread struct {
+	net.Conn
+	closed chan struct{}
+}
+
+func (u *unread) Read([]byte) (int, error) {
+	<-u.closed
+	return 0, net.ErrClosed
+}
+
+// A client has gone with an answer unread, which the shim takes for an error of the connection:
+// nobody receives from it any more, but a call on it is not over.
+func TestSwapClientGoneWithAnAnswerUnread(t *testing.T) {
+	for _, version := range builds("v1.2.6", "v1.6.38", "v1.7.35", "debian") {
+		t.Run(version, func(t *testing.T) {
+			shim := started(t, shimtest.Baseline(t, version))
+			c := &client{id: "e1", status: 11, late: true}
+			if err := shim.ExecSpec(t.Context(), c.id, c.spec()); err != nil {
+				t.Fatal(err)
+			}
+			b, err := os.ReadFile(filepath.Join(shim.Bundle, "address"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn, err := net.Dial("unix", strings.TrimPrefix(string(b), "unix://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			u := &unread{conn, make(chan struct{})}
+			gone := ttrpc.NewClient(u)
+			api := shimapi.NewShimClient(gone)
+			go func() { _, _ = api.Wait(t.Context(), &shimapi.WaitRequest{ID: c.id}) }() // never answered
+			shimtest.Until(t, 10*time.Second, "a Wait", func() bool {
+				o, _ := looked(t, shim, false)
+				return len(o.Report.Requests) == 1
+			})
+			go func() { _, _ = api.ShimInfo(t.Context(), &emptypb.Empty{}) }() // nor is this, for the client
+			raw, err := conn.(*net.UnixConn).SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			shimtest.Until(t, 10*time.Second, "an answer", func() (there bool) {
+				if err := raw.Control(func(fd uintptr) {
+					n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ)
+					there = err == nil && n > 0
+				}); err != nil {
+					t.Fatal(err)
+				}
+				return there
+			})
+			close(u.closed)
+			if err := errors.Join(conn.Close(), gone.Close()); err != nil && !errors.Is(err, net.ErrClosed) {
+				t.Fatal(err)
+			}
+			o := swapped(t, shim, false)
+			if len(o.Report.Requests) != 0 || o.Report.Abandoned != 1 {
+				t.Errorf("got %+v", o.Report)
+			}
+			endLate(t, shim, []*client{c})
+			if err := c.finish(t.Context(), shim.API); err != nil {
+				t.Error(err)
 			}
 			lifeGoesOn(t, shim)
 		})

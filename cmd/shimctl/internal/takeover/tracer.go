@@ -160,7 +160,7 @@ func list(name string) ([]string, error) {
 const holdLimit = 8 * time.Second
 
 // gateLimit bounds how long the threads that read, answer and reap are held for two dumps.
-const gateLimit = 2 * time.Second
+const gateLimit = 4 * time.Second
 
 // dump sends SIGUSR1 and takes the goroutine dump from the write(2) that carries it.
 // Before the dump was made, no thread could read any more from a client, a process or a

@@ -14,7 +14,8 @@ import (
 
 // connection is a client's connection, as memory and dump show it.
 type connection struct {
-	run     uint64 // the goroutine that serves it
+	run     uint64 // the goroutine that starts its handlers
+	server  uint64 // the goroutine that answers, the same but in ttrpc 1.2
 	channel uint64 // address of ttrpc's channel
 	state.Connection
 }
@@ -54,6 +55,9 @@ func (r *reader) connections() error {
 			if c.run = r.serverOf(value(ch[0])); c.run == 0 {
 				return fmt.Errorf("%w: who serves a connection is not known", ErrBusy)
 			}
+		}
+		if c.server = c.run; r.calls {
+			c.server = g.CreatedIn
 		}
 		c.channel, c.FD = value(ch[0]), state.FD(r.m.Int(value(at[0])+fdNumber))
 		if !r.fds.use(c.FD, "socket:") {
@@ -145,13 +149,13 @@ func (r *reader) of(g *stackdump.Goroutine) (c *connection, ok bool) {
 	return nil, r.closing[run] || !r.goroutine(run)
 }
 
-// findClosing finds the goroutines that serve a connection from which nobody receives any more,
-// because that has failed: its client has gone with answers unread.
+// findClosing finds the goroutines that answer on a connection from which nobody receives any
+// more, because that has failed: its client has gone with answers unread.
 func (r *reader) findClosing() {
 	r.closing = map[uint64]bool{}
 	for i := range r.dump.Goroutines {
 		id := r.dump.Goroutines[i].ID
-		if r.serves(id) && !slices.ContainsFunc(r.conns, func(c *connection) bool { return c.run == id }) {
+		if r.serves(id) && !slices.ContainsFunc(r.conns, func(c *connection) bool { return c.server == id }) {
 			r.closing[id] = true
 		}
 	}
