@@ -3,7 +3,6 @@
 package upstream
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
@@ -11,7 +10,6 @@ import (
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
 
 	"containerd-shim.v1/cmd/shimctl/internal/goheap"
-	"containerd-shim.v1/cmd/shimctl/internal/ptrace"
 	"containerd-shim.v1/stackdump"
 	"containerd-shim.v1/state"
 )
@@ -187,43 +185,4 @@ func (r *reader) sortedIDs() []string {
 	}
 	slices.Sort(ids)
 	return ids
-}
-
-// closures finds, for ttrpc 1.2, the stream of each encoded request, by the request's
-// address: the closure that handles a request refers to the request and to the closure
-// that responds, which has the stream.
-func (r *reader) closures() map[uint64]uint32 {
-	entry := r.Text.Entry(r.ttrpc + ".(*serviceSet).handle.func1")
-	found, several := map[uint64]uint32{}, map[uint64]bool{}
-	areas, err := ptrace.Resident(r.pid)
-	if err != nil || entry == 0 {
-		r.m.Fail("closures: %v", err)
-		return nil
-	}
-	for _, a := range areas {
-		b := make([]byte, a.End-a.Start)
-		if !ptrace.Read(r.pid, b, a.Start) {
-			continue
-		}
-		for i := 0; i+56 <= len(b); i += 8 {
-			if binary.LittleEndian.Uint64(b[i:]) != entry {
-				continue
-			}
-			r.m.Try(func() {
-				const request, respond, streamID, service, payload = 24, 48, 16, 40, 72
-				req := binary.LittleEndian.Uint64(b[i+request:])
-				if r.m.String(req+service) == shimService {
-					at, stream := r.m.Word(req+payload), r.m.Uint32(binary.LittleEndian.Uint64(b[i+respond:])+streamID)
-					several[at] = several[at] || found[at] != 0 && found[at] != stream
-					found[at] = stream
-				}
-			})
-		}
-	}
-	for at, many := range several { // of an earlier request as well, whose memory is used again
-		if many {
-			delete(found, at)
-		}
-	}
-	return found
 }

@@ -17,7 +17,6 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"containerd-shim.v1/cmd/shimctl/internal/goheap"
 	"containerd-shim.v1/stackdump"
 	"containerd-shim.v1/state"
 )
@@ -359,39 +358,6 @@ func (r *reader) waits() map[uint64]string {
 		}
 	}
 	return waits
-}
-
-// responds finds, for ttrpc 1.2, the stream of the request that a goroutine handles: the
-// closure that will respond, which has the stream, is on its stack. It is the outermost: calls
-// that the goroutine has made before may have left others further in.
-func (r *reader) responds(g goheap.Goroutine) (stream uint32, ok bool) {
-	code := r.Text.Entry(r.ttrpc + ".(*serverConn).run.func2.2")
-	if code == 0 {
-		return 0, false
-	}
-	for _, word := range r.m.Stack(g) {
-		const streamID = 16
-		r.m.Try(func() {
-			if r.m.Word(word) == code {
-				stream, ok = r.m.Uint32(word+streamID), true
-			}
-		})
-	}
-	return stream, ok && stream%2 == 1
-}
-
-// findStreams does so for all requests. It is done before the stop because it takes long;
-// as long as a goroutine does not go on, its request stays the same.
-func (r *reader) findStreams() {
-	now := r.m.Goroutines(r.goroutines)
-	for i := range r.dump.Goroutines {
-		g := &r.dump.Goroutines[i]
-		if n, ok := now[g.ID]; ok && n.Parked && has(g, r.ttrpc+".(*serviceSet).handle.func1") {
-			if stream, ok := r.responds(n); ok {
-				r.streamFor[g.ID] = stream
-			}
-		}
-	}
 }
 
 // wellFormed reports whether containerd would accept id as one.
