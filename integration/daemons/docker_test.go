@@ -86,10 +86,12 @@ func TestDockerRunOfMissingBinaryIs127AndOfNonExecutable126(t *testing.T) {
 }
 
 // In a host-pid container the process is not pid 1 of its namespace, so that a signal's
-// default action applies to it.
+// default action applies to it. The test waits for it: SIGTERM can get lost while runc's
+// init, a Go program with handlers, executes the process.
 func TestDockerKillIs137AndTermIs143(t *testing.T) {
 	for signal, want := range map[string]string{"KILL": "137", "TERM": "143"} {
-		id := container(t, shared, []string{"--pid", "host"}, "sleep", "100000")
+		id := container(t, shared, []string{"--pid", "host"}, "sh", "-c", "echo ready; exec sleep 100000")
+		eventually(t, commandLimit, "it runs", func() bool { return must(t, docker(t, "logs", id)) == "ready" })
 		must(t, docker(t, "kill", "--signal", signal, id))
 		if got := ended(t, shared, id); got != want {
 			t.Errorf("SIG%s: got exit code %s, want %s", signal, got, want)
