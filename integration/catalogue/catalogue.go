@@ -70,7 +70,7 @@ func All() []Check {
 	all := slices.Concat(abandonedChecks, compatChecks, crashChecks, drainChecks, errorClassChecks, floodChecks, initDeathChecks,
 		leakChecks, lifetimeChecks, loggerChecks, mountChecks, orderChecks, outboxChecks, pidChecks, pipeChecks, raceChecks,
 		rpcChecks(), runcErrorChecks, scarceChecks, signalChecks, slowRuncChecks, startupChecks, stdinChecks, stormChecks,
-		streamChecks, ttyChecks, onlyV2(groupChecks), onlyV2(taskChecks))
+		streamChecks, ttyChecks, onlyV2(groupChecks), onlyV2(taskChecks), onlyV2(sandboxChecks))
 	for i := range all {
 		all[i].Limit = cmp.Or(all[i].Limit, defaultLimit)
 		all[i].V1Only = v1Only[all[i].ID]

@@ -86,6 +86,13 @@ const upstream = "github.com/containerd/containerd"
 // v2Prefix is before the release in the name of a v2 shim's column.
 const v2Prefix = "runc-v2-"
 
+// debian are Debian's packages. They are built without modules, so that no version is
+// recorded.
+var debian = []struct{ path, toolchain, release string }{
+	{upstream + "/cmd/", "go1.19", "debian-1.6.20"},   // bookworm
+	{upstream + "/v2/cmd/", "go1.27", "debian-2.1.9"}, // sid, in autumn 2026
+}
+
 // Release returns the release from which the shim at path was built, according to the
 // build info in the program, or "" if it is not a known one.
 func Release(path string) string {
@@ -102,8 +109,12 @@ func Release(path string) string {
 			version = m.Version
 		}
 	}
-	if version == "" && strings.HasPrefix(info.Path, upstream+"/cmd/") && strings.HasPrefix(info.GoVersion, "go1.19") {
-		version = "debian-1.6.20" // built without modules, so that no version is recorded
+	if version == "" {
+		for _, d := range debian {
+			if strings.HasPrefix(info.Path, d.path) && strings.HasPrefix(info.GoVersion, d.toolchain) {
+				version = d.release
+			}
+		}
 	}
 	if strings.HasSuffix(info.Path, "/cmd/containerd-shim-runc-v2") {
 		version = v2Prefix + version

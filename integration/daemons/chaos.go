@@ -44,7 +44,7 @@ type ChaosReport struct {
 	Took     time.Duration
 	Faults   map[string]int
 	Execs    int      // execs that started and ended as they should
-	Refused  []string // execs that failed without a process, with their errors
+	Refused  []string // execs that failed without a process while a fault was there, with their errors
 	Accepted int      // exits that containerd has accepted
 	// Lost exits were never accepted by containerd, doubled ones more than once, wrong
 	// ones with another status than the process had.
@@ -97,9 +97,10 @@ type chaos struct {
 	// starting is held for reading while an exec is started.
 	starting sync.RWMutex
 
-	mu     sync.Mutex
-	report ChaosReport
-	want   map[string]uint32 // exec id to its status
+	mu      sync.Mutex
+	report  ChaosReport
+	excuses []excuse
+	want    map[string]uint32 // exec id to its status
 }
 
 // Chaos runs c on a Rig whose containerd has not been started yet, and returns a report.

@@ -51,3 +51,26 @@ func TestChaosSeesWhatIsLost(t *testing.T) {
 		t.Errorf("got %q", r.Problems())
 	}
 }
+
+// Nor may an exec be refused while nothing is wrong.
+func TestChaosExcusesWhatAFaultRefuses(t *testing.T) {
+	c := chaos{report: ChaosReport{Faults: map[string]int{}}}
+	judge := func(begun time.Time) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.excused(begun)
+	}
+	if judge(time.Now()) {
+		t.Error("excused before the first fault")
+	}
+	before := time.Now()
+	ends := c.refuses()
+	during := time.Now()
+	if !judge(before) || !judge(during) {
+		t.Error("not excused while it lasts")
+	}
+	ends()
+	if !judge(during) || judge(time.Now()) {
+		t.Error("what began meanwhile is excused, and nothing later")
+	}
+}

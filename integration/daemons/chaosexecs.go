@@ -69,9 +69,10 @@ type chaosExec struct {
 }
 
 // run takes an exec through its life and reports whether it had one. An exec that fails
-// with an error, and without a process, is refused; every other failure is an error.
+// with an error, and without a process, is refused if a fault was there for which that may
+// be; every other failure is an error.
 func (c *chaos) run(container string, e *chaosExec) bool {
-	started := false
+	started, begun := false, time.Now()
 	out, err := e.open()
 	if err != nil {
 		c.failed("%v", err)
@@ -112,7 +113,7 @@ func (c *chaos) run(container string, e *chaosExec) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case !started && err != nil && !errors.Is(err, context.DeadlineExceeded):
+	case !started && err != nil && !errors.Is(err, context.DeadlineExceeded) && c.excused(begun):
 		c.report.Refused = append(c.report.Refused, fmt.Sprintf("%s: %v", e.id, err))
 	case err == nil:
 		c.report.Execs++

@@ -27,20 +27,22 @@ func (c *chaos) nemesis(ctx context.Context) error {
 	type fault struct {
 		name string
 		make func(context.Context, *rand.Rand) (bool, error) // false: there was nothing to hit
+		// refuses reports whether an exec may fail for it.
+		refuses bool
 	}
 	faults := []fault{
-		{"daemon killed", c.killDaemon},
-		{"daemon stopped", c.stallDaemon},
-		{"stack dumps", c.dumps},
-		{"container paused", c.pauseContainer},
-		{"runc killed", c.hitRuntime(syscall.SIGKILL)},
-		{"runc stopped", c.hitRuntime(syscall.SIGSTOP)},
-		{"FIFO removed", c.removeFIFO},
-		{"state full", c.fillState},
-		{"state out of inodes", c.useInodes},
-		{"state read-only", c.lockState},
-		{"memory tight", c.tightMemory},
-		{"shim exchanged", c.exchange},
+		{"daemon killed", c.killDaemon, false},
+		{"daemon stopped", c.stallDaemon, false},
+		{"stack dumps", c.dumps, false},
+		{"container paused", c.pauseContainer, true},
+		{"runc killed", c.hitRuntime(syscall.SIGKILL), true},
+		{"runc stopped", c.hitRuntime(syscall.SIGSTOP), false},
+		{"FIFO removed", c.removeFIFO, true},
+		{"state full", c.fillState, true},
+		{"state out of inodes", c.useInodes, true},
+		{"state read-only", c.lockState, true},
+		{"memory tight", c.tightMemory, true},
+		{"shim exchanged", c.exchange, false},
 	}
 	if len(c.Faults) > 0 {
 		faults = slices.DeleteFunc(faults, func(f fault) bool { return !slices.Contains(c.Faults, f.name) })
@@ -50,7 +52,12 @@ func (c *chaos) nemesis(ctx context.Context) error {
 	}
 	for pause(ctx, between(rng, 200, 1500)) {
 		f := faults[rng.IntN(len(faults))]
+		ends := func() {}
+		if f.refuses {
+			ends = c.refuses()
+		}
 		hit, err := f.make(ctx, rng)
+		ends()
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
@@ -62,6 +69,29 @@ func (c *chaos) nemesis(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// refuses notes that a fault begins for which execs may be refused, until ends is called.
+func (c *chaos) refuses() (ends func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.excuses = append(c.excuses, excuse{from: time.Now()})
+	last := len(c.excuses) - 1
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.excuses[last].to = time.Now()
+	}
+}
+
+// excuse is the time that a fault lasted; to is zero as long as it does.
+type excuse struct{ from, to time.Time }
+
+// excused reports whether there was such a fault since begun. The caller holds mu.
+//
+// +checklocks:c.mu
+func (c *chaos) excused(begun time.Time) bool {
+	return slices.ContainsFunc(c.excuses, func(e excuse) bool { return e.to.IsZero() || e.to.After(begun) })
 }
 
 // between is a random time from least to most milliseconds.

@@ -3,6 +3,7 @@
 package upstream
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,6 +36,8 @@ func (d *descriptor) writes() bool { return !d.handle() && d.flags&unix.O_ACCMOD
 // descriptors are all that a process has open, by number.
 type descriptors map[state.FD]*descriptor
 
+// readDescriptors reads what is open in a process that may run. The error wraps ErrBusy if
+// a descriptor was closed meanwhile.
 func readDescriptors(pid int) (descriptors, error) {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	names, err := os.ReadDir(filepath.Join(dir, "fd"))
@@ -49,11 +52,11 @@ func readDescriptors(pid int) (descriptors, error) {
 		}
 		link, err := os.Readlink(filepath.Join(dir, "fd", name.Name()))
 		if err != nil {
-			return nil, err
+			return nil, closed(n, err)
 		}
 		info, err := os.ReadFile(filepath.Join(dir, "fdinfo", name.Name()))
 		if err != nil {
-			return nil, err
+			return nil, closed(n, err)
 		}
 		d := &descriptor{n: state.FD(n), link: strings.TrimSuffix(link, " (deleted)")}
 		if d.flags, err = field(string(info), "flags:", 8); err != nil {
@@ -62,6 +65,15 @@ func readDescriptors(pid int) (descriptors, error) {
 		all[d.n] = d
 	}
 	return all, nil
+}
+
+// closed is the error for a descriptor that could not be read: an ErrBusy if it is not there
+// any more, since the process was not stopped.
+func closed(n int, err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: descriptor %d was closed meanwhile", ErrBusy, n)
+	}
+	return err
 }
 
 // unchanged returns an error unless the process still has the same files open.
