@@ -13,11 +13,11 @@ import (
 // does; see patches/v1.1.2. The package is only in the patched source.
 func dumpStacks(logger *logrus.Entry) {
 	path, err := stackdump.Write(stackdump.Dir)
-	go func() {
+	stackdump.Report(func() {
 		if path == "" {
 			logger.WithError(err).Infof("=== BEGIN goroutine stack dump ===\n%s\n=== END goroutine stack dump ===", stackdump.Stacks())
 			return
 		}
 		logger.WithError(err).WithField("file", path).Info("goroutine stacks written")
-	}()
+	})
 }
