@@ -40,7 +40,8 @@ type Tracee struct {
 	PID     int
 	threads map[int]*thread
 	stopAt  time.Time
-	handled bool // a signal was delivered while the threads ran through Gate
+	handled bool      // a signal was delivered while the threads ran through Gate
+	signal  time.Time // when the last one was delivered
 }
 
 // Seize attaches to every thread of the process. Threads that the process makes from now
@@ -95,9 +96,41 @@ const (
 // each call until that says Finish. begin, which may be nil, is called once every
 // thread runs so, or does not stop within stopLimit.
 func (t *Tracee) Gate(begin func() error, look func(Call) Verdict) error {
+	return t.run(begin, look, nil)
+}
+
+// Drain lets all threads run like that, and holds those at whose call hold says so, until
+// done reports true, or for limit. They stay there in a Gate that follows.
+func (t *Tracee) Drain(limit time.Duration, hold func(Call) bool, done func() bool) error {
+	look := func(c Call) Verdict {
+		if hold(c) {
+			return Hold
+		}
+		return Pass
+	}
+	end, asked := time.Now().Add(limit), time.Time{}
+	t.signal = time.Now() // one may have come before
+	return t.run(nil, look, func() bool {
+		now := time.Now()
+		if now.Sub(asked) < pollDone {
+			return false
+		}
+		asked = now
+		return now.After(end) || done()
+	})
+}
+
+// Quiet returns how long no signal was delivered.
+func (t *Tracee) Quiet() time.Duration { return time.Since(t.signal) }
+
+// pollDone is the pause between two questions whether a Drain is done.
+const pollDone = 5 * time.Millisecond
+
+// run is Gate if over is nil. Otherwise it also returns once over reports true.
+func (t *Tracee) run(begin func() error, look func(Call) Verdict, over func() bool) error {
 	waiting := map[int]bool{}
-	for tid := range t.threads {
-		if ptrace.Interrupt(tid) == nil { // ESRCH: it has ended
+	for tid, th := range t.threads {
+		if !th.stopped && ptrace.Interrupt(tid) == nil { // ESRCH: it has ended
 			waiting[tid] = true
 		}
 	}
@@ -111,7 +144,10 @@ func (t *Tracee) Gate(begin func() error, look func(Call) Verdict) error {
 				}
 			}
 		}
-		tid, status, err := t.next(begun)
+		if begun && over != nil && over() {
+			return nil
+		}
+		tid, status, err := t.next(begun && over == nil)
 		if err != nil {
 			return err
 		}
@@ -207,6 +243,9 @@ func (t *Tracee) resume(tid int, th *thread) error {
 	case 0, unix.SIGUSR1, unix.SIGCHLD, unix.SIGURG: // a dump is wanted, a child reaped, a goroutine preempted
 	default:
 		t.handled = true
+	}
+	if sig != 0 {
+		t.signal = time.Now()
 	}
 	th.stopped, th.entry, th.signal = false, false, 0
 	if err := ptrace.ToSyscall(tid, sig); err != nil && err != unix.ESRCH {

@@ -12,7 +12,9 @@
 //
 // The tracer is a process of its own, so that its parent can end it if it takes too long,
 // and it dies with its parent; package inplace says why that does no harm. If a shim is
-// busy, it is tried again for as long as the caller has patience.
+// busy, it is tried again for as long as the caller has patience. One that always has a call
+// of the runtime underway would stay busy: after some attempts the tracer first holds what
+// reads requests, until the calls that have begun are answered.
 package takeover
 
 import (
@@ -31,6 +33,9 @@ type Request struct {
 	ID         string `json:"id"`              // of the container
 	// Wedged says that calls of the runtime that have begun will not end by themselves.
 	Wedged bool `json:"wedged"`
+	// Drain says that calls to the shim are to be held until those that have begun have
+	// ended, for a moment.
+	Drain bool `json:"drain,omitempty"`
 	// StateFile is the path, as the shim sees it, to which the state is written; if it
 	// is empty nothing is written.
 	StateFile string `json:"state_file"`
@@ -50,6 +55,7 @@ type Outcome struct {
 	Held time.Duration `json:"held_ns"`
 	// Answered is how long it took the new program to answer.
 	Answered time.Duration `json:"answered_ns,omitempty"`
+	Drained  bool          `json:"drained,omitempty"` // Request.Drain was set
 	// Error says why it was not done; empty if it was.
 	Error string `json:"error,omitempty"`
 	Busy  bool   `json:"busy,omitempty"` // it may be possible in a moment

@@ -17,7 +17,7 @@ import (
 // and what its shim has read since would be lost. Only the one after it is surely newer.
 func TestGateTakesAFreshDump(t *testing.T) {
 	asked := 0
-	g := &gate{pid: os.Getpid(), ask: func() error { asked++; return nil }}
+	g := &gate{pid: os.Getpid(), held: map[int]bool{}, ask: func() error { asked++; return nil }}
 	write := func(text string) inplace.Call {
 		b := []byte(text)
 		return inplace.Call{Nr: unix.SYS_WRITE, Args: [6]uint64{2, uint64(uintptr(unsafe.Pointer(&b[0]))), uint64(len(b))}}

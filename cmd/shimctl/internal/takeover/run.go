@@ -25,6 +25,7 @@ import (
 const (
 	traceLimit = 10 * time.Second       // for one attempt; then the tracer is killed, which lets the shim go
 	between    = 100 * time.Millisecond // pause between two attempts at a busy shim
+	drainAfter = 3                      // attempts
 )
 
 // ErrTracer is wrapped by the error if the tracer ended without an Outcome: the shim runs
@@ -44,7 +45,9 @@ func (t Tracer) Run(ctx context.Context, s *scan.Shim, req Request, patience tim
 	req.PID, req.StartTicks, req.ID = s.PID, s.StartTicks, s.ID
 	defer stacks.Drain("/proc", s)()
 	deadline := time.Now().Add(patience)
-	for {
+	for tries := 0; ; tries++ {
+		// The calls of a wedged shim do not end.
+		req.Drain = !req.Wedged && (req.Drain || tries >= drainAfter)
 		outcome, err := t.attempt(ctx, &req)
 		if err != nil || !outcome.Busy || time.Now().After(deadline) {
 			return outcome, err

@@ -204,7 +204,7 @@ func (t Tracer) Swap(ctx context.Context, s *scan.Shim, binary, sum string, wedg
 	if err != nil {
 		return look, err
 	}
-	req.Binary = binary
+	req.Binary, req.Drain = binary, look.Drained
 	old = false
 	// The exchange is not cut short if the caller gives up.
 	outcome, err := t.Run(context.WithoutCancel(ctx), s, req, patience)

@@ -79,11 +79,19 @@ func (req *Request) run(outcome *Outcome) error {
 		os.Exit(1)
 	}).Stop()
 	defer func(from time.Time) { outcome.Held = time.Since(from) }(time.Now())
-	dump, err := req.dump(t)
+	shim := &scan.Shim{PID: req.PID, StartTicks: req.StartTicks}
+	g := &gate{pid: req.PID, held: map[int]bool{}, ask: func() error { return scan.Signal("/proc", shim, unix.SIGUSR1) }}
+	if outcome.Drained = req.Drain; req.Drain {
+		done := func() bool { return t.Quiet() > quiet && !upstream.AtWork(req.PID) }
+		if err := t.Drain(drainLimit, g.client, done); err != nil {
+			return err
+		}
+	}
+	dump, err := g.dump(t)
 	if err != nil {
 		return err
 	}
-	prepared, err := program.Prepare(req.PID, dump, req.Wedged)
+	prepared, err := program.Prepare(req.PID, dump, req.Wedged, g.held)
 	if err != nil {
 		return err
 	}
@@ -159,6 +167,14 @@ func list(name string) ([]string, error) {
 // holdLimit bounds how long a shim is held in all.
 const holdLimit = 8 * time.Second
 
+// drainLimit bounds how long requests are held for the calls that have begun: several times
+// what a runtime takes.
+const drainLimit = time.Second
+
+// quiet is how long no child must have ended before the dumps are asked for: one that ends
+// while they are written makes the shim busy.
+const quiet = 100 * time.Millisecond
+
 // gateLimit bounds how long the threads that read, answer and reap are held for two dumps.
 const gateLimit = 4 * time.Second
 
@@ -167,9 +183,7 @@ const gateLimit = 4 * time.Second
 // FIFO, answer a client, accept a connection or reap a child, so that what the dump says of
 // those stays true. That is why it takes the second dump: the first may be one for which
 // somebody else has asked before. The shim makes one after the other.
-func (req *Request) dump(t *inplace.Tracee) (*stackdump.Dump, error) {
-	shim := &scan.Shim{PID: req.PID, StartTicks: req.StartTicks}
-	g := &gate{pid: req.PID, ask: func() error { return scan.Signal("/proc", shim, unix.SIGUSR1) }}
+func (g *gate) dump(t *inplace.Tracee) (*stackdump.Dump, error) {
 	// Gate waits in wait4(2), so only the end of this process lets the shim go.
 	over := time.AfterFunc(gateLimit, func() {
 		_ = json.NewEncoder(os.Stdout).Encode(&Outcome{Error: fmt.Sprintf("it has not written two stack dumps within %v", gateLimit)})
@@ -195,6 +209,7 @@ func (req *Request) dump(t *inplace.Tracee) (*stackdump.Dump, error) {
 // gate decides which threads are held, and takes the dump.
 type gate struct {
 	pid   int
+	held  map[int]bool // the descriptors at whose read(2) a thread is held
 	ask   func() error // for a dump
 	begun bool         // every thread is at the gate
 	first bool         // the first dump since is written
@@ -217,6 +232,22 @@ func (g *gate) kind(fd uint64) uint32 {
 	return st.Mode & unix.S_IFMT
 }
 
+// client reports whether a call takes a request, or a new client. It may as well be the
+// master of a terminal that is taken: then that start is not over within drainLimit.
+func (g *gate) client(c inplace.Call) bool {
+	switch c.Nr {
+	case unix.SYS_READ, unix.SYS_READV, unix.SYS_RECVFROM, unix.SYS_RECVMSG:
+		if g.kind(c.Args[0]) != unix.S_IFSOCK {
+			return false
+		}
+		g.held[int(int32(c.Args[0]))] = true
+		return true
+	case unix.SYS_ACCEPT4:
+		return true
+	}
+	return false
+}
+
 func (g *gate) look(c inplace.Call) inplace.Verdict {
 	if c.Ended { // a write(2) of the first dump
 		if c.Result > 0 && !g.first { // otherwise it is written again once there is room
@@ -232,6 +263,7 @@ func (g *gate) look(c inplace.Call) inplace.Verdict {
 	case unix.SYS_READ, unix.SYS_READV, unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_SPLICE:
 		switch g.kind(fd) {
 		case unix.S_IFSOCK, unix.S_IFIFO, unix.S_IFCHR: // clients, streams, terminals
+			g.held[int(int32(fd))] = true
 			return inplace.Hold
 		}
 	case unix.SYS_WRITE, unix.SYS_WRITEV, unix.SYS_SENDTO, unix.SYS_SENDMSG:

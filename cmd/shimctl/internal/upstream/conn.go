@@ -27,19 +27,23 @@ const (
 	headerSize    = 10
 )
 
+// receiver returns the function in which a connection is read.
+func (r *reader) receiver() string {
+	if r.calls { // there func1 is a closure that sends
+		return r.ttrpc + ".(*serverConn).run.func2"
+	}
+	return r.ttrpc + ".(*serverConn).run.func1"
+}
+
 // connections finds the clients' connections, each by its goroutine that receives.
 func (r *reader) connections() error {
 	for i := range r.dump.Goroutines {
 		g := &r.dump.Goroutines[i]
-		receiver := ".(*serverConn).run.func1"
-		if r.calls { // there func1 is a closure that sends
-			receiver = ".(*serverConn).run.func2"
-		}
-		if !has(g, r.ttrpc+receiver) {
+		if !has(g, r.receiver()) {
 			continue
 		}
 		recv, fd := frameOf(g, r.ttrpc+".(*channel).recv"), frameOf(g, "internal/poll.(*FD).Read")
-		if recv == nil || fd == nil || g.State != "IO wait" { // it may hold bytes that are nowhere else
+		if recv == nil || fd == nil || g.State != "IO wait" && !r.atRead(g) { // it may hold bytes that are nowhere else
 			return fmt.Errorf("%w: a connection is being read", ErrBusy)
 		}
 		c := &connection{run: g.CreatedIn} // that one starts the handlers, too
@@ -60,6 +64,9 @@ func (r *reader) connections() error {
 			c.server = g.CreatedIn
 		}
 		c.channel, c.FD = value(ch[0]), state.FD(r.m.Int(value(at[0])+fdNumber))
+		if r.atRead(g) && !r.heldReads[int(c.FD)] {
+			return fmt.Errorf("%w: a connection is being read", ErrBusy)
+		}
 		if !r.fds.use(c.FD, "socket:") {
 			r.m.Fail("descriptor %d is no connection", c.FD)
 		}

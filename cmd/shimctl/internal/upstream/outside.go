@@ -64,6 +64,12 @@ func (r *reader) family() error {
 	return nil
 }
 
+// AtWork reports whether a call of the runtime is underway in a shim, which may run.
+func AtWork(pid int) bool {
+	r := &reader{pid: pid}
+	return r.family() == nil && len(r.runtimes) > 0
+}
+
 // proc returns the path of a file in the shim's directory in /proc.
 func (r *reader) proc(name string) string { return filepath.Join("/proc", strconv.Itoa(r.pid), name) }
 

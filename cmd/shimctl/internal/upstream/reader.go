@@ -27,6 +27,7 @@ type reader struct {
 	living   map[int]bool // children that are not zombies
 	zombies  map[int]bool
 
+	heldReads  map[int]bool        // the descriptors at whose read(2) a thread is held
 	goroutines uint64              // the address of the runtime's list of goroutines
 	returns    map[uint64][]uint64 // by number of a goroutine that must not go on: where its calls return
 
@@ -70,9 +71,10 @@ type Prepared struct{ r *reader }
 
 // Prepare does whatever can be done before the process is stopped. dump was taken while
 // the threads that could have made it untrue were held, as they still must be. wedged
-// says that calls that have begun will not go on by themselves.
-func (p *Program) Prepare(pid int, dump *stackdump.Dump, wedged bool) (*Prepared, error) {
-	r := &reader{Program: p, pid: pid, dump: dump, m: goheap.New(pid, p.Era, p.Text), returns: map[uint64][]uint64{},
+// says that calls that have begun will not go on by themselves. held are the descriptors at
+// whose read(2) a thread was held.
+func (p *Program) Prepare(pid int, dump *stackdump.Dump, wedged bool, held map[int]bool) (*Prepared, error) {
+	r := &reader{Program: p, pid: pid, dump: dump, heldReads: held, m: goheap.New(pid, p.Era, p.Text), returns: map[uint64][]uint64{},
 		objects: map[string]*object{}, byAddress: map[uint64]*object{}, exits: map[int]exit{}, streamFor: map[uint64]uint32{}, report: Report{Release: p.Name}}
 	if err := r.settled(wedged); err != nil {
 		return nil, err

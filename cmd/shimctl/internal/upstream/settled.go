@@ -24,7 +24,7 @@ func (r *reader) settled(wedged bool) error {
 		if len(g.Frames) == 0 {
 			return fmt.Errorf("%w: a goroutine is at work, and the dump does not show it", ErrBusy)
 		}
-		free := harmless(g)
+		free := r.harmless(g)
 		if !free && !parked(g) {
 			return fmt.Errorf("%w: a goroutine is at work, in %s", ErrBusy, g.Frames[0].Func)
 		}
@@ -84,11 +84,11 @@ func parked(g *stackdump.Goroutine) bool {
 }
 
 // harmless reports whether a goroutine may go on after the dump: because it waits for
-// input and is held when it reads it; or has written the dump, since no other goroutine was
+// input and is held when it reads it; or is held there already; or has written the dump, since no other goroutine was
 // running; or passes on signals, or readiness, and holds nothing; or opens a FIFO that
 // nobody reads, on behalf of another one that waits for that and is checked itself.
-func harmless(g *stackdump.Goroutine) bool {
-	return g.State == "IO wait" && reads(g) || g.State == "running" || has(g, "os/signal.loop") || has(g, "github.com/containerd/console.(*Epoller).Wait") ||
+func (r *reader) harmless(g *stackdump.Goroutine) bool {
+	return g.State == "IO wait" && reads(g) || r.atRead(g) || g.State == "running" || has(g, "os/signal.loop") || has(g, "github.com/containerd/console.(*Epoller).Wait") ||
 		g.State == "syscall" && has(g, "github.com/containerd/fifo.openFifo.func")
 }
 
@@ -96,6 +96,12 @@ func harmless(g *stackdump.Goroutine) bool {
 // log that is full goes on once the dump is written, because that needs the log as well.
 func reads(g *stackdump.Goroutine) bool {
 	return has(g, "internal/poll.(*FD).Read") || has(g, "internal/poll.(*FD).Accept")
+}
+
+// atRead reports whether a goroutine is about to read from a client, and is held there. That
+// its thread is must be checked, see connections: it may have read, and not come back yet.
+func (r *reader) atRead(g *stackdump.Goroutine) bool {
+	return g.State == "syscall" && has(g, "net.(*netFD).Read") && has(g, r.receiver())
 }
 
 // copier returns an error unless a goroutine that copies a stream waits for input, which

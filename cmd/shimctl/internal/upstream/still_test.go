@@ -81,7 +81,7 @@ func TestWhatGoesOnAfterTheDumpIsSeen(t *testing.T) {
 				var p *Prepared
 				shimtest.Until(t, 10*time.Second, "a Wait, and otherwise rest", func() bool {
 					d := dump(t, shim)
-					p, err = program.Prepare(shim.PID, d, false)
+					p, err = program.Prepare(shim.PID, d, false, nil)
 					return err == nil && stackdump.Explain(d).Requests["Wait"] == 1
 				})
 				if err := act(t, shim); err != nil {
@@ -97,6 +97,12 @@ func TestWhatGoesOnAfterTheDumpIsSeen(t *testing.T) {
 					result, err = p.read(shim.PID, shim.ID)
 				}
 				if what == "nothing" {
+					// The shim's collector may close a file at any time: then it is tried again.
+					for end := time.Now().Add(time.Minute); time.Now().Before(end) && errors.Is(err, ErrBusy); {
+						if p, err = program.Prepare(shim.PID, dump(t, shim), false, nil); err == nil {
+							result, err = p.read(shim.PID, shim.ID)
+						}
+					}
 					if err != nil || len(result.State.Connections) != 1 || len(result.State.Connections[0].Requests) != 1 {
 						t.Errorf("got %+v, %v", result, err)
 					}
@@ -121,4 +127,52 @@ func dump(t *testing.T, shim *shimtest.Shim) *stackdump.Dump {
 		t.Fatal(err)
 	}
 	return r.Dump
+}
+
+// TestReaderInASystemCallMustBeHeld: a goroutine that reads a connection has taken nothing as
+// long as its thread is held at the read. One in the same call that is not held may have
+// read, and not have come back.
+func TestReaderInASystemCallMustBeHeld(t *testing.T) {
+	everywhere := map[int]bool{}
+	for fd := range 100 {
+		everywhere[fd] = true
+	}
+	for _, version := range []string{"v1.1.2", "v1.2.6", "v1.7.35", "debian"} {
+		t.Run(version, func(t *testing.T) {
+			shim := shimtest.Start(t, shimtest.Baseline(t, version))
+			program, err := Identify(shim.PID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer program.Text.Close()
+			read := func(held map[int]bool) (result *Result, err error) {
+				d := dump(t, shim)
+				found := false
+				for i := range d.Goroutines {
+					if g := &d.Goroutines[i]; has(g, (&reader{Program: program}).receiver()) && g.State == "IO wait" {
+						g.State, found = "syscall", true
+					}
+				}
+				if !found {
+					return nil, ErrBusy // it is not at rest yet
+				}
+				p, err := program.Prepare(shim.PID, d, false, held)
+				if err != nil {
+					return nil, err
+				}
+				return p.read(shim.PID, shim.ID)
+			}
+			var result *Result
+			shimtest.Until(t, 30*time.Second, "a reading with the thread held", func() bool {
+				result, err = read(everywhere)
+				return err == nil
+			})
+			if len(result.State.Connections) != 1 {
+				t.Errorf("got %+v", result.State.Connections)
+			}
+			if _, err := read(nil); !errors.Is(err, ErrBusy) {
+				t.Errorf("with no thread held: %v", err)
+			}
+		})
+	}
 }
