@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -19,8 +20,9 @@ import (
 
 // adopt runs a shim that was executed in place of another, until it is told to end.
 // Nothing is fatal, because the container has no other supervisor: what cannot be
-// taken over is logged, and a request for it is answered with an error.
-func adopt(o options) {
+// taken over is logged, and a request for it is answered with an error. Its error is
+// that of ending the container.
+func adopt(o options) error {
 	fds := inheritedFDs() // first: no child may get them
 	p, err := newProgram(o)
 	if err != nil {
@@ -58,10 +60,10 @@ func adopt(o options) {
 	p.begun()
 	for {
 		err := p.serve(listener)
-		if err == nil {
-			return
+		if !errors.Is(err, errServe) {
+			return err
 		}
-		logrus.WithError(err).Error("serve")
+		logrus.WithError(err).Error("adopt")
 		listener = newNoListener()
 	}
 }

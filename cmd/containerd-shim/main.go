@@ -63,7 +63,7 @@ func main() {
 			fmt.Println(adoptable)
 		}
 	case err == nil && o.adopt != "":
-		adopt(o)
+		err = adopt(o)
 	case err == nil:
 		err = run(o)
 	}
@@ -146,8 +146,12 @@ func (p *program) supervise(r *reaper.Reaper) {
 	p.sup = shim.NewSupervisor(ctx, p.env, outbox, shim.DefaultLimits)
 }
 
+// errServe is wrapped by serve's error if nobody has told the shim to end.
+var errServe = errors.New("serve")
+
 // serve answers clients, exchanges the program when it is asked to, and returns once
-// a signal has ended the shim and its container, or listener has failed.
+// a signal has ended the shim and its container, with the error of that, or listener
+// has failed.
 func (p *program) serve(listener net.Listener) error {
 	server, err := ttrpc.NewServer(
 		ttrpc.WithServerHandshaker(shim.Handshaker(p.sup)),
@@ -164,7 +168,7 @@ func (p *program) serve(listener net.Listener) error {
 	for {
 		select {
 		case err := <-failed:
-			return fmt.Errorf("serve: %w", err)
+			return fmt.Errorf("%w: %w", errServe, err)
 		case u := <-p.sup.Upgrades():
 			u.Do(p.upgrade)
 		case <-p.grown:

@@ -136,3 +136,17 @@ func TestToldToEnd(t *testing.T) {
 		})
 	}
 }
+
+// TestToldToEndInVain: an exchanged shim, too, ends when it is told to although the
+// runtime cannot remove the container, and says so by its status.
+func TestToldToEndInVain(t *testing.T) {
+	suite.Run(t, "vain", limit, func(c *harness.Case) {
+		b := c.Fixture(harness.Options{Bare: true, Fake: []fakeruntime.Rule{{Verb: "delete", Steps: []fakeruntime.Step{{Op: fakeruntime.Exit, N: 1, Text: "no"}}}}})
+		b.Up()
+		swap(c, b)
+		c.Need(unix.Kill(b.Shim.Pid, unix.SIGTERM), "signal")
+		if code, err := b.Shim.ExitCode(soon); err != nil || code != 1 {
+			c.Errorf("exit code %d, %v, want 1", code, err)
+		}
+	})
+}
