@@ -21,8 +21,9 @@ import (
 // Adopt gives a new Supervisor the state st, which another program of this process
 // has saved. It is called before Run, while the Reaper of the Env is paused.
 // Nothing is fatal: what cannot be taken over is logged, and a request for it is
-// answered with an error.
+// answered with an error. st must not be used again.
 func (s *Supervisor) Adopt(st *state.Shim) {
+	st.SetClocks()
 	for _, event := range st.Events {
 		e := new(types.Envelope)
 		if err := proto.Unmarshal(event, e); err != nil {

@@ -185,6 +185,7 @@ func (s *Supervisor) Save() (*state.Shim, error) {
 		st.Events = append(st.Events, event)
 	}
 	st.Listener = s.conns.listenerFD()
+	st.SetClocks()
 	return st, nil
 }
 

@@ -131,7 +131,7 @@ func (s *Streams) adoptOutput(st *state.Output, all *state.Streams, master *os.F
 	o = newOutput(src, !onTerminal, to, l)
 	close(o.decided)
 	o.pending, o.total, o.state, o.since = st.Pending, st.Written, copying, orNow(st.Since)
-	o.moved.Store(orNow(st.Moved).UnixNano())
+	o.setMoved(orNow(st.Moved))
 	switch {
 	case onTerminal:
 		o.inUse = o.processLives

@@ -50,7 +50,7 @@ type output struct {
 	ended chan struct{}
 	// changed has a value when there are orders that were not looked at.
 	changed chan struct{}
-	// moved is when a byte was moved last, in Unix nanoseconds.
+	// moved is when a byte was moved last, in nanoseconds after base.
 	moved atomic.Int64
 
 	mu sync.Mutex
@@ -63,7 +63,7 @@ func newOutput(src *os.File, spliced bool, to *sink, l Limits) *output {
 		pump: pump{src: src, dst: to.w, spliced: spliced && to.kind == isFIFO}, sink: to, limits: l,
 		decided: make(chan struct{}), ended: make(chan struct{}), changed: make(chan struct{}, 1),
 	}
-	o.moved.Store(time.Now().UnixNano())
+	o.setMoved(time.Now())
 	return o
 }
 
@@ -106,8 +106,14 @@ func (o *output) processLives() bool {
 	return !o.orders.exited && !o.orders.aborted
 }
 
+// base is some moment of this program. By it, times can be kept as numbers that do not
+// depend on the wall clock, which may be set at any time.
+var base = time.Now()
+
+func (o *output) setMoved(at time.Time) { o.moved.Store(int64(at.Sub(base))) }
+
 // movedAt returns when a byte was moved last.
-func (o *output) movedAt() time.Time { return time.Unix(0, o.moved.Load()) }
+func (o *output) movedAt() time.Time { return base.Add(time.Duration(o.moved.Load())) }
 
 func (o *output) facts(ord orders) facts {
 	f := facts{
@@ -190,7 +196,7 @@ func (o *output) move(step func() (int, error), done outputEvent) outputEvent {
 	for {
 		n, err := step()
 		if n > 0 {
-			o.moved.Store(time.Now().UnixNano())
+			o.setMoved(time.Now())
 			o.retry = 0
 		}
 		switch {

@@ -3,6 +3,7 @@
 package stdio
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,6 +88,7 @@ func TestAwaitOutput(t *testing.T) {
 				o := &output{}
 				s := &Streams{limits: limits, drained: make(chan struct{}), outputs: []*output{o}}
 				start := time.Now()
+				o.setMoved(start)
 				time.AfterFunc(tt.drained, func() { close(s.drained) })
 				stop := make(chan struct{})
 				defer close(stop)
@@ -94,7 +96,7 @@ func TestAwaitOutput(t *testing.T) {
 					for {
 						select {
 						case <-time.After(tt.moves):
-							o.moved.Store(time.Now().UnixNano())
+							o.setMoved(time.Now())
 						case <-stop:
 							return
 						}
@@ -106,5 +108,15 @@ func TestAwaitOutput(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestMovedIsMonotonic: whether output flows does not depend on the wall clock.
+func TestMovedIsMonotonic(t *testing.T) {
+	var o output
+	before := time.Now()
+	o.setMoved(before)
+	if at := o.movedAt(); !at.Equal(before) || !strings.Contains(at.String(), " m=") {
+		t.Errorf("moved at %v, want %v", at, before)
 	}
 }
