@@ -57,16 +57,30 @@ func (p *pump) step() (n int, err error) {
 		p.total += int64(n)
 		p.blocked = len(p.pending) > 0
 	}
-	if errors.Is(err, unix.ENOMEM) { // nothing was moved, and nothing has ended
-		time.Sleep(starved)
-		err = nil
-	}
-	return n, err
+	return n, rest(err)
 }
 
-// starved is how long a pump rests when the kernel has no memory for its bytes
-// (splice(2), pipe(7)).
-const starved = 10 * time.Millisecond
+// rest rests, and returns nil, if err says only that there was no memory: nothing was
+// moved then, and nothing has ended.
+func rest(err error) error {
+	if !starved(err) {
+		return err
+	}
+	time.Sleep(starvedPause)
+	return nil
+}
+
+// starved reports whether a call has failed because the memory cgroup, or the host, had
+// no memory left: for the bytes in the kernel (splice(2), pipe(7)), or for a page of the
+// buffer, which is EFAULT.
+func starved(err error) bool { return errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.EFAULT) }
+
+// starvedPause is how long the call rests before it is made again, and drainPauses how
+// often drain does so: there, somebody waits.
+const (
+	starvedPause = 10 * time.Millisecond
+	drainPauses  = 100
+)
 
 // flush writes some of what is pending; at its end it returns io.EOF.
 func (p *pump) flush() (int, error) {
@@ -191,7 +205,8 @@ func (p *pump) copy(limit int) (n int, err error) {
 
 // fill adds to pending at most limit bytes of src.
 func (p *pump) fill(limit int) (int, error) {
-	return p.read(limit, func(b []byte) { p.pending = append(p.pending, b...) })
+	n, err := p.read(limit, func(b []byte) { p.pending = append(p.pending, b...) })
+	return n, rest(err)
 }
 
 // read waits for bytes from src and gives at most limit of them to take. It returns
@@ -229,15 +244,19 @@ func (p *pump) read(limit int, take func([]byte)) (n int, err error) {
 }
 
 // drain adds to pending what is in src now, until limit is passed, without
-// waiting.
+// waiting for more.
 func (p *pump) drain(limit int) {
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
-	for read := 0; read < limit; {
-		n := 0
-		// Ends at EAGAIN, at the end and at EIO alike.
-		control(p.src, func(fd int) { n, _ = readNow(fd, *buf) })
-		if n <= 0 {
+	for read, pauses := 0, 0; read < limit; {
+		n, err := 0, error(nil)
+		control(p.src, func(fd int) { n, err = readNow(fd, *buf) })
+		if starved(err) && pauses < drainPauses {
+			pauses++
+			time.Sleep(starvedPause)
+			continue
+		}
+		if n <= 0 { // at EAGAIN, at the end and at EIO alike
 			return
 		}
 		p.pending = append(p.pending, (*buf)[:n]...)
