@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 
 	"containerd-shim.v1/guard"
 	"containerd-shim.v1/proc"
@@ -21,8 +20,9 @@ import (
 // Adopt gives a new Supervisor the state st, which another program of this process
 // has saved. It is called before Run, while the Reaper of the Env is paused.
 // Nothing is fatal: what cannot be taken over is logged, and a request for it is
-// answered with an error. st must not be used again.
-func (s *Supervisor) Adopt(st *state.Shim) {
+// answered with an error. ctx bounds the wait for memory and descriptors. st must not
+// be used again.
+func (s *Supervisor) Adopt(ctx context.Context, st *state.Shim) {
 	st.SetClocks()
 	for _, event := range st.Events {
 		e := new(types.Envelope)
@@ -33,7 +33,7 @@ func (s *Supervisor) Adopt(st *state.Shim) {
 		s.outbox.Put(e)
 	}
 	for i := range st.Connections {
-		s.adoptConnection(&st.Connections[i], 1+i)
+		s.adoptConnection(ctx, &st.Connections[i], 1+i)
 	}
 	if st.Container == nil {
 		return
@@ -65,10 +65,8 @@ func (s *Supervisor) Adopt(st *state.Shim) {
 	}
 }
 
-func (s *Supervisor) adoptConnection(c *state.Connection, number int) {
-	f := os.NewFile(uintptr(c.FD), "connection")
-	conn, err := net.FileConn(f)
-	_ = f.Close() // conn is a duplicate
+func (s *Supervisor) adoptConnection(ctx context.Context, c *state.Connection, number int) {
+	conn, err := AdoptSocket(ctx, c.FD, net.FileConn)
 	if err != nil {
 		logrus.WithError(err).WithField("fd", c.FD).Error("adopt a connection")
 		return

@@ -44,7 +44,7 @@ func TestExitsAfterTheClockWasSet(t *testing.T) {
 				Bundle: t.TempDir(), Reaper: testReaper, Monitor: reaper.NewMonitor(testReaper, reaper.DefaultLimits()),
 				Limits: proc.DefaultLimits(), NewRuntime: func(string) proc.Runtime { return newFakeRuntime(t) },
 			}, outbox, Limits{Reply: 100 * time.Millisecond, Asked: 200 * time.Millisecond, Doubt: 100 * time.Millisecond})
-			sup.Adopt(&c.st)
+			sup.Adopt(ctx, &c.st)
 			sub := testReaper.Subscribe()
 			ended := make(chan struct{}, 2)
 			go func() { outbox.Run(ctx); ended <- struct{}{} }()

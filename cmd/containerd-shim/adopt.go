@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 
 	"containerd-shim.v1/guard"
 	"containerd-shim.v1/reaper"
+	"containerd-shim.v1/shim"
 	"containerd-shim.v1/state"
 
 	"github.com/sirupsen/logrus"
@@ -49,8 +51,10 @@ func adopt(o options) error {
 			_ = unix.Close(fd) // it is not in the state
 		}
 	}
-	listener := adoptListener(st.Listener, o.socket != "")
-	guard.Do("adopt", func() { p.sup.Adopt(st) })
+	ctx, cancel := context.WithTimeout(context.Background(), shim.AdoptTime)
+	listener := adoptListener(ctx, st.Listener, o.socket != "")
+	guard.Do("adopt", func() { p.sup.Adopt(ctx, st) })
+	cancel()
 	go p.sup.Run(r.Subscribe())
 	r.Resume()
 	if unread == nil { // it has specs, maybe with secrets, that are no longer needed
@@ -98,13 +102,11 @@ func findListener(fds []int) state.FD {
 
 // adoptListener returns the listener on fd, or a noListener without one. own says that
 // the shim itself has made the socket's path, and must remove it.
-func adoptListener(fd state.FD, own bool) net.Listener {
+func adoptListener(ctx context.Context, fd state.FD, own bool) net.Listener {
 	if fd == 0 {
 		return newNoListener()
 	}
-	f := os.NewFile(uintptr(fd), "socket")
-	l, err := net.FileListener(f)
-	_ = f.Close() // l has a duplicate
+	l, err := shim.AdoptSocket(ctx, fd, net.FileListener)
 	if err != nil {
 		logrus.WithError(err).WithField("fd", fd).Error("adopt the listener")
 		return newNoListener()

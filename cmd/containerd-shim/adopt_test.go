@@ -6,9 +6,15 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"containerd-shim.v1/state"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
 // TestNoListenerCanStandStill: the program of a shim that has lost its listener can
@@ -39,4 +45,47 @@ func TestNoListenerCanStandStill(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// raise gives the process its descriptors back as soon as something is logged.
+type raise struct{ limit unix.Rlimit }
+
+func (r *raise) Write(p []byte) (int, error) {
+	return len(p), unix.Setrlimit(unix.RLIMIT_NOFILE, &r.limit)
+}
+
+// TestListenerWithoutDescriptors: the listener is adopted although at first there is no
+// descriptor to spare.
+func TestListenerWithoutDescriptors(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	old, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.SetUnlinkOnClose(false)
+	f, err := old.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0) // adoptListener becomes its owner
+	_, _ = old.Close(), f.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r raise
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r.limit); err != nil {
+		t.Fatal(err)
+	}
+	logrus.SetOutput(&r)
+	defer logrus.SetOutput(os.Stderr)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: r.limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	l := adoptListener(t.Context(), state.FD(fd), false)
+	defer l.Close()
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatalf("%T: %v", l, err)
+	}
+	_ = c.Close() // nothing was written
 }
