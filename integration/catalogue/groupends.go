@@ -121,7 +121,7 @@ func processes(c *harness.Case, b *harness.Fixture) (n uint64) {
 	if err == nil {
 		_, err = fmt.Sscan(string(data), &n)
 	}
-	c.Need(err, "read pids.current (cgroup version 1)")
+	c.Need(err, "read pids.current")
 	return n
 }
 

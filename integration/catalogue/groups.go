@@ -224,12 +224,21 @@ func stormBesideAnother(c *harness.Case) {
 	c.Must(slow.Await(5*time.Second), "Start of the slow exec")
 }
 
+// unswapped limits memory so that a process which asks for more is killed: none of it is
+// swapped. Version 2 of cgroups has no swappiness, and version 1 not always an account of swap.
+func unswapped(limit int64, unified bool) *specs.LinuxMemory {
+	if unified {
+		return &specs.LinuxMemory{Limit: &limit, Swap: &limit} // of memory and swap together
+	}
+	return &specs.LinuxMemory{Limit: &limit, Swappiness: new(uint64)}
+}
+
 func outOfMemory(c *harness.Case) {
-	limit := int64(64 << 20)
+	const limit = 64 << 20
 	first, second := pod(c, harness.Options{Container: harness.Container{
 		Args: []string{"gate:/go", fmt.Sprintf("memory:%d", 4*limit), "exit:0"},
 		Edit: func(s *specs.Spec) {
-			s.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit, Swappiness: new(uint64)}} // no swap
+			s.Linux.Resources = &specs.LinuxResources{Memory: unswapped(limit, harness.Unified())}
 		},
 	}}, harness.Options{})
 	gate := first.Gate("go")

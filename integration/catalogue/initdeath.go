@@ -92,7 +92,7 @@ func diesPaused(c *harness.Case, otherHand bool) {
 	c.Must(b.Pause(), "Pause")
 	if otherHand {
 		c.Need(unix.Kill(b.InitPid, unix.SIGKILL), "kill init")
-		c.Need(os.WriteFile(b.Cgroup("freezer", "freezer.state"), []byte("THAWED"), 0), "thaw")
+		b.Thaw()
 	} else {
 		c.Must(b.Kill(b.ID, 9, false), "Kill")
 	}

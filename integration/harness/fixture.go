@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	taskv2 "github.com/containerd/containerd/api/runtime/task/v2"
 	"golang.org/x/sys/unix"
@@ -19,7 +18,6 @@ import (
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/faults"
 	"containerd-shim.v1/integration/harness/launch"
-	"containerd-shim.v1/integration/harness/sweep"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -290,30 +288,4 @@ type IO struct {
 func (b *Fixture) RuncHas() bool {
 	_, err := os.Stat(filepath.Join(b.Root, b.ID))
 	return err == nil
-}
-
-// Cgroup is a file of the container's cgroup in a version 1 hierarchy.
-func (b *Fixture) Cgroup(hierarchy, file string) string {
-	return filepath.Join("/sys/fs/cgroup", hierarchy, sweep.Cgroup(b.c.Dir), b.ID, file)
-}
-
-// LimitPids puts the shim, and what it starts from now on, into a cgroup that
-// has room for spare more threads and processes than there are. A negative
-// spare takes the limit away.
-func (b *Fixture) LimitPids(spare int) {
-	dir := filepath.Dir(b.Cgroup("pids", "")) + "-shim"
-	b.c.Need(os.MkdirAll(dir, 0o755), "make a pids cgroup (version 1)")
-	write := func(file, value string) {
-		b.c.Need(os.WriteFile(filepath.Join(dir, file), []byte(value), 0), "set "+file)
-	}
-	write("cgroup.procs", strconv.Itoa(b.Shim.Pid))
-	most := "max"
-	if spare >= 0 {
-		data, err := os.ReadFile(filepath.Join(dir, "pids.current"))
-		b.c.Need(err, "read pids.current")
-		n, err := strconv.Atoi(strings.TrimSpace(string(data)))
-		b.c.Need(err, "read pids.current")
-		most = strconv.Itoa(n + spare)
-	}
-	write("pids.max", most)
 }
