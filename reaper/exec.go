@@ -21,11 +21,11 @@ const sigSetmask = 2
 // children, and the descriptors in keep. Exec returns only if that fails, and then
 // nothing has changed; ctx bounds the wait for forks that are underway.
 //
-// It runs on the forking thread: execve ends all other threads, and children that
-// were forked there with a death signal live as long as that thread does. All
+// It runs on the forking thread: execve ends all other threads, and children with a
+// death signal live as long as the thread whose children they are; see Forker. All
 // signals but SIGURG are blocked for the new program; meanwhile they stay pending.
 // (SIGURG does nothing by default, and the Go runtime needs it.) What it starts must
-// not inherit that mask (see forker); a Go program unblocks a signal when it asks to
+// not inherit that mask (see Forker.Run); a Go program unblocks a signal when it asks to
 // be notified of it, and those that end a program, such as SIGTERM, as it begins.
 //
 // Until execve has ended the other threads, one of them may still take a signal.
@@ -39,7 +39,7 @@ func (r *Reaper) Exec(ctx context.Context, path string, args, env []string, keep
 }
 
 // execute is Exec on the forking thread.
-func (f *forker) execute(path string, args, env []string, keep []int, ends <-chan os.Signal) error {
+func (f *Forker) execute(path string, args, env []string, keep []int, ends <-chan os.Signal) error {
 	var mask, all unix.Sigset_t
 	for i := range all.Val {
 		all.Val[i] = ^uint64(0)
@@ -119,7 +119,7 @@ func pending(status string, sig unix.Signal) bool {
 }
 
 // setFiles sets RLIMIT_NOFILE, if l is not nil, and returns what it was. That of
-// package syscall would also end what it does for children: see forker.
+// package syscall would also end what it does for children: see Forker.
 func setFiles(l *unix.Rlimit) (was unix.Rlimit, err error) {
 	_, _, e := unix.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE,
 		uintptr(unsafe.Pointer(l)), uintptr(unsafe.Pointer(&was)), 0, 0)

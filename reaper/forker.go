@@ -9,12 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forker runs every fork of the process on one OS thread that lives as long as
-// the forker. PR_SET_PDEATHSIG follows the thread that forked, not the process
+// Forker runs every fork of the process on one OS thread that lives as long as
+// the Forker. PR_SET_PDEATHSIG follows the thread that forked, not the process
 // (prctl(2)): a child of a short-lived thread would be killed for no reason
 // (golang/go #27505), and locking a thread per running child, the usual cure,
 // leaves one idle thread behind for each child of a burst.
-type forker struct {
+//
+// That thread also executes another program in this one's place, which ends all others.
+// So in a subreaper it is to be the process's first: there the kernel leaves the orphans
+// (find_new_reaper in exit.c takes the first thread that is alive), which may have asked
+// for a signal at their parent's death, too, and would get it with the end of the thread.
+type Forker struct {
 	// work carries one fork at a time; closed by close.
 	work chan func()
 	// ended is closed when the thread has run its last fork.
@@ -25,13 +30,22 @@ type forker struct {
 	files *unix.Rlimit
 }
 
-func newForker() *forker {
-	f := &forker{work: make(chan func()), ended: make(chan struct{})}
-	go f.loop()
+// NewForker returns a Forker, whose user calls Run.
+func NewForker() *Forker {
+	return &Forker{work: make(chan func()), ended: make(chan struct{})}
+}
+
+// StartForker returns a Forker with a thread of its own, for a process that executes no
+// other program.
+func StartForker() *Forker {
+	f := NewForker()
+	go f.Run()
 	return f
 }
 
-func (f *forker) loop() {
+// Run forks on the calling goroutine's thread, to which it locks the goroutine for good,
+// until Close.
+func (f *Forker) Run() {
 	defer close(f.ended)
 	// Never unlocked: when this goroutine ends, so does the thread.
 	runtime.LockOSThread()
@@ -45,7 +59,7 @@ func (f *forker) loop() {
 
 // do runs fn on the forking thread and returns when fn has; or ctx's error if
 // that comes first, and fn is not run then.
-func (f *forker) do(ctx context.Context, fn func()) error {
+func (f *Forker) do(ctx context.Context, fn func()) error {
 	done := make(chan struct{})
 	select {
 	case f.work <- func() { defer close(done); fn() }:
@@ -58,7 +72,7 @@ func (f *forker) do(ctx context.Context, fn func()) error {
 
 // limitFiles sets the limit of files to that of children, until restore is
 // called. It is for the forking thread.
-func (f *forker) limitFiles() (restore func()) {
+func (f *Forker) limitFiles() (restore func()) {
 	if f.files == nil {
 		return func() {}
 	}
@@ -69,7 +83,8 @@ func (f *forker) limitFiles() (restore func()) {
 	return func() { _, _ = setFiles(&own) } // it was so before
 }
 
-func (f *forker) close() {
+// Close ends Run, and waits for the fork that is underway. Nobody may fork any more.
+func (f *Forker) Close() {
 	close(f.work)
 	<-f.ended
 }

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	var dir string
 	childBinary, dir = testmain.Build("./internal/child")
 	testmain.Must(SetSubreaper())
-	testReaper = New()
+	testReaper = New(StartForker())
 	status := m.Run()
 	var err error
 	if n := zombies(); n != 0 {

@@ -24,7 +24,7 @@ type Reaper struct {
 	// both anew. Only Resume, Pause and Close use them, one at a time.
 	stop    chan struct{}
 	stopped chan struct{}
-	forks   *forker
+	forks   *Forker
 	reaped  atomic.Uint64
 
 	mu sync.Mutex
@@ -41,22 +41,22 @@ type Reaper struct {
 }
 
 // New starts reaping. It panics if the process already has a Reaper: two
-// owners of wait lose exits.
-func New() *Reaper {
-	r := Prepare(0)
+// owners of wait lose exits. The Reaper closes forks.
+func New(forks *Forker) *Reaper {
+	r := Prepare(forks, 0)
 	r.Resume()
 	return r
 }
 
 // Prepare is New, but nothing is reaped before Resume: children that the program
 // had before can be claimed first. Deaths are numbered from seq+1.
-func Prepare(seq uint64) *Reaper {
+func Prepare(forks *Forker, seq uint64) *Reaper {
 	if !running.CompareAndSwap(false, true) {
 		panic("reaper: a second Reaper in one process")
 	}
 	r := &Reaper{
 		wake:   make(chan os.Signal, 1),
-		forks:  newForker(),
+		forks:  forks,
 		claims: make(map[int]*Child),
 		open:   list.New(),
 		seq:    seq,
@@ -87,7 +87,7 @@ func (r *Reaper) Pause() {
 func (r *Reaper) Close() {
 	signal.Stop(r.wake)
 	r.Pause()
-	r.forks.close()
+	r.forks.Close()
 	running.Store(false)
 }
 

@@ -299,7 +299,7 @@ func TestSecondReaperPanics(t *testing.T) {
 			t.Error("a second Reaper was accepted")
 		}
 	}()
-	New()
+	New(NewForker())
 }
 
 // The stack dump of a process must work while the reaper reaps; here: Reaped,

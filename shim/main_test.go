@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	var dir string
 	childBinary, dir = testmain.Build("containerd-shim.v1/reaper/internal/child")
 	testmain.Must(reaper.SetSubreaper())
-	testReaper = reaper.New()
+	testReaper = reaper.New(reaper.StartForker())
 	status := m.Run()
 	testReaper.Close()
 	testmain.End(status, dir, noChildren())

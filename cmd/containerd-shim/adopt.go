@@ -24,7 +24,7 @@ import (
 // Nothing is fatal, because the container has no other supervisor: what cannot be
 // taken over is logged, and a request for it is answered with an error. Its error is
 // that of ending the container.
-func adopt(o options) error {
+func adopt(o options, forks *reaper.Forker) error {
 	fds := inheritedFDs() // first: no child may get them
 	p, err := newProgram(o)
 	if err != nil {
@@ -40,7 +40,7 @@ func adopt(o options) error {
 	if err := reaper.SetSubreaper(); err != nil { // it is one already: execve(2) keeps that
 		logrus.WithError(err).Error("adopt")
 	}
-	r := reaper.Prepare(st.Seq)
+	r := reaper.Prepare(forks, st.Seq)
 	p.supervise(r)
 	kept := make(map[int]bool)
 	for _, fd := range st.FDs() {

@@ -49,6 +49,9 @@ const shutdownTimeout = 30 * time.Second
 // container frozen.
 const imageTimeout = 6 * time.Hour
 
+// The first thread forks: see reaper.Forker. It is this goroutine's from the beginning.
+func init() { runtime.LockOSThread() }
+
 func main() {
 	o, err := parseFlags(os.Args[1:], os.LookupEnv)
 	switch {
@@ -63,18 +66,31 @@ func main() {
 			fmt.Println(adoptable)
 		}
 	case err == nil && o.adopt != "":
-		err = adopt(o)
+		forkFor(func(forks *reaper.Forker) error { return adopt(o, forks) })
 	case err == nil:
-		err = run(o)
+		forkFor(func(forks *reaper.Forker) error { return run(o, forks) })
 	}
+	end(err)
+}
+
+// forkFor runs a shim, and forks for it on the calling thread, until it ends.
+func forkFor(shim func(*reaper.Forker) error) {
+	forks := reaper.NewForker()
+	go func() { end(shim(forks)) }()
+	forks.Run()
+}
+
+// end ends the process.
+func end(err error) {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "containerd-shim: %v\n", err)
 		os.Exit(1)
 	}
+	os.Exit(0)
 }
 
 // run runs a shim that containerd has started, until it is told to end.
-func run(o options) error {
+func run(o options, forks *reaper.Forker) error {
 	p, err := newProgram(o)
 	if err != nil {
 		return err
@@ -90,7 +106,7 @@ func run(o options) error {
 		return err
 	}
 	p.setLog()
-	p.supervise(reaper.New())
+	p.supervise(reaper.New(forks))
 	go p.sup.Run(p.env.Reaper.Subscribe())
 	return p.serve(listener)
 }

@@ -47,6 +47,36 @@ func TestPendingWaits(t *testing.T) {
 	})
 }
 
+// TestParentDeathSignal: execve(2) ends every thread but the one that calls it, and the kernel
+// tells the children of a thread of its end. Those of the container have the shim's first
+// thread as their parent: an exchange from another one killed what had asked for that.
+func TestParentDeathSignal(t *testing.T) {
+	suite.Run(t, "pdeathsig", limit, func(c *harness.Case) {
+		b := c.Fixture(harness.Options{Container: harness.Container{Args: []string{"pdeathsig:9", "touch:/init", "sleep"}}})
+		b.Up()
+		gate := b.Gate("go") // once runc, the parent before, has ended
+		pid := b.MustExec("e", harness.IO{}, "gate:/go", "pdeathsig:9", "touch:/exec", "sleep")
+		c.Need(gate.Open(), "open the gate")
+		for _, name := range []string{"init", "exec"} {
+			c.Await(soon, name+" has asked for the signal", func() bool {
+				_, err := os.Stat(filepath.Join(b.Bundle, "rootfs", name))
+				return err == nil
+			})
+		}
+		for range 2 {
+			swap(c, b)
+			for _, p := range []int{b.InitPid, pid} {
+				if !procfs.Alive(p) {
+					c.Fatalf("process %d of the container has ended with the exchange", p)
+				}
+			}
+		}
+		c.Must(b.Kill("e", 9, false), "Kill")
+		b.AwaitStatus(soon, "e", 137)
+		ends(c, b)
+	})
+}
+
 // TestExitsNobodyTook: an exit that was recorded, and an event that the daemon has
 // not taken, are told once the daemon is back, in order, and once.
 func TestExitsNobodyTook(t *testing.T) {

@@ -24,7 +24,7 @@ import (
 var monitor *reaper.Monitor
 
 func TestMain(m *testing.M) {
-	r := reaper.New()
+	r := reaper.New(reaper.StartForker())
 	monitor = reaper.NewMonitor(r, reaper.DefaultLimits())
 	code := m.Run()
 	r.Close()

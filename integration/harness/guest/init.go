@@ -26,6 +26,7 @@
 //	close:FD         close a file descriptor
 //	env              print the environment
 //	fds              print the open descriptors
+//	pdeathsig:N      ask for signal N at the parent's end
 //	leaderless       end the first thread and go on sleeping, a zombie by its state (only as the first step)
 //	refused:ADDRESS  connect to a unix socket; exit 66 unless it is refused or closed at once
 //
@@ -97,6 +98,7 @@ func init() {
 		"env":        func(string) error { return line(os.Stdout, strings.Join(os.Environ(), "\n")) },
 		"fds":        fds,
 		"leaderless": leaderless,
+		"pdeathsig":  func(v string) error { return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(number(v)), 0, 0, 0) },
 		"refused":    refused,
 	}
 }

@@ -47,7 +47,7 @@ func Main(m *testing.M, record func(reaper.Exit)) {
 	for _, err := range []error{os.Mkdir(RuntimeDir, 0o700), os.Setenv("XDG_RUNTIME_DIR", RuntimeDir), reaper.SetSubreaper()} {
 		testmain.Must(err)
 	}
-	Reaper = reaper.New()
+	Reaper = reaper.New(reaper.StartForker())
 	Monitor = reaper.NewMonitor(Reaper, reaper.DefaultLimits())
 	if r, w, err := os.Pipe(); err == nil { // the poller's own descriptors come now
 		_, _ = r.Close(), w.Close() // only for that

@@ -80,7 +80,7 @@ var roles = map[string]func(args []string){
 	},
 	// limits: print the limits of files before and after an Exec that fails
 	"limits": func([]string) {
-		r := reaper.New()
+		r := reaper.New(reaper.StartForker())
 		m := reaper.NewMonitor(r, reaper.DefaultLimits())
 		for range 2 {
 			var own unix.Rlimit
@@ -106,7 +106,7 @@ var roles = map[string]func(args []string){
 		makeThreads(10) // as a shim does: execve(2) lets none be made
 		told := make(chan os.Signal, 1)
 		signal.Notify(told, unix.SIGTERM)
-		_ = reaper.New().Exec(context.Background(), args[0], []string{args[0], "told"}, os.Environ(), nil, told) // it fails if that is tried
+		_ = reaper.New(reaper.StartForker()).Exec(context.Background(), args[0], []string{args[0], "told"}, os.Environ(), nil, told) // it fails if that is tried
 		<-told
 		os.Exit(8)
 	},

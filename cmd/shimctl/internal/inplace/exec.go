@@ -29,8 +29,9 @@ func (e *ExecError) Unwrap() error { return e.Errno }
 // Forker returns the thread that has to call execve(2), which ends all others: the one
 // that has forked the living children that alive names, because the kernel sends
 // their parent-death signal when the thread that forked them ends. If there are none,
-// it is the first thread, or any that waits in a system call. The error wraps ErrBusy
-// if that may change.
+// it is the first thread, whose children all orphans are (find_new_reaper in exit.c): some
+// of the container's processes may have asked for such a signal, too. The error wraps
+// ErrBusy if that may change.
 func (t *Tracee) Forker(alive []int) (int, error) {
 	forkers := map[int]bool{}
 	for _, want := range alive {
@@ -50,15 +51,10 @@ func (t *Tracee) Forker(alive []int) (int, error) {
 		}
 		return tid, nil
 	}
-	if t.canExec(t.PID) {
-		return t.PID, nil
+	if !t.canExec(t.PID) {
+		return 0, fmt.Errorf("%w: the first thread is at work", ErrBusy)
 	}
-	for tid := range t.threads {
-		if t.canExec(tid) {
-			return tid, nil
-		}
-	}
-	return 0, fmt.Errorf("%w: no thread waits in a system call", ErrBusy)
+	return t.PID, nil
 }
 
 // parent returns the thread that has forked the child, or 0 if none has.
