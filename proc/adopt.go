@@ -142,7 +142,7 @@ func (p *Exec) FinishStart(ctx context.Context, a Adoption, runtime *reaper.Chil
 		if pidFile == "" {
 			pidFile = p.pidFile()
 		}
-		err = p.claimStarted(a, pidFile)
+		err = p.claimStarted(ctx, a, pidFile)
 	}
 	if err != nil {
 		p.mu.Lock()
@@ -159,8 +159,8 @@ func (p *Exec) FinishStart(ctx context.Context, a Adoption, runtime *reaper.Chil
 }
 
 // claimStarted adopts the process whose pid a runtime has left in pidFile.
-func (p *Exec) claimStarted(a Adoption, pidFile string) error {
-	pid, since, err := readPidFile(pidFile)
+func (p *Exec) claimStarted(ctx context.Context, a Adoption, pidFile string) error {
+	pid, since, err := readPidFile(ctx, pidFile)
 	if err != nil {
 		return err
 	}

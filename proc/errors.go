@@ -40,10 +40,6 @@ type classed struct {
 func (e *classed) Error() string { return e.msg }
 func (e *classed) Unwrap() error { return e.class }
 
-// Exhausted reports whether err is due to a limit of the system or the shim, so that the
-// same call may succeed later.
-func Exhausted(err error) bool { return errclass.Exhausted(err) }
-
 // internalf returns an error of class Internal, or of ResourceExhausted if it wraps
 // an error number that says so.
 func internalf(format string, args ...any) error { return errclass.Internalf(format, args...) }

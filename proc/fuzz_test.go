@@ -51,7 +51,7 @@ func FuzzPidFile(f *testing.F) {
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if pid, _, err := readPidFile(path); (pid > 1) != (err == nil) {
+		if pid, _, err := readPidFile(t.Context(), path); (pid > 1) != (err == nil) {
 			t.Errorf("%q: got %d, %v", text, pid, err)
 		}
 	})

@@ -162,9 +162,9 @@ func launch(ctx context.Context, r *reaper.Reaper, io *stdio.Streams, pidFile st
 	if neverRan(startErr) {
 		return nil, startErr
 	}
-	pid, since, err := readPidFile(pidFile)
+	pid, since, err := readPidFile(ctx, pidFile)
 	if err != nil {
-		return failedLaunch(findStray(ticket, io), firstError(startErr, err))
+		return failedLaunch(findStray(ctx, ticket, io), firstError(startErr, err))
 	}
 	if startErr == nil {
 		startErr = io.AwaitConsole(ctx)
@@ -174,7 +174,7 @@ func launch(ctx context.Context, r *reaper.Reaper, io *stdio.Streams, pidFile st
 	}
 	child, err := ticket.Claim(pid, since, owner)
 	if err != nil {
-		return failedLaunch(findStray(ticket, io), firstError(startErr, internalf("the runtime's pid file: %w", err)))
+		return failedLaunch(findStray(ctx, ticket, io), firstError(startErr, internalf("the runtime's pid file: %w", err)))
 	}
 	return failedLaunch(child, startErr)
 }

@@ -130,7 +130,7 @@ func TestChildrenAreTheShimsOwn(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	before := reads(t)
-	pids := children()
+	pids := children(t.Context())
 	took := reads(t) - before
 	threads, err := filepath.Glob("/proc/self/task/*")
 	if most := 3*len(threads) + 20; err != nil || took > most {
@@ -142,7 +142,7 @@ func TestChildrenAreTheShimsOwn(t *testing.T) {
 		}
 	}
 	for _, pid := range pids {
-		if got := parentOf(pid); got != os.Getpid() && got != 0 {
+		if got := parentOf(t.Context(), pid); got != os.Getpid() && got != 0 {
 			t.Errorf("%d is a child of %d", pid, got)
 		}
 	}
@@ -194,16 +194,16 @@ func TestEveryStrayIsKilled(t *testing.T) {
 	init := running(t, f, InitConfig{})
 	f.process, f.pidFile = []string{"leave", "3"}, func(string, int) {}
 	f.after = map[string]func(context.Context) error{"exec": func(context.Context) error {
-		if !wait.Until(patience, func() bool { return len(children()) == 4 && dead(f.lastPid()) }) {
-			return fmt.Errorf("children: %v", children())
+		if !wait.Until(patience, func() bool { return len(children(t.Context())) == 4 && dead(f.lastPid()) }) {
+			return fmt.Errorf("children: %v", children(t.Context()))
 		}
 		return nil
 	}}
 	if err := newTestExec(t, init, "e1", Stdio{}).Start(t.Context()); err == nil || !strings.Contains(err.Error(), "was killed") {
 		t.Errorf("got %v", err)
 	}
-	if !wait.Until(patience, func() bool { return len(children()) == 1 }) {
-		t.Errorf("children: %v, want init", children())
+	if !wait.Until(patience, func() bool { return len(children(t.Context())) == 1 }) {
+		t.Errorf("children: %v, want init", children(t.Context()))
 	}
 }
 

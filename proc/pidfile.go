@@ -3,6 +3,7 @@
 package proc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,14 +14,19 @@ import (
 	"time"
 )
 
+const pidFileTime = time.Minute
+
 // readPidFile returns the pid that the runtime wrote, and when it did: at that
-// moment the process was alive.
-func readPidFile(path string) (int, time.Time, error) {
-	data, err := os.ReadFile(path)
+// moment the process was alive. The process is there, so the memory and the descriptor
+// that this takes are waited for, at most for pidFileTime.
+func readPidFile(ctx context.Context, path string) (int, time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, pidFileTime)
+	defer cancel()
+	data, err := read(ctx, path)
 	if err != nil {
 		return 0, time.Time{}, internalf("the runtime's pid file: %w", err)
 	}
-	st, err := os.Stat(path)
+	st, err := WhileExhausted(ctx, func() (fs.FileInfo, error) { return os.Stat(path) })
 	if err != nil {
 		return 0, time.Time{}, internalf("the runtime's pid file: %w", err)
 	}

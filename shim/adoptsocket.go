@@ -24,19 +24,13 @@ const AdoptTime = time.Minute
 func AdoptSocket[T any](ctx context.Context, fd state.FD, take func(*os.File) (T, error)) (T, error) {
 	f := os.NewFile(uintptr(fd), "socket")
 	defer f.Close()
-	for tries := 1; ; tries++ {
+	tried := false
+	return proc.WhileExhausted(ctx, func() (T, error) {
 		socket, err := take(f)
-		if err == nil || !proc.Exhausted(err) || ctx.Err() != nil {
-			return socket, err
+		if err != nil && !tried {
+			logrus.WithError(err).WithField("fd", fd).Warn("a socket could not be adopted at once")
 		}
-		if tries == 1 {
-			logrus.WithError(err).WithField("fd", fd).Warn("adopting a socket is tried again")
-		}
-		pause := time.NewTimer(starvedPause)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-		}
-	}
+		tried = true
+		return socket, err
+	})
 }

@@ -106,7 +106,7 @@ func TestAdoptConnectionWithoutDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	tried := make(chan struct{}, 1)
-	logrus.SetOutput(logged{"adopting a socket is tried again", tried})
+	logrus.SetOutput(logged{"a socket could not be adopted at once", tried})
 	defer logrus.SetOutput(io.Discard) // as TestMain has it
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: limit.Max}); err != nil {
 		t.Fatal(err)
