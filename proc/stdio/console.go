@@ -107,11 +107,9 @@ func (s *Streams) attach(master *os.File, to *sink, l Limits) {
 func (s *Streams) startTyping(master *os.File, out *output) {
 	s.input.begin(master, true)
 	guard.Go("copy input", func() {
-		if s.input.run() {
-			// At the end of its input a terminal hangs up: its processes
-			// get SIGHUP, as when a user's terminal closes.
-			out.order(orders{hungUp: true})
-		}
+		// At the end of its input a terminal hangs up: its processes get SIGHUP, as
+		// when a user's terminal closes.
+		s.input.run(func() { out.order(orders{hungUp: true}) })
 	})
 }
 

@@ -104,6 +104,34 @@ func TestTypedInputAfterARefusedExchange(t *testing.T) {
 	r.All(t)
 }
 
+// TestHangUpDuringAnExchange: the end of what is typed is never neither an input nor a
+// hang-up, which would be lost.
+func TestHangUpDuringAnExchange(t *testing.T) {
+	client, w := pipes(t)
+	_, terminal := pipes(t)
+	g := new(gate.Gate)
+	i := &input{r: client, fifo: true, limits: short(), gate: g, decided: make(chan struct{}), decision: toHold, keepalive: -1}
+	close(i.decided)
+	i.begin(terminal, true)
+	_ = w.Close() // the client goes
+	between := make(chan int, 1)
+	i.run(func() {
+		g.Shut()
+		between <- g.Inside()
+	})
+	select {
+	case n := <-between:
+		if n != 1 {
+			t.Errorf("%d are inside the gate when the terminal hangs up, want 1", n)
+		}
+	default:
+		t.Error("the terminal does not hang up")
+	}
+	if i.save() != nil || g.Inside() != 0 {
+		t.Errorf("after it: %+v, %d inside", i.save(), g.Inside())
+	}
+}
+
 // TestLoggerThatDiesDuringAnExchange: its descriptors are exchanged only when the
 // streams go on.
 func TestLoggerThatDiesDuringAnExchange(t *testing.T) {

@@ -205,11 +205,19 @@ func (i *input) begin(dst *os.File, terminal bool) {
 
 // run copies from the client to the process, once it is decided whether the input
 // is held, until the client and the shim have closed the FIFO or the process is
-// gone. It reports whether it was the client who ended it.
-func (i *input) run() bool {
+// gone. If it was the client who has ended it, run calls ended, unless that is nil. An
+// exchange finds either the input or what ended has done.
+func (i *input) run(ended func()) {
 	i.gate.Enter()
 	defer i.gate.Leave()
 	defer i.close()
+	if i.copy() && ended != nil {
+		ended()
+	}
+}
+
+// copy does what run is for, and reports whether it was the client who has ended it.
+func (i *input) copy() bool {
 	i.mu.Lock()
 	p, terminal := i.pump, i.terminal
 	i.mu.Unlock()

@@ -83,7 +83,7 @@ func TestReadWithoutMemory(t *testing.T) {
 			i := &input{r: src, fifo: true, limits: short(), decided: make(chan struct{}), decision: toHold, keepalive: -1}
 			close(i.decided)
 			i.begin(dst, true)
-			return func() { i.run() }
+			return func() { i.run(nil) }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -182,7 +182,7 @@ func (s *Streams) startInput(pipe *os.File) {
 	s.input.begin(pipe, false)
 	guard.Go("copy input", func() {
 		defer pipe.Close() // the process sees the end
-		s.input.run()
+		s.input.run(nil)
 	})
 }
 
