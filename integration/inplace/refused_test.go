@@ -5,8 +5,11 @@ package inplace_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -148,5 +151,27 @@ func TestToldToEndInVain(t *testing.T) {
 		if code, err := b.Shim.ExitCode(soon); err != nil || code != 1 {
 			c.Errorf("exit code %d, %v, want 1", code, err)
 		}
+	})
+}
+
+// TestLoggerOfAFailedStart: it is ended although it ignores SIGTERM, and the program is
+// exchanged at once.
+func TestLoggerOfAFailedStart(t *testing.T) {
+	suite.Run(t, "logger", limit, func(c *harness.Case) {
+		b := c.Fixture(harness.Options{Bare: true, Fake: []fakeruntime.Rule{{Verb: "exec", Steps: []fakeruntime.Step{{Op: fakeruntime.Exit, N: 1, Text: "no"}}}}})
+		b.Up()
+		c.Must(b.Exec("e", harness.IO{Stdout: b.Logger("stay")}, "exit:0"), "Exec")
+		if _, err := b.StartOnly("e"); err == nil {
+			c.Errorf("the start has not failed")
+		}
+		text, err := os.ReadFile(filepath.Join(b.LoggerDir(), "pid"))
+		c.Need(err, "the logger's pid")
+		pid, err := strconv.Atoi(string(text))
+		c.Need(err, "the logger's pid")
+		if !procfs.Alive(pid) {
+			c.Errorf("the logger has ended too soon to test anything")
+		}
+		swap(c, b)
+		c.Await(3*time.Second, "the logger is gone", func() bool { return !procfs.Alive(pid) })
 	})
 }

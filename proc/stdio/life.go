@@ -128,7 +128,9 @@ func (s *Streams) Abort() {
 		s.console.close()
 	}
 	s.ProcessExited()
-	s.stopLogger(0)
+	if s.log != nil {
+		s.log.abort()
+	}
 }
 
 func (s *Streams) stopLogger(grace time.Duration) {

@@ -72,7 +72,7 @@ func startLogger(t target, c Config, childEnds bool) (_ *logger, err error) {
 	}
 	_ = w[2].Close() // so that the logger's is the last one
 	if err = l.awaitReady(r[2]); err != nil {
-		guard.Go("stop the logger", func() { l.stop(0) })
+		l.abort()
 		return nil, fmt.Errorf("logger %s: %w", t.path, err)
 	}
 	l.stdout, l.stderr = w[0], w[1]
@@ -172,6 +172,17 @@ func (l *logger) stop(grace time.Duration) {
 	l.stopping.Do(func() {
 		close(l.stopped)
 		l.end(grace)
+	})
+}
+
+// abort ends the logger of a start that has failed, without waiting for that. Nobody hands
+// it over in an exchange, which therefore waits: abort enters the gate itself, in the
+// goroutine of a start, which is over only then.
+func (l *logger) abort() {
+	l.gate.Enter()
+	guard.Go("stop the logger", func() {
+		defer l.gate.Leave()
+		l.stop(0)
 	})
 }
 
