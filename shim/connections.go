@@ -91,6 +91,13 @@ func (c *connections) next() (first net.Conn) {
 	return first
 }
 
+// notAccepted reports whether there is one.
+func (c *connections) notAccepted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.adopted) > 0
+}
+
 // stateOf takes what is known of an adopted connection; ok is false for others,
 // and the second time.
 func (c *connections) stateOf(fd net.Conn) (st adoptedConn, ok bool) {
@@ -144,6 +151,9 @@ func (c *connections) listenerFD() state.FD {
 
 // save returns the connections while nobody reads or writes.
 func (c *connections) save() (all []*conn, states []state.Connection, err error) {
+	if c.notAccepted() { // nobody has its frames yet
+		return nil, nil, errors.New("a connection that was taken over is yet to be served")
+	}
 	all = c.list()
 	for _, one := range all {
 		st, err := one.save()

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+
+	"containerd-shim.v1/state"
 )
 
 // failing is a listener whose Accept returns these errors, one after the other.
@@ -34,6 +36,29 @@ func TestListenerOutlivesErrors(t *testing.T) {
 		}
 		if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("after Close: got %v, want %v", err, net.ErrClosed)
+		}
+	})
+}
+
+// TestConnectionsThatAreNotAccepted: a state without them would close them.
+func TestConnectionsThatAreNotAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := newConnections()
+		for range 2 {
+			c, _ := net.Pipe()
+			all.adopt(c, &state.Connection{}, 1)
+		}
+		l := all.listen(&failing{errs: []error{net.ErrClosed}})
+		for n := 2; n > 0; n-- {
+			if _, _, err := all.save(); err == nil {
+				t.Errorf("saved with %d connections that are not accepted", n)
+			}
+			if _, err := l.Accept(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, _, err := all.save(); err != nil {
+			t.Errorf("with all accepted: %v", err)
 		}
 	})
 }
