@@ -73,7 +73,7 @@ func (s *Supervisor) adoptConnection(ctx context.Context, c *state.Connection, n
 	}
 	s.conns.adopt(conn, c, number)
 	for _, r := range c.Requests {
-		if asksForUpgrade(r) {
+		if _, ok := asksForUpgrade(r); ok {
 			s.upgraded.Store(true)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"containerd-shim.v1/state"
 
 	"github.com/sirupsen/logrus"
+	"google.golang.org/grpc/codes"
 )
 
 // acceptPause is the pause after a failed accept(2).
@@ -149,14 +150,15 @@ func (c *connections) listenerFD() state.FD {
 	return fdOf(c.listener)
 }
 
-// save returns the connections while nobody reads or writes.
-func (c *connections) save() (all []*conn, states []state.Connection, err error) {
+// save returns the connections while nobody reads or writes; binary is the program that
+// is to be executed.
+func (c *connections) save(binary string) (all []*conn, states []state.Connection, err error) {
 	if c.notAccepted() { // nobody has its frames yet
 		return nil, nil, errors.New("a connection that was taken over is yet to be served")
 	}
 	all = c.list()
 	for _, one := range all {
-		st, err := one.save()
+		st, err := one.save(binary)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -165,8 +167,10 @@ func (c *connections) save() (all []*conn, states []state.Connection, err error)
 	return all, states, nil
 }
 
-// save returns the connection while nobody reads or writes on it.
-func (c *conn) save() (st state.Connection, err error) {
+// save returns the connection while nobody reads or writes on it. Of the requests to
+// exchange the program only those for binary are handed over: the next program could not
+// tell which has led to it.
+func (c *conn) save(binary string) (st state.Connection, err error) {
 	if c.skip > 0 || len(c.first) > 0 {
 		return st, errors.New("a request is half read")
 	}
@@ -182,7 +186,12 @@ func (c *conn) save() (st state.Connection, err error) {
 	}
 	slices.Sort(streams)
 	for _, stream := range streams {
-		st.Requests = append(st.Requests, c.calls[stream].frame)
+		frame := c.calls[stream].frame
+		if asked, ok := asksForUpgrade(frame); ok && asked != binary {
+			st.Errors = append(st.Errors, state.Error{Stream: stream, Code: int(codes.Unavailable), Text: "another exchange of the program came first"})
+		} else {
+			st.Requests = append(st.Requests, frame)
+		}
 	}
 	return st, nil
 }

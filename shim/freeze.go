@@ -164,7 +164,7 @@ func (s *Supervisor) DropEnded() {
 // Save returns the state of the shim, which must be frozen. Its error says what
 // cannot be handed over.
 func (s *Supervisor) Save() (*state.Shim, error) {
-	conns, states, err := s.conns.save()
+	conns, states, err := s.conns.save(s.exchanging)
 	if err != nil {
 		return nil, err
 	}

@@ -50,14 +50,14 @@ func TestConnectionsThatAreNotAccepted(t *testing.T) {
 		}
 		l := all.listen(&failing{errs: []error{net.ErrClosed}})
 		for n := 2; n > 0; n-- {
-			if _, _, err := all.save(); err == nil {
+			if _, _, err := all.save(""); err == nil {
 				t.Errorf("saved with %d connections that are not accepted", n)
 			}
 			if _, err := l.Accept(); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, _, err := all.save(); err != nil {
+		if _, _, err := all.save(""); err != nil {
 			t.Errorf("with all accepted: %v", err)
 		}
 	})

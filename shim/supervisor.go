@@ -32,6 +32,9 @@ type Supervisor struct {
 	// upgraded says that the next request for an upgrade is the one that has led to
 	// this program, read again.
 	upgraded atomic.Bool
+	// exchanging is the program that an Upgrade asks for while its Do runs, in whose
+	// goroutine Save runs, too.
+	exchanging string
 	// reaperPaused is used by Freeze and Thaw alone.
 	reaperPaused bool
 	// ctx ends with the shim.

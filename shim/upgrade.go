@@ -26,6 +26,7 @@ const (
 
 // Upgrade is a request to exchange the program.
 type Upgrade struct {
+	sup    *Supervisor
 	binary string // an absolute path
 	result chan error
 }
@@ -34,6 +35,8 @@ type Upgrade struct {
 // the exchange succeeds, fn does not return, and the new program answers. A panic
 // of fn becomes an error.
 func (u *Upgrade) Do(fn func(binary string) error) {
+	u.sup.exchanging = u.binary
+	defer func() { u.sup.exchanging = "" }()
 	u.result <- guard.Call("exchange the program", func() error { return fn(u.binary) })
 }
 
@@ -51,7 +54,7 @@ func (s *Supervisor) Upgrade(ctx context.Context, binary string) error {
 	if !filepath.IsAbs(binary) {
 		return fmt.Errorf("%q is not an absolute path: %w", binary, errdefs.ErrInvalidArgument)
 	}
-	u := &Upgrade{binary: binary, result: make(chan error, 1)}
+	u := &Upgrade{sup: s, binary: binary, result: make(chan error, 1)}
 	select {
 	case s.upgrades <- u:
 	case <-ctx.Done():
@@ -85,8 +88,13 @@ func isUpgrade(r *ttrpc.Request) bool {
 	return r.Service == UpgradeService && r.Method == UpgradeMethod
 }
 
-// asksForUpgrade reports whether a frame is such a request.
-func asksForUpgrade(frame []byte) bool {
+// asksForUpgrade reports whether a frame is such a request, and for which program.
+func asksForUpgrade(frame []byte) (binary string, ok bool) {
 	var r ttrpc.Request
-	return proto.Unmarshal(frame[headerSize:], &r) == nil && isUpgrade(&r)
+	if proto.Unmarshal(frame[headerSize:], &r) != nil || !isUpgrade(&r) {
+		return "", false
+	}
+	var path wrapperspb.StringValue
+	_ = proto.Unmarshal(r.Payload, &path) // a bad one is for no program
+	return path.Value, true
 }
