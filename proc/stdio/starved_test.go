@@ -5,9 +5,9 @@ package stdio
 import (
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,15 +41,30 @@ func (a absent) give(t *testing.T) {
 	}
 }
 
-// starve makes a the memory that everything is read into, and counts how often it is
-// asked for.
-func (a absent) starve(t *testing.T) (asked *atomic.Int32) {
-	asked = new(atomic.Int32)
+// starve makes a the memory that everything is read into.
+func (a absent) starve(t *testing.T) {
 	replace := func(make func() any) { copyBuffers = sync.Pool{New: make} }
 	had := copyBuffers.New
-	replace(func() any { asked.Add(1); b := []byte(a); return &b })
+	replace(func() any { b := []byte(a); return &b })
 	t.Cleanup(func() { replace(had) })
-	return asked
+}
+
+// rests waits for a goroutine of the package to rest for want of memory, and reports
+// whether one does before ended is closed.
+func rests(ended <-chan struct{}) (found bool) {
+	buf := make([]byte, 1<<20)
+	wait.Until(patience, func() bool {
+		for one := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+			found = found || strings.Contains(one, "time.Sleep(") && strings.Contains(one, "proc/stdio.")
+		}
+		select {
+		case <-ended:
+			return true
+		default:
+			return found
+		}
+	})
+	return found
 }
 
 func pipes(t *testing.T) (r, w *os.File) {
@@ -88,17 +103,16 @@ func TestReadWithoutMemory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			memory := newAbsent(t)
-			asked := memory.starve(t)
+			memory.starve(t)
 			from, client := pipes(t)
 			process, to := pipes(t)
 			run := begin(from, to)
 			ended := make(chan struct{})
 			go func() { defer close(ended); run(); _ = to.Close() }()
 			go func() { _, _ = client.WriteString(sent); _ = client.Close() }() // what is missing shows at the other end
-			if !wait.Until(patience, func() bool { return asked.Load() > 0 }) {
-				t.Fatal("nothing was read")
+			if !rests(ended) {
+				t.Error("nothing rests")
 			}
-			wait.Until(3*starvedPause, func() bool { return false }) // the read fails meanwhile
 			memory.give(t)
 			_ = process.SetReadDeadline(time.Now().Add(patience)) // fails only if closed
 			got, err := io.ReadAll(process)
@@ -122,18 +136,13 @@ func TestDrainWithoutMemory(t *testing.T) {
 	p := &pump{src: src}
 	drained := make(chan struct{})
 	go func() { defer close(drained); p.drain(holdLimit) }()
-	ended := wait.Until(5*starvedPause, func() bool {
-		select {
-		case <-drained:
-			return true
-		default:
-			return false
-		}
-	})
+	if !rests(drained) {
+		t.Error("nothing rests")
+	}
 	memory.give(t)
 	within(t, patience, "end", drained)
-	if ended || string(p.pending) != "last words" {
-		t.Errorf("%q; ended at once: %v", p.pending, ended)
+	if string(p.pending) != "last words" {
+		t.Errorf("%q", p.pending)
 	}
 }
 
