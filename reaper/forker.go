@@ -5,6 +5,7 @@ package reaper
 import (
 	"context"
 	"runtime"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,10 +50,12 @@ func (f *Forker) Run() {
 	defer close(f.ended)
 	// Never unlocked: when this goroutine ends, so does the thread.
 	runtime.LockOSThread()
-	// Children inherit the signal mask of the thread that forks. A program that
-	// was executed in place of another has all signals blocked; see Exec.
-	_ = unix.PthreadSigmask(sigSetmask, new(unix.Sigset_t), nil) // cannot fail
+	// Children inherit the signal mask of the thread that forks. A program that was executed
+	// in place of another has all signals blocked, and some pending, until its handlers are
+	// up and it has called Redeliver: by then nothing is forked. See Exec.
+	unblock := sync.OnceFunc(func() { _ = unix.PthreadSigmask(sigSetmask, new(unix.Sigset_t), nil) }) // cannot fail
 	for fn := range f.work {
+		unblock()
 		fn()
 	}
 }

@@ -62,8 +62,8 @@ With -yes evidence is saved first (see shimctl report -list), and the new progra
 whether it can read what it is to take over. Until the very execve nothing is changed, and
 if that fails, or shimctl is killed at any point, the shim runs on, with one program or the
 other. A shim that is at work at the moment (a call of the runtime, output that waits for
-its reader) is tried again until -patience is over. After three attempts calls to it are
-held for up to a second, so that those that have begun can end.
+its reader) is tried again until -patience is over. With -yes, after three attempts, calls
+to it are held for up to a second, so that those that have begun can end.
 
 Refused are releases that were not tried, a container that is being created or deleted,
 binary:// loggers, a frozen or traced shim, other architectures than amd64, and what

@@ -6,6 +6,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -110,13 +111,20 @@ var roles = map[string]func(args []string){
 		<-told
 		os.Exit(8)
 	},
-	// told: executed by Exec; exit 7 at a SIGTERM
+	// told: executed by Exec; exit 7 at a SIGTERM. The first thread waits for work by then.
 	"told": func([]string) {
-		told := make(chan os.Signal, 1)
-		signal.Notify(told, unix.SIGTERM)
-		reaper.Redeliver()
-		<-told
-		os.Exit(7)
+		forks := reaper.NewForker()
+		go func() {
+			told := make(chan os.Signal, 1)
+			signal.Notify(told, unix.SIGTERM)
+			for stacks := make([]byte, 1<<16); !waits(stacks[:runtime.Stack(stacks, true)]); {
+				runtime.Gosched()
+			}
+			reaper.Redeliver()
+			<-told
+			os.Exit(7)
+		}()
+		forks.Run()
 	},
 	"env": func([]string) {
 		for _, kv := range os.Environ() {
@@ -130,6 +138,19 @@ func main() {
 		fail(fmt.Errorf("no such role: %q", os.Args[1:]))
 	}
 	roles[os.Args[1]](os.Args[2:])
+}
+
+// The first thread is main's, as a shim's is.
+func init() { runtime.LockOSThread() }
+
+// waits reports whether a Forker waits for work.
+func waits(stacks []byte) bool {
+	for g := range bytes.SplitSeq(stacks, []byte("\n\n")) {
+		if bytes.Contains(g, []byte("(*Forker).Run")) && bytes.Contains(g, []byte("[chan receive")) {
+			return true
+		}
+	}
+	return false
 }
 
 func makeThreads(n int) {

@@ -48,12 +48,12 @@ const (
 	lenOfSyscallInsn = 2
 )
 
-// canExec reports whether the thread is stopped and waits in a system call that can be
-// restarted: it is past the entry of the call, and the syscall instruction is there.
+// canExec reports whether the thread is stopped in a system call that can be restarted, or
+// at its entry: the syscall instruction is there.
 func (t *Tracee) canExec(tid int) bool {
 	th := t.threads[tid]
 	var r unix.PtraceRegs
-	if th == nil || !th.stopped || th.entry || th.cloning || th.group || unix.PtraceGetRegs(tid, &r) != nil || int64(r.Orig_rax) < 0 {
+	if th == nil || !th.stopped || th.cloning || th.group || unix.PtraceGetRegs(tid, &r) != nil || int64(r.Orig_rax) < 0 {
 		return false
 	}
 	var insn [lenOfSyscallInsn]byte
@@ -61,8 +61,14 @@ func (t *Tracee) canExec(tid int) bool {
 }
 
 // restored returns the registers with which the thread goes on if execve fails: what
-// the kernel would have made of r after a signal.
-func restored(r unix.PtraceRegs) unix.PtraceRegs {
+// the kernel would have made of r after a signal. At the entry of a call that is the call
+// itself, which has not begun.
+func restored(r unix.PtraceRegs, entry bool) unix.PtraceRegs {
+	if entry {
+		r.Rax = r.Orig_rax
+		r.Rip -= lenOfSyscallInsn
+		return r
+	}
 	switch int64(r.Rax) {
 	case erestartSys, erestartNoIntr, erestartNoHand:
 		r.Rax = r.Orig_rax
@@ -117,7 +123,7 @@ func (t *Tracee) Exec(tid int, text Code, x *Image, step func(string)) error {
 	if err != nil {
 		return err
 	}
-	l, err := lay(uint64(base), x, mask, func(mask uint64) []byte { return frame(restored(r), mask) })
+	l, err := lay(uint64(base), x, mask, func(mask uint64) []byte { return frame(restored(r, t.threads[tid].entry), mask) })
 	if err != nil {
 		return err
 	}
@@ -153,7 +159,7 @@ func (t *Tracee) Exec(tid int, text Code, x *Image, step func(string)) error {
 	step("registers")
 	start := r
 	start.Rip, start.Rsp, start.R12 = uint64(text.Addr), l.frame, l.table
-	start.Orig_rax, start.Rax = ^uint64(0), 0 // no system call to restart
+	start.Orig_rax, start.Rax = ^uint64(0), 0 // no system call to restart, or to begin
 	start.Eflags &^= 1 << 10                  // the direction flag
 	if err := unix.PtraceSetRegs(tid, &start); err != nil {
 		undo()
@@ -177,7 +183,7 @@ func (t *Tracee) follow(tid int, text uint64, step func(string)) (unix.Errno, er
 	var failed unix.Errno
 	th := t.threads[tid]
 	returning := false
-	th.inside = false
+	th.inside = th.entry // the end of the call that does not begin is reported, too
 	if err := ptrace.ToSyscall(tid, 0); err != nil {
 		return 0, os.NewSyscallError("ptrace syscall", err)
 	}

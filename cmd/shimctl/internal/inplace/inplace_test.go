@@ -147,6 +147,68 @@ func try(pid int, code Code, x *Image, step func(string)) error {
 	return p.Exec(tid, code, x, step)
 }
 
+// tryAtEntry is try with the first thread held at the entry of a system call.
+func tryAtEntry(pid int, code Code, x *Image) error {
+	p, err := Seize(pid)
+	if err != nil {
+		return err
+	}
+	defer p.Detach()
+	if err := p.Gate(nil, func(c Call) Verdict {
+		if c.TID == pid {
+			return Finish
+		}
+		return Pass
+	}); err != nil {
+		return err
+	}
+	if err := p.Stop(); err != nil {
+		return err
+	}
+	tid, err := p.Forker(nil)
+	if err != nil {
+		return err
+	}
+	if tid != pid || !p.threads[tid].entry {
+		return errors.New("the first thread is not at an entry")
+	}
+	return p.Exec(tid, code, x, func(string) {})
+}
+
+// TestExecAtTheEntryOfACall: the gate holds threads there, and the first one may be among them;
+// a wedged shim stayed busy for ever for that. After a failure the call is made.
+func TestExecAtTheEntryOfACall(t *testing.T) {
+	for range 10 {
+		v := startVictim(t)
+		table, err := gotext.Open(v.pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer table.Close()
+		code, err := StartCode(table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tried := func(path string) (err error) {
+			for range 50 {
+				if err = inThread(func() error { return tryAtEntry(v.pid, code, image(path)) }); !errors.Is(err, ErrBusy) {
+					break
+				}
+			}
+			return err
+		}
+		var failed *ExecError
+		if err := tried("/nonexistent"); !errors.As(err, &failed) {
+			t.Fatalf("got %v", err)
+		}
+		v.answers(t, "first", true)
+		if err := tried(victimPath); err != nil {
+			t.Fatal(err)
+		}
+		v.answers(t, "second", true)
+	}
+}
+
 // inThread runs f in a thread of its own, whose end detaches whatever is still traced.
 func inThread(f func() error) error {
 	done := make(chan error, 1)

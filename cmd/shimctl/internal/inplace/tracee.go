@@ -100,7 +100,8 @@ func (t *Tracee) Gate(begin func() error, look func(Call) Verdict) error {
 }
 
 // Drain lets all threads run like that, and holds those at whose call hold says so, until
-// done reports true, or for limit. They stay there in a Gate that follows.
+// done reports true. They stay there in a Gate that follows. The error wraps ErrBusy if that
+// takes longer than limit.
 func (t *Tracee) Drain(limit time.Duration, hold func(Call) bool, done func() bool) error {
 	look := func(c Call) Verdict {
 		if hold(c) {
@@ -108,16 +109,21 @@ func (t *Tracee) Drain(limit time.Duration, hold func(Call) bool, done func() bo
 		}
 		return Pass
 	}
-	end, asked := time.Now().Add(limit), time.Time{}
+	end, asked, late := time.Now().Add(limit), time.Time{}, false
 	t.signal = time.Now() // one may have come before
-	return t.run(nil, look, func() bool {
-		now := time.Now()
-		if now.Sub(asked) < pollDone {
+	err := t.run(nil, look, func() bool {
+		if time.Since(asked) < pollDone {
 			return false
 		}
-		asked = now
-		return now.After(end) || done()
+		over := done()
+		asked = time.Now() // it may have taken a while, in which stops have come
+		late = !over && asked.After(end)
+		return over || late
 	})
+	if err == nil && late {
+		err = fmt.Errorf("%w: what it was asked for does not end", ErrBusy)
+	}
+	return err
 }
 
 // Quiet returns how long no signal was delivered.

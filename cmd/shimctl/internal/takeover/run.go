@@ -26,6 +26,7 @@ const (
 	traceLimit = 10 * time.Second       // for one attempt; then the tracer is killed, which lets the shim go
 	between    = 100 * time.Millisecond // pause between two attempts at a busy shim
 	drainAfter = 3                      // attempts
+	mostDrains = 6                      // they hold calls, and a probe may wait for one
 )
 
 // ErrTracer is wrapped by the error if the tracer ended without an Outcome: the shim runs
@@ -45,17 +46,22 @@ func (t Tracer) Run(ctx context.Context, s *scan.Shim, req Request, patience tim
 	req.PID, req.StartTicks, req.ID = s.PID, s.StartTicks, s.ID
 	defer stacks.Drain("/proc", s)()
 	deadline := time.Now().Add(patience)
-	for tries := 0; ; tries++ {
-		// The calls of a wedged shim do not end.
-		req.Drain = !req.Wedged && (req.Drain || tries >= drainAfter)
+	for tries, drains := 0, 0; ; tries++ {
+		// The calls of a wedged shim do not end, and a mere look is not worth it.
+		req.Drain = !req.Wedged && req.StateFile != "" && drains < mostDrains && (req.Drain || tries >= drainAfter)
 		outcome, err := t.attempt(ctx, &req)
 		if err != nil || !outcome.Busy || time.Now().After(deadline) {
 			return outcome, err
 		}
+		pause := between
+		if req.Drain { // as long as the calls were held
+			drains++
+			pause = max(pause, outcome.Held)
+		}
 		select {
 		case <-ctx.Done():
 			return outcome, nil
-		case <-time.After(between):
+		case <-time.After(pause):
 		}
 	}
 }

@@ -232,20 +232,14 @@ func (g *gate) kind(fd uint64) uint32 {
 	return st.Mode & unix.S_IFMT
 }
 
-// client reports whether a call takes a request, or a new client. It may as well be the
-// master of a terminal that is taken: then that start is not over within drainLimit.
+// client reports whether a call reads a request; ttrpc does it with read(2). New clients
+// may come, and what is not from one must go on, as the master of a terminal (recvmsg(2)).
 func (g *gate) client(c inplace.Call) bool {
-	switch c.Nr {
-	case unix.SYS_READ, unix.SYS_READV, unix.SYS_RECVFROM, unix.SYS_RECVMSG:
-		if g.kind(c.Args[0]) != unix.S_IFSOCK {
-			return false
-		}
-		g.held[int(int32(c.Args[0]))] = true
-		return true
-	case unix.SYS_ACCEPT4:
-		return true
+	if c.Nr != unix.SYS_READ || g.kind(c.Args[0]) != unix.S_IFSOCK {
+		return false
 	}
-	return false
+	g.held[int(int32(c.Args[0]))] = true
+	return true
 }
 
 func (g *gate) look(c inplace.Call) inplace.Verdict {

@@ -22,10 +22,15 @@ type connection struct {
 
 // Offsets in ttrpc's channel, in every release, and the size of a frame's header.
 const (
+	channelConn   = 0
 	channelReader = 24
 	channelHeader = 32
 	headerSize    = 10
 )
+
+// pollFD returns the address of the poll.FD of a channel's connection, which has a pointer to
+// its netFD, which begins with it.
+func (r *reader) pollFD(channel uint64) uint64 { return r.m.Word(r.m.Data(channel + channelConn)) }
 
 // receiver returns the function in which a connection is read.
 func (r *reader) receiver() string {
@@ -51,7 +56,7 @@ func (r *reader) connections() error {
 			c.run = g.ID
 		}
 		ch, at := words(recv.Args), words(fd.Args)
-		if len(ch) == 0 || len(at) == 0 || !exact(ch[0]) || !exact(at[0]) {
+		if len(ch) == 0 || len(at) == 0 || !exact(ch[0]) || !exact(at[0]) && !r.atRead(g) {
 			r.m.Fail("a connection is not shown: %s, %s", recv.Args, fd.Args)
 			return nil
 		}
@@ -63,7 +68,13 @@ func (r *reader) connections() error {
 		if c.server = c.run; r.calls {
 			c.server = g.CreatedIn
 		}
-		c.channel, c.FD = value(ch[0]), state.FD(r.m.Int(value(at[0])+fdNumber))
+		c.channel = value(ch[0])
+		file := r.pollFD(c.channel)
+		if exact(at[0]) && file != value(at[0]) { // at the system call a dump does not vouch for it
+			r.m.Fail("a connection reads from %#x, its channel from %#x", value(at[0]), file)
+			return nil
+		}
+		c.FD = state.FD(r.m.Int(file + fdNumber))
 		if r.atRead(g) && !r.heldReads[int(c.FD)] {
 			return fmt.Errorf("%w: a connection is being read", ErrBusy)
 		}
