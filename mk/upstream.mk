@@ -20,9 +20,13 @@ upstream/verify: host/prepare build upstream/build ## the catalogue on the seven
 	bin/shimverify compare --expect -j 12 --markdown bin/verdicts.md --html bin/verdicts.html \
 	  --shim $(BASELINES)/v1.1.2/containerd-shim $(addprefix --vs ,$(KNOWN)) --vs $(SHIM)
 
-upstream/verify-v2: host/prepare build upstream/build-v2 ## the catalogue on four v2 shims: each has to show the bugs that it is known for
+# The shim of sid's package, unpacked and not installed.
+SID := bin/debian/sid/usr/bin/containerd-shim-runc-v2
+
+upstream/verify-v2: host/prepare build upstream/build-v2 ## the catalogue on five v2 shims: each has to show the bugs that it is known for (half an hour)
+	integration/upstream/debian bin/debian/sid sid containerd
 	bin/shimverify compare --expect -j 6 --markdown bin/verdicts-v2.md --html bin/verdicts-v2.html --shim /usr/bin/containerd-shim-runc-v2 \
-	  $(foreach r,v1.7.35 v2.0.14 v2.4.2,--vs $(BASELINES)/$(r)/containerd-shim-runc-v2)
+	  --vs $(BASELINES)/v1.7.35/containerd-shim-runc-v2 --vs $(BASELINES)/v2.0.14/containerd-shim-runc-v2 --vs $(SID) --vs $(BASELINES)/v2.4.2/containerd-shim-runc-v2
 
 upstream/demo: host/prepare build ## the exec flood: the deadlock of an old shim and its stacks, then the same on this one
 	bin/shimverify demo --shim $(SHIM)
