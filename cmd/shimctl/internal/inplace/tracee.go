@@ -100,8 +100,8 @@ func (t *Tracee) Gate(begin func() error, look func(Call) Verdict) error {
 }
 
 // Drain lets all threads run like that, and holds those at whose call hold says so, until
-// done reports true. They stay there in a Gate that follows. The error wraps ErrBusy if that
-// takes longer than limit.
+// done reports true, which is for children to end. They stay there in a Gate that follows. The
+// error wraps ErrBusy if that takes longer than limit.
 func (t *Tracee) Drain(limit time.Duration, hold func(Call) bool, done func() bool) error {
 	look := func(c Call) Verdict {
 		if hold(c) {
@@ -121,7 +121,7 @@ func (t *Tracee) Drain(limit time.Duration, hold func(Call) bool, done func() bo
 		return over || late
 	})
 	if err == nil && late {
-		err = fmt.Errorf("%w: what it was asked for does not end", ErrBusy)
+		err = fmt.Errorf("%w: its children end all the time", ErrBusy)
 	}
 	return err
 }

@@ -83,7 +83,11 @@ func (req *Request) run(outcome *Outcome) error {
 	g := &gate{pid: req.PID, held: map[int]bool{}, ask: func() error { return scan.Signal("/proc", shim, unix.SIGUSR1) }}
 	if outcome.Drained = req.Drain; req.Drain {
 		done := func() bool { return t.Quiet() > quiet && !upstream.AtWork(req.PID) }
-		if err := t.Drain(drainLimit, g.client, done); err != nil {
+		err := t.Drain(drainLimit, g.client, done)
+		if errors.Is(err, inplace.ErrBusy) && upstream.AtWork(req.PID) {
+			return fmt.Errorf("%w: a call of the runtime is underway, and has not ended within %v", upstream.ErrBusy, drainLimit)
+		}
+		if err != nil {
 			return err
 		}
 	}
