@@ -25,7 +25,7 @@ var mutants = map[string]struct{ file, old, broken, says string }{
 	"B58":  {"reaper/monitor.go", "env = dropVars(os.Environ(), m.dropEnv)", "env = os.Environ()", "dial unixgram"}, // runc itself then fails
 	"B60":  {"shim/conn.go", "c, creds, err := h.sameUser.Handshake(ctx, c)", "creds, err := any(nil), error(nil)", "uid 65534 open"},
 	"B62":  {"cmd/containerd-shim/log.go", "unix.Mkfifo(path, 0o700)", "unix.Mkfifo(path, 0o777)", "shim.stdout.log"},
-	"B64": {"reaper/forker.go", "for fn := range f.work {\n\t\tfn()\n\t}", "for fn := range f.work {\n\t\tshort(fn)\n\t}\n}\n\n" +
+	"B64": {"reaper/forker.go", "\t\tunblock()\n\t\tfn()\n\t}", "\t\tunblock()\n\t\tshort(fn)\n\t}\n}\n\n" +
 		"// short forks on a thread that ends.\nfunc short(fn func()) {\n" +
 		"\tdone := make(chan struct{})\n\tgo func() { runtime.LockOSThread(); defer close(done); fn() }()\n\t<-done", ""},
 	"B64b": {"proc/runtime.go", "c.Pdeathsig = unix.SIGKILL", "c.Pdeathsig = unix.Signal(0)", "runc (pid"},
