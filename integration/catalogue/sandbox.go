@@ -37,9 +37,10 @@ var sandboxChecks = []Check{
 // podID is the sandbox's id.
 const podID = "pod"
 
-// sandbox connects to the shim's sandbox service, and makes and starts the sandbox. It
-// returns nil if the shim has no such service. The caller closes the client.
-func sandbox(c *harness.Case, b *harness.Fixture) (api sandboxapi.TTRPCSandboxService, client *ttrpc.Client) {
+// sandbox starts a pod of one container by way of the shim's sandbox service. api is nil if
+// the shim has none; then it is a container only. The caller closes the client.
+func sandbox(c *harness.Case) (b *harness.Fixture, api sandboxapi.TTRPCSandboxService, client *ttrpc.Client) {
+	b = c.Fixture(inPod(harness.Options{}))
 	conn, err := net.Dial("unix", b.Shim.Address)
 	c.Must(err, "connect")
 	client = ttrpc.NewClient(conn)
@@ -47,10 +48,12 @@ func sandbox(c *harness.Case, b *harness.Fixture) (api sandboxapi.TTRPCSandboxSe
 	err = sandboxUp(api, b.Bundle)
 	if noService(err) {
 		c.Logf("it has no sandbox API: %v", err)
-		return nil, client
+		api = nil
+	} else {
+		c.Must(err, "sandbox")
 	}
-	c.Must(err, "sandbox")
-	return api, client
+	b.Up()
+	return b, api, client
 }
 
 // sandboxUp makes a sandbox before it asks about it. To start one may take as long as a
@@ -82,10 +85,8 @@ func noService(err error) bool {
 }
 
 func sandboxAlive(c *harness.Case) {
-	b := c.Fixture(inPod(harness.Options{}))
-	api, client := sandbox(c, b)
+	_, api, client := sandbox(c)
 	defer client.Close()
-	b.Up()
 	if api == nil {
 		return
 	}
@@ -107,10 +108,8 @@ func sandboxAlive(c *harness.Case) {
 }
 
 func sandboxStopped(c *harness.Case) {
-	b := c.Fixture(inPod(harness.Options{}))
-	api, client := sandbox(c, b)
+	b, api, client := sandbox(c)
 	defer client.Close()
-	b.Up()
 	if api == nil {
 		return
 	}

@@ -55,7 +55,7 @@ func rests(ended <-chan struct{}) (found bool) {
 	buf := make([]byte, 1<<20)
 	wait.Until(patience, func() bool {
 		for one := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			found = found || strings.Contains(one, "time.Sleep(") && strings.Contains(one, "proc/stdio.")
+			found = found || strings.Contains(one, " [sleep") && strings.Contains(one, "proc/stdio.")
 		}
 		select {
 		case <-ended:

@@ -111,6 +111,11 @@ func (v *victim) answers(t *testing.T, name string, kept bool) {
 
 // swap exchanges a program, and tries again while it is busy.
 func swap(pid int, x *Image, step func(string)) error {
+	return attempts(pid, func(code Code) error { return try(pid, code, x, step) })
+}
+
+// attempts calls one in threads of their own while the program is busy.
+func attempts(pid int, one func(Code) error) error {
 	table, err := gotext.Open(pid)
 	if err != nil {
 		return err
@@ -121,7 +126,7 @@ func swap(pid int, x *Image, step func(string)) error {
 		return err
 	}
 	for range 50 {
-		err = inThread(func() error { return try(pid, code, x, step) })
+		err = inThread(func() error { return one(code) })
 		if !errors.Is(err, ErrBusy) {
 			break
 		}
@@ -180,22 +185,8 @@ func tryAtEntry(pid int, code Code, x *Image) error {
 func TestExecAtTheEntryOfACall(t *testing.T) {
 	for range 10 {
 		v := startVictim(t)
-		table, err := gotext.Open(v.pid)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer table.Close()
-		code, err := StartCode(table)
-		if err != nil {
-			t.Fatal(err)
-		}
-		tried := func(path string) (err error) {
-			for range 50 {
-				if err = inThread(func() error { return tryAtEntry(v.pid, code, image(path)) }); !errors.Is(err, ErrBusy) {
-					break
-				}
-			}
-			return err
+		tried := func(path string) error {
+			return attempts(v.pid, func(code Code) error { return tryAtEntry(v.pid, code, image(path)) })
 		}
 		var failed *ExecError
 		if err := tried("/nonexistent"); !errors.As(err, &failed) {

@@ -84,9 +84,10 @@ func parked(g *stackdump.Goroutine) bool {
 }
 
 // harmless reports whether a goroutine may go on after the dump: because it waits for
-// input and is held when it reads it; or is held there already; or has written the dump, since no other goroutine was
-// running; or passes on signals, or readiness, and holds nothing; or opens a FIFO that
-// nobody reads, on behalf of another one that waits for that and is checked itself.
+// input and is held when it reads it, or is held there already; or has written the dump,
+// since no other goroutine was running; or passes on signals, or readiness, and holds
+// nothing; or opens a FIFO that nobody reads, on behalf of another one that waits for that
+// and is checked itself.
 func (r *reader) harmless(g *stackdump.Goroutine) bool {
 	return g.State == "IO wait" && reads(g) || r.atRead(g) || g.State == "running" || has(g, "os/signal.loop") || has(g, "github.com/containerd/console.(*Epoller).Wait") ||
 		g.State == "syscall" && has(g, "github.com/containerd/fifo.openFifo.func")
