@@ -20,7 +20,9 @@ type dialect struct {
 // The CRI plugin is off because nothing here uses it. oom_score is 0 because a root
 // without CAP_SYS_RESOURCE may not set a lower one.
 const (
-	// configV2 is for 1.3 and later.
+	// configV2 is for 1.3 and later. They give a State of a list two seconds and call the
+	// task UNKNOWN then (services/tasks/local.go), which a slow machine with 400 clients
+	// can need. Here they wait, so that the list is slow and is judged as such.
 	configV2 = `version = 2
 root = %[1]q
 state = %[2]q
@@ -32,6 +34,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
   address = %[6]q
 [debug]
   level = "debug"
+[timeouts]
+  "io.containerd.timeout.task.state" = "20s"
 [plugins."io.containerd.internal.v1.opt"]
   path = %[4]q
 [plugins."io.containerd.runtime.v1.linux"]
