@@ -43,8 +43,8 @@ func (p program) repairVerb() verb {
 		name: "repair", args: "ID|PID... | -all", short: "heal wedged shims in place, or end them",
 		long: `Without -yes it only says what it would do, and why not: no program is exchanged, no
 process is ended, and nothing is written below -dir. It looks as check -confirm does: a
-shim with a sign, or that has not answered State after 250 ms, gets SIGUSR1 and may be
-traced for a moment. With -yes it acts on a shim whose wedge a goroutine dump proves,
+shim with a sign, or that has not answered State after 250 ms, or 100 ms if it has
+zombies, gets SIGUSR1 and may be traced for a moment. With -yes it acts on a shim whose wedge a goroutine dump proves,
 and only then.
 
 In place is tried first: the shim's program is exchanged for this project's (see shimctl

@@ -50,16 +50,13 @@ type Answers struct {
 	EndedAt time.Time
 }
 
-// Slow is how long State may take before a Question's Proven is called. One of v1.1 runs the
-// runtime for it.
-const Slow = 250 * time.Millisecond
-
 // Question is what a shim is asked.
 type Question struct {
 	Limit time.Duration // for each call
 	State bool          // whether to ask State, too, if ShimInfo is answered
-	// Proven, if it is not nil, is called once if State is not answered within Slow. If it
-	// returns true nothing more is waited for, and State counts as timed out.
+	Slow  time.Duration // after it an answer to State is late
+	// Proven, if it is not nil, is called once if State is late. If it returns true nothing
+	// more is waited for, and State counts as timed out.
 	Proven func() bool
 }
 
@@ -91,7 +88,7 @@ func Ask(ctx context.Context, root string, s *scan.Shim, q Question) Answers {
 	select {
 	case a.State = <-answered:
 		return a
-	case <-time.After(Slow):
+	case <-time.After(q.Slow):
 	}
 	if q.Proven != nil && q.Proven() {
 		cancel()

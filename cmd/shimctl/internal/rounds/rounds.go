@@ -154,7 +154,7 @@ func (c *Checker) judge(ctx context.Context, round *Round, r *Row) {
 	sample := health.Sample{Time: c.Now(), Shim: r.Shim}
 	if r.Shim.State != "T" && r.Tracer == 0 { // asking one that cannot run tells nothing
 		ask := c.State == Always || c.State == Auto && rec.WantsState(sample.Time, &r.Shim)
-		q := probe.Question{Limit: c.Limit, State: ask}
+		q := probe.Question{Limit: c.Limit, State: ask, Slow: slow(&r.Shim)}
 		if c.Confirm && !rec.Proven {
 			q.Proven = func() bool {
 				sample.Report = c.explain(ctx, &r.Shim)
@@ -181,6 +181,15 @@ func (c *Checker) judge(ctx context.Context, round *Round, r *Row) {
 		}
 	}
 	r.Result = rec.Judge(sample)
+}
+
+// slow is how long the shim may take to answer State before its stacks are looked at.
+// Upstream's v1.1 runs the runtime for an answer, but zombies are a sign already.
+func slow(s *scan.Shim) time.Duration {
+	if len(s.Zombies) > 0 {
+		return 100 * time.Millisecond
+	}
+	return 250 * time.Millisecond
 }
 
 // explain takes the stacks of a shim and explains them. It returns nil if they cannot be had.
