@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -123,7 +124,8 @@ func (f *fakeRuntime) Exec(_ context.Context, id string, spec specs.Process, o p
 	return errors.Join(err, f.enter("exec-end", id))
 }
 
-// Kill signals init, or with all everything that was started: like runc, by pid.
+// Kill signals init, or with all everything that was started: like runc, by pid, and like
+// runc it takes a zombie, which the reaper may be about to wait for, for dead.
 func (f *fakeRuntime) Kill(_ context.Context, id string, sig int, all bool) error {
 	if err := f.enter("kill", id); err != nil {
 		return err
@@ -134,6 +136,9 @@ func (f *fakeRuntime) Kill(_ context.Context, id string, sig int, all bool) erro
 		return fmt.Errorf("container does not exist: %w", errdefs.ErrNotFound)
 	}
 	err := unix.Kill(f.init.pid, unix.Signal(sig))
+	if stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", f.init.pid)); strings.Contains(string(stat), ") Z ") {
+		err = unix.ESRCH
+	}
 	if all {
 		for _, p := range f.execs {
 			_ = unix.Kill(p.pid, unix.Signal(sig)) // it may be dead
