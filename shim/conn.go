@@ -85,7 +85,8 @@ var emptyStatus = []byte{statusTag, 0}
 type call struct {
 	method, id string
 	// frame is the whole request if the next program may handle it again, else
-	// nil: a Wait, which changes nothing, and the request for that program.
+	// nil: a Wait, which changes nothing (but see answerHere), and the request for that
+	// program.
 	frame []byte
 	// answered reports that the answer is being written.
 	answered bool
@@ -241,13 +242,14 @@ func (c *conn) read(frame []byte) {
 	var r ttrpc.Request
 	_ = proto.Unmarshal(frame[headerSize:], &r) // the server answers a bad one with an error
 	request := call{method: r.Method}
-	switch {
-	case r.Method == "Create", r.Method == "Start", r.Method == "State":
+	switch r.Method {
+	case "Create", "Start", "State", "Wait":
 		var state api.StateRequest // has its id where the other requests have theirs
 		if (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(r.Payload, &state) == nil {
 			request.id = state.ID
 		}
-	case r.Method == "Wait", isUpgrade(&r):
+	}
+	if r.Method == "Wait" || isUpgrade(&r) {
 		request.frame = bytes.Clone(frame)
 	}
 	c.note(frame, request)

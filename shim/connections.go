@@ -196,7 +196,26 @@ func (c *conn) save(binary string) (st state.Connection, err error) {
 	return st, nil
 }
 
-// unansweredCall does the same for one connection.
+// answerHere has this program answer the open Waits for a process that was deleted, which
+// the next one would not know: until they are answered, nothing is handed over.
+func (c *connections) answerHere(id string) {
+	for _, one := range c.list() {
+		one.answerHere(id)
+	}
+}
+
+func (c *conn) answerHere(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for stream, unanswered := range c.calls {
+		if unanswered.method == "Wait" && unanswered.id == id {
+			unanswered.frame = nil
+			c.calls[stream] = unanswered
+		}
+	}
+}
+
+// unansweredCall is unanswered for one connection.
 func (c *conn) unansweredCall() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"containerd-shim.v1/reaper"
 	"containerd-shim.v1/state"
 
+	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"golang.org/x/sys/unix"
 )
 
@@ -94,6 +96,43 @@ func TestFreezeWhileAPausedContainerDies(t *testing.T) {
 	}
 	r.must(r.freeze())
 	r.sup.Thaw()
+}
+
+// TestFreezeBeforeAWaitOfWhatIsDeletedIsAnswered: the next program does not know the
+// process, and would say that there is none. Found by the model (WAIT_LEFT).
+func TestFreezeBeforeAWaitOfWhatIsDeletedIsAnswered(t *testing.T) {
+	r := newRig(t, false)
+	r.run()
+	r.execRun("e", "exit", "7")
+	r.published(1)
+	r.sup.conns.writes.Shut() // no answer gets out
+	var exit *api.WaitResponse
+	waited := calling(func() (err error) { exit, err = r.client.Wait(r.ctx(), &api.WaitRequest{ID: "e"}); return err })
+	eventually(t, "the Wait", func() bool { return r.sup.conns.list()[0].awaits("e") })
+	_, err := r.sup.DeleteExec(r.ctx(), "e")
+	r.must(err)
+	if err := r.freeze(); err == nil || !strings.Contains(err.Error(), "Wait e is not answered") {
+		t.Errorf("frozen while a Wait was not answered, of an exec that was deleted: %v", err)
+		r.sup.Thaw()
+	}
+	r.must(receive(t, "the answer", waited))
+	if exit.ExitStatus != 7 {
+		t.Errorf("status %d, want 7", exit.ExitStatus)
+	}
+	r.must(r.freeze())
+	r.sup.Thaw()
+}
+
+// awaits reports whether a Wait for the process is open.
+func (c *conn) awaits(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, open := range c.calls {
+		if open.method == "Wait" && open.id == id {
+			return true
+		}
+	}
+	return false
 }
 
 // TestVerbThatIsAboutToBegin counts as work, although its caller is gone and its

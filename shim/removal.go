@@ -42,6 +42,7 @@ func (s *Supervisor) Delete(ctx context.Context) (proc.Snapshot, error) {
 			return err
 		}
 		s.setDeleted(init.Snapshot())
+		s.conns.answerHere(init.ID())
 		return nil
 	})
 	s.mu.Lock()

@@ -281,6 +281,7 @@ func (s *Supervisor) DeleteExec(ctx context.Context, id string) (proc.Snapshot, 
 		}
 		s.exits.forget(p)
 		s.forgetExec(id, p.Streams())
+		s.conns.answerHere(id)
 		return nil
 	})
 	return p.Snapshot(), err
