@@ -20,6 +20,7 @@ import (
 // says, which shows that it is able to fail. The old text must be in the file exactly
 // once.
 var mutants = map[string]struct{ file, old, broken, says string }{
+	"B20b": {"shim/exits.go", "!hurry && !x.aloneLocked() || ", "", "before runc exec has returned"},
 	"B31b": {"cmd/containerd-shim/signals.go", "\t\t\t\t\tlog.Load().writeStacks(text)\n", "\t\t\t\t\t_ = text\n", "SIGUSR1 with nowhere to write"},
 	"B33c": {"proc/stdio/console.go", "Row: size.Height, Col: size.Width}", "Row: size.Width, Col: size.Height}", `want "45 123"`},
 	"B58":  {"reaper/monitor.go", "env = dropVars(os.Environ(), m.dropEnv)", "env = os.Environ()", "dial unixgram"}, // runc itself then fails
