@@ -13,6 +13,7 @@ import (
 
 	"containerd-shim.v1/integration/catalogue"
 	"containerd-shim.v1/integration/harness"
+	"containerd-shim.v1/integration/harness/launch"
 )
 
 // errNoDump means that a bench went well, but that no stack dump came out.
@@ -32,7 +33,7 @@ func bench(args []string) error {
 	set.IntVar(&m.N, "n", 100, "execs of a flood or beside a kill, orphans of a storm (at most 4000)")
 	set.DurationVar(&m.Limit, "limit", time.Minute, "limit for all execs together")
 	set.DurationVar(&m.Settle, "settle", 15*time.Second, "how long to wait afterwards for the next late exit and for the dump")
-	set.StringVar(&m.Dumps, "dumps", "/run/containerd-shim-stacks", "where a patched shim of upstream's leaves its dumps")
+	set.StringVar(&m.Dumps, "dumps", launch.PatchedStacks, "where a patched shim of upstream's leaves its dumps")
 	kind := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		kind, args = args[0], args[1:]

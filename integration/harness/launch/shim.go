@@ -62,8 +62,9 @@ type Shim struct {
 
 	stackDir string
 	workDir  string
-	mu       sync.Mutex // guards out
+	mu       sync.Mutex // guards the following
 	out      bytes.Buffer
+	foreign  []string // the dumps in PatchedStacks that Stacks has read
 }
 
 // outputLimit bounds what is kept of a shim's output.
@@ -238,6 +239,11 @@ func (s *Shim) Kill() {
 		_ = s.process.Kill() // it may have ended
 	}
 	s.LeaveLogs()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, dump := range s.foreign {
+		_ = os.Remove(dump) // or other shims of the host have, for which there were too many
+	}
 }
 
 // FillLogs writes into the log FIFOs until they are full, as they are some hours

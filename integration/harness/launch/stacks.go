@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -13,22 +14,39 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
+// PatchedStacks is where an upstream shim with the series of patches/ leaves its dumps,
+// as all such shims of a host do.
+const PatchedStacks = "/run/containerd-shim-stacks"
+
 // Stacks asks the shim for its goroutines with SIGUSR1, and takes them from
-// the file that appears in its stack directory or its work directory, or, for every
-// upstream shim, from its output.
+// the file that appears in its stack directory, its work directory or PatchedStacks, or,
+// for every unpatched upstream shim, from its output.
 func (s *Shim) Stacks(d time.Duration) (string, error) {
-	from, had := len(s.Output()), len(s.dumps())
+	from, had := len(s.Output()), s.dumps()
 	if err := s.process.Signal(syscall.SIGUSR1); err != nil {
 		return "", err
 	}
 	text := func() string { return s.Output()[from:] }
-	if err := wait.For(d, "a stack dump", func() bool {
-		return len(s.dumps()) > had || strings.Contains(text(), "goroutine ")
-	}); err != nil {
+	file := ""
+	written := func() bool {
+		for _, f := range s.dumps() {
+			if !slices.Contains(had, f) {
+				file = f
+			}
+		}
+		return file != ""
+	}
+	if err := wait.For(d, "a stack dump", func() bool { return written() || strings.Contains(text(), "goroutine ") }); err != nil {
 		return "", err
 	}
-	if files := s.dumps(); len(files) > had {
-		data, err := os.ReadFile(files[len(files)-1])
+	// A shim may log that it has written a file, but not before it is there.
+	if written() {
+		if filepath.Dir(file) == PatchedStacks {
+			s.mu.Lock()
+			s.foreign = append(s.foreign, file)
+			s.mu.Unlock()
+		}
+		data, err := os.ReadFile(file)
 		return string(data), err
 	}
 	// Upstream writes the dump as one record; its end is marked.
@@ -36,14 +54,16 @@ func (s *Shim) Stacks(d time.Duration) (string, error) {
 	return strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(text()), nil
 }
 
-// dumps lists the files in the stack directory and the work directory, oldest
-// first: a shim writes them aside, and names them so that they sort by time.
-func (s *Shim) dumps() []string {
-	var files []string
-	for _, dir := range []string{s.stackDir, s.workDir} {
-		found, _ := filepath.Glob(filepath.Join(dir, "[^.]*.stacks")) // the pattern is right; what begins with a dot is not finished
+// dumps lists the shim's files in the stack directory, the work directory and
+// PatchedStacks, oldest first in each: a shim writes them aside, and names them so that
+// they sort by time.
+func (s *Shim) dumps() (files []string) {
+	for _, pattern := range []string{
+		filepath.Join(s.stackDir, "[^.]*.stacks"), filepath.Join(s.workDir, "[^.]*.stacks"), // what begins with a dot is not finished
+		filepath.Join(PatchedStacks, "[^.]*-"+strconv.Itoa(s.Pid)+".txt"),
+	} {
+		found, _ := filepath.Glob(pattern) // the pattern is right
 		files = append(files, found...)
 	}
-	slices.SortFunc(files, func(a, b string) int { return strings.Compare(filepath.Base(a), filepath.Base(b)) })
 	return files
 }
