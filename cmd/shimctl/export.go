@@ -61,6 +61,9 @@ func (c *checkFlags) export(ctx context.Context, name, ledger string) int {
 	if err != nil {
 		return c.fail(exitCheck, "export", err)
 	}
+	if r.Denied() { // the file of a run that had the rights gets stale, for which there is an alert
+		return c.fail(exitCheck, "export", rounds.ErrDenied)
+	}
 	var b bytes.Buffer
 	if err := promFormat(&b, r); err != nil {
 		return c.fail(exitSome, "export", err)

@@ -13,6 +13,7 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/evidence"
 	"containerd-shim.v1/cmd/shimctl/internal/health"
+	"containerd-shim.v1/cmd/shimctl/internal/probe"
 	"containerd-shim.v1/cmd/shimctl/internal/repair"
 	"containerd-shim.v1/cmd/shimctl/internal/rounds"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
@@ -49,8 +50,8 @@ and only then.
 
 In place is tried first: the shim's program is exchanged for this project's (see shimctl
 upgrade), which reaps, publishes the exits and answers the calls that hang. The
-container runs on. With -kill a shim that cannot be healed so gets SIGKILL; with
--binary '' each does. What is needed:
+container runs on. With -kill a shim that cannot be healed so gets SIGKILL, unless it is -binary
+that names no shim of this project; with -binary '' each does. What is needed:
 
   - for a kill its containerd answers: otherwise the container would run on unwatched
   - it is a v1 shim and not this project's
@@ -102,6 +103,9 @@ func (r *repairer) run(ctx context.Context, args []string) int {
 		r.Reasons = strings.Split(r.onReason, ",")
 	}
 	r.Confirm = true
+	if r.Unproven && r.State == rounds.Auto { // what is remembered may be over
+		r.State = rounds.Always
+	}
 	seen, err := r.Sample(ctx, args)
 	if err != nil {
 		return r.fail(exitCheck, "repair", err)
@@ -125,6 +129,9 @@ func (r *repairer) run(ctx context.Context, args []string) int {
 	}
 	status := exitOK
 	for i := range seen.Rows {
+		if ctx.Err() != nil {
+			return r.fail(max(status, exitSome), "repair", ctx.Err())
+		}
 		s := &seen.Rows[i]
 		if s.Result.Verdict == health.Wedged || !r.all {
 			status = max(status, r.one(ctx, s, ledger))
@@ -176,11 +183,13 @@ func (r *repairer) one(ctx context.Context, s *rounds.Row, ledger *repair.Ledger
 			return r.fail(exitUnverified, "repair", fmt.Errorf("%s: %w", name, err))
 		case healed:
 			return exitOK
-		case errors.Is(err, takeover.ErrTracer): // the exchange may still complete
-			return r.fail(exitUnverified, "repair", fmt.Errorf("%s: %w", name, err))
+		case !takeover.Hopeless(err):
+			fmt.Fprintf(r.out, "%s: not repaired: it could not be healed in place this time: %v%s\n", name, err, hint(err))
+			return exitSome
 		case !r.mayKill(name, err, unwatched):
 			return exitSome
 		}
+		impossible = err
 		if why := r.again(ctx, s, version); why != "" { // the attempt took a while
 			fmt.Fprintf(r.out, "%s: not repaired: %s\n", name, why)
 			return exitSome
@@ -191,6 +200,10 @@ func (r *repairer) one(ctx context.Context, s *rounds.Row, ledger *repair.Ledger
 		return r.fail(exitCheck, "repair", err)
 	}
 	defer d.Close()
+	// Its containerd may have gone down meanwhile.
+	if _, unwatched := r.daemon(ctx, s); !r.mayKill(name, impossible, unwatched) {
+		return exitSome
+	}
 	return r.kill(ctx, c, d, ledger)
 }
 
@@ -198,6 +211,8 @@ func (r *repairer) one(ctx context.Context, s *rounds.Row, ledger *repair.Ledger
 // prints the reason.
 func (r *repairer) mayKill(name string, impossible, unwatched error) bool {
 	switch {
+	case errors.Is(impossible, errBinary):
+		fmt.Fprintf(r.out, "%s: not repaired: it cannot be healed in place: %v%s\n", name, impossible, hint(impossible))
 	case !r.end:
 		fmt.Fprintf(r.out, "%s: not repaired: it cannot be healed in place: %v%s\n  -kill ends it\n", name, impossible, hint(impossible))
 	case unwatched != nil:
@@ -224,10 +239,19 @@ func (r *repairer) daemon(ctx context.Context, s *rounds.Row) (string, error) {
 // the shim must not be repaired after all, or "".
 func (r *repairer) again(ctx context.Context, s *rounds.Row, version string) string {
 	taken, err := r.taker().Take(ctx, &s.Shim, stacks.Auto, 5*r.Limit)
+	proven := err == nil && stackdump.Explain(taken.Dump).Worst() == stackdump.Deadlock
+	if !proven && r.Unproven { // the wedge may have been a stall that has ended
+		a := probe.Ask(ctx, r.proc, &s.Shim, probe.Question{Limit: r.Limit, State: true})
+		if a.State.OK {
+			return "it answers State"
+		}
+	}
 	switch {
+	case ctx.Err() != nil:
+		return "interrupted"
 	case err != nil && !r.Unproven:
 		return fmt.Sprintf("no second dump: %v", err)
-	case err == nil && !r.Unproven && stackdump.Explain(taken.Dump).Worst() != stackdump.Deadlock:
+	case !proven && !r.Unproven:
 		return "the second dump shows no closed cycle any more"
 	}
 	dir, err := r.saveEvidence(r.dir, &s.Shim, evidence.Collect(r.proc, &s.Shim, s.Result, taken, version))

@@ -17,8 +17,12 @@ import (
 // ends soon, or never.
 const patience = 10 * time.Second
 
-// errNoBinary is the reason if -binary is empty.
-var errNoBinary = errors.New("no -binary is given")
+// errNoBinary is the reason if -binary is empty. errBinary is wrapped by the reason if it
+// names nothing that can take over, which is no reason to end a shim.
+var (
+	errNoBinary = errors.New("no -binary is given")
+	errBinary   = errors.New("-binary")
+)
 
 // refused returns why the shim can never be healed in place, or nil.
 func (r *repairer) refused(c *repair.Case) error {
@@ -28,29 +32,32 @@ func (r *repairer) refused(c *repair.Case) error {
 	if why := takeover.Refuse(&c.Shim); why != "" {
 		return errors.New(why)
 	}
-	return takeover.CheckBinary(&c.Shim, r.binary, r.sum)
+	if err := takeover.CheckBinary(&c.Shim, r.binary, r.sum); err != nil {
+		return fmt.Errorf("%w: %w", errBinary, err)
+	}
+	return nil
 }
 
-// inPlace exchanges the program of a wedged shim and reports whether that was done. If
-// it was, an error says that the new program does not answer.
+// inPlace exchanges the program of a wedged shim and reports whether that was done, or may
+// have been. If so, an error says that the new program does not answer, or which one runs
+// is not known.
 func (r *repairer) inPlace(ctx context.Context, c *repair.Case, ledger *repair.Ledger) (done bool, err error) {
 	s := &c.Shim
 	entry := repair.Entry{Time: r.now(), Shim: s.Name(), PID: s.PID, Reason: c.Result.Reason, Result: repair.Running}
+	// The ledger comes first: an exchange that is not in it would not count.
+	if err := ledger.Add(entry); err != nil {
+		return false, err
+	}
 	o, err := r.tracer().Swap(ctx, s, r.binary, r.sum, true, patience)
-	if err != nil && !takeover.Runs(s, r.binary) {
-		counted := repair.Failed
-		if errors.Is(err, takeover.ErrTracer) { // it may have come as far as that
-			counted = repair.Unanswered
-		}
-		return false, errors.Join(orEnded(r.proc, s, err), r.tally.Add(counted))
+	if acted := err == nil || o != nil && o.Swapped || errors.Is(err, takeover.ErrTracer); !acted {
+		return false, errors.Join(orEnded(r.proc, s, err), ledger.Drop(), r.tally.Add(repair.Failed))
 	}
 	r.acted++
-	entry.Result = repair.Repaired
-	counted := repair.Healed
-	if err != nil {
-		entry.Result, counted = repair.Failed, repair.Unanswered
+	result, counted := repair.Repaired, repair.Healed
+	if err != nil { // also if the shim has ended since: that may be the new program's doing
+		result, counted = repair.Failed, repair.Unanswered
 	}
-	if err := errors.Join(err, ledger.Add(entry), r.tally.Add(counted)); err != nil {
+	if err := errors.Join(err, ledger.Finish(result), r.tally.Add(counted)); err != nil {
 		return true, err
 	}
 	fmt.Fprintf(r.out, "%s pid %d: healed in place (%s): %s; it stood still for %s and answered %s later; took %s\n", s.Name(), s.PID,
@@ -75,10 +82,14 @@ func (r *repairer) dry(ctx context.Context, c *repair.Case, name, notNow string)
 			err = o.Err()
 		}
 	}
-	flags := ""
-	if err == nil {
+	var flags string
+	switch {
+	case err == nil:
 		fmt.Fprintf(r.out, "%s: %s: would save evidence below %s and exchange its program for %s, with %s.\n", name, c.Result.Reason, r.dir, r.binary, takenOver(o))
-	} else {
+	case errors.Is(err, errBinary):
+		fmt.Fprintf(r.out, "%s: %s: cannot be healed in place: %v%s\n", name, c.Result.Reason, err, hint(err))
+		return
+	default:
 		flags = "-kill "
 		fmt.Fprintf(r.out, "%s: %s: cannot be healed in place: %v%s\n  with -kill: would save evidence below %s and send SIGKILL.\n  %s\n",
 			name, c.Result.Reason, err, hint(err), r.dir, c.Lost())
@@ -89,5 +100,8 @@ func (r *repairer) dry(ctx context.Context, c *repair.Case, name, notNow string)
 	if r.sum != "" {
 		flags += "-sha256 " + r.sum + " "
 	}
-	fmt.Fprintf(r.out, "  to do it: shimctl repair -yes %s%d\n", flags, c.Shim.PID)
+	if r.Unproven {
+		flags += "-unproven "
+	}
+	fmt.Fprintf(r.out, "  to do it: shimctl repair -yes %s-binary '%s' -dir %s %d\n", flags, r.binary, r.dir, c.Shim.PID)
 }

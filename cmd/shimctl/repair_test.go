@@ -120,12 +120,19 @@ func TestRepairInPlace(t *testing.T) {
 			p := underTest()
 			p.connect = func(*scan.Shim) (containerd, error) { return &fakeDaemon{shim: shim, down: true}, nil }
 			dir := t.TempDir()
+			memory := filepath.Join(dir, "check.json")
+			check := func(want string) {
+				if _, o, e := p.capture(t, "check", "-confirm", "-timeout", "1s", "-state-file", memory, strconv.Itoa(shim.PID)); !strings.Contains(o, want) {
+					t.Errorf("want %s\n%s%s", want, o, e)
+				}
+			}
 			repair := func(args ...string) (int, string) {
-				status, o, e := p.capture(t, append([]string{"repair", "-timeout", "1s", "-state-file", "", "-state", "always",
+				status, o, e := p.capture(t, append([]string{"repair", "-timeout", "1s", "-state-file", memory,
 					"-dir", dir, strconv.Itoa(shim.PID)}, args...)...)
 				return status, o + e
 			}
 			wg, clients := wedgedWith(t, shim, 5)
+			check("Wedged!")
 			if status, o := repair("-yes", "-binary", "/nonexistent"); status != exitSome || !strings.Contains(o, "cannot be healed in place") {
 				t.Errorf("no such binary: status %d\n%s", status, o)
 			}
@@ -140,6 +147,7 @@ func TestRepairInPlace(t *testing.T) {
 				t.Fatalf("status %d\n%s", status, o)
 			}
 			t.Log(strings.TrimSpace(o))
+			check("Healthy") // what is remembered is of the old program
 			endLate(t, shim, clients)
 			wg.Wait()
 			lifeGoesOn(t, shim)

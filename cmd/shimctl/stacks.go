@@ -24,8 +24,8 @@ func (p program) stacksVerb() verb {
 
 This project's shims write a file for it. From any other Go shim, v1 or v2, the
 dump is taken while it is written (ptrace), else out of its memory (scrape),
-else from its log FIFO (fifo). The shim is not stopped but for the copy, below a
-millisecond; Go's own runtime.Stack stops it longer. If shimctl is killed
+else from its log FIFO (fifo). The shim is stopped for the copy alone, a few
+milliseconds; Go's own runtime.Stack stops it longer. If shimctl is killed
 meanwhile the kernel lets the shim run on.
 
 Refused: what is not a Go program with a handler for SIGUSR1, what is stopped,

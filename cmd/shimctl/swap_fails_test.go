@@ -146,6 +146,8 @@ func TestUpgradeWhileARuntimeHangs(t *testing.T) {
 			release := shim.Hold(t, "pause", shim.Pause)
 			status, o, e := capture(t, "upgrade", "-yes", "-binary", shimtest.Own(t), "-dir", t.TempDir(), "-patience", "1s", strconv.Itoa(shim.PID))
 			oneLine(t, "a runtime that hangs", status, exitSome, o+e, "a call of the runtime is underway")
+			status, o, e = capture(t, "upgrade", "-yes", "-o", "json", "-refused-ok", "-binary", shimtest.Own(t), "-dir", t.TempDir(), "-patience", "1s", strconv.Itoa(shim.PID))
+			oneLine(t, "in a roll-out", status, exitOK, o+e, `"result":"busy"`)
 			s, ok := scan.One(procRoot, shim.PID, 0)
 			if !ok || s.Build.Ours || s.Tracer != 0 {
 				t.Errorf("got %+v", s)

@@ -22,8 +22,9 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 )
 
-// defaultBinary is where the packages put this project's shim.
-const defaultBinary = "/usr/bin/containerd-shim"
+// defaultBinary is where the packages put this project's shim. What /usr/bin has may be
+// upstream's.
+const defaultBinary = "/usr/lib/containerd-shim/containerd-shim"
 
 // stateLimit bounds a question whether a shim is wedged, of which more follow, and
 // aliveLimit the one whether a new program answers, after which none does.
@@ -76,8 +77,8 @@ With -all the shims come one after the other, and with -yes it stops at the firs
 wrong. A shim that ends meanwhile has not gone wrong.
 
 exit status: 0 all done, 1 some are not upgraded (also of a dry run; with -refused-ok
-only if it is for another reason than that they are refused), 2 could not look,
-3 exchanged, and the new program does not answer, 64 usage
+only if it is for another reason than that they are refused, or at work all the time),
+2 could not look, 3 exchanged, and the new program does not answer, 64 usage
 
 examples:
   shimctl upgrade -all
@@ -91,7 +92,7 @@ examples:
 			set.BoolVar(&u.onlyWedged, "only-wedged", false, "those only whose wedge is proven")
 			set.StringVar(&u.binary, "binary", defaultBinary, "`path` of the new program, where the shim sees it")
 			set.StringVar(&u.sum, "sha256", "", "the new program's `checksum`; another program is refused")
-			set.BoolVar(&u.refusedOK, "refused-ok", false, "exit status 0 though some shims are refused, for roll-outs")
+			set.BoolVar(&u.refusedOK, "refused-ok", false, "exit status 0 though some shims are refused, or are at work all the time, for roll-outs")
 			set.StringVar(&u.format, "o", "text", "`format`: text, or json, an object a line for each shim")
 			set.StringVar(&u.stateFile, "state-file", rounds.DefaultStateFile, "`file` that keeps check's samples, for -only-wedged; empty for none")
 			set.DurationVar(&u.patience, "patience", 10*time.Second, "`time` to wait for a shim that is at work")
@@ -144,7 +145,7 @@ func (u *upgrader) run(ctx context.Context, args []string) int {
 		if o.wrong() {
 			failures++
 		}
-		if excused := o.result == resultRefused && u.refusedOK || o.result == resultEnded && u.all; !excused {
+		if excused := (o.result == resultRefused || o.result == resultBusy) && u.refusedOK || o.result == resultEnded && u.all; !excused {
 			status = max(status, o.status())
 		}
 		if err := u.count(&o); err != nil {
@@ -213,7 +214,7 @@ func (u *upgrader) count(o *upgraded) error {
 		result = repair.Healed
 	case o.result == resultDone:
 		result = repair.Upgraded
-	case o.result == resultFailed:
+	case o.result == resultFailed, o.result == resultBusy:
 		result = repair.Failed
 	case o.result == resultUnanswered:
 		result = repair.Unanswered
@@ -227,7 +228,10 @@ func (u *upgrader) count(o *upgraded) error {
 func (u *upgrader) one(ctx context.Context, s *scan.Shim) upgraded {
 	why := repair.OptedOut(u.proc, s.PID)
 	own := s.Build.Ours && s.Kind == scan.V1
-	if why == "" && !own {
+	switch {
+	case s.Foreign:
+		return upgraded{result: resultRefused, err: errors.New(scan.WhyForeign)}
+	case why == "" && !own:
 		why = takeover.Refuse(s)
 	}
 	if why == "" && u.unproven[s.PID] {
@@ -263,7 +267,7 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) upgraded {
 	case errors.Is(err, takeover.ErrNotAnswering) || errors.Is(err, takeover.ErrTracer) || takeover.Runs(s, u.binary):
 		return upgraded{result: resultUnanswered, tried: true, err: err, evidence: dir}
 	}
-	r := u.failed(s, err)
+	r := u.notDone(s, err, o != nil && o.Busy)
 	r.tried = true
 	if u.onlyWedged {
 		r.evidence = dir
@@ -286,11 +290,16 @@ func (u *upgrader) current(ctx context.Context, s *scan.Shim) upgraded {
 	return upgraded{result: resultUnanswered, err: fmt.Errorf("it runs the new program, which does not answer: ShimInfo: %s, State: %s", a.ShimInfo.Err, a.State.Err)}
 }
 
-// failed is for a shim that runs its old program, or has ended by itself.
-func (u *upgrader) failed(s *scan.Shim, err error) upgraded {
+// failed is notDone for a shim that was not found at work.
+func (u *upgrader) failed(s *scan.Shim, err error) upgraded { return u.notDone(s, err, false) }
+
+// notDone is for a shim that runs its old program, or has ended by itself.
+func (u *upgrader) notDone(s *scan.Shim, err error, busy bool) upgraded {
 	switch {
 	case !scan.Alive(u.proc, s.PID, s.StartTicks):
 		return upgraded{result: resultEnded}
+	case busy:
+		return upgraded{result: resultBusy, err: err}
 	case errors.Is(err, takeover.ErrRefused):
 		return upgraded{result: resultRefused, err: err}
 	}
@@ -304,7 +313,7 @@ func (u *upgrader) look(ctx context.Context, s *scan.Shim) upgraded {
 		err = o.Err()
 	}
 	if err != nil {
-		return u.failed(s, err)
+		return u.notDone(s, err, o != nil && o.Busy)
 	}
 	return upgraded{result: resultPossible, outcome: o, todo: u.command(s)}
 }
@@ -323,7 +332,5 @@ func (u *upgrader) command(s *scan.Shim) string {
 
 // saveEvidence writes the evidence below dir and returns where it is.
 func (p program) saveEvidence(dir string, s *scan.Shim, files []evidence.File) (string, error) {
-	name := fmt.Sprintf("%s.%s.%d.%s", s.Namespace, s.ID, s.PID, p.now().UTC().Format("20060102T150405Z"))
-	dir = filepath.Join(dir, "evidence", name)
-	return dir, evidence.Save(dir, files)
+	return evidence.SaveNew(filepath.Join(dir, "evidence"), fmt.Sprintf("%s.%s.%d", s.Namespace, s.ID, s.PID), p.now(), files)
 }

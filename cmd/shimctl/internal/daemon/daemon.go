@@ -32,6 +32,9 @@ func Of(root string, s *scan.Shim) (*Client, error) {
 	if s.Address == "" {
 		return nil, fmt.Errorf("shim %d has no -address", s.PID)
 	}
+	if s.Foreign { // its -address names a socket of its own root directory, or what it likes
+		return nil, fmt.Errorf("containerd at %s: %s", s.Address, scan.WhyForeign)
+	}
 	path := s.Address
 	if _, err := os.Stat(path); err != nil { // another mount namespace
 		path = filepath.Join(root, strconv.Itoa(s.PID), "root", s.Address)

@@ -198,7 +198,7 @@ func TestExportUnitHasTheFewestRights(t *testing.T) {
 func TestWithoutRightsItSaysWhatIsMissing(t *testing.T) {
 	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.7.35"))
 	pid := strconv.Itoa(shim.PID)
-	for _, args := range [][]string{{"check"}, {"check", "-state-file", ""}, {"check", "-o", "nagios"}, {"stacks", pid}, {"explain", pid}, {"repair", "-state-file", "", pid}} {
+	for _, args := range [][]string{{"check"}, {"check", "-state-file", ""}, {"check", "-o", "nagios"}, {"stacks", pid}, {"explain", pid}, {"repair", "-state-file", "", pid}, {"export", "-textfile-directory", t.TempDir(), "-state-file", ""}} {
 		cmd := exec.Command("setpriv", append([]string{"--reuid", "65534", "--regid", "65534", "--clear-groups", shimtest.Shimctl(t)}, args...)...)
 		said, err := cmd.CombinedOutput()
 		if code := cmd.ProcessState.ExitCode(); err == nil || code != 2 && !(code == 3 && args[len(args)-1] == "nagios") || !strings.Contains(string(said), "needs root, with CAP_SYS_PTRACE") {

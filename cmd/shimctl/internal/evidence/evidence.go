@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -124,6 +125,34 @@ func host(daemon string) []byte {
 	_ = unix.Uname(&u) // cannot fail with a valid pointer
 	return fmt.Appendf(nil, "time: %s\nkernel: %s %s\ncontainerd: %s\n", time.Now().UTC().Format(time.RFC3339),
 		unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Machine[:]), daemon)
+}
+
+// kept bounds the directories of one shim: a shim that cannot be healed, and is tried again
+// and again, would fill the disk.
+const kept = 5
+
+// SaveNew saves the files below dir as what was found of a shim at a time. It returns the
+// directory, which is new, and removes the oldest of that shim's if there are too many.
+func SaveNew(dir, shim string, at time.Time, files []File) (string, error) {
+	base := filepath.Join(dir, shim+"."+at.UTC().Format("20060102T150405"))
+	name := base + "Z"
+	err := Save(name, files)
+	for n := 2; errors.Is(err, os.ErrExist) && n <= kept; n++ { // more than one in a second
+		name = fmt.Sprintf("%s.%dZ", base, n)
+		err = Save(name, files)
+	}
+	if err != nil {
+		return name, err
+	}
+	all, err := filepath.Glob(filepath.Join(dir, shim+".[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T*Z"))
+	if err != nil {
+		return name, err
+	}
+	slices.SortFunc(all, func(a, b string) int { return strings.Compare(strings.TrimSuffix(a, "Z"), strings.TrimSuffix(b, "Z")) })
+	for _, old := range all[:max(0, len(all)-kept)] {
+		err = errors.Join(err, os.RemoveAll(old))
+	}
+	return name, err
 }
 
 // Save writes the files into a new directory and returns when they are on the

@@ -37,11 +37,12 @@ type Result struct {
 
 // Record is what is remembered of a shim between samples.
 type Record struct {
-	PID        int       `json:"pid"`
-	StartTicks uint64    `json:"starttime_ticks"`
-	Asked      time.Time `json:"state_asked"`   // when State was asked last
-	TimedOut   time.Time `json:"state_timeout"` // the first of the timeouts in a row, zero for none
-	Again      bool      `json:"state_again"`   // a second one came at least Apart later
+	PID        int        `json:"pid"`
+	StartTicks uint64     `json:"starttime_ticks"`
+	Build      scan.Build `json:"build"`         // of its program, which may be exchanged in place
+	Asked      time.Time  `json:"state_asked"`   // when State was asked last
+	TimedOut   time.Time  `json:"state_timeout"` // the first of the timeouts in a row, zero for none
+	Again      bool       `json:"state_again"`   // a second one came at least Apart later
 	// Zombies has the first sighting of each child that is still unreaped.
 	Zombies map[int]Zombie `json:"zombies,omitempty"`
 	Ended   time.Time      `json:"ended"` // since when the container has ended, zero while it runs
@@ -58,12 +59,17 @@ type Zombie struct {
 	First      time.Time `json:"first_seen"`
 }
 
+// of reports whether the record is of this process, and of the program that it runs.
+func (r *Record) of(s *scan.Shim) bool {
+	return r.PID == s.PID && r.StartTicks == s.StartTicks && r.Build == s.Build
+}
+
 // WantsState reports whether the shim should be asked for State in the next
 // sample: seldom without a sign, twice with one, and hardly ever afterwards.
 func (r *Record) WantsState(now time.Time, s *scan.Shim) bool {
 	switch {
-	case r.Wedged: // a stall that was taken for a wedge may have ended
-		return !r.Proven && now.Sub(r.Asked) >= AskWedged
+	case r.Wedged: // a stall that was taken for a wedge may have ended, and a wedge been healed
+		return now.Sub(r.Asked) >= AskWedged
 	case !r.TimedOut.IsZero():
 		return !r.Again && now.Sub(r.Asked) >= Apart
 	case len(s.Zombies) > 0, initGone(s) && r.Ended.IsZero():
@@ -74,8 +80,8 @@ func (r *Record) WantsState(now time.Time, s *scan.Shim) bool {
 
 // Judge adds a sample of the shim to the record and returns the verdict.
 func (r *Record) Judge(s Sample) Result {
-	if r.PID != s.Shim.PID || r.StartTicks != s.Shim.StartTicks {
-		*r = Record{PID: s.Shim.PID, StartTicks: s.Shim.StartTicks}
+	if !r.of(&s.Shim) {
+		*r = Record{PID: s.Shim.PID, StartTicks: s.Shim.StartTicks, Build: s.Shim.Build}
 	}
 	res := r.look(s)
 	if res.Verdict != Healthy && (r.Since.IsZero() || r.Reason != res.Reason && !r.Wedged) {

@@ -137,9 +137,9 @@ func TestStateIsAskedSparingly(t *testing.T) {
 	if asked > 2+int(time.Hour/AskWedged) {
 		t.Errorf("asked State %d times in an hour", asked)
 	}
-	proven := Record{Wedged: true, Proven: true}
-	if proven.WantsState(t0, &scan.Shim{Zombies: []scan.Process{zombie(9, 1)}}) {
-		t.Error("a proven deadlock was asked again")
+	proven := Record{Wedged: true, Proven: true, Asked: t0}
+	if proven.WantsState(t0.Add(AskWedged-1), &scan.Shim{Zombies: []scan.Process{zombie(9, 1)}}) {
+		t.Error("a proven deadlock was asked again at once")
 	}
 }
 
@@ -155,22 +155,52 @@ func TestWedgeThatResolves(t *testing.T) {
 	}
 }
 
+// A wedge that was proven, too: it may have been healed.
+func TestProvenWedgeThatResolves(t *testing.T) {
+	cycle := &stackdump.Report{Findings: []stackdump.Finding{{Reason: "ReaperDeadlock", Grade: stackdump.Deadlock}}}
+	got := judged(func(i int, s *Sample) {
+		if i == 0 {
+			s.Answers.State, s.Report = timeout, cycle
+		}
+	}, 0, AskWedged)
+	if got.Verdict != Healthy {
+		t.Errorf("still the same program: got %s %s", got.Verdict, got.Reason)
+	}
+	got = judged(func(i int, s *Sample) {
+		if i == 0 {
+			s.Answers.State, s.Report = timeout, cycle
+			return
+		}
+		s.Shim.Build.Ours, s.Answers.State = true, probe.Answer{} // exchanged in place, and not asked yet
+	}, 0, time.Second)
+	if got.Verdict != Healthy {
+		t.Errorf("another program: got %s %s", got.Verdict, got.Reason)
+	}
+}
+
 func TestMemory(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "new", "check.json")
 	m, err := Load(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Of(7, 70).TimedOut = t0
-	m.Of(8, 80)
+	seven := shim()
+	m.Of(&seven).TimedOut = t0
+	m.Of(&scan.Shim{PID: 8, StartTicks: 80})
 	if err := m.Store(name, map[int]bool{7: true}); err != nil {
 		t.Fatal(err)
 	}
 	m, err = Load(name)
-	if err != nil || len(m) != 1 || !m.Of(7, 70).TimedOut.Equal(t0) {
+	if err != nil || len(m) != 1 || !m.Of(&seven).TimedOut.Equal(t0) {
 		t.Fatalf("got %+v, %v", m, err)
 	}
-	if r := m.Of(7, 71); !r.TimedOut.IsZero() {
+	healed := seven
+	healed.Build.Ours = true
+	if r := m.Of(&healed); !r.TimedOut.IsZero() {
+		t.Error("another program in the same process kept the record of the first")
+	}
+	seven.StartTicks++
+	if r := m.Of(&seven); !r.TimedOut.IsZero() {
 		t.Error("a recycled pid kept its record")
 	}
 	if err := os.WriteFile(name, []byte("{broken"), 0o600); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/internal/atomicfile"
 )
 
@@ -37,14 +38,14 @@ func Load(name string) (Memory, error) {
 	return m, nil
 }
 
-// Of returns the record of a process, a new one if the pid belongs to another
-// process now.
-func (m Memory) Of(pid int, startTicks uint64) *Record {
-	if r := m[pid]; r != nil && r.StartTicks == startTicks {
+// Of returns the record of a shim, a new one if its pid belonged to another process, or
+// its process ran another program.
+func (m Memory) Of(s *scan.Shim) *Record {
+	if r := m[s.PID]; r != nil && r.of(s) {
 		return r
 	}
-	m[pid] = &Record{PID: pid, StartTicks: startTicks}
-	return m[pid]
+	m[s.PID] = &Record{PID: s.PID, StartTicks: s.StartTicks, Build: s.Build}
+	return m[s.PID]
 }
 
 // Store writes the memory by a rename, so that a reader never sees half of it.

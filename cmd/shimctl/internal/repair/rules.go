@@ -26,6 +26,8 @@ func (p *Policy) Refuse(root string, c *Case) string {
 	switch {
 	case c.Shim.Kind != scan.V1:
 		return "it is no v1 shim"
+	case c.Shim.Foreign:
+		return scan.WhyForeign
 	case c.Shim.Build.Ours:
 		return "it is this project's shim: a wedge of it is a new bug; please send `shimctl report`"
 	case c.Result.Verdict != health.Wedged:
@@ -129,6 +131,12 @@ func (l *Ledger) Add(e Entry) error {
 // Finish writes the outcome of the last entry.
 func (l *Ledger) Finish(result string) error {
 	l.Entries[len(l.Entries)-1].Result = result
+	return l.write()
+}
+
+// Drop takes the last entry back: nothing was done after all.
+func (l *Ledger) Drop() error {
+	l.Entries = l.Entries[:len(l.Entries)-1]
 	return l.write()
 }
 

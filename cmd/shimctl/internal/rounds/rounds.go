@@ -132,7 +132,7 @@ func (c *Checker) Look(ctx context.Context, args []string) (*Round, error) {
 		}
 	}
 	for i := range r.Rows { // the map is touched by this goroutine only
-		c.Memory.Of(r.Rows[i].PID, r.Rows[i].StartTicks)
+		c.Memory.Of(&r.Rows[i].Shim)
 	}
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, probesAtOnce)

@@ -8,11 +8,17 @@ package sanitize
 import (
 	"bytes"
 	"io"
+	"strings"
+	"unicode/utf8"
 )
 
-// Text replaces all control characters but newline and tab with a question
-// mark. Text without any is returned as it is.
+// Text replaces all control characters but newline and tab, and bytes that are not UTF-8
+// (a terminal of eight bits takes 0x9b for an escape), with a question mark. Text without
+// any is returned as it is.
 func Text(b []byte) []byte {
+	if !utf8.Valid(b) {
+		b = bytes.ToValidUTF8(b, []byte("?"))
+	}
 	if !bytes.ContainsFunc(b, control) {
 		return b
 	}
@@ -22,6 +28,11 @@ func Text(b []byte) []byte {
 		}
 		return r
 	}, b)
+}
+
+// Line is Text for what must stay on its line and in its column.
+func Line(s string) string {
+	return strings.NewReplacer("\n", "?", "\t", "?").Replace(string(Text([]byte(s))))
 }
 
 // control reports whether r is of C0, DEL or C1, which terminals act on.

@@ -13,6 +13,7 @@ func TestText(t *testing.T) {
 		"é and 日":                     "é and 日",
 		"\x1b]0;title\x07x\r\x7f\x00": "?]0;title?x???",
 		"C1 \u009b31m":                "C1 ?31m",
+		"of eight bits \x9b31m":       "of eight bits ?31m",
 	} {
 		var b bytes.Buffer
 		if n, err := (Writer{&b}).Write([]byte(in)); err != nil || n != len(in) {
@@ -21,5 +22,11 @@ func TestText(t *testing.T) {
 		if b.String() != want {
 			t.Errorf("%q: got %q, want %q", in, b.String(), want)
 		}
+	}
+}
+
+func TestLine(t *testing.T) {
+	if got, want := Line("/run/a\nmoby\tb\x1b[2J"), "/run/a?moby?b?[2J"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

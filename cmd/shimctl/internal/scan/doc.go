@@ -31,6 +31,10 @@ type Shim struct {
 	Deleted bool   `json:"exe_deleted"` // the file was replaced or removed since
 	Build   Build  `json:"build"`
 	Hidden  bool   `json:"hidden,omitempty"` // permission to read its executable, bundle and descriptors is missing
+	// Foreign says that it is a container's own process: of another pid namespace than this
+	// one, or with another root directory than the host's. Anybody can start one that looks
+	// like a shim, and its paths are not the host's. Nothing is done to it.
+	Foreign bool `json:"foreign,omitempty"`
 
 	Age     time.Duration `json:"age_ns"`
 	State   string        `json:"state"`  // R, S, D, T, t, Z
@@ -75,6 +79,9 @@ type Build struct {
 
 // Module is the main module of this project's shim.
 const Module = "containerd-shim.v1"
+
+// WhyForeign is the reason for which nothing is done to a Foreign shim.
+const WhyForeign = "it is a container's own process; run shimctl there"
 
 // Name is NAMESPACE/ID.
 func (s *Shim) Name() string { return s.Namespace + "/" + s.ID }

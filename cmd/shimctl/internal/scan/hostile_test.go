@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,6 +35,46 @@ func TestNamesThatNoContainerdGives(t *testing.T) {
 	for _, id := range []string{"a", "k8s.io", "0b6e455ae5fe", "my_app-1.2", strings.Repeat("a", 76)} {
 		if !identifier(id) {
 			t.Errorf("%q was refused", id)
+		}
+	}
+}
+
+// Nothing may be done to it, whatever it looks like: its paths are not the host's, and an
+// absolute link in its root directory leads out of that.
+func TestForeign(t *testing.T) {
+	p := newProc(t)
+	argv := []string{"containerd-shim", "-namespace", "moby", "-workdir", v1dir + "moby/abc"}
+	link := func(name, to string) {
+		t.Helper()
+		name = filepath.Join(p.root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.Symlink(to, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	host, other, pod := t.TempDir(), t.TempDir(), t.TempDir()
+	link("self/ns/pid", "pid:[1]")
+	link("self/root", pod)
+	link("1/root", host)
+	for pid, of := range map[int]struct{ ns, root string }{
+		10: {"pid:[1]", host}, // the host's
+		20: {"pid:[2]", host},
+		30: {"pid:[1]", other}, // of a pod with hostPID
+		40: {"pid:[1]", pod},   // this one's own pod
+		50: {"", host},         // nothing of it may be read
+	} {
+		p.process(pid, 1, "containerd-shim", "S", 9, "", argv...)
+		link(filepath.Join(strconv.Itoa(pid), "root"), of.root)
+		if of.ns != "" {
+			link(filepath.Join(strconv.Itoa(pid), "ns/pid"), of.ns)
+		}
+	}
+	shims, err := Shims(p.root)
+	if err != nil || len(shims) != 5 {
+		t.Fatalf("got %+v, %v", shims, err)
+	}
+	for _, s := range shims {
+		if want := s.PID == 20 || s.PID == 30; s.Foreign != want {
+			t.Errorf("%d: got %v, want %v", s.PID, s.Foreign, want)
 		}
 	}
 }

@@ -90,6 +90,13 @@ func (t *tree) cmdline(pid int) []string {
 	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
 }
 
+// tracer returns the pid of the process that traces another, 0 for none.
+func (t *tree) tracer(pid int) int {
+	s := Shim{PID: pid}
+	t.status(&s)
+	return s.Tracer
+}
+
 // status reads the tracer and the mask of caught signals.
 func (t *tree) status(s *Shim) {
 	b, _ := os.ReadFile(t.file(s.PID, "status"))

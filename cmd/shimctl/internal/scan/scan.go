@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"containerd-shim.v1/cmd/shimctl/internal/sanitize"
 )
 
 // Shims lists the shims below root, which is /proc. They are ordered by
@@ -80,6 +82,8 @@ func (t *tree) shim(pid int, known builds) (Shim, bool) {
 	if !s.identify(argv) {
 		return Shim{}, false
 	}
+	s.Exe, s.Workdir, s.Address = sanitize.Line(s.Exe), sanitize.Line(s.Workdir), sanitize.Line(s.Address)
+	s.Foreign = t.foreign(pid)
 	e := t.entries[pid]
 	if parent := t.entries[e.ppid]; parent != nil && parent.Comm == e.Comm && slices.Equal(argv, t.cmdline(e.ppid)) { // it is the shim's child, between fork and exec of a runc
 		return Shim{}, false
@@ -96,6 +100,31 @@ func (t *tree) shim(pid int, known builds) (Shim, bool) {
 		s.StackDir = t.environ(pid, "CONTAINERD_SHIM_STACK_DIR")
 	}
 	return s, true
+}
+
+// foreign reports whether a process is of another pid namespace than this one, or has
+// another root directory than both this one and the host's first process. What may not be
+// read is not known to be: nothing can be done to that process either.
+func (t *tree) foreign(pid int) bool {
+	own, err := os.Readlink(filepath.Join(t.root, "self", "ns", "pid"))
+	its, itsErr := os.Readlink(t.file(pid, "ns/pid"))
+	if err != nil || itsErr != nil {
+		return false
+	}
+	root, err := os.Stat(t.file(pid, "root"))
+	if own != its || err != nil {
+		return own != its
+	}
+	known := false
+	for _, of := range []string{"1", "self"} {
+		if info, err := os.Stat(filepath.Join(t.root, of, "root")); err == nil {
+			if os.SameFile(info, root) {
+				return false
+			}
+			known = true
+		}
+	}
+	return known
 }
 
 // identify reads the flags. A v1 shim has -namespace and a -workdir that ends
@@ -155,7 +184,7 @@ func identifier(s string) bool {
 func (t *tree) family(s *Shim) {
 	for _, c := range t.children[s.PID] {
 		switch {
-		case c.ended():
+		case c.ended() && t.tracer(c.PID) == 0: // otherwise only its tracer can wait for it (ptrace(2))
 			s.Zombies = append(s.Zombies, c.Process)
 		case c.State != "Z" && isRuntime(c.Comm):
 			s.Runcs = append(s.Runcs, t.runtime(c))

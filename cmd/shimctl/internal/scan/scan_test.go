@@ -64,7 +64,9 @@ func TestShims(t *testing.T) {
 	p.process(11, 10, "sleep", "S", 1, "")
 	p.write("11/wchan", "zap_pid_ns_processes")
 	p.process(12, 10, "sh", "Z", 1, "")
-	p.process(13, 10, "leader) Z 1", "Z", 2, "") // pthread_exit in the leader
+	p.process(16, 10, "sh", "Z", 1, "")
+	p.write("16/status", "Name:\tsh\nTracerPid:\t99\n") // a debugger's: the shim cannot wait for it
+	p.process(13, 10, "leader) Z 1", "Z", 2, "")        // pthread_exit in the leader
 	p.process(15, 10, "runc", "S", 5, "", "runc", "--root", "/run/runc/moby", "--log-format", "json", "kill", "--all", "abc", "9")
 	p.process(14, 10, "runc", "S", 5, "", "runc", "--root", "/r", "exec", "--process", "/tmp/p", "--pid-file", "/b/start.pid", "other")
 	p.process(20, 1, "containerd-shim", "S", 9, self, "/usr/bin/containerd-shim-runc-v2", "-namespace", "k8s.io", "-id", "def", "-address", "/a")

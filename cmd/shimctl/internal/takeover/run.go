@@ -94,6 +94,14 @@ func (t Tracer) attempt(ctx context.Context, req *Request) (*Outcome, error) {
 // ErrRefused is wrapped by the error of an Outcome that is Refused.
 var ErrRefused = errors.New("refused")
 
+// ErrBusy is wrapped by the error of an Outcome that is Busy.
+var ErrBusy = errors.New("busy")
+
+// Hopeless reports whether the error of a Swap of a wedged shim says that another attempt is
+// not likely to succeed: it is refused, or was busy until patience was over. Others may pass:
+// somebody else was tracing it, a disk was full, the machine too slow.
+func Hopeless(err error) bool { return errors.Is(err, ErrRefused) || errors.Is(err, ErrBusy) }
+
 // Err returns the outcome's error, or nil. It wraps os.ErrPermission if a right is missing.
 func (o *Outcome) Err() error {
 	switch {
@@ -103,6 +111,8 @@ func (o *Outcome) Err() error {
 		return fmt.Errorf("%s: %w", o.Error, os.ErrPermission)
 	case o.Refused:
 		return fmt.Errorf("%w: %s", ErrRefused, strings.TrimPrefix(o.Error, ErrRefused.Error()+": "))
+	case o.Busy:
+		return fmt.Errorf("%w: %s", ErrBusy, strings.TrimPrefix(o.Error, ErrBusy.Error()+": "))
 	}
 	return errors.New(o.Error)
 }

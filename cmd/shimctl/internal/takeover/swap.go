@@ -49,6 +49,8 @@ func Refuse(s *scan.Shim) string {
 		return "programs of " + runtime.GOARCH + " cannot be exchanged yet"
 	case s.Kind != scan.V1:
 		return "it is no v1 shim"
+	case s.Foreign:
+		return scan.WhyForeign
 	case s.Build.Ours:
 		return "it is this project's own, which exchanges its program by itself"
 	case s.Tracer != 0:
@@ -105,7 +107,7 @@ func CheckBinary(s *scan.Shim, path, sum string) error {
 		return err
 	}
 	defer f.Close()
-	if f.Machine != elf.EM_X86_64 {
+	if f.Machine != map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[runtime.GOARCH] {
 		return fmt.Errorf("%s is for another architecture, %v", path, f.Machine)
 	}
 	return checkSum(path, name, sum)
@@ -242,20 +244,24 @@ func CheckSum(sum string) error {
 	return nil
 }
 
-// check runs the new program as a child, to see whether it can read the state.
+// adoptable is what the new program prints if it can read the state. The status 0 alone
+// may be another program's.
+const adoptable = "the state can be adopted"
+
+// check runs the new program as a child, to see whether it can read the state. It is not
+// given the shim's arguments, which may be of anybody's choice.
 func check(ctx context.Context, s *scan.Shim, binary, file string) error {
-	args, err := list(filepath.Join("/proc", strconv.Itoa(s.PID), "cmdline"))
-	if err != nil {
-		return err
-	}
 	name, err := onHost(s, binary)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, append(args[1:], "-adopt", seen(s, file), "-check")...)
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := exec.CommandContext(ctx, name, "-adopt", seen(s, file), "-check").CombinedOutput()
+	if err == nil && !strings.Contains(string(out), adoptable) {
+		err = errors.New("it does not say so")
+	}
+	if err != nil {
 		return fmt.Errorf("%s cannot read the state: %w: %s", binary, err, strings.TrimSpace(string(out)))
 	}
 	return nil

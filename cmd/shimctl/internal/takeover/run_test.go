@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package takeover
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+)
+
+// Draining holds the calls of a shim that is at work, so it is for an exchange that has
+// failed a few times, and has an end: a shim that hangs must not be held again and again.
+func TestWhenCallsAreHeld(t *testing.T) {
+	const attempts = 12
+	drained := func(n ...int) []int { return n }
+	for name, c := range map[string]struct {
+		req  Request
+		want []int // the attempts that drain
+	}{
+		"exchange": {Request{Binary: "new", StateFile: "state"}, drained(4, 5, 6, 7, 8, 9)},
+		"at once":  {Request{Binary: "new", StateFile: "state", Drain: true}, drained(1, 2, 3, 4, 5, 6)},
+		"wedged":   {Request{Binary: "new", StateFile: "state", Wedged: true}, nil},
+		"look":     {Request{}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tracer, log := busyUntil(t, attempts)
+			outcome, err := tracer.Run(t.Context(), &scan.Shim{PID: os.Getpid()}, c.req, time.Minute)
+			if err != nil || outcome.Busy {
+				t.Fatalf("got %+v, %v", outcome, err)
+			}
+			text, err := os.ReadFile(log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			requests := strings.Split(strings.TrimSpace(string(text)), "\n")
+			if len(requests) != attempts {
+				t.Fatalf("got %d attempts, want %d", len(requests), attempts)
+			}
+			var got []int
+			for i, line := range requests {
+				var req Request
+				if err := json.Unmarshal([]byte(line), &req); err != nil {
+					t.Fatal(err)
+				}
+				if req.Drain {
+					got = append(got, i+1)
+				}
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("the attempts %v drain, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// busyUntil returns a Tracer that finds the shim busy at each attempt but the last, and the
+// file with a line for each request.
+func busyUntil(t *testing.T, last int) (tracer Tracer, log string) {
+	dir := t.TempDir()
+	program, log := filepath.Join(dir, "tracer"), filepath.Join(dir, "requests")
+	script := fmt.Sprintf(`#!/bin/sh
+{ cat; echo; } >>%[1]s
+if [ $(grep -c . %[1]s) -lt %[2]d ]; then echo '{"busy":true}'; else echo '{}'; fi
+`, log, last)
+	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return Tracer{Program: program}, log
+}

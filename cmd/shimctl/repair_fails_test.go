@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build baseline
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"containerd-shim.v1/cmd/shimctl/internal/repair"
+	"containerd-shim.v1/cmd/shimctl/internal/rounds"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/takeover"
+)
+
+// withTracer is shimctl whose tracer answers a look as the real one has, with the state in
+// file, and an exchange with the text, which may be "" for a tracer that dies.
+func withTracer(t *testing.T, file, exchange string) program {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(t.TempDir(), "shimctl")
+	text := fmt.Sprintf(`#!/bin/sh
+[ "$1" = %s ] || exec %s "$@"
+read -r request
+case $request in
+*'"binary":'*) echo '%s' ;;
+*)
+	to=${request##*'"state_file":"'}
+	cp %s "${to%%%%\"*}"
+	echo '{"report":{}}'
+	;;
+esac
+`, takeover.Arg, self, exchange, file)
+	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p := underTest()
+	p.self = script
+	return p
+}
+
+// What is done after an attempt in place that has not healed the shim: it is ended only if
+// another attempt is not likely to heal it, and what may have been an exchange counts as one.
+func TestRepairThatFails(t *testing.T) {
+	shim := started(t, shimtest.Baseline(t, "v1.2.0"))
+	shim.Wedge(t)
+	s, ok := scan.One(procRoot, shim.PID, 0)
+	if !ok {
+		t.Fatalf("%d is no shim", shim.PID)
+	}
+	file := filepath.Join(t.TempDir(), "state")
+	o, err := underTest().tracer().Run(t.Context(), &s, takeover.Request{StateFile: file, Wedged: true}, 5*time.Second)
+	if err != nil || o.Error != "" {
+		t.Fatalf("look: %+v, %v", o, err)
+	}
+	at := time.Now()
+	for _, c := range []struct {
+		name, exchange string
+		status         int
+		says           string
+		ledger         string // the last entry's result
+		killed         bool   // the last one
+	}{
+		{"a full disk", `{"error":"no space left on device"}`, exitSome, "could not be healed in place this time", "", false},
+		{"the new program does not answer", `{"swapped":true}`, exitUnverified, "does not answer", repair.Failed, false},
+		{"the tracer has died", ``, exitUnverified, "the tracer has ended", repair.Failed, false},
+		{"interrupted", `{"error":"refused: a layout","refused":true}`, exitSome, "interrupted", "", false},
+		{"refused", `{"error":"refused: a layout","refused":true}`, exitOK, "repaired (ReaperDeadlock)", repair.Repaired, true},
+	} {
+		p := withTracer(t, file, c.exchange)
+		p.now = func() time.Time { return at } // all evidence is of one second
+		ctx, cancel := context.WithCancel(t.Context())
+		p.connect = func(*scan.Shim) (containerd, error) {
+			if c.name == "interrupted" {
+				defer cancel()
+			}
+			return &fakeDaemon{shim: shim}, nil
+		}
+		dir := t.TempDir()
+		status, o, e := p.with(t, func(p program) int {
+			return p.run(ctx, []string{"repair", "-yes", "-kill", "-timeout", "1s", "-state-file", "", "-state", "always", "-dir", dir,
+				"-binary", shimtest.Own(t), strconv.Itoa(shim.PID)})
+		})
+		cancel()
+		if status != c.status || !strings.Contains(o+e, c.says) {
+			t.Errorf("%s: status %d\n%s%s", c.name, status, o, e)
+		}
+		ledger, err := repair.OpenLedger(filepath.Join(dir, "repairs.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := ""
+		if n := len(ledger.Entries); n > 0 {
+			last = ledger.Entries[n-1].Result
+		}
+		if last != c.ledger {
+			t.Errorf("%s: the ledger has %+v", c.name, ledger.Entries)
+		}
+		select {
+		case <-shim.Exited():
+			if !c.killed {
+				t.Fatalf("%s: the shim was killed", c.name)
+			}
+		default:
+			if c.killed {
+				t.Errorf("%s: the shim was not killed", c.name)
+			}
+		}
+	}
+}
+
+// A program that cannot take over is the operator's mistake, and no reason to end a shim.
+func TestRepairWithTheWrongProgram(t *testing.T) {
+	shim := started(t, shimtest.Baseline(t, "v1.2.0"))
+	shim.Wedge(t)
+	p := underTest()
+	p.connect = func(*scan.Shim) (containerd, error) { return &fakeDaemon{shim: shim}, nil }
+	for _, binary := range []string{"/nonexistent", shimtest.Baseline(t, "v1.2.0")} {
+		for _, args := range [][]string{{"-yes", "-kill"}, {"-kill"}} {
+			status, o, e := p.capture(t, append([]string{"repair", "-timeout", "1s", "-state-file", "", "-state", "always", "-dir", t.TempDir(),
+				"-binary", binary, strconv.Itoa(shim.PID)}, args...)...)
+			if status != exitSome || !strings.Contains(o, "-binary: ") || strings.Contains(o, "would save") {
+				t.Errorf("%q with %s: status %d\n%s%s", args, binary, status, o, e)
+			}
+		}
+	}
+	select {
+	case <-shim.Exited():
+		t.Error("the shim was killed")
+	default:
+	}
+}
+
+// A wedge that no dump proves may have been a stall: a shim that answers is not ended for
+// what was seen of it before.
+func TestUnprovenWedgeThatIsOver(t *testing.T) {
+	shim := started(t, shimtest.Baseline(t, "v1.2.0"))
+	s, ok := scan.One(procRoot, shim.PID, 0)
+	if !ok {
+		t.Fatalf("%d is no shim", shim.PID)
+	}
+	dir := t.TempDir()
+	r := &repairer{checkFlags: checkFlags{program: underTest(), Checker: rounds.Checker{Limit: time.Second}}, Policy: repair.Policy{Unproven: true}, dir: dir}
+	if why := r.again(t.Context(), &rounds.Row{Shim: s}, ""); why != "it answers State" {
+		t.Errorf("got %q", why)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "evidence")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("evidence was saved: %v", err)
+	}
+}
