@@ -135,9 +135,9 @@ func (f *fakeRuntime) Kill(_ context.Context, id string, sig int, all bool) erro
 	if f.init == nil {
 		return fmt.Errorf("container does not exist: %w", errdefs.ErrNotFound)
 	}
-	err := unix.Kill(f.init.pid, unix.Signal(sig))
-	if stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", f.init.pid)); strings.Contains(string(stat), ") Z ") {
-		err = unix.ESRCH
+	var err error = unix.ESRCH
+	if stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", f.init.pid)); !strings.Contains(string(stat), ") Z ") { // before the kill, which may make it one
+		err = unix.Kill(f.init.pid, unix.Signal(sig))
 	}
 	if all {
 		for _, p := range f.execs {
