@@ -80,11 +80,29 @@ func (s *shown) waited(id string) {
 	s.note(model.Told, id)
 }
 
+// remove deletes an exec, or the container.
+func (s *shown) remove(id string) {
+	s.Helper()
+	var err error
+	if id == containerID {
+		_, err = s.delete()
+	} else {
+		_, err = s.client.DeleteProcess(s.ctx(), &api.DeleteProcessRequest{ID: id})
+	}
+	s.must(err)
+	s.note(model.Deleted, id)
+}
+
 // end kills the container, and returns what was shown once its exit and those of n
 // execs are taken.
 func (s *shown) end(n int) []model.Event {
 	s.Helper()
 	s.must(s.kill(containerID, 9))
+	return s.over(n)
+}
+
+func (s *shown) over(n int) []model.Event {
+	s.Helper()
 	s.published(n + 1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,6 +165,71 @@ var stories = map[string]func(t *testing.T) []model.Event{
 		s.daemon.refuseBy(nil)
 		return s.end(1)
 	},
+	"execs and the container are deleted": func(t *testing.T) []model.Event {
+		s := show(t, false)
+		for _, id := range []string{"e1", "e2"} {
+			s.launch(id, "exit", "0")
+			s.publish(id)
+			s.waited(id)
+			s.remove(id)
+		}
+		s.must(s.kill(containerID, 9))
+		s.waited(containerID)
+		s.remove(containerID)
+		return s.over(2)
+	},
+	"an exec is deleted that nobody has asked for": func(t *testing.T) []model.Event {
+		s := show(t, false)
+		s.launch("e1", "exit", "0")
+		s.note(model.Started, "e1")
+		s.waited("e1")
+		s.remove("e1")
+		s.published(1)
+		return s.end(1)
+	},
+	"all is deleted while the daemon is away": func(t *testing.T) []model.Event {
+		s := show(t, false)
+		s.launch("e1", "exit", "0")
+		s.publish("e1")
+		s.waited("e1")
+		s.published(1)
+		s.must(s.kill(containerID, 9))
+		s.waited(containerID)
+		s.note(model.Away, containerID)
+		s.daemon.refuseBy(func() error { return errAway })
+		s.remove("e1")
+		s.remove(containerID)
+		s.note(model.Back, containerID)
+		s.daemon.refuseBy(nil)
+		return s.over(1)
+	},
+	"a container dies and is deleted while an exec is": func(t *testing.T) []model.Event {
+		s := show(t, true)
+		s.launch("e1", "wait", "0")
+		s.publish("e1")
+		s.must(s.kill(containerID, 9))
+		var all sync.WaitGroup
+		for _, id := range []string{"e1", containerID} {
+			all.Go(func() {
+				s.waited(id)
+				s.remove(id)
+			})
+		}
+		all.Wait()
+		return s.over(1)
+	},
+	"a shim that has stood still": func(t *testing.T) []model.Event {
+		s := show(t, false)
+		s.launch("e1", "wait", "0")
+		s.publish("e1")
+		s.must(s.freeze())
+		s.runtime.endExec(t)
+		s.sup.Thaw()
+		s.waited("e1")
+		s.must(s.freeze())
+		s.sup.Thaw()
+		return s.end(1)
+	},
 }
 
 // crowd is two execs that start, end and are killed with the container, all at once.
@@ -193,7 +276,7 @@ func TestRunsAreTheModels(t *testing.T) {
 			}
 		})
 	}
-	accepted, err := model.Replay(t.Context(), t.TempDir(), 2, runs)
+	accepted, err := model.Replay(t.Context(), t.TempDir(), model.Shim(2).Deletes(), runs)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,9 +7,13 @@
 // shim.pml is this shim: nothing blocks for ever, every exit is published once to a living
 // daemon and not before its start, the container's own is last, State is answered at
 // once. Numbers are small: up to two execs beside the container's process, one State, one
-// runc that hangs, one daemon that stops, dies and comes back. Not in it: the order of
-// death among execs, recycled pids, exchanges in place, and attempts that a daemon
-// leaves unanswered so long that they are given up.
+// runc that hangs, one daemon that stops, dies and comes back; one exchange in place, with
+// a Wait that is open; deletions. Not in it: the order of death among execs, an exec's id
+// that is used again, a container that is paused, streams, and attempts that a daemon leaves
+// unanswered so long that they are given up.
+//
+// pids.pml is a pid that the kernel gives to one process after another while starts are
+// underway: each start comes to its own process.
 //
 // upstream.pml is upstream's shims with their three reapers, and spin finds what each is
 // known for: the ring, the delay, the loss. A channel of 2048 is one of 32 that is longer.
@@ -20,6 +24,6 @@
 // A model that cannot fail proves nothing. So the tests take each repair out by a
 // switch, and want an error. Each part of a model names the functions that it stands for,
 // and a test looks them up. And runs of the shim's own code, under the race detector, are
-// replayed: spin finds each of them among those of shim.pml (Replay; TestRunsAreTheModels
-// in shim, build tag "model").
+// replayed: spin finds each of them among those of its model (Replay; TestRunsAreTheModels
+// in shim and reaper, and in integration/inplace with a real exchange; build tag "model").
 package model

@@ -11,14 +11,18 @@
  * outside must hang, and no call may be open that must be answered at once.
  *
  * EXECS (1, 2) is how many execs there are. With HANGS a runc may hang, and a client may
- * be none that asks for the State. With FAILS the daemon may stop, die and come back.
+ * be none that asks for the State. With FAILS the daemon may stop, die and come back; see
+ * daemon.pml. With DELETES what has ended is deleted; see delete.pml. With EXCHANGE the
+ * program is exchanged in place, while a Wait is open; see exchange.pml.
  *
  * Each of these takes a repair out, and spin must find an error: NO_LEDGER, NO_HOLD,
  * INIT_FIRST, DROP, LOCKED, INLINE_KILL, BOUNDED_OUTBOX; and INLINE_KILL with BOUNDED
- * even if nothing hangs, though neither of the two does harm then alone.
+ * even if nothing hangs, though neither of the two does harm then alone. delete.pml and
+ * exchange.pml name theirs.
  *
  * With REPLAY the model takes only what a run of the shim itself shows, in that order; see
- * Replay. "runs.pml" is then what loads one of several such runs.
+ * Replay. "runs.pml" is then what loads one of several such runs. With OUTSIDE what is
+ * shown was seen from outside, where nothing is seen of Recorded and Put.
  */
 #define INIT      0
 #define FIRST     1 /* an exec */
@@ -70,15 +74,28 @@ bool published[PROCESSES]; /* the start, by the daemon */
 bool got[PROCESSES]; /* the exit, by the daemon that lives */
 bool taken[PROCESSES]; /* the exit was acknowledged */
 
-/* What a run of the shim itself shows. */
-#ifdef REPLAY
-mtype = { Started, Recorded, Told, Put, Taken, Away, Back };
-chan shown = [40] of { mtype, byte };
-byte which;
-c_decl { char accepted[256]; } /* no other run is looked for that shows the same */
-#define SEEN(event, p) c_expr { !accepted[now.which] } -> shown?event, eval(p)
+/* The gates of an exchange, and what is inside: calls that are not answered, but for
+ * Waits; verbs and the kill of what is left; an attempt to send an event. */
+#ifdef EXCHANGE
+bool readsShut, workShut, sendsShut, writesShut, exitsShut, paused, sending, givenUp;
+byte calls, working;
+#define OPEN(shut) (!shut)
+#define ENTER(inside) inside++
+#define LEAVE(inside) inside--
 #else
-#define SEEN(event, p) skip
+#define OPEN(shut) true
+#define ENTER(inside) skip
+#define LEAVE(inside) skip
+#endif
+
+#include "replay.pml"
+
+#ifdef DELETES
+bool forgotten[PROCESSES]; /* what was deleted */
+bool flushing, late; /* the container is deleted; its exit does not come out */
+#define FORGOTTEN(p) forgotten[p]
+#else
+#define FORGOTTEN(p) false
 #endif
 
 /* What hangs. */
@@ -89,6 +106,8 @@ bool hung, silent; /* a runc; a client, which does not ask for the State */
 #define SETTLED(e) (stage[e] == settled || LOST(e))
 /* No exit of e is still to come. fn: shim.exits.aloneLocked */
 #define OVER(e) (recorded[e] && !held[e] || stage[e] == none || stage[e] == refused)
+/* All is over with e, and the daemon knows, if there is one. */
+#define KNOWN(e) (stage[e] == refused || recorded[e] && (taken[e] || gone))
 
 inline kill(p) {
 	if :: child[p] == stays -> child[p] = lives :: else fi
@@ -115,15 +134,17 @@ end:	do
 /* The container's process, and then the runc that kills the others. */
 active proctype container() {
 	atomic { child[INIT] == lives -> child[INIT] = zombie };
-	child[KILLER] == lives;
+end:	do
+	:: child[KILLER] == lives;
 #ifdef HANGS
-	if
-	:: true
-	:: atomic { !hung -> hung = true };
-end:		false
-	fi;
+		if
+		:: true
+		:: atomic { !hung -> hung = true };
+end_hung:		false
+		fi;
 #endif
-	atomic { kill(FIRST); kill(SECOND); child[KILLER] = zombie }
+		atomic { kill(FIRST); kill(SECOND); child[KILLER] = zombie }
+	od
 }
 
 /* fn: reaper.Reaper.tellLocked, reaper.Subscription.push */
@@ -157,12 +178,12 @@ inline reapOne(p) {
 /* fn: reaper.Reaper.loop */
 active proctype reaping() {
 end:	do
-	:: atomic { child[INIT] == zombie -> reapOne(INIT) }
-	:: atomic { child[FIRST] == zombie -> reapOne(FIRST) }
-	:: atomic { child[SECOND] == zombie -> reapOne(SECOND) }
-	:: atomic { child[RUNC(FIRST)] == zombie -> reapOne(RUNC(FIRST)) }
-	:: atomic { child[RUNC(SECOND)] == zombie -> reapOne(RUNC(SECOND)) }
-	:: atomic { child[KILLER] == zombie -> reapOne(KILLER) }
+	:: atomic { OPEN(paused) && child[INIT] == zombie -> reapOne(INIT) }
+	:: atomic { OPEN(paused) && child[FIRST] == zombie -> reapOne(FIRST) }
+	:: atomic { OPEN(paused) && child[SECOND] == zombie -> reapOne(SECOND) }
+	:: atomic { OPEN(paused) && child[RUNC(FIRST)] == zombie -> reapOne(RUNC(FIRST)) }
+	:: atomic { OPEN(paused) && child[RUNC(SECOND)] == zombie -> reapOne(RUNC(SECOND)) }
+	:: atomic { OPEN(paused) && child[KILLER] == zombie -> reapOne(KILLER) }
 	od
 }
 
@@ -176,19 +197,23 @@ inline claim(p) {
 	fi
 }
 
+#ifdef DELETES
+#include "delete.pml"
+#endif
+
 /* A client starts an exec. fn: shim.Supervisor.start */
 proctype start(byte e) {
 	atomic { /* fn: shim.exits.begin */
 		if
 		:: gone || closing -> stage[e] = refused; returned[e] = true; goto over
-		:: daemon == up && !closing && !supervisorMu -> stage[e] = underway; under[e] = died
+		:: daemon == up && !closing && !supervisorMu && OPEN(readsShut) -> ENTER(calls); stage[e] = underway; under[e] = died
 		fi;
 #ifdef LOCKED
 		supervisorMu = true
 #endif
 	}
 	/* fn: reaper.Reaper.Begin, reaper.Monitor.Start */
-	atomic { !reaperMu -> tickets++; child[RUNC(e)] = lives; claim(RUNC(e)) }
+	atomic { !reaperMu && OPEN(workShut) -> tickets++; child[RUNC(e)] = lives; claim(RUNC(e)) }
 	/* fn: reaper.Monitor.Run */
 	atomic { done[RUNC(e)] || ended -> kill(RUNC(e)); done[RUNC(e)] -> done[RUNC(e)] = false }
 	atomic {
@@ -205,6 +230,7 @@ proctype start(byte e) {
 		made[e] = false; supervisorMu = false; returned[e] = true
 	}
 	atomic { /* The reply is written. fn: shim.exits.answered */
+		OPEN(writesShut); LEAVE(calls);
 		if
 		:: stage[e] == refused -> goto over
 		:: else -> stage[e] = replied
@@ -219,9 +245,15 @@ proctype start(byte e) {
 #endif
 	fi;
 	if
-	:: atomic { daemon == up && !LOST(e) -> stage[e] = settled } /* fn: shim.exits.asked */
-	:: LOST(e)
+	:: atomic { daemon == up && !LOST(e) && OPEN(readsShut) -> stage[e] = settled } /* fn: shim.exits.asked */
+	:: LOST(e) -> goto over
+#ifdef DELETES
+	:: true /* it deletes the exec instead */
+#endif
 	fi;
+#ifdef DELETES
+	deleteExec(e);
+#endif
 over:	skip
 }
 
@@ -234,19 +266,30 @@ inline killRest() {
 		child[KILLER] = lives; claimed[KILLER] = true
 	}
 end_killing:
-	atomic { done[KILLER] -> cleared = true } /* fn: shim.exits.clear */
+	atomic { done[KILLER] -> done[KILLER] = false; cleared = true; LEAVE(working) } /* fn: shim.exits.clear */
 }
 
 #ifndef INLINE_KILL
 /* fn: shim.Supervisor.clearUp */
 active proctype clearUp() {
-	closing;
-	killRest()
+end:	do
+	:: atomic { closing && !cleared && OPEN(workShut) -> ENTER(working) };
+		killRest()
+	od
 }
 #endif
 
 /* fn: shim.exits.release, shim.Outbox.Put */
-inline release(e) { SEEN(Put, e); held[e] = false; outbox!e }
+inline release(e) { SEEN_INSIDE(Put, e); held[e] = false; outbox!e }
+
+/* fn: shim.Supervisor.record, shim.exits.take, shim.exits.close */
+inline record(p) {
+	if
+	:: p != NOBODY -> SEEN_INSIDE(Recorded, p); recorded[p] = true; held[p] = true
+	:: else
+	fi;
+	if :: p == INIT -> closing = true :: else fi
+}
 
 /* fn: shim.heldExit.due */
 #ifdef NO_HOLD
@@ -260,27 +303,20 @@ active proctype exits() {
 	byte p;
 end:	do
 	:: atomic { /* fn: shim.exits.drain */
-		queue?p;
-		if
-		:: p != NOBODY -> SEEN(Recorded, p); recorded[p] = true; held[p] = true /* fn: shim.Supervisor.record, shim.exits.take */
-		:: else
-		fi;
-		if
-		:: p == INIT -> p = NOBODY; closing = true; /* fn: shim.exits.close */
+		OPEN(exitsShut) && nempty(queue) -> queue?p; record(p);
 #ifdef INLINE_KILL
-			killRest()
+		if :: p == INIT -> killRest() :: else fi;
 #endif
-		:: else -> p = NOBODY
-		fi
+		p = NOBODY
 	}
-	:: atomic { held[FIRST] && stage[FIRST] == refused -> held[FIRST] = false }
-	:: atomic { held[SECOND] && stage[SECOND] == refused -> held[SECOND] = false }
-	:: atomic { held[FIRST] && DUE(FIRST) -> release(FIRST) }
-	:: atomic { held[SECOND] && DUE(SECOND) -> release(SECOND) }
+	:: atomic { OPEN(exitsShut) && held[FIRST] && stage[FIRST] == refused -> held[FIRST] = false }
+	:: atomic { OPEN(exitsShut) && held[SECOND] && stage[SECOND] == refused -> held[SECOND] = false }
+	:: atomic { OPEN(exitsShut) && held[FIRST] && DUE(FIRST) -> release(FIRST) }
+	:: atomic { OPEN(exitsShut) && held[SECOND] && DUE(SECOND) -> release(SECOND) }
 #ifdef INIT_FIRST
-	:: atomic { held[INIT] -> told = true; release(INIT) }
+	:: atomic { OPEN(exitsShut) && held[INIT] -> told = true; release(INIT) }
 #else
-	:: atomic { held[INIT] && (cleared && OVER(FIRST) && OVER(SECOND) || due[INIT] && !held[FIRST] && !held[SECOND]) -> told = true; release(INIT) }
+	:: atomic { OPEN(exitsShut) && held[INIT] && (cleared && OVER(FIRST) && OVER(SECOND) || due[INIT] && !held[FIRST] && !held[SECOND]) -> told = true; release(INIT) }
 #endif
 	od
 }
@@ -292,86 +328,33 @@ end:	do
 active proctype clock() {
 end:	do
 	:: atomic {
-		timeout && (WAITS(INIT) || WAITS(FIRST) || WAITS(SECOND) || recorded[INIT] && !ended && !(returned[FIRST] && returned[SECOND])) ->
+		timeout && OPEN(readsShut) && (WAITS(INIT) || WAITS(FIRST) || WAITS(SECOND) || recorded[INIT] && !ended && !(returned[FIRST] && returned[SECOND])) ->
 		assert(hung || silent); assert(unanswered == 0);
 		due[INIT] = held[INIT]; due[FIRST] = held[FIRST]; due[SECOND] = held[SECOND];
 		ended = recorded[INIT]
 	}
+#ifdef DELETES
+	/* fn: shim.Supervisor.flush */
+	:: atomic { timeout && OPEN(readsShut) && flushing && told && !late -> assert(daemon != up); late = true }
+#endif
+#ifdef EXCHANGE
+	/* What does not come to rest is not exchanged. This comes before all others: it may
+	 * be a Delete that waits for an exit, which waits for a State that is not read. fn: shim.settle */
+	:: atomic { timeout && readsShut && !givenUp -> assert(hung || silent || daemon != up || WAITS(FIRST) || WAITS(SECOND)); givenUp = true }
+#endif
 	od
 }
 #endif
 
 /* Somebody asks for the State of any process. fn: shim.Supervisor.State */
 active proctype state() {
-	unanswered++;
-	atomic { !supervisorMu -> unanswered-- } /* fn: shim.Supervisor.find */
+	atomic { OPEN(readsShut) -> unanswered++ };
+	atomic { !supervisorMu && OPEN(writesShut) -> unanswered-- } /* fn: shim.Supervisor.find */
 }
 
-/* fn: shim.Outbox.Run */
-active proctype sender() {
-	byte e; bool by;
-end:	do
-	:: atomic { outbox?<e> -> by = died };
-		if /* fn: shim.Outbox.send, publish.Publisher.Publish */
-		:: atomic {
-			daemon == up && by == died ->
-			assert(!got[e] && !taken[e]); /* once */
-			assert(e == INIT || published[e] || LOST(e) || due[e] || due[INIT]); /* not before its start */
-			assert(e == INIT || !taken[INIT] || due[INIT]); /* the container's own is last */
-			SEEN(Taken, e); got[e] = true
-		};
-			if
-			:: atomic { daemon == up && by == died -> outbox?e; taken[e] = true; got[e] = false; e = 0 } /* fn: shim.Outbox.taken */
-			:: atomic { by != died -> got[e] = false; e = 0 } /* it has died before it could acknowledge */
-			fi
-		:: by != died
-		:: daemon == away ->
-#ifdef DROP
-			outbox?e
-#else
-end_away:		daemon == up /* fn: shim.Outbox.wait */
-#endif
-		fi
-	od
-}
-
-#ifdef FAILS
-/* The daemon may stop and go on; it may die, and come back. */
-active proctype life() {
-#ifndef REPLAY
-	if
-	:: daemon = stopped;
-		if
-		:: daemon = up
-		:: true
-		fi
-	:: true
-	fi;
-#endif
-	if
-	:: daemon == up
-	:: atomic { SEEN(Away, 0); daemon = away; died = true };
-		if
-		:: atomic { SEEN(Back, 0); daemon = up }
-		:: gone = true
-		fi
-	fi
-}
-#endif
-
-#define KNOWN(e) (stage[e] == refused || recorded[e] && (taken[e] || gone))
-
-#ifdef REPLAY
-/* Somebody asks for a State, and it says that the process is dead. fn: shim.Supervisor.State */
-active proctype asks() {
-end:	do
-	:: atomic { recorded[INIT] -> SEEN(Told, INIT) }
-	:: atomic { recorded[FIRST] -> SEEN(Told, FIRST) }
-	:: atomic { recorded[SECOND] -> SEEN(Told, SECOND) }
-	od
-}
-
-#include "runs.pml"
+#include "daemon.pml"
+#ifdef EXCHANGE
+#include "exchange.pml"
 #endif
 
 /* What every run comes to. */
@@ -388,6 +371,9 @@ init {
 		load();
 #endif
 		child[INIT] = lives; claimed[INIT] = true;
+#ifdef EXCHANGE
+		run exchange();
+#endif
 		run kernel(FIRST); run start(FIRST);
 #if EXECS > 1
 		run kernel(SECOND); run start(SECOND)

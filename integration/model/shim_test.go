@@ -13,6 +13,11 @@ func TestShim(t *testing.T) {
 	for name, switches := range map[string][]string{
 		"two execs, a runc or a client may hang":              {"EXECS=2", "HANGS"},
 		"one exec, anything may hang, and the daemon may die": {"EXECS=1", "HANGS", "FAILS"},
+		"two execs are deleted":                               {"EXECS=2", "DELETES"},
+		"the same with one, and anything may fail":            {"EXECS=1", "DELETES", "HANGS", "FAILS"},
+		"two execs across an exchange":                        {"EXECS=2", "EXCHANGE"},
+		"one that is deleted, and anything may hang":          {"EXECS=1", "EXCHANGE", "DELETES", "HANGS"},
+		"one across an exchange, and the daemon may die":      {"EXECS=1", "EXCHANGE", "FAILS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -31,12 +36,33 @@ func TestShim(t *testing.T) {
 // TestShimEnds: no run goes on for ever, without which "an end where somebody waits"
 // would not be all that can go wrong.
 func TestShimEnds(t *testing.T) {
-	t.Parallel()
-	v := verify(t, cycles, "shim.pml", "EXECS=1", "HANGS", "FAILS")
-	if v.fault != "" {
-		t.Errorf("%s; the processes stand at %q", v.fault, v.where)
+	for name, switches := range map[string][]string{
+		"anything may hang, and the daemon may die": {"EXECS=1", "HANGS", "FAILS"},
+		"deleted across an exchange":                {"EXECS=1", "DELETES", "EXCHANGE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := verify(t, cycles, "shim.pml", switches...)
+			if v.fault != "" {
+				t.Errorf("%s; the processes stand at %q", v.fault, v.where)
+			}
+			t.Logf("%d states, 0 errors", v.states)
+		})
 	}
-	t.Logf("%d states, 0 errors", v.states)
+}
+
+// TestPids: each start comes to its own process, and no signal to another's.
+func TestPids(t *testing.T) {
+	for _, starts := range []string{"STARTS=2", "STARTS=3"} {
+		t.Run(starts, func(t *testing.T) {
+			t.Parallel()
+			v := verify(t, faults, "pids.pml", starts)
+			if v.fault != "" {
+				t.Errorf("%s; the processes stand at %q", v.fault, v.where)
+			}
+			t.Logf("%d states, 0 errors", v.states)
+		})
+	}
 }
 
 // TestEveryRepairIsNeeded: without any one of them spin finds an error.
@@ -44,9 +70,13 @@ func TestEveryRepairIsNeeded(t *testing.T) {
 	const (
 		blocked = "invalid end state"
 		answer  = "assertion violated (unanswered==0)"
+		lost    = "assertion violated (child["
 	)
 	all := []string{"EXECS=1", "HANGS", "FAILS"}
 	calm := []string{"EXECS=1"}
+	deleted := []string{"EXECS=1", "DELETES"}
+	exchanged := []string{"EXECS=1", "EXCHANGE"}
+	pids := []string{"STARTS=2"}
 	for _, c := range []struct {
 		what     string
 		switches []string
@@ -62,10 +92,37 @@ func TestEveryRepairIsNeeded(t *testing.T) {
 		{"the reaper holds its lock while it waits for who waits for runc", append(calm, "BOUNDED", "INLINE_KILL"), "assertion violated (hung||silent)"},
 		{"the same with a queue that grows, if no runc hangs", append(calm, "INLINE_KILL"), ""},
 		{"a bounded queue, if who takes exits waits for nobody", append(all, "BOUNDED"), ""},
+
+		{"the exit of what is deleted waits for its start all the same", append(deleted, "NO_SETTLE"), "assertion violated (hung||silent)"},
+		{"the exit of what is deleted goes with it", append(deleted, "HELD_GOES"), "assertion violated (((late||"},
+		{"a container is deleted before its exit is on its way", append(deleted, "NO_OVER"), "assertion violated (taken[0]"},
+		{"a container is deleted before the daemon has its exit", append(deleted, "NO_FLUSH"), "assertion violated (taken[0]"},
+
+		{"exits are reaped up to the exchange", append(exchanged, "REAPS_ON"), lost},
+		{"exits that were delivered are not taken before an exchange", append(exchanged, "NO_DRAIN"), lost},
+		{"the next program claims nothing", append(exchanged, "NO_CLAIM"), blocked},
+		{"the next program does not know what was started", append(exchanged, "FORGETS_STARTS"), "assertion violated (((((e==0)||published[e])"},
+		{"the next program does not have the events", append(exchanged, "DROPS_OUTBOX"), blocked},
+		{"an exchange does not wait for an event on its way", append(exchanged, "SENDS_ON"), "assertion violated ( !(got[e])"},
+		{"an exchange does not wait for an answer on its way", append(exchanged, "WRITES_ON"), "assertion violated  !(answered)"},
+		{"the next program does not have the open Waits", append(exchanged, "NO_WAITS"), blocked},
+		{"events are stopped before the calls that wait for them", append(exchanged, "DELETES", "SENDS_FIRST"), "assertion violated ((((hung||silent)"},
+		{"a Wait is handed over whose process was deleted", append(exchanged, "DELETES", "WAIT_LEFT"), "assertion violated  !((waits&&forgotten[whose]))"},
+
+		{"of a pid the exits that nobody has claimed yet are not kept", append(pids, "NO_LEDGER"), "assertion violated"},
+		{"of a pid's exits any fits", append(pids, "NO_TIME"), "assertion violated (found==s)"},
+		{"of a pid's exits the latest fits best", append(pids, "NEWEST"), "assertion violated (found==s)"},
+		{"a pid that has an owner is refused at once", append(pids, "OWNED_FIRST"), "assertion violated (claimer==255)"},
+		{"a pid is free before its exit is handed over", append(pids, "EARLY_WAIT"), "assertion violated"},
+		{"of a pid's exits also those before the ticket fit, but by their time none does", append(pids, "NO_ORDER"), ""},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
-			v := verify(t, faults, "shim.pml", c.switches...)
+			file := "shim.pml"
+			if c.switches[0] == pids[0] {
+				file = "pids.pml"
+			}
+			v := verify(t, faults, file, c.switches...)
 			if (v.fault == "") != (c.fault == "") || !strings.HasPrefix(v.fault, c.fault) {
 				t.Errorf("%q, want %q; the processes stand at %q", v.fault, c.fault, v.where)
 			}

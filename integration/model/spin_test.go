@@ -70,16 +70,16 @@ func verify(t *testing.T, s search, file string, switches ...string) verdict {
 // and the text of the line in which it stands.
 func stands(t *testing.T, model, replay string) map[string][]string {
 	t.Helper()
-	data, err := os.ReadFile(model)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(string(data), "\n")
 	where := make(map[string][]string)
-	for _, m := range regexp.MustCompile(`proc +\d+ \((\S+):\d+\) \S+:(\d+) \(state`).FindAllStringSubmatch(replay, -1) {
-		n, err := strconv.Atoi(m[2])
+	for _, m := range regexp.MustCompile(`proc +\d+ \((\S+):\d+\) (\S+):(\d+) \(state`).FindAllStringSubmatch(replay, -1) {
+		data, err := os.ReadFile(filepath.Join(filepath.Dir(model), filepath.Base(m[2])))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(string(data), "\n")
+		n, err := strconv.Atoi(m[3])
 		if err != nil || n > len(lines) {
-			t.Fatalf("line %s of %s", m[2], model)
+			t.Fatalf("line %s of %s", m[3], m[2])
 		}
 		where[m[1]] = append(where[m[1]], strings.TrimSpace(lines[n-1]))
 	}
