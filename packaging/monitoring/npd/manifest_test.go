@@ -78,7 +78,9 @@ func TestUpgradePatch(t *testing.T) {
 	}
 	const tally = "/var/lib/shimctl"
 	exporter := &pod.Containers[0]
-	if !slices.ContainsFunc(exporter.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == tally && m.ReadOnly && m.Name == added.VolumeMounts[0].Name }) {
+	if !slices.ContainsFunc(exporter.VolumeMounts, func(m corev1.VolumeMount) bool {
+		return m.MountPath == tally && m.ReadOnly && m.Name == added.VolumeMounts[0].Name
+	}) {
 		t.Errorf("the tally is not exported: %+v", exporter.VolumeMounts)
 	}
 	annotation := "container.apparmor.security.beta.kubernetes.io/" + added.Name
