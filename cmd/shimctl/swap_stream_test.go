@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,7 +30,7 @@ const (
 )
 
 // TestSwapUnderExecs exchanges shims of every release under a stream of execs: each exec ends
-// with its own status, and its exit is told once. SHIMS is how many of each release.
+// with its own status, and its exit is told once, or twice if it was on its way then. SHIMS is how many of each release.
 func TestSwapUnderExecs(t *testing.T) {
 	shims, err := strconv.Atoi(os.Getenv("SHIMS"))
 	if err != nil {
@@ -73,9 +74,9 @@ func swapUnderExecs(t *testing.T, version string) {
 	from, end, tries := ran.Load(), time.Now().Add(streamLimit), 0
 	var o *takeover.Outcome
 	var err error
-	for again := true; again; tries++ {
+	for busy := true; busy; tries++ {
 		o, err = underTest().tracer().Swap(t.Context(), &s, shimtest.Own(t), "", false, swapPatience)
-		again = err != nil && o != nil && o.Busy && time.Now().Before(end)
+		busy = err != nil && o != nil && o.Busy && time.Now().Before(end)
 	}
 	if err != nil {
 		t.Errorf("swap: %v %+v", err, o)
@@ -95,8 +96,10 @@ func swapUnderExecs(t *testing.T, version string) {
 		}
 		return len(told) >= int(ran.Load())
 	})
+	// An event that is on its way at that moment may have arrived or not: exits are told again.
+	again := o != nil && o.Report != nil && strings.Contains(strings.Join(o.Report.Lost, " "), "sent again")
 	for id, times := range told {
-		if times != 1 {
+		if times > 2 || times > 1 && !again {
 			t.Errorf("the exit of %s was told %d times", id, times)
 		}
 	}
