@@ -14,7 +14,7 @@ byte whose; /* whose exit the Wait is for */
 bool waits, writing, answered; /* it is not answered; it is being answered; the client has the answer */
 #define ENDED(p) (recorded[p] || p != INIT && stage[p] == refused)
 
-#ifndef REPLAY
+#if !defined(REPLAY) && EXECS == 1
 /* fn: shim.Service.Wait */
 active proctype waiter() {
 	if :: whose = INIT :: whose = FIRST fi;
