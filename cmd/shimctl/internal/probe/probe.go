@@ -170,7 +170,20 @@ func addresses(own string, s *scan.Shim) (list []string, err error) {
 	if !errors.Is(err, os.ErrPermission) {
 		err = nil
 	}
-	return append(list, listening(own)...), err
+	return terminated(append(list, listening(own)...)), err
+}
+
+// terminated adds to each abstract name the one with a NUL at its end. What listens is
+// made by the daemon, and older Go, with which all daemons were built that used abstract
+// names, counted that NUL as part of the name; /proc/net/unix shows it as one more "@".
+func terminated(list []string) (all []string) {
+	for _, address := range list {
+		all = append(all, address)
+		if name, ok := strings.CutPrefix(address, "@"); ok {
+			all = append(all, "@"+strings.TrimSuffix(name, "@")+"\x00")
+		}
+	}
+	return all
 }
 
 // unixAddress turns an address as containerd writes it into one for Dial. Its path
