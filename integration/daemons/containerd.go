@@ -60,6 +60,9 @@ func (r *Rig) StartContainerd(ctx context.Context) error {
 	log := r.path("containerd.log")
 	begin := size(log)
 	cmd := exec.Command(program, "-c", r.path("containerd.toml"))
+	if r.Before != "" {
+		cmd = exec.Command("/bin/sh", append([]string{"-e", "-c", r.Before + `; exec "$0" "$@"`}, cmd.Args...)...)
+	}
 	cmd.Dir = r.Dir
 	cmd.Env = append(withoutEnv(os.Environ(), "XDG_RUNTIME_DIR", "NOTIFY_SOCKET", "TMPDIR"),
 		"TMPDIR="+r.path("tmp"), "CONTAINERD_SHIM_STACK_DIR="+r.path("stacks"))

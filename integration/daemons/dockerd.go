@@ -19,29 +19,28 @@ const (
 )
 
 // StartDockerd starts a dockerd on the Rig's containerd, with live restore and
-// the v1 shim as the default runtime, and imports the image on the first start.
+// the v1 shim as the default runtime, and imports the image if it has none yet.
 // dockerd 20.10 knows the v1 runtime by the name io.containerd.runtime.v1.linux
 // without any --add-runtime. No network device and no netfilter rule is made.
 func (r *Rig) StartDockerd(ctx context.Context) error {
-	first := size(r.path("docker", "daemon.json")) == 0
-	if first {
+	if size(r.path("docker", "daemon.json")) == 0 {
 		if err := os.WriteFile(r.path("docker", "daemon.json"), []byte("{}\n"), 0o600); err != nil {
 			return err
 		}
 	}
-	cmd := exec.Command(dockerdBinary,
+	cmd := exec.Command(dockerdBinary, append([]string{
 		"--config-file", r.path("docker", "daemon.json"),
 		"--containerd", r.Address(),
-		"--host", "unix://"+r.path("docker", "docker.sock"),
+		"--host", "unix://" + r.path("docker", "docker.sock"),
 		"--data-root", r.path("docker", "root"),
 		"--exec-root", r.path("docker", "exec"),
 		"--pidfile", r.path("docker", "pid"),
-		"--cgroup-parent", "/"+r.Name+"/docker",
+		"--cgroup-parent", "/" + r.Name + "/docker",
 		"--default-runtime", Runtime,
 		"--storage-driver", "overlay2",
 		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
 		"--live-restore",
-	)
+	}, r.DockerdArgs...)...)
 	cmd.Dir = r.Dir
 	cmd.Env = append(withoutEnv(os.Environ(), "XDG_RUNTIME_DIR", "NOTIFY_SOCKET", "DOCKER_HOST"), "TMPDIR="+r.path("tmp"))
 	d, err := startDaemon(cmd, r.path("dockerd.log"))
@@ -49,7 +48,11 @@ func (r *Rig) StartDockerd(ctx context.Context) error {
 		return err
 	}
 	r.dockerd = d
-	if err := d.answers(func() *exec.Cmd { return r.Docker(ctx, "version") }); err != nil || !first {
+	if err := d.answers(func() *exec.Cmd { return r.Docker(ctx, "version") }); err != nil {
+		return err
+	}
+	// A dockerd that maps users has images of its own.
+	if images, err := output(r.Docker(ctx, "images", "--quiet", ImageName)); err != nil || len(images) > 0 {
 		return err
 	}
 	return importTo(r.Docker(ctx, "import", "-", ImageName), r.image.Rootfs)

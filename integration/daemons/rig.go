@@ -30,6 +30,10 @@ type Rig struct {
 	Daemon string
 	// Runtime is the OCI runtime's name or path, immutable after StartContainerd.
 	Runtime string
+	// Before is what a shell does in containerd's process before it executes containerd.
+	Before string
+	// DockerdArgs are more arguments of the dockerd that StartDockerd starts.
+	DockerdArgs []string
 
 	ttrpc      string // containerd's ttrpc socket if it is not where shims look for it
 	ledger     string // where the recorder keeps accepted events, "" for not at all

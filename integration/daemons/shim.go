@@ -3,6 +3,7 @@
 package daemons
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -21,10 +22,10 @@ import (
 )
 
 // Shim is a shim's process, found through the files that containerd writes into the
-// bundle.
+// bundle, or, of a containerd before 1.3, which writes none, by its command line.
 type Shim struct {
 	Pid     int
-	Address string // path of its socket
+	Address string // path of its socket, or @ and the name of an abstract one
 	Bundle  string
 	stacks  string // where it writes stack dumps
 }
@@ -33,6 +34,14 @@ type Shim struct {
 func (r *Rig) Shim(namespace, id string) (*Shim, error) {
 	s := &Shim{Bundle: r.path("state", Runtime, namespace, id), stacks: r.path("stacks")}
 	pid, err := os.ReadFile(filepath.Join(s.Bundle, "shim.pid"))
+	if errors.Is(err, os.ErrNotExist) {
+		if s.Pid = r.shimProcess(namespace, id); s.Pid == 0 {
+			return nil, err
+		}
+		// With the NUL that the Go of their time counted into the name.
+		s.Address = "@/containerd-shim/" + namespace + "/" + id + "/shim.sock\x00"
+		return s, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -49,6 +58,18 @@ func (r *Rig) Shim(namespace, id string) (*Shim, error) {
 	}
 	s.Address = path
 	return s, nil
+}
+
+// shimProcess returns the pid of the shim of this Rig whose work directory is that of the
+// container; 0 if there is none.
+func (r *Rig) shimProcess(namespace, id string) int {
+	flag := " -workdir " + r.path("root", Runtime, namespace, id) + " "
+	for _, p := range procfs.All() {
+		if line := procfs.Command(p.Pid); strings.HasPrefix(line, r.Bin+" ") && strings.Contains(line, flag) {
+			return p.Pid
+		}
+	}
+	return 0
 }
 
 // gate makes a gate in the container's root file system, at which its processes wait

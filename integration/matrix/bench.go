@@ -35,32 +35,49 @@ type bench struct {
 	rig  *daemons.Rig
 	conn *grpc.ClientConn
 	api  tasks.TasksClient
+	way  way
 }
 
 // files returns where each program of the pair is to be, and where it is now.
 func (p pair) files(programs, shim string) map[string]string {
 	files := map[string]string{"/usr/bin/containerd-shim": shim}
-	for _, f := range []string{"containerd", "ctr"} {
-		files["/usr/bin/"+f] = p.daemon.at(programs, f)
+	daemon := func(d program, dir string) {
+		for _, f := range []string{"containerd", "ctr"} {
+			files[filepath.Join(dir, f)] = d.at(programs, f)
+		}
 	}
+	files["/usr/sbin/criu"] = program{"criu 4.1.1", "trixie"}.at(programs, "criu")
 	kind := p.runtime.kind()
-	files[map[string]string{"runc": "/usr/sbin/runc", "crun": "/usr/bin/crun"}[kind]] = p.runtime.at(programs, kind)
+	runtime := map[string]string{"runc": "/usr/sbin/runc", "crun": "/usr/bin/crun"}[kind]
+	switch p.daemon.kind() {
+	case "containerd":
+		daemon(p.daemon, "/usr/bin")
+	case "releases":
+		for _, d := range releases() {
+			daemon(d, d.home())
+		}
+	case "dockerd":
+		daemon(p.daemon, "/usr/bin")
+		files["/usr/sbin/dockerd"] = p.daemon.at(programs, "dockerd")
+		files["/usr/bin/docker"] = p.daemon.at(programs, "docker")
+		runtime = "/usr/sbin/runc" // the only runtime of dockerd's that the v1 shim runs
+	}
+	files[runtime] = p.runtime.at(programs, kind)
 	return files
 }
 
 // check returns an error if the program is not of the release that its name says: a suite
-// gets newer ones.
-func (p program) check(ctx context.Context) error {
-	if p.built() {
-		return nil // of that release's module
+// gets newer ones. file is what it is run by.
+func (p program) check(ctx context.Context, file string) error {
+	if p.built() || p.kind() == "releases" {
+		return nil // of that release's module; of several
 	}
-	kind, version, _ := strings.Cut(p.name, " ")
-	out, err := exec.CommandContext(ctx, kind, "--version").Output()
+	out, err := exec.CommandContext(ctx, file, "--version").Output()
 	if err != nil {
-		return fmt.Errorf("%s --version: %w", kind, err)
+		return fmt.Errorf("%s --version: %w", file, err)
 	}
-	if !strings.Contains(strings.ReplaceAll(string(out), "~rc", "-rc"), " "+version) {
-		return fmt.Errorf("%s has another release than %s: %q", p.dir, version, out)
+	if !strings.Contains(strings.ReplaceAll(string(out), "~rc", "-rc"), " "+p.version()) {
+		return fmt.Errorf("%s has another release than %s: %q", p.dir, p.version(), out)
 	}
 	return nil
 }
@@ -68,18 +85,28 @@ func (p program) check(ctx context.Context) error {
 // newBench starts the daemon of a pair. The caller must Close the rig, unless there is
 // an error.
 func newBench(ctx context.Context, p pair) (*bench, error) {
-	for _, program := range []program{p.daemon, p.runtime} {
-		if err := program.check(ctx); err != nil {
-			return nil, err
-		}
+	runtime := p.runtime.kind()
+	if p.daemon.kind() == "dockerd" {
+		runtime = "runc" // as files has placed it
+	}
+	if err := errors.Join(p.daemon.check(ctx, p.daemon.kind()), p.runtime.check(ctx, runtime)); err != nil {
+		return nil, err
 	}
 	rig, err := daemons.New("/usr/bin/containerd-shim")
 	if err != nil {
 		return nil, err
 	}
-	rig.Runtime = p.runtime.kind()
+	rig.Runtime = runtime
+	if p.daemon.kind() == "releases" {
+		rig.Daemon = filepath.Join(releases()[0].home(), "containerd")
+	}
 	b := &bench{pair: p, rig: rig}
-	if err := rig.StartContainerd(ctx); err != nil {
+	rig.Before = "export " + withoutBreakpoints
+	err = rig.StartContainerd(ctx)
+	if err == nil && p.daemon.kind() == "dockerd" {
+		err = rig.StartDockerd(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, rig.Close())
 	}
 	b.conn, err = grpc.NewClient("passthrough:///"+rig.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()),

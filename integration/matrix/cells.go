@@ -12,7 +12,7 @@ import (
 
 // program is a release of a daemon or of a runtime.
 type program struct {
-	name string // "containerd 1.4.13"
+	name string // "containerd 1.4.13"; a dockerd runs on the containerd of the same directory
 	dir  string // below what fetch and build have written
 }
 
@@ -35,10 +35,14 @@ func (p program) at(root, file string) string {
 
 var (
 	daemonPrograms = []program{
+		{"containerd 1.1.4", "v1.1.4"},
 		{"containerd 1.2.6", "v1.2.6"},
 		{"containerd 1.4.13", "bullseye"},
 		{"containerd 1.6.20", "bookworm"},
 		{"containerd 1.7.24", "trixie"},
+		{"dockerd 20.10.5", "bullseye"},
+		{"dockerd 20.10.24", "bookworm"},
+		{"releases 1.1.4-1.7.24", ""}, // each takes over from the last: way
 	}
 	runtimePrograms = []program{
 		{"runc 1.0.0-rc93", "bullseye"},
@@ -57,6 +61,9 @@ type pair struct{ daemon, runtime program }
 
 func (p pair) String() string { return p.daemon.name + " × " + p.runtime.name }
 
+// scenarios returns what is run under such a daemon.
+func (p pair) scenarios() []scenario { return scenariosOf(p.daemon.kind()) }
+
 // impossible says why a pair cannot work, whatever the shim; mostly it is empty.
 func (p pair) impossible() string {
 	old := p.runtime.name == "crun 0.17" || p.runtime.name == "crun 1.8.1"
@@ -66,11 +73,25 @@ func (p pair) impossible() string {
 	return ""
 }
 
-// pairs returns every daemon with every runtime.
+// takes reports whether a daemon is paired with a runtime. That of containerd is with all
+// of them; a dockerd is with those of its own release, and with the newest runc.
+func (p program) takes(runtime program) bool {
+	switch p.kind() {
+	case "dockerd":
+		return runtime.dir == p.dir || runtime.name == "runc 1.3.6"
+	case "releases":
+		return runtime.name == "runc 1.1.5" || runtime.name == "runc 1.3.6"
+	}
+	return true
+}
+
+// pairs returns every daemon with every runtime that it takes.
 func pairs() (all []pair) {
 	for _, d := range daemonPrograms {
 		for _, r := range runtimePrograms {
-			all = append(all, pair{d, r})
+			if d.takes(r) {
+				all = append(all, pair{d, r})
+			}
 		}
 	}
 	return all
@@ -96,7 +117,18 @@ type scenario struct {
 
 var errNotRun = errors.New("not run")
 
-var scenarios = []scenario{
+// scenariosOf returns the scenarios of a kind of daemon.
+func scenariosOf(kind string) []scenario {
+	switch kind {
+	case "dockerd":
+		return dockerScenarios
+	case "releases":
+		return wayScenarios
+	}
+	return containerdScenarios
+}
+
+var containerdScenarios = []scenario{
 	{"run", "run in the foreground: output, exit code", (*bench).foreground},
 	{"exec", "exec by pipe: input, output, exit code, a program that is not there", (*bench).exec},
 	{"terminal", "exec on a terminal: its size, input, exit code", (*bench).terminal},
@@ -105,6 +137,25 @@ var scenarios = []scenario{
 	{"update", "limits of memory and of processes changed in a running container", (*bench).update},
 	{"restart", "daemon killed and started again; one container lives on, one ends meanwhile", (*bench).restart},
 	{"flood", "200 execs at once: exit codes, events, answers", (*bench).flood},
+	{"checkpoint", "CRIU 4.1.1: image of a container on pipes and of one on a terminal, going on and ending; restore of both", (*bench).checkpoint},
+}
+
+var dockerScenarios = []scenario{
+	{"run", "docker run, and with -i: output, input, exit codes, a program that is not there", (*bench).dockerRun},
+	{"terminal", "docker run -it and docker exec -it: size, input, exit code", (*bench).dockerTerminal},
+	{"exec", "docker exec: both streams, input, exit codes, death by a signal", (*bench).dockerExec},
+	{"logs", "docker logs -f from the first line to the container's end", (*bench).dockerLogs},
+	{"kill", "docker kill, docker stop: exit codes, as docker wait and inspect report them", (*bench).dockerKill},
+	{"pause", "docker pause and unpause", (*bench).dockerPause},
+	{"restore", "both daemons killed and started again; one container lives on, one ends meanwhile", (*bench).dockerRestore},
+	{"rm", "docker rm -f of a container that runs, and of one that is paused; its name is free again", (*bench).dockerRemove},
+	{"userns", "dockerd with userns-remap: root of the container is another user outside, also for its output", (*bench).dockerUserns},
+	{"flood", "100 docker exec at once: exit codes", (*bench).dockerFlood},
+}
+
+var wayScenarios = []scenario{
+	{"up", "each release takes over from the one before it: containers live on, exits meanwhile, exec", (*bench).up},
+	{"down", "the same back to the first", (*bench).down},
 }
 
 // census is the scenario that ends each pair: nothing may be left behind.

@@ -102,7 +102,7 @@ func (o options) run(ctx context.Context) (status int, err error) {
 
 // chosen returns the names of the scenarios of a pair that -only selects.
 func (o options) chosen(p pair) (names []string) {
-	for _, s := range scenarios {
+	for _, s := range p.scenarios() {
 		if o.selects(p.String() + " " + s.name) {
 			names = append(names, s.name)
 		}
@@ -193,12 +193,17 @@ func (o options) child(ctx context.Context) error {
 		return err
 	}
 	chosen := o.chosen(p)
-	for _, s := range scenarios {
+	for _, s := range p.scenarios() {
 		for _, name := range chosen {
-			if name == s.name && ctx.Err() == nil {
-				if err := judge(o.pair, s.name, b.try(ctx, s)).write(os.Stdout); err != nil {
-					return err
-				}
+			if name != s.name || ctx.Err() != nil {
+				continue
+			}
+			outcome := b.try(ctx, s)
+			if ctx.Err() != nil {
+				continue // interrupted: that is no verdict
+			}
+			if err := judge(o.pair, s.name, outcome).write(os.Stdout); err != nil {
+				return err
 			}
 		}
 	}
