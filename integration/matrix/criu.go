@@ -98,6 +98,13 @@ func (b *bench) frozen(ctx context.Context, how string, terminal bool) (err erro
 	if err := b.create(ctx, request, options); err != nil {
 		return b.logs(fmt.Errorf("restore: %w", err), id)
 	}
+	// The copy from which such a daemon has restored it stays where it was.
+	copies, _ := filepath.Glob(filepath.Join(b.rig.Dir, "tmp", "ctrd-checkpoint*")) // the pattern is right
+	for _, dir := range copies {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
 	return errors.Join(b.becomes(ctx, id, task.Status_RUNNING), out.advances(),
 		gives(b.ctrExec(ctx, id, "e1", nil, "sh", "-c", "exit 21"), ended{code: 21}),
 		succeeds(b.rig.Ctr(ctx, "tasks", "kill", "--signal", "SIGKILL", id)), b.becomes(ctx, id, task.Status_STOPPED))
