@@ -11,7 +11,7 @@ import (
 // preface is what the document says of all results.
 const preface = `# What it was run with
 
-Made by ` + "`make docs/support.md`" + ` of what ` + "`make matrix`" + ` ran: containerd with its own ctr, dockerd with its own docker, runc and crun, each from the
+Made by ` + "`make docs/support.md`" + ` of what ` + "`make matrix`" + ` ran, a part of it so far: containerd with its own ctr, dockerd with its own docker, runc and crun, each from the
 releases that Debian has shipped (containerd 1.1.4 and 1.2.6 are built from their modules), on one kernel, with cgroup v1 and as root. + is passed, – is failed,
 · was not run; what failed, and why a cell could not be run, stands below. A cell that has not been run yet is empty.
 
