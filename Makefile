@@ -51,4 +51,4 @@ packages: packaging/needs packaging/deb packaging/rpm ## both kinds of packages 
 clean: ## remove what make has built
 	rm -rf bin dist
 
-include mk/host.mk mk/model.mk mk/catalogue.mk mk/upstream.mk mk/daemons.mk mk/matrix.mk mk/shimctl.mk mk/monitoring.mk mk/patches.mk mk/packaging.mk mk/docs.mk mk/fuzz.mk
+include mk/host.mk mk/model.mk mk/catalogue.mk mk/upstream.mk mk/daemons.mk mk/matrix.mk mk/kernel.mk mk/shimctl.mk mk/monitoring.mk mk/patches.mk mk/packaging.mk mk/docs.mk mk/fuzz.mk

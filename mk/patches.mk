@@ -2,7 +2,7 @@
 
 PATCHED := $(notdir $(patsubst %/series,%,$(wildcard patches/v*/series)))
 
-.PHONY: patches/build patches/build-all patches/debian patches/table patches/test
+.PHONY: patches/build patches/build-all patches/debian patches/table patches/table-v2 patches/test patches/verify-v2
 
 patches/build: ## build upstream's shim with its series: make patches/build UPSTREAM=v1.2.6
 	@test -n "$(UPSTREAM)" || { echo "make patches/build UPSTREAM=RELEASE, one of: $(PATCHED)" >&2; exit 64; }
@@ -18,6 +18,17 @@ patches/debian: ## Debian 12's own containerd package with the series in it, int
 patches/table: build upstream/build patches/build-all ## flood each release, unpatched and patched (root, 15 minutes)
 	patches/table bin
 
+patches/table-v2: build upstream/build-v2 patches/build-all ## flood the shims of 2.x, unpatched and patched, with 400 and 1000 (root, half an hour)
+	FLOODS="400 1000" LIMIT=4m patches/table bin $(filter v2.%,$(PATCHED))
+
 patches/test: build upstream/build patches/build-all ## the same with floods of 200 only and unpatched shims side by side, as make test does; then what the series of 2.x repair (root)
 	FLOODS=200 SIDE=1 patches/table bin
 	set -e; for r in $(filter v2.%,$(PATCHED)); do bin/shimverify run --only V05c,B03 --shim bin/patched/$$r/containerd-shim-runc-v2; done
+
+# The releases whose series is for a v2 shim, too.
+PATCHED_V2 := $(filter v1.7.% v2.%,$(PATCHED))
+
+patches/verify-v2: build patches/build-all ## the catalogue on the patched v2 shims: what the release passes has to pass (root, 20 minutes)
+	bin/shimverify compare --better -j 6 --markdown bin/verdicts-patched.md \
+	  --shim $(firstword $(PATCHED_V2:%=bin/patched/%/containerd-shim-runc-v2)) \
+	  $(addprefix --vs ,$(wordlist 2,9,$(PATCHED_V2:%=bin/patched/%/containerd-shim-runc-v2)))

@@ -97,22 +97,27 @@ func TestAgain(t *testing.T) {
 
 func TestJudge(t *testing.T) {
 	all := sample()
+	repaired := []outcome{{Result: harness.Result{Verdict: harness.Pass}, Known: harness.Fail}}
 	for _, row := range []struct {
-		name   string
-		out    []outcome
-		expect bool
-		want   error
+		name           string
+		out            []outcome
+		expect, better bool
+		want           error
 	}{
-		{"all pass", all[:1], false, nil},
-		{"one fails", all[:2], false, errFailed},
-		{"one fails as known", all[:2], true, nil},
-		{"one fails that is known to pass", all[2:3], true, errFailed},
+		{"all pass", all[:1], false, false, nil},
+		{"one fails", all[:2], false, false, errFailed},
+		{"one fails as known", all[:2], true, false, nil},
+		{"one fails that is known to pass", all[2:3], true, false, errFailed},
+		{"one passes that is known to fail", repaired, true, false, errFailed},
+		{"the same of a shim that repairs", repaired, true, true, nil},
+		{"of that, one fails as known", all[:2], true, true, nil},
+		{"of that, one fails that is known to pass", all[2:3], true, true, errFailed},
 	} {
-		if err := judge(row.out, row.expect); !errors.Is(err, row.want) {
+		if err := judge(row.out, row.expect, row.better); !errors.Is(err, row.want) {
 			t.Errorf("%s: %v, want %v", row.name, err, row.want)
 		}
 	}
-	if err := judge(all[3:], false); err == nil || errors.Is(err, errFailed) {
+	if err := judge(all[3:], false, false); err == nil || errors.Is(err, errFailed) {
 		t.Errorf("one could not be run: %v", err)
 	}
 }

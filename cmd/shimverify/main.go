@@ -33,7 +33,7 @@ const usage = `usage: shimverify VERB [flags]
   list     the checks and what each asserts: [PATTERN[,PATTERN]]; --markdown, --matrix: as in docs
   run      test one shim
            --shim PATH [--only PATTERN[,PATTERN]] [--runtime runc|crun|PATH] [-n N]
-           [-j N] [-v] [--expect] [--release NAME] [--v2]
+           [-j N] [-v] [--expect|--better] [--release NAME] [--v2]
            [--json FILE] [--junit FILE] [--html FILE] [--markdown FILE]
   compare  test two or more shims side by side
            --shim A --vs B [--vs C ...] and the flags of run

@@ -45,7 +45,7 @@ type runFlags struct {
 	jsonFile, junitFile, htmlFile string
 	markdownFile                  string
 	count, side                   int
-	verbose, expect, v2           bool
+	verbose, expect, better, v2   bool
 	shims                         []string
 	found                         bool // the first of shims was found in PATH, not named by the user
 }
@@ -62,6 +62,7 @@ func parseRun(args []string) (runFlags, error) {
 	set.IntVar(&f.side, "j", sideBySide, "how many checks side by side; those that need it run alone in any case")
 	set.BoolVar(&f.verbose, "v", false, "print the log of each check")
 	set.BoolVar(&f.expect, "expect", false, "judge by what the shim's release is known for: a difference is a failure")
+	set.BoolVar(&f.better, "better", false, "the same for a shim that repairs that release: only what the release is known to pass has to pass")
 	set.BoolVar(&f.v2, "v2", false, "the shims are v2 shims, also where their names are not of the form containerd-shim-NAME-v2")
 	set.StringVar(&f.release, "release", "", "the shim's release, where its build info does not tell")
 	set.StringVar(&f.jsonFile, "json", "", "write the results as JSON")
@@ -72,6 +73,7 @@ func parseRun(args []string) (runFlags, error) {
 		return f, err
 	}
 	f.shims = append([]string{*shim}, others...)
+	f.expect = f.expect || f.better
 	given := false
 	set.Visit(func(fl *flag.Flag) { given = given || fl.Name == "shim" })
 	f.found = !given
@@ -139,7 +141,7 @@ func runVerb(args []string) error {
 	case cfg.Interrupted():
 		return fmt.Errorf("interrupted after %d of %d", len(out), len(jobs))
 	}
-	return judge(out, f.expect)
+	return judge(out, f.expect, f.better)
 }
 
 // again repeats, one at a time, what a release of upstream's did not do as it is known
@@ -190,13 +192,15 @@ func writeReports(f runFlags, out []outcome) error {
 }
 
 // judge returns an error if the run has failed. By default a failed check is a
-// failure; with expect, one that differs from what the release is known for.
-func judge(out []outcome, expect bool) error {
+// failure; with expect, one that differs from what the release is known for; with better
+// as well, one that fails where the release is known to pass.
+func judge(out []outcome, expect, better bool) error {
 	var broken, failed int
 	for _, o := range out {
 		switch {
 		case o.Verdict == harness.Broken:
 			broken++
+		case better && o.Verdict == harness.Pass:
 		case expect && o.surprising(), !expect && o.Verdict == harness.Fail:
 			failed++
 		}

@@ -5,6 +5,7 @@ package launch
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,10 @@ import (
 // PatchedStacks is where an upstream shim with the series of patches/ leaves its dumps,
 // as all such shims of a host do.
 const PatchedStacks = "/run/containerd-shim-stacks"
+
+// aGoroutine is in every dump, and not in what a shim logs of a file that it has written,
+// which may come as late as after the next signal.
+var aGoroutine = regexp.MustCompile(`goroutine \d+ \[`)
 
 // Stacks asks the shim for its goroutines with SIGUSR1, and takes them from
 // the file that appears in its stack directory, its work directory or PatchedStacks, or,
@@ -36,10 +41,9 @@ func (s *Shim) Stacks(d time.Duration) (string, error) {
 		}
 		return file != ""
 	}
-	if err := wait.For(d, "a stack dump", func() bool { return written() || strings.Contains(text(), "goroutine ") }); err != nil {
+	if err := wait.For(d, "a stack dump", func() bool { return written() || aGoroutine.MatchString(text()) }); err != nil {
 		return "", err
 	}
-	// A shim may log that it has written a file, but not before it is there.
 	if written() {
 		if filepath.Dir(file) == PatchedStacks {
 			s.mu.Lock()
