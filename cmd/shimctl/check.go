@@ -11,6 +11,7 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/rounds"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
 // checkFlags is one run of check, or of a verb that begins with one.
@@ -92,6 +93,9 @@ func (c *checkFlags) run(ctx context.Context, args []string) int {
 			fmt.Fprintln(c.out, "UNKNOWN -", rounds.ErrDenied)
 			return 3
 		}
+	}
+	if c.format == "table" && r.Foreign > 0 {
+		fmt.Fprintf(c.errs, "shimctl check: %d that look like shims are not judged: %s\n", r.Foreign, scan.WhyForeign)
 	}
 	if c.format == "table" && len(r.Rows) == 0 && r.V2 > 0 {
 		fmt.Fprintf(c.errs, "shimctl check: no v1 shim; %d v2 shims are not judged\n", r.V2)

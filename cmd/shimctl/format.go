@@ -14,6 +14,7 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/probe"
 	"containerd-shim.v1/cmd/shimctl/internal/rounds"
+	"containerd-shim.v1/cmd/shimctl/internal/sanitize"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
@@ -35,7 +36,7 @@ func tableFormat(to io.Writer, r *rounds.Round) error {
 			verdict += "!" // proven by its stacks
 		}
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", s.Namespace, shorten(s.ID), s.PID, initOf(s.Shim), age(s.Age), build(s.Shim),
-			len(s.Zombies), answer(s.Answers.ShimInfo), answer(s.Answers.State), verdict, dash(s.Result.Reason), dash(s.Result.Detail))
+			len(s.Zombies), answer(s.Answers.ShimInfo), answer(s.Answers.State), verdict, dash(s.Result.Reason), dash(sanitize.Line(s.Result.Detail)))
 	}
 	return w.Flush()
 }

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"containerd-shim.v1/cmd/shimctl/internal/sanitize"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 )
 
@@ -75,7 +76,7 @@ func (p program) ps(all []scan.Shim, format string, quiet bool) int {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%d\t%.1fM\t%s", s.Namespace, id, s.PID, initOf(s), age(s.Age), s.Kind, len(s.Zombies), float64(s.Anon)/1e6, build(s))
 		if format == "wide" {
-			fmt.Fprintf(w, "\t%s\t%d\t%s\t%s", s.State, s.Threads, s.Exe, s.Address)
+			fmt.Fprintf(w, "\t%s\t%d\t%s\t%s", s.State, s.Threads, sanitize.Line(s.Exe), sanitize.Line(s.Address))
 		}
 		fmt.Fprintln(w)
 	}

@@ -50,8 +50,8 @@ and only then.
 
 In place is tried first: the shim's program is exchanged for this project's (see shimctl
 upgrade), which reaps, publishes the exits and answers the calls that hang. The
-container runs on. With -kill a shim that cannot be healed so gets SIGKILL, unless it is -binary
-that names no shim of this project; with -binary '' each does. What is needed:
+container runs on. With -kill a shim that cannot be healed so gets SIGKILL, unless the reason is
+that -binary names no shim of this project; with -binary '' each does. What is needed:
 
   - for a kill its containerd answers: otherwise the container would run on unwatched
   - it is a v1 shim and not this project's

@@ -89,6 +89,9 @@ func (r *repairer) dry(ctx context.Context, c *repair.Case, name, notNow string)
 	case errors.Is(err, errBinary):
 		fmt.Fprintf(r.out, "%s: %s: cannot be healed in place: %v%s\n", name, c.Result.Reason, err, hint(err))
 		return
+	case o != nil && !takeover.Hopeless(err), errors.Is(err, takeover.ErrTracer):
+		fmt.Fprintf(r.out, "%s: %s: could not be healed in place this time: %v%s\n", name, c.Result.Reason, err, hint(err))
+		return
 	default:
 		flags = "-kill "
 		fmt.Fprintf(r.out, "%s: %s: cannot be healed in place: %v%s\n  with -kill: would save evidence below %s and send SIGKILL.\n  %s\n",

@@ -144,15 +144,19 @@ func SaveNew(dir, shim string, at time.Time, files []File) (string, error) {
 	if err != nil {
 		return name, err
 	}
-	all, err := filepath.Glob(filepath.Join(dir, shim+".[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T*Z"))
-	if err != nil {
-		return name, err
+	entries, _ := os.ReadDir(dir)
+	var others []string // of this shim, without the Z
+	for _, e := range entries {
+		at, of := strings.CutPrefix(e.Name(), shim+".")
+		if of && len(at) > 8 && at[8] == 'T' && e.Name() != filepath.Base(name) { // not of a container whose id begins so
+			others = append(others, strings.TrimSuffix(e.Name(), "Z"))
+		}
 	}
-	slices.SortFunc(all, func(a, b string) int { return strings.Compare(strings.TrimSuffix(a, "Z"), strings.TrimSuffix(b, "Z")) })
-	for _, old := range all[:max(0, len(all)-kept)] {
-		err = errors.Join(err, os.RemoveAll(old))
+	slices.Sort(others)
+	for _, old := range others[:max(0, len(others)-(kept-1))] {
+		_ = os.RemoveAll(filepath.Join(dir, old+"Z")) // it is tried again the next time
 	}
-	return name, err
+	return name, nil
 }
 
 // Save writes the files into a new directory and returns when they are on the

@@ -27,12 +27,20 @@ func TestSaveNew(t *testing.T) {
 			t.Errorf("%s: got %v, %v", name, b, err)
 		}
 	}
+	// The clock has been set back: what was just saved is not the one to go.
+	name, err := SaveNew(dir, "moby.a.7", at.Add(-time.Hour), []File{{Name: "f"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(name); err != nil {
+		t.Error(err)
+	}
 	got, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var want []string
-	for _, name := range []string{"moby.a.7.20260102T030402.2Z", "moby.a.7.20260102T030403.2Z", "moby.a.7.20260102T030403Z",
+	for _, name := range []string{"moby.a.7.20260102T020400Z", "moby.a.7.20260102T030403.2Z", "moby.a.7.20260102T030403Z",
 		"moby.a.7.20260102T030404.2Z", "moby.a.7.20260102T030404Z", "moby.a.7.8.20260102T030400Z"} {
 		want = append(want, filepath.Join(dir, name))
 	}

@@ -71,7 +71,7 @@ type Entry struct {
 	Result string    `json:"result"`
 }
 
-// The results of a repair. A kill is Running in the ledger until it is verified; one
+// The results of a repair. An exchange or a kill is Running in the ledger until it is verified; one
 // that stays so was cut short.
 const (
 	Running  = "running"
@@ -119,13 +119,18 @@ func OpenLedger(name string) (*Ledger, error) {
 	return l, nil
 }
 
-// Add appends an entry and writes the ledger.
+// Add appends an entry and writes the ledger. After an error it has no such entry.
 func (l *Ledger) Add(e Entry) error {
-	l.Entries = append(l.Entries, e)
+	before := l.Entries
+	l.Entries = append(slices.Clone(before), e)
 	if n := len(l.Entries); n > kept {
 		l.Entries = l.Entries[n-kept:]
 	}
-	return l.write()
+	err := l.write()
+	if err != nil {
+		l.Entries = before
+	}
+	return err
 }
 
 // Finish writes the outcome of the last entry.

@@ -49,6 +49,9 @@ type Round struct {
 	Took time.Duration
 	Rows []Row
 	V2   int // shims that are not judged
+	// Foreign are processes that look like shims and are a container's own (see scan.Shim):
+	// they are not asked, judged or counted otherwise.
+	Foreign int
 
 	silent sync.Map // addresses of the daemons that did not answer
 }
@@ -123,6 +126,10 @@ func (c *Checker) Look(ctx context.Context, args []string) (*Round, error) {
 	r := &Round{Time: start}
 	for _, s := range scan.InNamespace(chosen, c.Namespace) {
 		switch {
+		case s.Foreign && len(args) > 0:
+			return nil, fmt.Errorf("%s pid %d: %s", s.Name(), s.PID, scan.WhyForeign)
+		case s.Foreign:
+			r.Foreign++
 		case s.Kind == scan.V1:
 			r.Rows = append(r.Rows, Row{Shim: s})
 		case len(args) > 0:

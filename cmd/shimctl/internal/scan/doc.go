@@ -31,9 +31,10 @@ type Shim struct {
 	Deleted bool   `json:"exe_deleted"` // the file was replaced or removed since
 	Build   Build  `json:"build"`
 	Hidden  bool   `json:"hidden,omitempty"` // permission to read its executable, bundle and descriptors is missing
-	// Foreign says that it is a container's own process: of another pid namespace than this
-	// one, or with another root directory than the host's. Anybody can start one that looks
-	// like a shim, and its paths are not the host's. Nothing is done to it.
+	// Foreign says that it is of another pid namespace than this process, has another root
+	// directory than the host's, or, if this process is root's, is another user's. Anybody can
+	// start one that looks like a shim, and its paths need not be the host's. It is listed,
+	// and its stacks are taken if it is named; it is not judged, repaired or upgraded.
 	Foreign bool `json:"foreign,omitempty"`
 
 	Age     time.Duration `json:"age_ns"`
@@ -42,6 +43,7 @@ type Shim struct {
 	Threads int           `json:"threads"`
 	Anon    int64         `json:"anonymous_bytes"` // resident minus file pages
 	SigCgt  uint64        `json:"-"`               // caught signals, as a bit mask
+	UID     int           `json:"-"`               // the real one
 
 	Init    Init      `json:"init"`
 	Zombies []Process `json:"zombies,omitempty"`
@@ -81,7 +83,7 @@ type Build struct {
 const Module = "containerd-shim.v1"
 
 // WhyForeign is the reason for which nothing is done to a Foreign shim.
-const WhyForeign = "it is a container's own process; run shimctl there"
+const WhyForeign = "it has another root directory or pid namespace than the host, or is not root's; run shimctl there, as its user"
 
 // Name is NAMESPACE/ID.
 func (s *Shim) Name() string { return s.Namespace + "/" + s.ID }

@@ -68,12 +68,14 @@ func TestForeign(t *testing.T) {
 			link(filepath.Join(strconv.Itoa(pid), "ns/pid"), of.ns)
 		}
 	}
+	p.process(60, 1, "containerd-shim", "S", 9, "", argv...) // a user's, in the host's root directory
+	p.write("60/status", "Name:\tx\nUid:\t1000\t1000\t1000\t1000\n")
 	shims, err := Shims(p.root)
-	if err != nil || len(shims) != 5 {
+	if err != nil || len(shims) != 6 {
 		t.Fatalf("got %+v, %v", shims, err)
 	}
 	for _, s := range shims {
-		if want := s.PID == 20 || s.PID == 30; s.Foreign != want {
+		if want := s.PID == 20 || s.PID == 30 || s.PID == 60 && os.Geteuid() == 0; s.Foreign != want {
 			t.Errorf("%d: got %v, want %v", s.PID, s.Foreign, want)
 		}
 	}

@@ -97,13 +97,16 @@ func (t *tree) tracer(pid int) int {
 	return s.Tracer
 }
 
-// status reads the tracer and the mask of caught signals.
+// status reads the user, the tracer and the mask of caught signals.
 func (t *tree) status(s *Shim) {
 	b, _ := os.ReadFile(t.file(s.PID, "status"))
 	for line := range strings.Lines(string(b)) {
 		key, value, _ := strings.Cut(line, ":")
 		value = strings.TrimSpace(value)
 		switch key {
+		case "Uid":
+			uid, _, _ := strings.Cut(value, "\t")
+			s.UID, _ = strconv.Atoi(uid)
 		case "TracerPid":
 			s.Tracer, _ = strconv.Atoi(value)
 		case "Threads":

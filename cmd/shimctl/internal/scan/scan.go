@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"containerd-shim.v1/cmd/shimctl/internal/sanitize"
 )
 
 // Shims lists the shims below root, which is /proc. They are ordered by
@@ -82,8 +80,6 @@ func (t *tree) shim(pid int, known builds) (Shim, bool) {
 	if !s.identify(argv) {
 		return Shim{}, false
 	}
-	s.Exe, s.Workdir, s.Address = sanitize.Line(s.Exe), sanitize.Line(s.Workdir), sanitize.Line(s.Address)
-	s.Foreign = t.foreign(pid)
 	e := t.entries[pid]
 	if parent := t.entries[e.ppid]; parent != nil && parent.Comm == e.Comm && slices.Equal(argv, t.cmdline(e.ppid)) { // it is the shim's child, between fork and exec of a runc
 		return Shim{}, false
@@ -95,6 +91,7 @@ func (t *tree) shim(pid int, known builds) (Shim, bool) {
 	s.Build = known.of(t.file(pid, "exe"))
 	s.Anon = t.anon(pid)
 	t.status(&s)
+	s.Foreign = t.foreign(pid) || os.Geteuid() == 0 && s.UID != 0
 	t.family(&s)
 	if s.Build.Ours && s.StackDir == "" {
 		s.StackDir = t.environ(pid, "CONTAINERD_SHIM_STACK_DIR")

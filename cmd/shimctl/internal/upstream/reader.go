@@ -3,6 +3,7 @@
 package upstream
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -99,8 +100,17 @@ func (p *Program) Prepare(pid int, dump *stackdump.Dump, wedged bool, held map[i
 }
 
 // Read reads the shim of the container id, whose threads must all be stopped. The error
-// wraps ErrBusy, ErrRefused or goheap.ErrLayout.
+// wraps ErrBusy or ErrRefused; the latter also for memory that does not look as it should:
+// since nothing changes meanwhile, it will not another time.
 func (p *Prepared) Read(id string) (*Result, error) {
+	result, err := p.readAll(id)
+	if errors.Is(err, goheap.ErrLayout) {
+		err = fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return result, err
+}
+
+func (p *Prepared) readAll(id string) (*Result, error) {
 	r := p.r
 	r.now = time.Now()
 	steps := []func() error{
@@ -127,7 +137,10 @@ func (p *Prepared) Read(id string) (*Result, error) {
 	for _, c := range r.runtimes {
 		result.Alive = append(result.Alive, c.pid)
 	}
-	return result, s.Check()
+	if err := s.Check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return result, nil
 }
 
 // processes reads the service's table of processes, and the exits that are not in it.
