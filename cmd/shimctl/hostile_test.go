@@ -52,6 +52,27 @@ func TestNoEscapesReachTheTerminal(t *testing.T) {
 	}
 }
 
+// One of a container is not asked or judged, and stops no export.
+func TestForeignShimIsNotJudged(t *testing.T) {
+	p := fakeProc(t, "containerd-shim", "-namespace", "moby", "-workdir", "/x/moby/abc")
+	for _, of := range []string{"self", "7"} {
+		dir := filepath.Join(p.proc, of, "ns")
+		if err := errors.Join(os.MkdirAll(dir, 0o700), os.Symlink("pid:["+of+"]", filepath.Join(dir, "pid"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if status, o, e := p.capture(t, "check", "-state-file", ""); status != exitOK || strings.Contains(o, "moby") || !strings.Contains(e, "1 that look like shims are not judged") {
+		t.Errorf("check: status %d\n%s%s", status, o, e)
+	}
+	if status, o, e := p.capture(t, "repair", "-state-file", "", "-dir", t.TempDir(), "7"); status != exitCheck || !strings.Contains(e, scan.WhyForeign) {
+		t.Errorf("repair: status %d\n%s%s", status, o, e)
+	}
+	dir := t.TempDir()
+	if status, o, e := p.capture(t, "export", "-textfile-directory", dir, "-state-file", "", "-ledger", filepath.Join(dir, "ledger")); status != exitOK {
+		t.Errorf("export: status %d\n%s%s", status, o, e)
+	}
+}
+
 // Without the host's processes "no shim is wedged" would be a lie.
 func TestBlindIsNotHealthy(t *testing.T) {
 	p := fakeProc(t, "sleep", "1000")

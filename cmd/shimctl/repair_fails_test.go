@@ -77,16 +77,19 @@ func TestRepairThatFails(t *testing.T) {
 		{"the new program does not answer", `{"swapped":true}`, exitUnverified, "does not answer", repair.Failed, false},
 		{"the tracer has died", ``, exitUnverified, "the tracer has ended", repair.Failed, false},
 		{"interrupted", `{"error":"refused: a layout","refused":true}`, exitSome, "interrupted", "", false},
+		{"its daemon goes down meanwhile", `{"error":"refused: a layout","refused":true}`, exitSome, "unsupervised", "", false},
 		{"refused", `{"error":"refused: a layout","refused":true}`, exitOK, "repaired (ReaperDeadlock)", repair.Repaired, true},
 	} {
 		p := withTracer(t, file, c.exchange)
 		p.now = func() time.Time { return at } // all evidence is of one second
 		ctx, cancel := context.WithCancel(t.Context())
+		connects := 0
 		p.connect = func(*scan.Shim) (containerd, error) {
+			connects++
 			if c.name == "interrupted" {
 				defer cancel()
 			}
-			return &fakeDaemon{shim: shim}, nil
+			return &fakeDaemon{shim: shim, down: connects > 1 && c.says == "unsupervised"}, nil
 		}
 		dir := t.TempDir()
 		status, o, e := p.with(t, func(p program) int {

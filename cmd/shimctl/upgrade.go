@@ -267,7 +267,7 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) upgraded {
 	case errors.Is(err, takeover.ErrNotAnswering) || errors.Is(err, takeover.ErrTracer) || takeover.Runs(s, u.binary):
 		return upgraded{result: resultUnanswered, tried: true, err: err, evidence: dir}
 	}
-	r := u.notDone(s, err, o != nil && o.Busy)
+	r := u.failed(s, err)
 	r.tried = true
 	if u.onlyWedged {
 		r.evidence = dir
@@ -290,15 +290,12 @@ func (u *upgrader) current(ctx context.Context, s *scan.Shim) upgraded {
 	return upgraded{result: resultUnanswered, err: fmt.Errorf("it runs the new program, which does not answer: ShimInfo: %s, State: %s", a.ShimInfo.Err, a.State.Err)}
 }
 
-// failed is notDone for a shim that was not found at work.
-func (u *upgrader) failed(s *scan.Shim, err error) upgraded { return u.notDone(s, err, false) }
-
-// notDone is for a shim that runs its old program, or has ended by itself.
-func (u *upgrader) notDone(s *scan.Shim, err error, busy bool) upgraded {
+// failed is for a shim that runs its old program, or has ended by itself.
+func (u *upgrader) failed(s *scan.Shim, err error) upgraded {
 	switch {
 	case !scan.Alive(u.proc, s.PID, s.StartTicks):
 		return upgraded{result: resultEnded}
-	case busy:
+	case errors.Is(err, takeover.ErrBusy), probe.Busy(err):
 		return upgraded{result: resultBusy, err: err}
 	case errors.Is(err, takeover.ErrRefused):
 		return upgraded{result: resultRefused, err: err}
@@ -313,7 +310,7 @@ func (u *upgrader) look(ctx context.Context, s *scan.Shim) upgraded {
 		err = o.Err()
 	}
 	if err != nil {
-		return u.notDone(s, err, o != nil && o.Busy)
+		return u.failed(s, err)
 	}
 	return upgraded{result: resultPossible, outcome: o, todo: u.command(s)}
 }

@@ -26,8 +26,6 @@ func (p *Policy) Refuse(root string, c *Case) string {
 	switch {
 	case c.Shim.Kind != scan.V1:
 		return "it is no v1 shim"
-	case c.Shim.Foreign:
-		return scan.WhyForeign
 	case c.Shim.Build.Ours:
 		return "it is this project's shim: a wedge of it is a new bug; please send `shimctl report`"
 	case c.Result.Verdict != health.Wedged:

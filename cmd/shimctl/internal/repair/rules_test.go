@@ -142,3 +142,18 @@ func TestOutcomeNeverGoesBack(t *testing.T) {
 		}
 	}
 }
+
+// What cannot be written has not happened: the limits go by what is in the file.
+func TestLedgerThatCannotBeWritten(t *testing.T) {
+	dir := t.TempDir()
+	l, err := OpenLedger(filepath.Join(dir, "sub", "ledger"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "sub"), nil, 0o600); err != nil { // no directory
+		t.Fatal(err)
+	}
+	if err := l.Add(Entry{Shim: "a"}); err == nil || len(l.Entries) != 0 {
+		t.Errorf("got %v and %+v", err, l.Entries)
+	}
+}

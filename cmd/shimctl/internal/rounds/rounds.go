@@ -49,8 +49,7 @@ type Round struct {
 	Took time.Duration
 	Rows []Row
 	V2   int // shims that are not judged
-	// Foreign are processes that look like shims and are a container's own (see scan.Shim):
-	// they are not asked, judged or counted otherwise.
+	// Foreign is how many are Foreign (see scan.Shim), which are not asked or judged either.
 	Foreign int
 
 	silent sync.Map // addresses of the daemons that did not answer
