@@ -134,17 +134,19 @@ func (a Adoption) ClaimRuntime(st *state.Start) *reaper.Child {
 	return c
 }
 
-// FinishStart waits for the end of a start that the replaced program has begun. The
+// FinishStart waits for the end of a start that the replaced program has begun. If
+// it fails, or ctx ends first, it leaves neither the runtime nor a process behind. The
 // process is locked meanwhile.
 func (p *Exec) FinishStart(ctx context.Context, a Adoption, runtime *reaper.Child, pidFile string) error {
-	err := await(ctx, runtime)
+	if pidFile == "" {
+		pidFile = p.pidFile()
+	}
+	err := p.env.await(ctx, runtime)
 	if err == nil && p.Child() == nil {
-		if pidFile == "" {
-			pidFile = p.pidFile()
-		}
 		err = p.claimStarted(ctx, a, pidFile)
 	}
 	if err != nil {
+		p.killStarted(ctx, a, pidFile)
 		p.mu.Lock()
 		io := p.io
 		p.io = nil
@@ -156,6 +158,20 @@ func (p *Exec) FinishStart(ctx context.Context, a Adoption, runtime *reaper.Chil
 		return internalf("a start that began before the shim was replaced: %w", err)
 	}
 	return p.apply(DidStart)
+}
+
+// killStarted kills the process of a start that has failed, if it is known or pidFile
+// tells of it.
+func (p *Exec) killStarted(ctx context.Context, a Adoption, pidFile string) {
+	child := p.Child()
+	if child == nil {
+		if pid, since, err := readPidFile(ctx, pidFile); err == nil {
+			child, _ = a.Ticket.Claim(pid, since, nil) // an error: it is no child, or another process
+		}
+	}
+	if child != nil {
+		p.env.killAndWait(child)
+	}
 }
 
 // claimStarted adopts the process whose pid a runtime has left in pidFile.
@@ -180,7 +196,7 @@ func (p *Exec) claimStarted(ctx context.Context, a Adoption, pidFile string) err
 // FinishStart is Exec.FinishStart for the container's own process. The runtime tells
 // whether it was started.
 func (p *Init) FinishStart(ctx context.Context, _ Adoption, runtime *reaper.Child, _ string) error {
-	if err := await(ctx, runtime); err != nil {
+	if err := p.env.await(ctx, runtime); err != nil {
 		return internalf("a start that began before the shim was replaced: %w", err)
 	}
 	if p.Snapshot().Phase == Stopped {
@@ -196,12 +212,20 @@ func (p *Init) FinishStart(ctx context.Context, _ Adoption, runtime *reaper.Chil
 	return p.apply(DidStart)
 }
 
-func await(ctx context.Context, c *reaper.Child) error {
+// await waits for the end of a runtime. When ctx ends first, the runtime is killed, as
+// Monitor.Run does with one of its own.
+func (e *Env) await(ctx context.Context, runtime *reaper.Child) error {
 	select {
-	case <-c.Done():
+	case <-runtime.Done(): // also if ctx has ended
+		return nil
+	default:
+	}
+	select {
+	case <-runtime.Done():
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("wait for the runtime: %w", ctx.Err())
+		e.killAndWait(runtime)
+		return fmt.Errorf("wait for the runtime: %w", context.Cause(ctx))
 	}
 }
 

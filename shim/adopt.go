@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"time"
 
 	"containerd-shim.v1/guard"
 	"containerd-shim.v1/proc"
@@ -99,7 +100,8 @@ func (s *Supervisor) setProcesses(st *state.Shim, init *proc.Init, execs []*proc
 }
 
 // adopt takes over the exits that are held, and the starts. It is called before
-// run.
+// run. An exit of which the state does not say since when it waits begins to wait now: it
+// must not overtake what is yet to be reaped, nor a start that is yet to be answered.
 func (x *exits) adopt(st *state.Shim, init *proc.Init, execs []*proc.Exec) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -115,6 +117,9 @@ func (x *exits) adopt(st *state.Shim, init *proc.Init, execs []*proc.Exec) {
 		one := heldExit{
 			Exit: reaper.Exit{Seq: h.Seq, Pid: h.Pid, Status: h.Status, At: h.At},
 			id:   h.ID, taken: h.Taken, start: x.starts[h.ID],
+		}
+		if one.taken.IsZero() {
+			one.taken = time.Now()
 		}
 		if h.ID == init.ID() {
 			x.last = &one
@@ -167,9 +172,10 @@ func (x *exits) connected(number int, c *conn) {
 	}
 }
 
-// begun is a start that the previous program had begun. Its result answers the
-// next Start of the process.
+// begun is a start of p that the previous program had begun. Its result answers the
+// next Start of p.
 type begun struct {
+	p    process
 	done chan struct{} // closed when err is set
 	err  error
 }
@@ -183,13 +189,16 @@ func (b *begun) wait(ctx context.Context) error {
 	}
 }
 
-// begunBefore returns the start of a process that the previous program had begun,
-// and forgets it; nil if there is none.
-func (s *Supervisor) begunBefore(id string) *begun {
+// begunBefore returns the start of p that the previous program had begun, and forgets
+// it; nil if there is none.
+func (s *Supervisor) begunBefore(p process) *begun {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b := s.begun[id]
-	delete(s.begun, id)
+	b := s.begun[p.ID()]
+	if b == nil || b.p != p { // a later exec may have the id
+		return nil
+	}
+	delete(s.begun, p.ID())
 	return b
 }
 
@@ -215,7 +224,7 @@ func (s *Supervisor) finishStarts(st *state.Shim, init *proc.Init, execs []*proc
 	s.begun = make(map[string]*begun, len(all))
 	var ended []<-chan struct{}
 	for p, at := range all {
-		b := &begun{done: make(chan struct{})}
+		b := &begun{p: p, done: make(chan struct{})}
 		s.begun[p.ID()] = b
 		ended = append(ended, b.done)
 		runtime := a.ClaimRuntime(at)
@@ -226,7 +235,10 @@ func (s *Supervisor) finishStarts(st *state.Shim, init *proc.Init, execs []*proc
 			defer close(b.done)
 			defer p.Unlock()
 			b.err = guard.Call("start", func() error { return p.FinishStart(s.alive, a, runtime, at.PidFile) })
-			s.exits.ended(s.exits.starting(p), outcomeOf(p, b.err))
+			if !s.exits.ended(s.exits.starting(p), outcomeOf(p, b.err)) && b.err == nil {
+				s.killLate(p)
+				b.err = errContainerDead()
+			}
 		})
 	}
 	go func() {

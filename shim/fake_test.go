@@ -31,6 +31,7 @@ type fakeRuntime struct {
 	calls  map[string]int                   // guarded by mu
 	hangs  map[string]chan<- struct{}       // guarded by mu
 	exists bool                             // guarded by mu
+	status string                           // guarded by mu; what Status tells
 	init   *fakeProcess                     // guarded by mu
 	execs  []*fakeProcess                   // guarded by mu
 }
@@ -161,7 +162,14 @@ func (f *fakeRuntime) Delete(_ context.Context, id string, _ bool) error {
 	return nil
 }
 
-func (f *fakeRuntime) Status(context.Context, string) (string, error) { return "", nil }
+func (f *fakeRuntime) Status(_ context.Context, id string) (string, error) {
+	if err := f.enter("state", id); err != nil {
+		return "", err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status, nil
+}
 
 func (f *fakeRuntime) Ps(_ context.Context, id string) ([]int, error) {
 	if err := f.enter("ps", id); err != nil {

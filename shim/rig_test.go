@@ -15,6 +15,7 @@ import (
 	"containerd-shim.v1/proc"
 	"containerd-shim.v1/proc/stdio"
 	"containerd-shim.v1/reaper"
+	"containerd-shim.v1/state"
 
 	"github.com/containerd/containerd/api/events"
 	"github.com/containerd/containerd/api/types"
@@ -89,6 +90,8 @@ type rig struct {
 	bundle  string
 	socket  string
 	limits  Limits
+	// children are what the test itself has spawned.
+	children []*fakeProcess
 }
 
 // testLimits are short enough for a test to wait for, and long enough to be told
@@ -104,6 +107,14 @@ func newRig(t *testing.T, hostPids bool) *rig {
 }
 
 func newLimitedRig(t *testing.T, hostPids bool, limits Limits) *rig {
+	t.Helper()
+	return startRig(t, hostPids, limits, nil)
+}
+
+// startRig starts a rig; with left it is one that adopts the state that left returns.
+// While left runs nothing is reaped, so that what dies stays a zombie. The first look
+// for what is due comes before the first look for zombies: either may, in the command.
+func startRig(t *testing.T, hostPids bool, limits Limits, left func(r *rig) *state.Shim) *rig {
 	t.Helper()
 	r := &rig{T: t, runtime: newFakeRuntime(t), daemon: &daemon{}, bundle: t.TempDir(), limits: limits}
 	config := specs.Spec{Linux: &specs.Linux{}}
@@ -125,10 +136,21 @@ func newLimitedRig(t *testing.T, hostPids bool, limits Limits) *rig {
 		Limits: proc.DefaultLimits(), Streams: stdio.DefaultLimits(),
 		NewRuntime: func(string) proc.Runtime { return r.runtime },
 	}, outbox, r.limits)
+	resume := func() {}
+	if left != nil {
+		testReaper.Pause()
+		resume = sync.OnceFunc(testReaper.Resume)
+		defer resume() // also if the test fails here
+		r.sup.Adopt(r.ctx(), left(r))
+	}
 	exits := testReaper.Subscribe()
+	if left != nil {
+		r.sup.exits.round(exits)
+	}
 	ended := make(chan struct{}, 2)
 	go func() { outbox.Run(ctx); ended <- struct{}{} }()
 	go func() { r.sup.Run(exits); exits.Close(); ended <- struct{}{} }()
+	resume()
 	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(Handshaker(r.sup)), ttrpc.WithUnaryServerInterceptor(Interceptor))
 	if err != nil {
 		t.Fatal(err)
@@ -156,6 +178,9 @@ func newLimitedRig(t *testing.T, hostPids bool, limits Limits) *rig {
 			_ = p.gate.Close() // a test may have closed it
 		}
 		r.runtime.mu.Unlock()
+		for _, p := range r.children {
+			_ = p.gate.Close() // a test may have closed it
+		}
 		eventually(t, "the end of all execs", func() bool {
 			return len(r.sup.exits.close()) == 0
 		})
@@ -168,6 +193,16 @@ func newLimitedRig(t *testing.T, hostPids bool, limits Limits) *rig {
 		receive(t, "end of the other", ended)
 	})
 	return r
+}
+
+// spawn starts a child that lives until its gate is closed; its pid is in the bundle's
+// file of that name.
+func (r *rig) spawn(pidFile string) *fakeProcess {
+	r.Helper()
+	p, err := spawn([]string{"wait", "0"}, filepath.Join(r.bundle, pidFile))
+	r.must(err)
+	r.children = append(r.children, p)
+	return p
 }
 
 // connect returns one more client.

@@ -171,7 +171,7 @@ func (s *Supervisor) Start(ctx context.Context, id string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if begun := s.begunBefore(id); begun != nil {
+	if begun := s.begunBefore(p); begun != nil {
 		err = begun.wait(ctx)
 	} else {
 		err = s.start(ctx, p)
@@ -292,6 +292,7 @@ func (s *Supervisor) forgetExec(id string, io proc.Streams) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.execs, id)
+	delete(s.begun, id)
 	if io != nil {
 		s.leaving.add(io)
 	}

@@ -196,7 +196,8 @@ type Held struct {
 	// At is the time of death. Seq is its number in the order of deaths.
 	At  time.Time `json:"at"`
 	Seq uint64    `json:"seq,omitempty"`
-	// Taken is when it began to wait for its start; zero means long ago.
+	// Taken is when it began to wait for what should come before it; zero means that it
+	// begins to when it is adopted.
 	Taken time.Time `json:"taken,omitzero"`
 }
 
