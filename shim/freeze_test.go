@@ -101,26 +101,38 @@ func TestFreezeWhileAPausedContainerDies(t *testing.T) {
 // TestFreezeBeforeAWaitOfWhatIsDeletedIsAnswered: the next program does not know the
 // process, and would say that there is none. Found by the model (WAIT_LEFT).
 func TestFreezeBeforeAWaitOfWhatIsDeletedIsAnswered(t *testing.T) {
-	r := newRig(t, false)
-	r.run()
-	r.execRun("e", "exit", "7")
-	r.published(1)
-	r.sup.conns.writes.Shut() // no answer gets out
-	var exit *api.WaitResponse
-	waited := calling(func() (err error) { exit, err = r.client.Wait(r.ctx(), &api.WaitRequest{ID: "e"}); return err })
-	eventually(t, "the Wait", func() bool { return r.sup.conns.list()[0].awaits("e") })
-	_, err := r.sup.DeleteExec(r.ctx(), "e")
-	r.must(err)
-	if err := r.freeze(); err == nil || !strings.Contains(err.Error(), "Wait e is not answered") {
-		t.Errorf("frozen while a Wait was not answered, of an exec that was deleted: %v", err)
-		r.sup.Thaw()
+	for id, remove := range map[string]func(*Supervisor, context.Context) error{
+		"e":         func(s *Supervisor, ctx context.Context) error { _, err := s.DeleteExec(ctx, "e"); return err },
+		containerID: func(s *Supervisor, ctx context.Context) error { _, err := s.Delete(ctx); return err },
+	} {
+		t.Run(id, func(t *testing.T) {
+			r := newRig(t, false)
+			r.run()
+			want := uint32(7)
+			if id == containerID {
+				r.must(r.kill("", uint32(unix.SIGKILL)))
+				want = 128 + uint32(unix.SIGKILL)
+			} else {
+				r.execRun(id, "exit", "7")
+			}
+			r.published(1)
+			r.sup.conns.writes.Shut() // no answer gets out
+			var exit *api.WaitResponse
+			waited := calling(func() (err error) { exit, err = r.client.Wait(r.ctx(), &api.WaitRequest{ID: id}); return err })
+			eventually(t, "the Wait", func() bool { return r.sup.conns.list()[0].awaits(id) })
+			r.must(remove(r.sup, r.ctx()))
+			if err := r.freeze(); err == nil || !strings.Contains(err.Error(), "Wait "+id+" is not answered") {
+				t.Errorf("frozen while a Wait was not answered, of what was deleted: %v", err)
+				r.sup.Thaw()
+			}
+			r.must(receive(t, "the answer", waited))
+			if exit.ExitStatus != want {
+				t.Errorf("status %d, want %d", exit.ExitStatus, want)
+			}
+			r.must(r.freeze())
+			r.sup.Thaw()
+		})
 	}
-	r.must(receive(t, "the answer", waited))
-	if exit.ExitStatus != 7 {
-		t.Errorf("status %d, want 7", exit.ExitStatus)
-	}
-	r.must(r.freeze())
-	r.sup.Thaw()
 }
 
 // awaits reports whether a Wait for the process is open.

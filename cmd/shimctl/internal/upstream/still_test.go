@@ -180,3 +180,25 @@ func TestReaderInASystemCallMustBeHeld(t *testing.T) {
 		})
 	}
 }
+
+// TestAnotherLayoutIsRefused: memory that does not check out will not another time either,
+// since nothing changes meanwhile. As a passing error it kept `repair -kill` from acting.
+func TestAnotherLayoutIsRefused(t *testing.T) {
+	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.6"))
+	program, err := Identify(shim.PID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Text.Close()
+	shimtest.Until(t, time.Minute, "a reading", func() bool {
+		p, e := program.Prepare(shim.PID, dump(t, shim), false, nil)
+		if e != nil {
+			return false
+		}
+		_, err = p.read(shim.PID, "another container")
+		return !errors.Is(err, ErrBusy) && !errors.Is(err, inplace.ErrBusy)
+	})
+	if !errors.Is(err, ErrRefused) {
+		t.Errorf("got %v", err)
+	}
+}
