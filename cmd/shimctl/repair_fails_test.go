@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"containerd-shim.v1/cmd/shimctl/internal/repair"
 	"containerd-shim.v1/cmd/shimctl/internal/rounds"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
@@ -23,32 +25,55 @@ import (
 )
 
 // withTracer is shimctl whose tracer answers a look as the real one has, with the state in
-// file, and an exchange with the text, which may be "" for a tracer that dies.
-func withTracer(t *testing.T, file, exchange string) program {
+// file, and an exchange with the text, which may be "" for a tracer that dies. meanwhile is
+// called during an exchange.
+func withTracer(t *testing.T, file, exchange string, meanwhile func()) program {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	asked, let := fifo(t), fifo(t)
+	go func() {
+		if _, err := asked.Read(make([]byte, 1)); err == nil { // not if it is closed
+			meanwhile()
+			_, _ = let.WriteString("go on\n")
+		}
+	}()
 	script := filepath.Join(t.TempDir(), "shimctl")
 	text := fmt.Sprintf(`#!/bin/sh
-[ "$1" = %s ] || exec %s "$@"
+[ "$1" = %[1]s ] || exec %[2]s "$@"
 read -r request
 case $request in
-*'"binary":'*) echo '%s' ;;
+*'"binary":'*) echo >%[3]s; read -r line <%[4]s; echo '%[5]s' ;;
 *)
 	to=${request##*'"state_file":"'}
-	cp %s "${to%%%%\"*}"
+	cp %[6]s "${to%%%%\"*}"
 	echo '{"report":{}}'
 	;;
 esac
-`, takeover.Arg, self, exchange, file)
+`, takeover.Arg, self, asked.Name(), let.Name(), exchange, file)
 	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	p := underTest()
 	p.self = script
 	return p
+}
+
+// fifo makes a FIFO, and holds both of its ends open until the test ends.
+func fifo(t *testing.T) *os.File {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return f
 }
 
 // What is done after an attempt in place that has not healed the shim: it is ended only if
@@ -76,17 +101,22 @@ func TestRepairThatFails(t *testing.T) {
 		{"a full disk", `{"error":"no space left on device"}`, exitSome, "could not be healed in place this time", "", false},
 		{"the new program does not answer", `{"swapped":true}`, exitUnverified, "does not answer", repair.Failed, false},
 		{"the tracer has died", ``, exitUnverified, "the tracer has ended", repair.Failed, false},
-		{"interrupted", `{"error":"refused: a layout","refused":true}`, exitSome, "interrupted", "", false},
+		{"interrupted before", `{"error":"refused: a layout","refused":true}`, exitSome, "interrupted", "", false},
+		{"interrupted meanwhile", `{"error":"refused: a layout","refused":true}`, exitSome, "interrupted", "", false},
 		{"its daemon goes down meanwhile", `{"error":"refused: a layout","refused":true}`, exitSome, "unsupervised", "", false},
 		{"refused", `{"error":"refused: a layout","refused":true}`, exitOK, "repaired (ReaperDeadlock)", repair.Repaired, true},
 	} {
-		p := withTracer(t, file, c.exchange)
-		p.now = func() time.Time { return at } // all evidence is of one second
 		ctx, cancel := context.WithCancel(t.Context())
+		p := withTracer(t, file, c.exchange, func() {
+			if c.name == "interrupted meanwhile" {
+				cancel()
+			}
+		})
+		p.now = func() time.Time { return at } // all evidence is of one second
 		connects := 0
 		p.connect = func(*scan.Shim) (containerd, error) {
 			connects++
-			if c.name == "interrupted" {
+			if c.name == "interrupted before" {
 				defer cancel()
 			}
 			return &fakeDaemon{shim: shim, down: connects > 1 && c.says == "unsupervised"}, nil
