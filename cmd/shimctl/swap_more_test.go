@@ -25,10 +25,14 @@ import (
 	"containerd-shim.v1/integration/harness/fakedaemon"
 )
 
-// fifos makes the FIFOs of an exec's streams, with their client's ends.
+// fifos makes the FIFOs of an exec's streams, with their client's ends. Like Docker's by default,
+// their paths lead over a symbolic link.
 func fifos(t *testing.T, names ...string) (paths []string, ends []*os.File) {
 	t.Helper()
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(t.TempDir(), dir); err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range names {
 		path := filepath.Join(dir, name)
 		if err := unix.Mkfifo(path, 0o600); err != nil {

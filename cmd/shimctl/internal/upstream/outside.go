@@ -10,9 +10,11 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/containerd/continuity/fs"
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/state"
 )
 
 // outside reads what /proc shows. That takes longer than everything else, so it is done
@@ -101,6 +103,26 @@ func (r *reader) children() (pids []int, err error) {
 // fifos reports whether path is a FIFO. One that is gone counts as such, because only
 // FIFOs are removed while they are in use.
 func (r *reader) fifos(path string) bool {
-	info, err := os.Stat(filepath.Join("/proc", strconv.Itoa(r.pid), "root", path))
+	info, err := os.Stat(filepath.Join(r.proc("root"), r.real(path)))
 	return err != nil || info.Mode()&os.ModeNamedPipe != 0
+}
+
+// take is descriptors.take for a path that a client gave. It may lead over symbolic links,
+// as Docker's default does, /var/run/docker; the kernel shows where they end.
+func (r *reader) take(path string, fits func(*descriptor) bool) state.FD {
+	if n := r.fds.take(path, fits); n != 0 {
+		return n
+	}
+	return r.fds.take(r.real(path), fits)
+}
+
+// real returns the path without symbolic links, as the shim sees it. What does not exist
+// any more counts as no link.
+func (r *reader) real(path string) string {
+	root := r.proc("root")
+	real, err := fs.RootPath(root, path)
+	if err != nil {
+		return path
+	}
+	return strings.TrimPrefix(real, root)
 }

@@ -202,12 +202,16 @@ func (r *reader) streams(o *object) error {
 			continue
 		}
 		d := state.Output{Path: strings.TrimPrefix(output.path, "file://"), Kind: state.FIFO, From: output.from}
-		d.To = r.fds.take(d.Path, (*descriptor).writes)
-		d.Keepalive = r.fds.take(d.Path, (*descriptor).reads)
+		d.To = r.take(d.Path, (*descriptor).writes)
+		d.Keepalive = r.take(d.Path, (*descriptor).reads)
 		if !r.fifos(d.Path) {
 			d.Kind = state.File
 		}
 		switch {
+		case d.To == 0 && d.Kind == state.File && o.Stdout == o.Stderr:
+			return fmt.Errorf("%w: %s writes both of its outputs to the one file %s", ErrRefused, o.ID, d.Path)
+		case d.To == 0 && o.Start == nil && r.living[o.Pid] && (d.From == s.Terminal || r.reading[d.From]):
+			return fmt.Errorf("%w: %s lives, but %s is not open", ErrRefused, o.ID, d.Path)
 		case d.To == 0 && (d.From == 0 || d.From == s.Terminal || !r.reading[d.From] && o.Start == nil): // it has ended
 			if d := r.fds[d.From]; d != nil {
 				d.used = d.n == s.Terminal
@@ -224,8 +228,8 @@ func (r *reader) streams(o *object) error {
 	}
 	if o.Stdin != "" {
 		i := &state.Input{Path: o.Stdin, To: in}
-		i.From = r.fds.take(o.Stdin, (*descriptor).reads)
-		i.Keepalive = r.fds.take(o.Stdin, (*descriptor).writes)
+		i.From = r.take(o.Stdin, (*descriptor).reads)
+		i.Keepalive = r.take(o.Stdin, (*descriptor).writes)
 		switch {
 		case i.From != 0 && (i.To != 0 || s.Terminal != 0):
 			s.Input = i
