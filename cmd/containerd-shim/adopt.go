@@ -22,9 +22,10 @@ import (
 
 // adopt runs a shim that was executed in place of another, until it is told to end.
 // Nothing is fatal, because the container has no other supervisor: what cannot be
-// taken over is logged, and a request for it is answered with an error. Its error is
-// that of ending the container.
-func adopt(o options, forks *reaper.Forker) error {
+// taken over is logged, and a request for it is answered with an error. So is bad, what is
+// wrong with the flags or their environment, which the program before may not have known.
+// The error returned is that of ending the container.
+func adopt(o options, bad error, forks *reaper.Forker) error {
 	fds := inheritedFDs() // first: no child may get them
 	p, err := newProgram(o)
 	if err != nil {
@@ -32,6 +33,9 @@ func adopt(o options, forks *reaper.Forker) error {
 	}
 	reaper.Redeliver()
 	p.setLog()
+	if bad != nil {
+		logrus.WithError(bad).Error("the default is used instead")
+	}
 	st, unread := state.ReadFile(o.adopt)
 	if unread != nil {
 		logrus.WithError(unread).WithField("file", o.adopt).Error("the state cannot be read; the container is not known")

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -58,7 +59,8 @@ type options struct {
 // parseFlags reads the command line as Go's flag package does (one dash or
 // two, "-name value" or "-name=value"), but ignores flags that it does not know:
 // daemons up to 1.6 pass -criu-path, which no shim of upstream's accepts. A flag
-// overrides its environment variable.
+// overrides its environment variable. Beside an error it returns the options with the
+// default for each value that it could not read.
 func parseFlags(args []string, getenv func(string) (string, bool)) (options, error) {
 	o := options{runtimeRoot: "/run/containerd/runc", containerdBinary: "containerd", stackDir: stackdump.DefaultDir}
 	timeout, recycle := defaultTimeout, "0"
@@ -77,6 +79,7 @@ func parseFlags(args []string, getenv func(string) (string, bool)) (options, err
 		"runtime-root": &o.runtimeRoot, "criu": &o.criu, "criu-path": &o.criu,
 		"stack-dir": &o.stackDir, "runtime-timeout": &timeout, "recycle": &recycle, "adopt": &o.adopt,
 	}
+	var bad []error
 	switches := map[string]*bool{
 		"systemd-cgroup": &o.systemdCgroup, "debug": &o.debug, "check": &o.check,
 		"v": &o.version, "version": &o.version, "h": &o.help, "help": &o.help,
@@ -96,7 +99,7 @@ func parseFlags(args []string, getenv func(string) (string, bool)) (options, err
 			if hasValue {
 				on, err := strconv.ParseBool(value)
 				if err != nil {
-					return o, fmt.Errorf("flag -%s: %q is not a boolean", name, value)
+					bad = append(bad, fmt.Errorf("flag -%s: %q is not a boolean", name, value))
 				}
 				*b = on
 			}
@@ -108,21 +111,22 @@ func parseFlags(args []string, getenv func(string) (string, bool)) (options, err
 		}
 		if !hasValue {
 			if len(args) == 0 {
-				return o, fmt.Errorf("flag -%s needs a value", name)
+				bad = append(bad, fmt.Errorf("flag -%s needs a value", name))
+				break
 			}
 			value, args = args[0], args[1:]
 		}
 		*text = value
 	}
-	d, err := time.ParseDuration(timeout)
-	if err != nil || d <= 0 {
-		return o, fmt.Errorf("flag -runtime-timeout: %q is not a positive duration", timeout)
+	var err error
+	if o.runtimeTimeout, err = time.ParseDuration(timeout); err != nil || o.runtimeTimeout <= 0 {
+		bad = append(bad, fmt.Errorf("flag -runtime-timeout: %q is not a positive duration", timeout))
+		o.runtimeTimeout, _ = time.ParseDuration(defaultTimeout)
 	}
-	o.runtimeTimeout = d
 	if o.recycle, err = parseSize(recycle); err != nil {
-		return o, fmt.Errorf("flag -recycle: %w", err)
+		bad = append(bad, fmt.Errorf("flag -recycle: %w", err))
 	}
-	return o, nil
+	return o, errors.Join(bad...)
 }
 
 // parseSize reads a number of bytes, or of KiB, MiB or GiB with the suffix K, M or G.

@@ -53,8 +53,8 @@ func TestFlags(t *testing.T) {
 		}
 	}
 	for _, line := range []string{"-namespace", "-debug=maybe", "-runtime-timeout 0s", "-runtime-timeout soon", "-runtime-timeout -1s", "-recycle 3MB", "-recycle -3M", "-recycle M"} {
-		if _, err := parse(t, nil, strings.Fields(line)...); err == nil {
-			t.Errorf("%q: no error", line)
+		if got, err := parse(t, nil, strings.Fields(line)...); err == nil || got != defaults {
+			t.Errorf("%q:\n got %+v, %v\nwant %+v and an error", line, got, err, defaults)
 		}
 	}
 }

@@ -65,8 +65,9 @@ func main() {
 		if _, err = state.ReadFile(o.adopt); err == nil {
 			fmt.Println(adoptable)
 		}
-	case err == nil && o.adopt != "":
-		forkFor(func(forks *reaper.Forker) error { return adopt(o, forks) })
+	case o.adopt != "" && !o.check:
+		bad := err // and not fatal any more
+		forkFor(func(forks *reaper.Forker) error { return adopt(o, bad, forks) })
 	case err == nil:
 		forkFor(func(forks *reaper.Forker) error { return run(o, forks) })
 	}

@@ -95,6 +95,19 @@ func TestSwapHealthy(t *testing.T) {
 	}
 }
 
+// TestSwapWithABadEnvironment: what the old program ignored in its environment must not end the
+// new one, which has no other program to fall back on.
+func TestSwapWithABadEnvironment(t *testing.T) {
+	t.Setenv("CONTAINERD_SHIM_RUNTIME_TIMEOUT", "600")
+	t.Setenv("CONTAINERD_SHIM_RECYCLE", "3MB")
+	shim := started(t, shimtest.Baseline(t, "v1.2.6"))
+	// Only the shim's: what checks the new program has shimctl's own.
+	t.Setenv("CONTAINERD_SHIM_RUNTIME_TIMEOUT", "")
+	t.Setenv("CONTAINERD_SHIM_RECYCLE", "")
+	swapped(t, shim, false)
+	lifeGoesOn(t, shim)
+}
+
 func TestSwapWedged(t *testing.T) {
 	for _, version := range buildsOf("v1.1.2", "v1.2.0") {
 		t.Run(version, func(t *testing.T) {
