@@ -166,4 +166,9 @@ func TestUpgradeOfOwnShim(t *testing.T) {
 	if o := u.one(t.Context(), &s); o.result != resultCurrent {
 		t.Errorf("it goes on: %s, %v", o.result, o.err)
 	}
+	// As one that was exchanged and could not read the state: it answers that there is none.
+	s.ID = "lost"
+	if o := u.one(t.Context(), &s); o.result != resultUnanswered || !strings.Contains(o.err.Error(), "lost") {
+		t.Errorf("it does not know its container: %s, %v", o.result, o.err)
+	}
 }

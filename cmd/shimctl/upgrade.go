@@ -281,13 +281,13 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) upgraded {
 // of an earlier run after which it did not answer.
 func (u *upgrader) current(ctx context.Context, s *scan.Shim) upgraded {
 	a := probe.Ask(ctx, u.proc, s, probe.Question{Limit: aliveLimit, State: true})
-	if a.ShimInfo.OK && a.State.OK {
+	if a.Serves() || a.State.OK && s.Init.PID == 0 { // its container is being made
 		return upgraded{result: resultCurrent}
 	}
 	if !scan.Alive(u.proc, s.PID, s.StartTicks) {
 		return upgraded{result: resultEnded}
 	}
-	return upgraded{result: resultUnanswered, err: fmt.Errorf("it runs the new program, which does not answer: ShimInfo: %s, State: %s", a.ShimInfo.Err, a.State.Err)}
+	return upgraded{result: resultUnanswered, err: fmt.Errorf("it runs the new program, which does not answer: ShimInfo: %s, State: %s%s", a.ShimInfo.Err, a.State.Err, a.State.Status)}
 }
 
 // failed is for a shim that runs its old program, or has ended by itself.

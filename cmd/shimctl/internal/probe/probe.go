@@ -33,7 +33,8 @@ import (
 // Answer is the outcome of one call.
 type Answer struct {
 	Asked    bool
-	OK       bool // answered; an error status is an answer, too
+	OK       bool   // answered; an error status is an answer, too
+	Status   string // that error, "" if it was answered without one
 	TimedOut bool
 	Denied   bool // for want of permission
 	Took     time.Duration
@@ -49,6 +50,10 @@ type Answers struct {
 	Ended   bool
 	EndedAt time.Time
 }
+
+// Serves reports whether a shim that has a container, and was asked for its State, knows
+// it. A new program that could not read the state answers as well, but with NotFound.
+func (a *Answers) Serves() bool { return a.ShimInfo.OK && a.State.OK && a.State.Status == "" }
 
 // Question is what a shim is asked.
 type Question struct {
@@ -124,7 +129,7 @@ func call(ctx context.Context, limit time.Duration, do func(context.Context) err
 	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err):
 		a.TimedOut = true
 	case isStatus(err):
-		a.OK = true
+		a.OK, a.Status = true, err.Error()
 	default:
 		a.Err = err.Error()
 	}

@@ -283,12 +283,12 @@ func (o *Outcome) settle(ctx context.Context, s *scan.Shim, binary string) error
 	defer tick.Stop()
 	for {
 		a := probe.Ask(ctx, "/proc", s, probe.Question{Limit: askLimit, State: true})
-		if a.ShimInfo.OK && a.State.OK && Runs(s, binary) {
+		if a.Serves() && Runs(s, binary) { // only one that has a container is exchanged
 			break
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: ShimInfo: %s, State: %s", ErrNotAnswering, a.ShimInfo.Err, a.State.Err)
+			return fmt.Errorf("%w: ShimInfo: %s, State: %s%s", ErrNotAnswering, a.ShimInfo.Err, a.State.Err, a.State.Status)
 		case <-tick.C:
 		}
 	}
