@@ -5,6 +5,8 @@
 package main
 
 import (
+	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -90,6 +92,37 @@ func TestSwapExecveFails(t *testing.T) {
 			wg.Wait()
 		})
 	}
+}
+
+// TestSwapPastThePointOfNoReturn: a program that the kernel finds broken only when the old one is
+// gone (elf(5): a segment that cannot be mapped) ends the shim. That is the exchange's doing, and
+// not that of a shim which has ended by itself: it stops a roll-out, and counts as a repair.
+func TestSwapPastThePointOfNoReturn(t *testing.T) {
+	program, err := os.ReadFile(shimtest.Own(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const phoff, phentsize, address = 32, 56, 16
+	for at := binary.LittleEndian.Uint64(program[phoff:]); ; at += phentsize {
+		if elf.ProgType(binary.LittleEndian.Uint32(program[at:])) == elf.PT_LOAD {
+			binary.LittleEndian.PutUint64(program[at+address:], 1<<63) // no address of a process
+			break
+		}
+	}
+	broken := filepath.Join(t.TempDir(), "broken")
+	if err := os.WriteFile(broken, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	shim := started(t, shimtest.Baseline(t, "v1.2.6"))
+	s, ok := scan.One(procRoot, shim.PID, 0)
+	if !ok {
+		t.Fatalf("%d is no shim", shim.PID)
+	}
+	req := takeover.Request{StateFile: filepath.Join(t.TempDir(), "state"), Binary: broken}
+	if o, err := underTest().tracer().Run(t.Context(), &s, req, 5*time.Second); !errors.Is(err, takeover.ErrTracer) {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	<-shim.Exited()
 }
 
 // A tracer that is killed leaves a shim that runs: the old program before the commit

@@ -100,8 +100,8 @@ func frame(r unix.PtraceRegs, mask uint64) []byte {
 
 // Exec makes the thread tid execute the image, by code that is written to text. The
 // process must be stopped. Exec returns nil once the new program runs; the process is
-// then detached. If the error is an ExecError, or comes from before the commit, the
-// old program is as it was, and still stopped.
+// then detached. If the error is an ErrCommitted, the process runs the new program, or has
+// ended in execve(2). Otherwise the old program is as it was, and still stopped.
 //
 // step is called before each step, with its name, for tests.
 func (t *Tracee) Exec(tid int, text Code, x *Image, step func(string)) error {
@@ -170,8 +170,11 @@ func (t *Tracee) Exec(tid int, text Code, x *Image, step func(string)) error {
 	_ = ptrace.SetSignalMask(tid, ^uint64(0)) // if it fails, a signal handler does no harm
 	step("continue")
 	errno, err := t.follow(tid, uint64(text.Addr), step)
-	if err != nil || errno == 0 {
-		return err
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrCommitted, err)
+	case errno == 0:
+		return nil
 	}
 	undo()
 	return &ExecError{x.Path, errno}

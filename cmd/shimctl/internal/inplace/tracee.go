@@ -20,6 +20,9 @@ const stopLimit = 100 * time.Millisecond
 // ErrGone is returned if the process has ended.
 var ErrGone = errors.New("the process has ended")
 
+// ErrCommitted is wrapped by an error that came after the process was sent into execve(2).
+var ErrCommitted = errors.New("the exchange had begun")
+
 // ErrBusy is wrapped by errors whose cause may be gone in a moment.
 var ErrBusy = errors.New("busy")
 

@@ -30,7 +30,7 @@ const (
 )
 
 // ErrTracer is wrapped by the error if the tracer ended without an Outcome: the shim runs
-// the old program, or the new one.
+// the old program, or the new one, or it has ended in between.
 var ErrTracer = errors.New("the tracer has ended")
 
 // Tracer runs the tracer, a child process.

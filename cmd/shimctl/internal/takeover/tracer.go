@@ -26,7 +26,8 @@ import (
 )
 
 // Main is the child's main function: it reads a Request, in JSON, from standard input,
-// writes an Outcome to standard output, and returns the exit status.
+// writes an Outcome to standard output, and returns the exit status. There is no Outcome if
+// it is not known how an exchange has ended.
 func Main() int {
 	runtime.LockOSThread()
 	var req Request
@@ -35,7 +36,11 @@ func Main() int {
 		return 64
 	}
 	outcome := &Outcome{}
-	if err := req.run(outcome); err != nil {
+	switch err := req.run(outcome); {
+	case errors.Is(err, inplace.ErrCommitted):
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	case err != nil:
 		outcome.Error = err.Error()
 		outcome.Busy = errors.Is(err, upstream.ErrBusy) || errors.Is(err, inplace.ErrBusy)
 		outcome.Refused = errors.Is(err, upstream.ErrRefused) || errors.Is(err, upstream.ErrUnknown)
