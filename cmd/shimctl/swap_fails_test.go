@@ -125,6 +125,24 @@ func TestSwapPastThePointOfNoReturn(t *testing.T) {
 	<-shim.Exited()
 }
 
+// A dry run says so, too, if the new program could not be executed for want of room.
+func TestLookRefusesALargeEnvironment(t *testing.T) {
+	t.Setenv("LARGE", strings.Repeat("x", 110<<10)) // the kernel takes a string of 128 KiB
+	shim := started(t, shimtest.Baseline(t, "v1.2.6"))
+	t.Setenv("LARGE", "")
+	s, ok := scan.One(procRoot, shim.PID, 0)
+	if !ok {
+		t.Fatalf("%d is no shim", shim.PID)
+	}
+	o, err := underTest().tracer().Look(t.Context(), &s, false, 5*time.Second)
+	if err != nil || !o.Refused || !strings.Contains(o.Error, "do not fit") {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	if !shim.Answers() {
+		t.Error("it does not answer")
+	}
+}
+
 // A tracer that is killed leaves a shim that runs: the old program before the commit
 // and the new one after it. No call is lost.
 func TestSwapTracerDies(t *testing.T) {

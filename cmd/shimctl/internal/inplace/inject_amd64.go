@@ -15,22 +15,33 @@ import (
 )
 
 // code makes the system calls of the table at r12, and then returns from a signal
-// whose frame is at rsp. It uses the registers that the kernel may change in a
-// system call (rax, rcx, r11) and others, which the frame restores.
+// whose frame is at rsp. The first argument of a fcntl is a list of descriptors, of four bytes
+// each, whose end is a negative one: it is called for each. The code uses the registers that the
+// kernel may change in a system call (rax, rcx, r11) and others, which the frame restores.
 var code = []byte{
-	0x49, 0x8b, 0x04, 0x24, // 0: mov rax, [r12]
-	0x48, 0x85, 0xc0, //       4: test rax, rax
-	0x78, 0x1c, //             7: js 37
-	0x49, 0x8b, 0x7c, 0x24, 8, //  9: mov rdi, [r12+8]
+	0x49, 0x8b, 0x04, 0x24, //  0: mov rax, [r12]
+	0x48, 0x85, 0xc0, //        4: test rax, rax
+	0x78, 0x37, //              7: js 64
+	0x49, 0x8b, 0x7c, 0x24, 8, //   9: mov rdi, [r12+8]
 	0x49, 0x8b, 0x74, 0x24, 16, // 14: mov rsi, [r12+16]
 	0x49, 0x8b, 0x54, 0x24, 24, // 19: mov rdx, [r12+24]
 	0x4d, 0x8b, 0x54, 0x24, 32, // 24: mov r10, [r12+32]
-	0x0f, 0x05, //             29: syscall
-	0x49, 0x83, 0xc4, 0x28, // 31: add r12, 40
-	0xeb, 0xdb, //             35: jmp 0
-	0xb8, 15, 0, 0, 0, //      37: mov eax, rt_sigreturn
-	0x0f, 0x05, //             42: syscall
-	0x0f, 0x0b, 0x0f, 0x0b, // 44: ud2, twice
+	0x83, 0xf8, unix.SYS_FCNTL, // 29: cmp eax, fcntl
+	0x75, 0x16, //             32: jne 56
+	0x48, 0x89, 0xfb, //       34: mov rbx, rdi
+	0x8b, 0x3b, //             37: mov edi, [rbx]
+	0x85, 0xff, //             39: test edi, edi
+	0x78, 0x0f, //             41: js 58
+	0xb8, unix.SYS_FCNTL, 0, 0, 0, // 43: mov eax, fcntl
+	0x0f, 0x05, //             48: syscall
+	0x48, 0x83, 0xc3, 4, //    50: add rbx, 4
+	0xeb, 0xed, //             54: jmp 37
+	0x0f, 0x05, //             56: syscall
+	0x49, 0x83, 0xc4, 40, //   58: add r12, 40
+	0xeb, 0xc0, //             62: jmp 0
+	0xb8, unix.SYS_RT_SIGRETURN, 0, 0, 0, // 64: mov eax, rt_sigreturn
+	0x0f, 0x05, //             69: syscall
+	0x0f, 0x0b, 0x0f, 0x0b, // 71: ud2, twice
 }
 
 // The first four are errors of the kernel that only a tracer sees (linux/errno.h):
@@ -41,7 +52,6 @@ const (
 	erestartNoHand   = -514
 	erestartBlock    = -516
 	sysRestart       = 219 // restart_syscall(2)
-	ucontextSize     = 304 // struct ucontext of linux/uapi/asm/ucontext.h, with the mask
 	ucStrictSS       = 6   // UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
 	badStackFlags    = 0x7fffffff
 	syscallInsn      = 0x050f
@@ -123,12 +133,9 @@ func (t *Tracee) Exec(tid int, text Code, x *Image, step func(string)) error {
 	if err != nil {
 		return err
 	}
-	l, err := lay(uint64(base), x, mask, func(mask uint64) []byte { return frame(restored(r, t.threads[tid].entry), mask) })
-	if err != nil {
+	l := lay(uint64(base), x, mask, func(mask uint64) []byte { return frame(restored(r, t.threads[tid].entry), mask) })
+	if err := l.fits(room); err != nil {
 		return err
-	}
-	if len(l.data) > room {
-		return fmt.Errorf("the bottom of the stack has room for %d bytes, not for %d", room, len(l.data))
 	}
 	head, old := make([]byte, markSize), make([]byte, len(code))
 	if !ptrace.Read(t.PID, head, base) || !ptrace.Read(t.PID, old, text.Addr) {

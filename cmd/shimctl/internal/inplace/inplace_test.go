@@ -229,6 +229,31 @@ func TestExec(t *testing.T) {
 	v2.answers(t, "second", false)
 }
 
+// TestExecWithManyDescriptors: a shim with some hundred execs has some thousand descriptors, and
+// their table had no room. One that is not open is passed over.
+func TestExecWithManyDescriptors(t *testing.T) {
+	v := startVictim(t)
+	x := image("/nonexistent")
+	for fd := range 10_000 {
+		x.Keep = append(x.Keep, 100+fd)
+	}
+	x.Keep = append(x.Keep, kept)
+	var failed *ExecError
+	if err := swap(v.pid, x, func(string) {}); !errors.As(err, &failed) {
+		t.Fatalf("got %v", err)
+	}
+	info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", v.pid, kept))
+	var pos, flags uint64
+	if n, _ := fmt.Sscanf(string(info), "pos: %d\nflags: %o", &pos, &flags); err != nil || n != 2 || flags&unix.O_CLOEXEC == 0 {
+		t.Errorf("got %s, %v", info, err)
+	}
+	x.Path = victimPath
+	if err := swap(v.pid, x, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	v.answers(t, "second", true)
+}
+
 func TestExecFails(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, content string, mode os.FileMode) string {
@@ -274,8 +299,8 @@ func TestExecFails(t *testing.T) {
 	t.Run("too large", func(t *testing.T) {
 		x := image(victimPath)
 		x.Args = append(x.Args, strings.Repeat("x", maxData))
-		if err := swap(v.pid, x, func(string) {}); err == nil {
-			t.Fatal("no error")
+		if err := swap(v.pid, x, func(string) {}); !errors.Is(err, ErrTooLarge) {
+			t.Fatalf("got %v", err)
 		}
 		v.answers(t, "first", true)
 	})

@@ -4,7 +4,9 @@ package inplace
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,15 +20,17 @@ type Image struct {
 	Mask uint64 // the signals that are blocked when it starts, bit 0 for signal 1
 }
 
-// Limits of what is written to the bottom of a stack.
+// maxData bounds what is written to the bottom of a stack, in bytes: the kernel maps 132 KiB of a
+// stack at once.
+const maxData = 100 << 10
+
 const (
-	maxData  = 100 << 10 // the kernel maps 132 KiB of a stack at once
-	maxKeep  = 4096
-	wordSize = 8
+	wordSize     = 8
+	ucontextSize = 304 // struct ucontext of linux/uapi/asm/ucontext.h for amd64, with the mask
 )
 
 // syscallEntry is an entry of the code's table of system calls: the number, or a negative
-// one for the end of the table, and four arguments.
+// one for the end of the table, and four arguments. The first one of fcntl is a list.
 type syscallEntry [5]uint64
 
 const tableEnd = ^uint64(0)
@@ -54,12 +58,9 @@ type layout struct {
 	frame uint64 // the address of the signal frame, which is the stack pointer
 }
 
-// lay arranges table, strings, vectors and frame for the address base. was is the
+// lay arranges table, strings, vectors, descriptors and frame for the address base. was is the
 // thread's signal mask, which the frame, made by the function, restores after a failure.
-func lay(base uint64, x *Image, was uint64, frame func(at uint64) []byte) (*layout, error) {
-	if len(x.Keep) > maxKeep {
-		return nil, fmt.Errorf("%d descriptors are more than %d", len(x.Keep), maxKeep)
-	}
+func lay(base uint64, x *Image, was uint64, frame func(at uint64) []byte) *layout {
 	l := &layout{}
 	at := func() uint64 { return base + uint64(len(l.data)) }
 	word := func(v uint64) { l.data = binary.LittleEndian.AppendUint64(l.data, v) }
@@ -89,6 +90,10 @@ func lay(base uint64, x *Image, was uint64, frame func(at uint64) []byte) (*layo
 	word(x.Mask)
 	all := at()
 	word(^uint64(0))
+	list := at()
+	for _, fd := range append(slices.Clone(x.Keep), -1) {
+		l.data = binary.LittleEndian.AppendUint32(l.data, uint32(fd))
+	}
 
 	l.table = at()
 	entry := func(e syscallEntry) {
@@ -96,16 +101,12 @@ func lay(base uint64, x *Image, was uint64, frame func(at uint64) []byte) (*layo
 			word(v)
 		}
 	}
-	for _, fd := range x.Keep {
-		entry(syscallEntry{unix.SYS_FCNTL, uint64(fd), unix.F_SETFD, 0})
-	}
+	entry(syscallEntry{unix.SYS_FCNTL, list, unix.F_SETFD, 0})
 	entry(syscallEntry{unix.SYS_RT_SIGPROCMASK, sigSetMask, newMask, 0, wordSize})
 	entry(syscallEntry{unix.SYS_EXECVE, path, argv, envp})
 	// If execve has failed, no signal may come until rt_sigreturn.
 	entry(syscallEntry{unix.SYS_RT_SIGPROCMASK, sigSetMask, all, 0, wordSize})
-	for _, fd := range x.Keep {
-		entry(syscallEntry{unix.SYS_FCNTL, uint64(fd), unix.F_SETFD, unix.FD_CLOEXEC})
-	}
+	entry(syscallEntry{unix.SYS_FCNTL, list, unix.F_SETFD, unix.FD_CLOEXEC})
 	entry(syscallEntry{tableEnd})
 	for at()%16 != 0 { // base is the beginning of a page
 		l.data = append(l.data, 0)
@@ -113,11 +114,29 @@ func lay(base uint64, x *Image, was uint64, frame func(at uint64) []byte) (*layo
 	l.frame = at()
 	l.data = append(l.data, frame(was)...)
 	binary.LittleEndian.PutUint64(l.data[wordSize:], uint64(len(l.data)))
-	if len(l.data) > maxData {
-		return nil, fmt.Errorf("arguments and environment need %d bytes, more than %d", len(l.data), maxData)
-	}
-	return l, nil
+	return l
 }
+
+// fits returns an ErrTooLarge if the data needs more than the room.
+func (l *layout) fits(room int) error {
+	if room = min(room, maxData); len(l.data) > room {
+		return fmt.Errorf("%w: %d bytes, for %d", ErrTooLarge, len(l.data), room)
+	}
+	return nil
+}
+
+// Fits returns an ErrTooLarge if there is no room for the image in the process, which must be
+// stopped.
+func (t *Tracee) Fits(x *Image) error {
+	base, room, err := t.stackBottom()
+	if err != nil {
+		return err
+	}
+	return lay(uint64(base), x, 0, func(uint64) []byte { return make([]byte, ucontextSize) }).fits(room)
+}
+
+// ErrTooLarge is wrapped by the error if there is no room for an image.
+var ErrTooLarge = errors.New("arguments, environment and descriptors do not fit on the bottom of its stack")
 
 // sigSetMask is SIG_SETMASK.
 const sigSetMask = 2

@@ -43,7 +43,7 @@ func Main() int {
 	case err != nil:
 		outcome.Error = err.Error()
 		outcome.Busy = errors.Is(err, upstream.ErrBusy) || errors.Is(err, inplace.ErrBusy)
-		outcome.Refused = errors.Is(err, upstream.ErrRefused) || errors.Is(err, upstream.ErrUnknown)
+		outcome.Refused = errors.Is(err, upstream.ErrRefused) || errors.Is(err, upstream.ErrUnknown) || errors.Is(err, inplace.ErrTooLarge)
 		outcome.Denied = errors.Is(err, os.ErrPermission)
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(outcome); err != nil {
@@ -121,16 +121,19 @@ func (req *Request) run(outcome *Outcome) error {
 	if err != nil {
 		return err
 	}
+	image.Keep = read.Keep
+	if err := t.Fits(image); err != nil {
+		return err
+	}
 	if req.StateFile == "" {
 		return nil
 	}
 	if err := state.Write(filepath.Join("/proc", strconv.Itoa(req.PID), "root", req.StateFile), read.State); err != nil {
 		return err
 	}
-	if image == nil {
+	if req.Binary == "" {
 		return nil
 	}
-	image.Keep = read.Keep
 	if err := t.Exec(tid, code, image, req.step); err != nil {
 		return err
 	}
@@ -150,12 +153,11 @@ func (req *Request) step(now string) {
 // Go preempts a goroutine. Signals that come meanwhile wait for the handlers.
 const blocked = ^uint64(0) &^ (1 << (unix.SIGURG - 1))
 
-// image returns the new program with the arguments and the environment of the old one, or
-// nil if no program is to be exchanged.
+// image returns the new program with the arguments and the environment of the old one.
 func (req *Request) image() (*inplace.Image, error) {
 	dir := filepath.Join("/proc", strconv.Itoa(req.PID))
 	args, err := list(filepath.Join(dir, "cmdline"))
-	if err != nil || req.Binary == "" {
+	if err != nil {
 		return nil, err
 	}
 	env, err := list(filepath.Join(dir, "environ"))
