@@ -4,6 +4,7 @@ package upstream
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,10 +57,11 @@ func (r *reader) family() error {
 		dir := filepath.Join("/proc", strconv.Itoa(pid))
 		args, _ := os.ReadFile(filepath.Join(dir, "cmdline")) // empty if it ends meanwhile
 		argv := strings.Split(strings.TrimSuffix(string(args), "\x00"), "\x00")
-		// These are the arguments that go-runc gives it. A process of the container may have
+		// These are the arguments that go-runc gives it. Docker puts a script before a runtime
+		// with runtimeArgs, and its interpreter stays. A process of the container may have
 		// the same, but in another mount namespace; see atRest for one in the same.
 		if its, err := os.Readlink(filepath.Join(dir, "ns/mnt")); err == nil && its == namespace &&
-			len(argv) > 1 && argv[1] == "--root" && slices.Contains(argv, "--log") {
+			slices.Contains(argv, "--root") && slices.Contains(argv, "--log") {
 			r.runtimes = append(r.runtimes, &runtime{pid: pid, args: argv})
 		}
 	}
@@ -75,9 +77,13 @@ func AtWork(pid int) bool {
 // proc returns the path of a file in the shim's directory in /proc.
 func (r *reader) proc(name string) string { return filepath.Join("/proc", strconv.Itoa(r.pid), name) }
 
-// children returns the pids of all the shim's children.
+// children returns the pids of all the shim's children. Without CONFIG_PROC_CHILDREN the kernel
+// does not tell them (proc(5)), and no shim can be read.
 func (r *reader) children() (pids []int, err error) {
 	lists, err := filepath.Glob(r.proc("task/*/children"))
+	if err == nil && len(lists) == 0 {
+		err = fmt.Errorf("%w: the kernel lists no children in /proc", ErrRefused)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -9,10 +9,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/state"
 )
 
 // childMode is the variable that turns this program into a child that waits for the end
@@ -86,7 +89,7 @@ func child(t *testing.T, mode string, args ...string) int {
 func TestChildren(t *testing.T) {
 	runtimes := []string{"runc", "--root", "/run/runc", "--log", "/x/log.json", "exec", "--pid-file", "/x/e1.pid", "c"}
 	ofContainer := child(t, "plain", runtimes...)
-	behind := child(t, "plain", "sh", "-c", "x", "--root", "/", "--log", "/x/log.json")
+	script := child(t, "plain", "/bin/sh", "/x/script", "--root", "/", "--log", "/x/log.json", "exec", "c")
 	nameless := child(t, "nameless", "sh")
 	ended := exec.Command("/bin/true")
 	if err := ended.Start(); err != nil {
@@ -100,16 +103,16 @@ func TestChildren(t *testing.T) {
 	if err := r.family(); err != nil {
 		t.Fatal(err)
 	}
-	if !r.living[ofContainer] || !r.living[behind] || !r.living[nameless] || len(r.zombies) != 1 || !r.zombies[ended.Process.Pid] {
+	if !r.living[ofContainer] || !r.living[script] || !r.living[nameless] || len(r.zombies) != 1 || !r.zombies[ended.Process.Pid] {
 		t.Errorf("living %v, zombies %v", r.living, r.zombies)
 	}
-	if len(r.runtimes) != 1 || r.runtimes[0].pid != ofContainer {
+	if len(r.runtimes) != 2 || !slices.ContainsFunc(r.runtimes, func(c *runtime) bool { return c.pid == script }) {
 		t.Fatalf("got %+v", r.runtimes)
 	}
 	if err := r.atRest(); !errors.Is(err, ErrBusy) {
 		t.Errorf("a runtime at work: %v", err)
 	}
-	r.objects["e1"].Pid = ofContainer
+	r.objects["e1"].Pid, r.objects["e2"] = ofContainer, &object{Process: state.Process{Pid: script}}
 	if err := r.atRest(); err != nil || len(r.runtimes) != 0 {
 		t.Errorf("a process of the container: %v, %+v", err, r.runtimes)
 	}
