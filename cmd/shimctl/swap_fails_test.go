@@ -125,6 +125,33 @@ func TestSwapPastThePointOfNoReturn(t *testing.T) {
 	<-shim.Exited()
 }
 
+// TestTwoSwaps: who comes second leaves the first one's state alone, whatever directories they use.
+func TestTwoSwaps(t *testing.T) {
+	shim := started(t, shimtest.Baseline(t, "v1.2.6"))
+	s, ok := scan.One(procRoot, shim.PID, 0)
+	if !ok {
+		t.Fatalf("%d is no shim", shim.PID)
+	}
+	first, err := os.Open(shim.Bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if err := unix.Flock(int(first.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	its := filepath.Join(shim.Bundle, ".shim.state.json")
+	if err := os.WriteFile(its, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := underTest().tracer().Swap(t.Context(), &s, shimtest.Own(t), "", false, time.Second); !errors.Is(err, takeover.ErrLocked) || takeover.Hopeless(err) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(its); err != nil {
+		t.Errorf("its state is gone: %v", err)
+	}
+}
+
 // A dry run says so, too, if the new program could not be executed for want of room.
 func TestLookRefusesALargeEnvironment(t *testing.T) {
 	t.Setenv("LARGE", strings.Repeat("x", 110<<10)) // the kernel takes a string of 128 KiB

@@ -295,7 +295,7 @@ func (u *upgrader) failed(s *scan.Shim, err error) upgraded {
 	switch {
 	case !scan.Alive(u.proc, s.PID, s.StartTicks):
 		return upgraded{result: resultEnded}
-	case errors.Is(err, takeover.ErrBusy), probe.Busy(err):
+	case errors.Is(err, takeover.ErrBusy), errors.Is(err, takeover.ErrLocked), probe.Busy(err):
 		return upgraded{result: resultBusy, err: err}
 	case errors.Is(err, takeover.ErrRefused):
 		return upgraded{result: resultRefused, err: err}

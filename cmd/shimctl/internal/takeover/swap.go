@@ -162,6 +162,27 @@ func (t Tracer) Look(ctx context.Context, s *scan.Shim, wedged bool, patience ti
 	return t.Run(ctx, s, Request{Wedged: wedged}, patience)
 }
 
+// ErrLocked is returned if somebody else is exchanging the shim's program.
+var ErrLocked = errors.New("somebody else is exchanging its program")
+
+// lock locks the directory until the file returned is closed. Two who exchange one shim's program,
+// with evidence in different directories, would remove each other's state. The error is
+// ErrLocked if somebody else has it.
+func lock(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, ErrLocked
+		}
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	return f, nil
+}
+
 func stateFile(s *scan.Shim) (string, error) {
 	bundle, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(s.PID), "cwd"))
 	return filepath.Join(bundle, stateName), err
@@ -183,6 +204,11 @@ func (t Tracer) Swap(ctx context.Context, s *scan.Shim, binary, sum string, wedg
 	if err != nil {
 		return nil, err
 	}
+	lock, err := lock(seen(s, filepath.Dir(file)))
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
 	// The new program removes the file once it has read it. Unless it is certain that the
 	// old program goes on, nobody else may: without the state the new one knows no
 	// container.
