@@ -78,9 +78,7 @@ func (r *repairer) dry(ctx context.Context, c *repair.Case, name, notNow string)
 	err := r.refused(c)
 	var o *takeover.Outcome
 	if err == nil {
-		if o, err = r.tracer().Look(ctx, &c.Shim, true, patience); err == nil {
-			err = o.Err()
-		}
+		o, err = r.tracer().Look(ctx, &c.Shim, r.binary, true, patience)
 	}
 	var flags string
 	switch {

@@ -94,10 +94,10 @@ func TestSwapExecveFails(t *testing.T) {
 	}
 }
 
-// TestSwapPastThePointOfNoReturn: a program that the kernel finds broken only when the old one is
-// gone (elf(5): a segment that cannot be mapped) ends the shim. That is the exchange's doing, and
-// not that of a shim which has ended by itself: it stops a roll-out, and counts as a repair.
-func TestSwapPastThePointOfNoReturn(t *testing.T) {
+// broken returns a copy of this project's shim that the kernel finds broken only when the program
+// before it is gone (elf(5): a segment that cannot be mapped).
+func broken(t *testing.T) string {
+	t.Helper()
 	program, err := os.ReadFile(shimtest.Own(t))
 	if err != nil {
 		t.Fatal(err)
@@ -109,16 +109,23 @@ func TestSwapPastThePointOfNoReturn(t *testing.T) {
 			break
 		}
 	}
-	broken := filepath.Join(t.TempDir(), "broken")
-	if err := os.WriteFile(broken, program, 0o755); err != nil {
+	path := filepath.Join(t.TempDir(), "broken")
+	if err := os.WriteFile(path, program, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+// TestSwapPastThePointOfNoReturn: a program that is broken ends the shim if nobody has tried it
+// before. That is the exchange's doing, and not that of a shim which has ended by itself: it stops
+// a roll-out, and counts as a repair.
+func TestSwapPastThePointOfNoReturn(t *testing.T) {
 	shim := started(t, shimtest.Baseline(t, "v1.2.6"))
 	s, ok := scan.One(procRoot, shim.PID, 0)
 	if !ok {
 		t.Fatalf("%d is no shim", shim.PID)
 	}
-	req := takeover.Request{StateFile: filepath.Join(t.TempDir(), "state"), Binary: broken}
+	req := takeover.Request{StateFile: filepath.Join(t.TempDir(), "state"), Binary: broken(t)}
 	if o, err := underTest().tracer().Run(t.Context(), &s, req, 5*time.Second); !errors.Is(err, takeover.ErrTracer) {
 		t.Errorf("got %+v, %v", o, err)
 	}
@@ -161,9 +168,8 @@ func TestLookRefusesALargeEnvironment(t *testing.T) {
 	if !ok {
 		t.Fatalf("%d is no shim", shim.PID)
 	}
-	o, err := underTest().tracer().Look(t.Context(), &s, false, 5*time.Second)
-	if err != nil || !o.Refused || !strings.Contains(o.Error, "do not fit") {
-		t.Errorf("got %+v, %v", o, err)
+	if _, err := underTest().tracer().Look(t.Context(), &s, shimtest.Own(t), false, 5*time.Second); !errors.Is(err, takeover.ErrRefused) || !strings.Contains(err.Error(), "do not fit") {
+		t.Errorf("got %v", err)
 	}
 	if !shim.Answers() {
 		t.Error("it does not answer")

@@ -305,10 +305,7 @@ func (u *upgrader) failed(s *scan.Shim, err error) upgraded {
 
 // look is the dry run.
 func (u *upgrader) look(ctx context.Context, s *scan.Shim) upgraded {
-	o, err := u.tracer().Look(ctx, s, u.onlyWedged, u.patience)
-	if err == nil {
-		err = o.Err()
-	}
+	o, err := u.tracer().Look(ctx, s, u.binary, u.onlyWedged, u.patience)
 	if err != nil {
 		return u.failed(s, err)
 	}

@@ -32,6 +32,7 @@ func TestUpgrade(t *testing.T) {
 		want   string
 	}{
 		{"dry run", []string{"-binary", own}, exitSome, "would take over 2 processes (upstream v1.2.6)"},
+		{"dry run, a broken one", []string{"-binary", broken(t)}, exitSome, "cannot read the state"},
 		{"nothing there", []string{"-yes", "-binary", "/nonexistent"}, exitSome, "no such file"},
 		{"not absolute", []string{"-yes", "-binary", "shim"}, exitSome, "not an absolute path"},
 		{"another program", []string{"-yes", "-binary", "/bin/busybox"}, exitSome, "not a Go executable"},

@@ -36,8 +36,9 @@ type Request struct {
 	// Drain says that calls to the shim are to be held until those that have begun have
 	// ended, for a moment.
 	Drain bool `json:"drain,omitempty"`
-	// StateFile is the path, as the shim sees it, to which the state is written; if it
-	// is empty nothing is written.
+	// Dry says that Drain is never set: nobody's calls are held for a mere look.
+	Dry bool `json:"dry,omitempty"`
+	// StateFile is the path, as the shim sees it, to which the state is written.
 	StateFile string `json:"state_file"`
 	// Binary is the path of the new program, as the shim sees it; if it is empty no
 	// program is exchanged.

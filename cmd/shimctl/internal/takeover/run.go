@@ -47,8 +47,8 @@ func (t Tracer) Run(ctx context.Context, s *scan.Shim, req Request, patience tim
 	defer stacks.Drain("/proc", s)()
 	deadline := time.Now().Add(patience)
 	for tries, drains := 0, 0; ; tries++ {
-		// The calls of a wedged shim do not end, and a mere look is not worth it.
-		req.Drain = !req.Wedged && req.StateFile != "" && drains < mostDrains && (req.Drain || tries >= drainAfter)
+		// The calls of a wedged shim do not end.
+		req.Drain = !req.Wedged && !req.Dry && drains < mostDrains && (req.Drain || tries >= drainAfter)
 		outcome, err := t.attempt(ctx, &req)
 		if err != nil || !outcome.Busy || time.Now().After(deadline) {
 			return outcome, err

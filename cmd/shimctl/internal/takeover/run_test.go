@@ -27,7 +27,7 @@ func TestWhenCallsAreHeld(t *testing.T) {
 		"exchange": {Request{Binary: "new", StateFile: "state"}, drained(4, 5, 6, 7, 8, 9)},
 		"at once":  {Request{Binary: "new", StateFile: "state", Drain: true}, drained(1, 2, 3, 4, 5, 6)},
 		"wedged":   {Request{Binary: "new", StateFile: "state", Wedged: true}, nil},
-		"look":     {Request{}, nil},
+		"look":     {Request{StateFile: "state", Dry: true}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -156,36 +156,57 @@ func onHost(s *scan.Shim, path string) (string, error) {
 	return "", fmt.Errorf("%s is not the same file for the shim and on the host", path)
 }
 
-// Look reports what a swap would do. It stops the shim for some milliseconds and changes
-// nothing.
-func (t Tracer) Look(ctx context.Context, s *scan.Shim, wedged bool, patience time.Duration) (*Outcome, error) {
-	return t.Run(ctx, s, Request{Wedged: wedged}, patience)
+// Look reports what a swap would do: it does all that Swap does before the exchange, but for
+// holding calls. It stops the shim for some milliseconds and changes nothing.
+func (t Tracer) Look(ctx context.Context, s *scan.Shim, binary string, wedged bool, patience time.Duration) (*Outcome, error) {
+	file, lock, err := lock(s)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+	defer os.Remove(seen(s, file))
+	return t.look(ctx, s, binary, Request{Wedged: wedged, Dry: true, StateFile: file}, patience)
+}
+
+// look reads the shim, and asks the new program whether it can read the state.
+func (t Tracer) look(ctx context.Context, s *scan.Shim, binary string, req Request, patience time.Duration) (*Outcome, error) {
+	outcome, err := t.Run(ctx, s, req, patience)
+	if err == nil {
+		err = outcome.Err()
+	}
+	if err == nil {
+		err = check(ctx, s, binary, req.StateFile)
+	}
+	if errors.Is(err, ErrTracer) {
+		err = fmt.Errorf("a look at it: %v; nothing was changed", err) // not an ErrTracer: it had no program to execute
+	}
+	return outcome, err
 }
 
 // ErrLocked is returned if somebody else is exchanging the shim's program.
 var ErrLocked = errors.New("somebody else is exchanging its program")
 
-// lock locks the directory until the file returned is closed. Two who exchange one shim's program,
-// with evidence in different directories, would remove each other's state. The error is
-// ErrLocked if somebody else has it.
-func lock(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
+// lock returns the path, as the shim sees it, of the file for its state, and locks the bundle in
+// which that is until the file returned is closed. Two who exchange one shim's program, with
+// evidence in different directories, would remove each other's state. The error is ErrLocked if
+// somebody else has it.
+func lock(s *scan.Shim) (file string, locked *os.File, err error) {
+	bundle, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(s.PID), "cwd"))
 	if err != nil {
-		return nil, err
+		return "", nil, err
+	}
+	f, err := os.Open(seen(s, bundle))
+	if err != nil {
+		return "", nil, err
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, ErrLocked
+			return "", nil, ErrLocked
 		}
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
+		return "", nil, fmt.Errorf("lock %s: %w", bundle, err)
 	}
-	return f, nil
-}
-
-func stateFile(s *scan.Shim) (string, error) {
-	bundle, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(s.PID), "cwd"))
-	return filepath.Join(bundle, stateName), err
+	return filepath.Join(bundle, stateName), f, nil
 }
 
 // Swap exchanges the program for binary, an absolute path, once the new program has shown
@@ -200,11 +221,7 @@ func (t Tracer) Swap(ctx context.Context, s *scan.Shim, binary, sum string, wedg
 	if err := CheckBinary(s, binary, sum); err != nil {
 		return nil, err
 	}
-	file, err := stateFile(s)
-	if err != nil {
-		return nil, err
-	}
-	lock, err := lock(seen(s, filepath.Dir(file)))
+	file, lock, err := lock(s)
 	if err != nil {
 		return nil, err
 	}
@@ -219,16 +236,7 @@ func (t Tracer) Swap(ctx context.Context, s *scan.Shim, binary, sum string, wedg
 		}
 	}()
 	req := Request{Wedged: wedged, StateFile: file}
-	look, err := t.Run(ctx, s, req, patience)
-	if err == nil {
-		err = look.Err()
-	}
-	if err == nil {
-		err = check(ctx, s, binary, file)
-	}
-	if errors.Is(err, ErrTracer) {
-		err = fmt.Errorf("a look at it: %v; nothing was changed", err) // not an ErrTracer: it had no program to execute
-	}
+	look, err := t.look(ctx, s, binary, req, patience)
 	if err != nil {
 		return look, err
 	}

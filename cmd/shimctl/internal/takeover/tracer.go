@@ -125,9 +125,6 @@ func (req *Request) run(outcome *Outcome) error {
 	if err := t.Fits(image); err != nil {
 		return err
 	}
-	if req.StateFile == "" {
-		return nil
-	}
 	if err := state.Write(filepath.Join("/proc", strconv.Itoa(req.PID), "root", req.StateFile), read.State); err != nil {
 		return err
 	}
