@@ -5,6 +5,8 @@ package proc
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -58,5 +60,28 @@ func TestPauseAndResumeFollowWhatIs(t *testing.T) {
 	}
 	if err := p.Resume(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// crun 1.21 does not make CRIU's work directory, as runc does, and no checkpoint went well.
+func TestCheckpointHasAWorkDirectory(t *testing.T) {
+	census(t)
+	f := &fakeRuntime{process: []string{"sleep"}}
+	p := running(t, f, InitConfig{})
+	work := filepath.Join(p.env.WorkDir, "criu-work")
+	f.after = map[string]func(context.Context) error{"checkpoint": func(context.Context) error {
+		_, err := os.Stat(work)
+		return err
+	}}
+	for range 2 { // what the first leaves is not in the second's way
+		if err := p.Checkpoint(t.Context(), CheckpointOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+	if !f.called("checkpoint " + work) {
+		t.Error("the runtime was not told the work directory")
+	}
+	if _, err := os.Stat(work); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the work directory is still there: %v", err)
 	}
 }

@@ -191,11 +191,13 @@ func unknownContainer(err error) bool {
 	return errors.As(err, &e) && e.cause == nil && !errors.Is(e.class, context.DeadlineExceeded) && meansUnknown(e.Message)
 }
 
-// meansUnknown recognises the messages of runc, youki and crun. crun names the file
-// that is missing: error opening file `<root>/<id>/status`: No such file or directory.
+// meansUnknown recognises the messages of runc, youki and crun. Up to 1.21, and of a delete
+// still in 1.28, crun names what is missing: error opening file `<root>/<id>/status`: No such
+// file or directory, and cannot open directory `<root>/<id>`: No such file or directory.
 func meansUnknown(msg string) bool {
 	return strings.Contains(msg, "does not exist") || strings.Contains(msg, "no such container") ||
-		strings.Contains(msg, "/status`: No such file or directory")
+		strings.Contains(msg, "/status`: No such file or directory") ||
+		strings.HasPrefix(msg, "cannot open directory ") && strings.HasSuffix(msg, ": No such file or directory")
 }
 
 // killError returns Kill's answer to a failure of "runc kill".

@@ -16,6 +16,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"containerd-shim.v1/proc/internal/proctest"
+	"containerd-shim.v1/proc/stdio"
 )
 
 // scripted returns a real Runtime whose binary is a shell script with body;
@@ -151,9 +152,39 @@ func TestErrorClasses(t *testing.T) {
 
 func TestDeleteOfWhatTheRuntimeDoesNotKnow(t *testing.T) {
 	census(t)
-	r, _ := scripted(t, `echo '{"level":"error","msg":"container does not exist"}' > $log; exit 1`)
-	if err := r.Delete(t.Context(), "c1", false); err != nil {
-		t.Errorf("got %v", err)
+	for _, msg := range []string{
+		"container does not exist",                                        // runc
+		"cannot open directory '/run/crun/c1': No such file or directory", // crun up to 1.8.1
+		"cannot open directory `/run/crun/c1`: No such file or directory", // crun 1.21 and 1.28, after a checkpoint with exit
+	} {
+		r, program := scripted(t, `cat "$(dirname "$0")/text" > $log; exit 1`)
+		text := `{"level":"error","msg":"` + msg + `"}`
+		if err := os.WriteFile(filepath.Join(filepath.Dir(program), "text"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Delete(t.Context(), "c1", false); err != nil {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// crun's restore is no subreaper of its own, and refuses the option that says so; runc must
+// be told, or orphans of the container are its children for as long as it runs.
+func TestOnlyRuncIsToldToBeNoSubreaper(t *testing.T) {
+	census(t)
+	for name, body := range map[string]string{
+		"runc": `case "$*" in *--version*) printf 'runc version 1.1.5\nspec: 1.0.2\n' ;; *-no-subreaper*) ;; *) exit 1 ;; esac`,
+		"crun": `case "$*" in *--version*) printf 'crun version 1.21\ncommit: x\n' ;; *-no-subreaper*) exit 64 ;; esac`,
+	} {
+		r, _ := scripted(t, body)
+		io, err := stdio.Open(stdio.Config{Limits: shortLimits()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Restore(t.Context(), "c1", "/bundle", RestoreCall{CreateCall: CreateCall{IO: io}, ImagePath: "/image"}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		io.Abort()
 	}
 }
 

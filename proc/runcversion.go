@@ -10,20 +10,31 @@ import (
 	"containerd-shim.v1/reaper"
 )
 
-// IgnoresKillAll asks the runtime for its version once.
+// IgnoresKillAll goes by the runtime's version.
 func (r *runcRuntime) IgnoresKillAll(ctx context.Context) bool {
-	if answer := r.ignoresKillAll.Load(); answer != nil {
-		return *answer
+	_, text, _ := strings.Cut(r.versions(ctx), "runc version ")
+	line, _, _ := strings.Cut(text, "\n")
+	return sinceRunc12(line)
+}
+
+// isCrun reports whether the runtime is crun, which does not have all of runc's options.
+func (r *runcRuntime) isCrun(ctx context.Context) bool {
+	return strings.HasPrefix(r.versions(ctx), "crun version ")
+}
+
+// versions returns what the runtime says to --version, and asks it once; it is empty if
+// that failed.
+func (r *runcRuntime) versions(ctx context.Context) string {
+	if said := r.said.Load(); said != nil {
+		return *said
 	}
 	out, err := r.call(ctx, r.Timeout, reaper.Command{}, nil, "--version")
 	if err != nil {
-		return false // the next call asks again
+		return "" // the next call asks again
 	}
-	_, text, _ := strings.Cut(string(out), "runc version ")
-	line, _, _ := strings.Cut(text, "\n")
-	answer := sinceRunc12(line)
-	r.ignoresKillAll.Store(&answer)
-	return answer
+	said := string(out)
+	r.said.Store(&said)
+	return said
 }
 
 // sinceRunc12 reports whether a version such as "1.1.5+ds1" or "1.2.0-rc.1" is

@@ -115,8 +115,8 @@ func NewRunc(c RuntimeConfig) func(command string) Runtime {
 type runcRuntime struct {
 	RuntimeConfig
 	command string
-	// ignoresKillAll is what the runtime's version says; nil until it was asked.
-	ignoresKillAll atomic.Pointer[bool]
+	// said is what the runtime has said to --version; nil until it was asked.
+	said atomic.Pointer[string]
 }
 
 // calls numbers the files of this process's runtime calls.
@@ -314,7 +314,10 @@ func (r *runcRuntime) Checkpoint(ctx context.Context, id string, o CheckpointOpt
 
 func (r *runcRuntime) Restore(ctx context.Context, id, bundle string, o RestoreCall) error {
 	args := append(imageArgs(o.ImagePath, o.WorkPath), "--detach")
-	args = append(append(args, o.args()...), "-no-subreaper", "--bundle", bundle, id)
+	if !r.isCrun(ctx) { // which is no subreaper, and refuses the option
+		args = append(args, "-no-subreaper")
+	}
+	args = append(append(args, o.args()...), "--bundle", bundle, id)
 	return r.process(ctx, r.ImageTimeout, o.IO, "restore", args...)
 }
 
