@@ -4,17 +4,18 @@
 
 .PHONY: matrix matrix/cell docs/support.md
 
-MATRIX := go run ./integration/matrix -shim $(SHIM)
-ONLY   ?=
+MATRIX  := go run ./integration/matrix -shim $(SHIM)
+ONLY    ?=
+MISSING ?=
 
-matrix: host/prepare build ## run all daemons with all runtimes (ONLY=1.7.24+crun: those with these words), then make docs/support.md
+matrix: host/prepare build ## run all daemons with all runtimes (ONLY=1.7.24+crun: those with these words; MISSING=1: those without a result), then make docs/support.md
 	integration/matrix/fetch bin/matrix bullseye bookworm trixie sid
 	integration/matrix/build bin/matrix
-	$(MATRIX) -only '$(ONLY)'
+	$(MATRIX) -only '$(ONLY)' $(if $(MISSING),-missing)
 
 matrix/cell: host/prepare build ## one cheap cell of it, as make test does
 	integration/matrix/fetch bin/matrix trixie
 	$(MATRIX) -record bin/matrix/cell.json -only 1.7.24+1.1.15+run,1.7.24+1.1.15+exec,1.7.24+1.1.15+restart
 
-docs/support.md: ## write what was run with which result, from the newest result of each cell
+docs/support.md: ## write what was run with which result, from the newest result of each cell, integration/matrix/record.json
 	go run ./integration/matrix -document >$@.new && mv $@.new $@

@@ -47,7 +47,7 @@ func (p pair) files(programs, shim string) map[string]string {
 			files[filepath.Join(dir, f)] = d.at(programs, f)
 		}
 	}
-	files["/usr/sbin/criu"] = program{"criu 4.1.1", "trixie"}.at(programs, "criu")
+	files["/usr/sbin/criu"] = p.criu().at(programs, "criu")
 	kind := p.runtime.kind()
 	runtime := map[string]string{"runc": "/usr/sbin/runc", "crun": "/usr/bin/crun"}[kind]
 	switch p.daemon.kind() {
@@ -90,7 +90,7 @@ func newBench(ctx context.Context, p pair) (*bench, error) {
 	if p.daemon.kind() == "dockerd" {
 		runtime = "runc" // as files has placed it
 	}
-	if err := errors.Join(p.daemon.check(ctx, p.daemon.kind()), p.runtime.check(ctx, runtime)); err != nil {
+	if err := errors.Join(p.daemon.check(ctx, p.daemon.kind()), p.runtime.check(ctx, runtime), p.criu().check(ctx, "criu")); err != nil {
 		return nil, err
 	}
 	rig, err := daemons.New("/usr/bin/containerd-shim")

@@ -96,7 +96,10 @@ func (b *bench) frozen(ctx context.Context, how string, terminal bool) (err erro
 		options.CriuImagePath = b.imagePath(id, "ends")
 	}
 	if err := b.create(ctx, request, options); err != nil {
-		return b.logs(fmt.Errorf("restore: %w", err), id)
+		err = b.logs(fmt.Errorf("restore: %w", err), id)
+		// There is no process, so ctr does not list the task; what is there of it goes with it.
+		_, deleteErr := b.api.Delete(b.call(ctx), &tasks.DeleteTaskRequest{ContainerID: id})
+		return errors.Join(err, deleteErr)
 	}
 	// The copy from which such a daemon has restored it stays where it was.
 	copies, _ := filepath.Glob(filepath.Join(b.rig.Dir, "tmp", "ctrd-checkpoint*")) // the pattern is right

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// preface is what the document says of all results.
+// preface is what the document says of all results; %s says that some are missing.
 const preface = `# What it was run with
 
-Made by ` + "`make docs/support.md`" + ` of what ` + "`make matrix`" + ` ran, a part of it so far: containerd with its own ctr, dockerd with its own docker, runc and crun, each from the
+Made by ` + "`make docs/support.md`" + ` of what ` + "`make matrix`" + ` ran%s: containerd with its own ctr, dockerd with its own docker, runc and crun, each from the
 releases that Debian has shipped (containerd 1.1.4 and 1.2.6 are built from their modules), on one kernel, with cgroup v1 and as root. + is passed, – is failed,
 · was not run; what failed, and why a cell could not be run, stands below. A cell that has not been run yet is empty.
 
@@ -51,7 +51,7 @@ With Debian 12's containerd 1.6.20, dockerd 20.10.24 and runc 1.1.5 (` + "`make 
 type part struct{ kind, title, text string }
 
 var parts = []part{
-	{"containerd", "containerd, with its own ctr", "The CRIU of checkpoint is Debian 13's 4.1.1. On a virtual machine whose processor takes breakpoints and never hits them it waits for ever, " +
+	{"containerd", "containerd, with its own ctr", "The CRIU of checkpoint is sid's 4.2.1 with the runtimes of sid, runc 1.3.6 and crun 1.28, and Debian 13's 4.1.1 with the others. On a virtual machine whose processor takes breakpoints and never hits them CRIU waits for ever, " +
 		"but not with CRIU_FAULT=130 in the daemon's environment, as here."},
 	{"dockerd", "dockerd, with its own docker", "Its v1 runtime is always called runc; where it says crun, that is crun under this name."},
 	{"releases", "From release to release, and back", "Containers are started under each release, and live on under all the others; one ends each time while no daemon runs.\n\n" +
@@ -64,7 +64,11 @@ var parts = []part{
 // document makes docs/support.md from a record.
 func document(r record) string {
 	var b strings.Builder
-	b.WriteString(preface)
+	part := ""
+	if !r.whole() {
+		part = ", a part of it so far"
+	}
+	fmt.Fprintf(&b, preface, part)
 	for _, p := range parts {
 		fmt.Fprintf(&b, "\n## %s\n\n", p.title)
 		if p.text != "" {
@@ -82,7 +86,7 @@ func document(r record) string {
 			}
 		}
 	}
-	b.WriteString("\n" + kernels)
+	b.WriteString("\n" + r.kernels())
 	b.WriteString(known)
 	return b.String()
 }

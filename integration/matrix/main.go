@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +31,7 @@ import (
 // options are those of the command line.
 type options struct {
 	shim, programs, only, record, pair string
-	document, list                     bool
+	document, list, missing, kernels   bool
 }
 
 func main() {
@@ -38,8 +39,10 @@ func main() {
 	flag.StringVar(&o.shim, "shim", "bin/containerd-shim", "the shim to test")
 	flag.StringVar(&o.programs, "programs", "bin/matrix", "`directory` of daemons and runtimes, as integration/matrix/fetch writes it")
 	flag.StringVar(&o.only, "only", "", "only pairs and scenarios that contain one of these comma separated `words`; words with + between them must all be there")
-	flag.StringVar(&o.record, "record", "bin/matrix/record.json", "`file` that keeps the newest result of each cell")
+	flag.StringVar(&o.record, "record", "integration/matrix/record.json", "`file` that keeps the newest result of each cell")
 	flag.BoolVar(&o.document, "document", false, "print docs/support.md, made from the record, and run nothing")
+	flag.BoolVar(&o.missing, "missing", false, "run no cell that has a result already")
+	flag.BoolVar(&o.kernels, "kernel", false, "read what integration/kernel/boot prints, put it into the record, and run nothing")
 	flag.BoolVar(&o.list, "list", false, "list what would be run")
 	flag.StringVar(&o.pair, "pair", "", "run this pair in the mount namespace of this process, for matrix itself")
 	flag.Parse()
@@ -68,9 +71,15 @@ func (o options) run(ctx context.Context) (status int, err error) {
 		_, err := os.Stdout.WriteString(document(records))
 		return 0, err
 	}
+	if o.kernels {
+		return o.kernel(os.Stdin, records)
+	}
 	ran := false
 	for _, p := range pairs() {
 		chosen := o.chosen(p)
+		if o.missing {
+			chosen = records.missing(p, chosen)
+		}
 		if len(chosen) == 0 || ctx.Err() != nil {
 			continue
 		}
@@ -129,12 +138,15 @@ next:
 // parent runs a pair in a child with a mount namespace of its own, and prints its
 // results as they come.
 func (o options) parent(ctx context.Context, p pair, chosen []string) (results []result, err error) {
-	if reason := p.impossible(); reason != "" {
-		for _, name := range chosen {
+	for _, name := range chosen {
+		if reason := p.impossible(name); reason != "" {
 			r := judge(p.String(), name, fmt.Errorf("%w: %s", errNotRun, reason))
 			fmt.Println(r.line(0))
 			results = append(results, r)
 		}
+	}
+	chosen = slices.DeleteFunc(chosen, func(name string) bool { return p.impossible(name) != "" })
+	if len(chosen) == 0 {
 		return results, nil
 	}
 	if _, statErr := os.Stat(unified); statErr == nil {
@@ -144,7 +156,7 @@ func (o options) parent(ctx context.Context, p pair, chosen []string) (results [
 		}
 		defer func() { err = errors.Join(err, sweep.RemoveCgroup(group)) }()
 	}
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-pair", p.String(), "-shim", o.shim, "-programs", o.programs, "-only", o.only)
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-pair", p.String(), "-shim", o.shim, "-programs", o.programs, "-only", strings.Join(chosen, ","))
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Setpgid: true}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it cleans up
@@ -194,17 +206,15 @@ func (o options) child(ctx context.Context) error {
 	}
 	chosen := o.chosen(p)
 	for _, s := range p.scenarios() {
-		for _, name := range chosen {
-			if name != s.name || ctx.Err() != nil {
-				continue
-			}
-			outcome := b.try(ctx, s)
-			if ctx.Err() != nil {
-				continue // interrupted: that is no verdict
-			}
-			if err := judge(o.pair, s.name, outcome).write(os.Stdout); err != nil {
-				return err
-			}
+		if !slices.Contains(chosen, s.name) || ctx.Err() != nil {
+			continue
+		}
+		outcome := b.try(ctx, s)
+		if ctx.Err() != nil {
+			continue // interrupted: that is no verdict
+		}
+		if err := judge(o.pair, s.name, outcome).write(os.Stdout); err != nil {
+			return err
 		}
 	}
 	return judge(o.pair, census, b.close()).write(os.Stdout)

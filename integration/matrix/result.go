@@ -26,6 +26,7 @@ type result struct {
 	Scenario string  `json:"scenario"`
 	Verdict  verdict `json:"verdict"`
 	Reason   string  `json:"reason,omitempty"`
+	Took     string  `json:"took,omitempty"` // of the host's time, on another kernel
 }
 
 // remark is what a scenario returns that has passed, but not as everywhere else.
