@@ -73,6 +73,30 @@ func TestRestoreThatFails(t *testing.T) {
 	}
 }
 
+// What waits to be restored is not handed over to another program, whatever streams it
+// has: their other ends are needed yet.
+func TestUnrestoredCheckpointIsNotSaved(t *testing.T) {
+	for name, names := range map[string]Stdio{
+		"no streams": {}, "input": {Stdin: fifo(t)}, "output": {Stdout: fifo(t)},
+		"terminal": {Stdin: fifo(t), Stdout: fifo(t), Terminal: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			census(t)
+			f := &fakeRuntime{process: []string{"sleep"}}
+			p := created(t, f, InitConfig{Checkpoint: "image", Stdio: names})
+			if st, err := p.Save(); err == nil {
+				t.Errorf("saved: %+v", st)
+			}
+			if err := p.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Save(); err != nil {
+				t.Errorf("restored: %v", err)
+			}
+		})
+	}
+}
+
 // A checkpoint that is deleted without having been restored leaves nothing,
 // with or without a terminal.
 func TestDeleteOfAnUnrestoredCheckpoint(t *testing.T) {

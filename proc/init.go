@@ -312,9 +312,16 @@ func (p *Init) Absent() bool {
 	return p.phase == Stopped && p.child == nil
 }
 
+// unrestored reports whether the process is to come from a checkpoint, by Start.
+func (p *Init) unrestored() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.config.Checkpoint != "" && p.child == nil && p.phase == Created
+}
+
 // CheckExec returns nil if an exec may be added now.
 func (p *Init) CheckExec() error {
-	if p.config.Checkpoint != "" && p.Child() == nil { // not restored yet
+	if p.unrestored() {
 		return fmt.Errorf("cannot exec in a created state: %w", errdefs.ErrFailedPrecondition)
 	}
 	return p.ask(WantExec)

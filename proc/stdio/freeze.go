@@ -108,11 +108,12 @@ func (o *output) save() state.Output {
 
 var kinds = [...]state.Kind{isFIFO: state.FIFO, isFile: state.File, isPipe: state.Pipe}
 
-// save returns nil for an input that has ended.
+// save returns nil for an input that has ended, and for one whose terminal has: its
+// goroutine sees that only when more is typed, or the process has exited.
 func (i *input) save() *state.Input {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.over || i.pump == nil {
+	if i.over || i.pump == nil || fdOf(i.pump.dst) == 0 {
 		return nil
 	}
 	st := &state.Input{Path: i.path, From: fdOf(i.r), ClosedFirst: i.decision == toEnd, Pending: i.pump.pending}

@@ -132,6 +132,45 @@ func TestHangUpDuringAnExchange(t *testing.T) {
 	}
 }
 
+// TestExchangeBetweenATerminalsEndAndItsInputs: the output has closed the terminal, and
+// the input does not know yet. What is saved must be complete: an input without a
+// terminal is not.
+func TestExchangeBetweenATerminalsEndAndItsInputs(t *testing.T) {
+	census(t)
+	in, out := fifo(t), fifo(t)
+	g := new(gate.Gate)
+	p, err := Open(Config{Names: Names{Stdin: in, Stdout: out, Terminal: true}, Limits: short(), Gate: g})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.HoldInput(); err != nil {
+		t.Fatal(err)
+	}
+	r := attach(t, out)
+	child := p.play(t, "exit", "0")
+	within(t, patience, "exit", child.Done())
+	p.order(orders{exited: true}) // the first half of ProcessExited
+	if !wait.Until(patience, func() bool {
+		p.console.mu.Lock()
+		defer p.console.mu.Unlock()
+		return p.console.master == nil
+	}) {
+		t.Fatal("the terminal is not closed")
+	}
+	g.Shut()
+	p.Interrupt()
+	if !wait.Until(patience, func() bool { return g.Inside() == 0 }) {
+		t.Fatal("the streams do not stand still")
+	}
+	st, err := p.Save()
+	if err != nil || st != nil && st.Input != nil {
+		t.Errorf("saved %+v (%v), want no input", st, err)
+	}
+	g.Open()
+	p.end(t, child)
+	r.All(t)
+}
+
 // TestLoggerThatDiesDuringAnExchange: its descriptors are exchanged only when the
 // streams go on.
 func TestLoggerThatDiesDuringAnExchange(t *testing.T) {
