@@ -158,7 +158,7 @@ func (s *Streams) AwaitConsole(ctx context.Context) error {
 	case <-timer.C:
 		return errclass.Internalf("the runtime sent no console within %v", s.limits.Ready)
 	case <-ctx.Done():
-		return fmt.Errorf("wait for the console: %w", ctx.Err())
+		return fmt.Errorf("wait for the console: %w", context.Cause(ctx))
 	}
 }
 

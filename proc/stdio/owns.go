@@ -5,14 +5,22 @@ package stdio
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// inode is a file, among all of the host's: a FIFO may have the number of a pipe.
-type inode struct{ dev, ino uint64 }
-
-func inodeOf(st *unix.Stat_t) inode { return inode{st.Dev, st.Ino} }
+// pipeAt returns the kernel's name of the pipe that a process has as this descriptor,
+// "pipe:[INODE]" (proc(5), /proc/pid/fd); "" if it is anything else. Only the link is
+// read. What it leads to is not asked: that may be a file whose server is gone, and
+// then stat(2) never returns.
+func pipeAt(pid, fd int) string {
+	link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, fd))
+	if err != nil || !strings.HasPrefix(link, "pipe:[") { // all that has a path begins with a slash
+		return ""
+	}
+	return link
+}
 
 // Owns reports whether pid has one of the pipes, or this very opening of
 // /dev/null, as its stdio: whether it is the process, or its child.
@@ -21,9 +29,7 @@ func (s *Streams) Owns(pid int) bool {
 	null := s.null
 	s.mu.Unlock()
 	for fd := range 3 {
-		var st unix.Stat_t
-		err := unix.Stat(fmt.Sprintf("/proc/%d/fd/%d", pid, fd), &st)
-		if err == nil && s.pipes[inodeOf(&st)] {
+		if s.pipes[pipeAt(pid, fd)] {
 			return true
 		}
 		if null != nil && sameOpening(null, pid, fd) {

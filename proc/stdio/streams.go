@@ -32,7 +32,6 @@ import (
 	"containerd-shim.v1/reaper"
 
 	runc "github.com/containerd/go-runc"
-	"golang.org/x/sys/unix"
 )
 
 // Streams is the open stdio of one process: the shim's ends of the process's pipes or
@@ -44,9 +43,9 @@ type Streams struct {
 	console *console
 	log     *logger
 	input   *input // nil without one; set before any other goroutine sees s
-	// pipes are the inodes of the child's ends. Whoever has them as its stdio is
-	// the process, or a descendant of it.
-	pipes map[inode]bool
+	// pipes are the names of the process's pipes; see pipeAt. Whoever has them as its
+	// stdio is the process, or a descendant of it.
+	pipes map[string]bool
 	// drained is closed once no output is undrained.
 	drained chan struct{}
 
@@ -107,7 +106,7 @@ func Open(c Config) (_ *Streams, err error) {
 		limits:    c.Limits,
 		gate:      c.Gate,
 		undrained: 1, // until all are open
-		drained:   make(chan struct{}), pipes: make(map[inode]bool),
+		drained:   make(chan struct{}), pipes: make(map[string]bool),
 	}
 	defer func() {
 		s.outputDrained()
@@ -263,13 +262,17 @@ func (s *Streams) RuntimeReturned() {
 }
 
 // own notes that the pipe belongs to this process, and gives it to the user to whom
-// the container's root is mapped. Both ends of a pipe share one inode.
+// the container's root is mapped.
 func (s *Streams) own(f *os.File, c Config) {
-	var st unix.Stat_t
-	if unix.Fstat(int(f.Fd()), &st) == nil {
-		s.pipes[inodeOf(&st)] = true
-	}
+	s.note(int(f.Fd()))
 	chown(f, c)
+}
+
+// note notes that the pipe belongs to this process. Both of its ends have one name.
+func (s *Streams) note(fd int) {
+	if name := pipeAt(os.Getpid(), fd); name != "" {
+		s.pipes[name] = true
+	}
 }
 
 func chown(f *os.File, c Config) {
