@@ -268,13 +268,35 @@ func TestPidFilesDiffer(t *testing.T) {
 	}
 }
 
-// A runtime call that is ended for a cause says so, with its class.
+// A runtime call that is ended for a cause says so, with its class. One that was not even
+// begun is not called cancelled, either: that would be by the client.
 func TestKilledForACause(t *testing.T) {
 	r, _ := scripted(t, "exec sleep 1000")
+	died := fmt.Errorf("the container has died: %w", errdefs.ErrFailedPrecondition)
+	later, end := context.WithCancelCause(t.Context())
+	time.AfterFunc(20*time.Millisecond, func() { end(died) })
+	before, ended := context.WithCancelCause(t.Context())
+	ended(died)
+	for _, ctx := range []context.Context{later, before} {
+		err := r.Pause(ctx, "c1")
+		if !errdefs.IsFailedPrecondition(err) || errdefs.IsUnavailable(err) || errors.Is(err, context.Canceled) ||
+			!strings.Contains(err.Error(), "killed: the container has died") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// Nor is a start that has to wait for its console.
+func TestConsoleIsNotAwaitedForACause(t *testing.T) {
+	census(t)
+	f := &fakeRuntime{process: []string{"sleep"}, noConsole: true}
 	ctx, end := context.WithCancelCause(t.Context())
-	time.AfterFunc(20*time.Millisecond, func() { end(fmt.Errorf("the container has died: %w", errdefs.ErrFailedPrecondition)) })
-	err := r.Pause(ctx, "c1")
-	if !errdefs.IsFailedPrecondition(err) || errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "killed: the container has died") {
+	f.after = map[string]func(context.Context) error{"create": func(context.Context) error {
+		end(fmt.Errorf("the container has died: %w", errdefs.ErrFailedPrecondition))
+		return nil
+	}}
+	p := newTestInit(t, f, InitConfig{Stdio: Stdio{Stdout: fifo(t), Terminal: true}})
+	if err := p.Create(ctx); !errdefs.IsFailedPrecondition(err) || errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -60,8 +60,8 @@ func (f *Forker) Run() {
 	}
 }
 
-// do runs fn on the forking thread and returns when fn has; or ctx's error if
-// that comes first, and fn is not run then.
+// do runs fn on the forking thread and returns when fn has; or ctx's cause if its end
+// comes first, and fn is not run then.
 func (f *Forker) do(ctx context.Context, fn func()) error {
 	done := make(chan struct{})
 	select {
@@ -69,7 +69,7 @@ func (f *Forker) do(ctx context.Context, fn func()) error {
 		<-done
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 

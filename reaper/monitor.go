@@ -305,7 +305,7 @@ func (m *Monitor) find(ctx context.Context, name string) (string, error) {
 	case <-l.done:
 		return l.path, l.err
 	case <-ctx.Done():
-		return "", ctx.Err()
+		return "", context.Cause(ctx)
 	}
 }
 

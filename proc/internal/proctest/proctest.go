@@ -54,9 +54,9 @@ func Main(m *testing.M, record func(reaper.Exit)) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	recorded := make(chan struct{})
+	sub := Reaper.Subscribe() // before the first test, whose exits would be lost
 	go func() {
 		defer close(recorded)
-		sub := Reaper.Subscribe()
 		defer sub.Close()
 		for e, err := sub.Next(ctx); err == nil; e, err = sub.Next(ctx) {
 			if record != nil && e.Owner != nil {
