@@ -4,6 +4,7 @@ package daemons
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -28,12 +29,19 @@ func (r *Rig) StartDockerd(ctx context.Context) error {
 			return err
 		}
 	}
+	// The default exec root is /var/run/docker, and /var/run is a link: shims get paths over it.
+	if err := os.Symlink("exec", r.path("docker", "link")); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if err := os.MkdirAll(r.path("docker", "exec"), 0o700); err != nil {
+		return err
+	}
 	cmd := exec.Command(dockerdBinary, append([]string{
 		"--config-file", r.path("docker", "daemon.json"),
 		"--containerd", r.Address(),
 		"--host", "unix://" + r.path("docker", "docker.sock"),
 		"--data-root", r.path("docker", "root"),
-		"--exec-root", r.path("docker", "exec"),
+		"--exec-root", r.path("docker", "link"),
 		"--pidfile", r.path("docker", "pid"),
 		"--cgroup-parent", "/" + r.Name + "/docker",
 		"--default-runtime", Runtime,
