@@ -22,7 +22,8 @@
 // is kept until every ticket older than it is closed, so Claim finds it. With
 // no ticket open, unclaimed exits (orphans that came to the subreaper) are
 // reaped and forgotten: memory is bounded by the exits seen while the oldest
-// ticket is open.
+// ticket is open, and of those the latest 65536 are kept. Exits of claimed children,
+// and what subscribers are told, are never dropped.
 //
 // For each dead child the order is fixed: look at it with WNOWAIT, hand its
 // exit over, then reap it. The kernel cannot give the pid to another process

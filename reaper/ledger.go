@@ -4,8 +4,14 @@ package reaper
 
 import "time"
 
-// ledger keeps the exits that nobody has claimed yet, by pid. The zero value
-// is empty and ready for use. It has no lock of its own.
+// maxKept bounds the ledger: while a start hangs, for hours if it is a restore, a
+// container without a pid namespace may leave orphans to the shim as fast as it can
+// fork. Only a start whose process was dead so many deaths before its pid is told
+// loses its exit by that; its Claim fails with ErrNotChild.
+const maxKept = 1 << 16
+
+// ledger keeps the exits that nobody has claimed yet, by pid; of more than maxKept, the
+// latest. The zero value is empty and ready for use. It has no lock of its own.
 type ledger struct {
 	byPid map[int][]Exit
 	// order lists what was added, oldest first; entries that were taken stay
@@ -24,6 +30,9 @@ func (l *ledger) add(e Exit) {
 	}
 	l.byPid[e.Pid] = append(l.byPid[e.Pid], e)
 	l.order = append(l.order, keptKey{e.Seq, e.Pid})
+	if len(l.order) > maxKept {
+		l.dropBefore(l.order[0].seq + 1)
+	}
 }
 
 // take removes and returns the exit of pid that belongs to a process which was

@@ -3,6 +3,7 @@
 package reaper
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -73,6 +74,51 @@ func TestLedgerDropsByAge(t *testing.T) {
 	l.dropBefore(1000)
 	if l.len() != 0 || l.order != nil || l.byPid != nil {
 		t.Errorf("not empty: %d", l.len())
+	}
+}
+
+// While a start hangs, a container may leave any number of orphans to the shim. The
+// latest exits are kept, and what is left of those that were taken does not grow, either.
+func TestLedgerIsBounded(t *testing.T) {
+	l := &ledger{}
+	for i := 1; i <= 3*maxKept; i++ {
+		l.add(Exit{Seq: uint64(i), Pid: i, Status: 1})
+		if i%2 == 0 {
+			l.take(i, 0, time.Time{})
+		}
+	}
+	if n := len(l.order); n != maxKept {
+		t.Errorf("%d are remembered, want %d", n, maxKept)
+	}
+	if n := l.len(); n != maxKept/2 {
+		t.Errorf("%d are kept, want %d", n, maxKept/2)
+	}
+	if _, ok := l.take(2*maxKept-1, 0, time.Time{}); ok {
+		t.Error("an old exit was kept")
+	}
+	if _, ok := l.take(2*maxKept+1, 0, time.Time{}); !ok {
+		t.Error("the oldest of the latest was dropped")
+	}
+}
+
+// A claim of a process whose exit was dropped says so, and does not wait.
+func TestClaimOfADroppedExit(t *testing.T) {
+	ticket := testReaper.Begin()
+	defer ticket.Close()
+	from := testReaper.Reaped()
+	cmd := roleCmd("exit", "0")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	reapedAfter(t, from, 1)
+	testReaper.mu.Lock()
+	for i := range maxKept {
+		testReaper.seq++
+		testReaper.kept.add(Exit{Seq: testReaper.seq, Pid: 1<<22 + i}) // pids that no process has
+	}
+	testReaper.mu.Unlock()
+	if _, err := ticket.Claim(cmd.Process.Pid, time.Time{}, nil); !errors.Is(err, ErrNotChild) {
+		t.Errorf("got %v, want ErrNotChild", err)
 	}
 }
 
