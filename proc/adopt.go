@@ -146,11 +146,11 @@ func (p *Exec) FinishStart(ctx context.Context, a Adoption, runtime *reaper.Chil
 		err = p.claimStarted(ctx, a, pidFile)
 	}
 	if err != nil {
-		p.killStarted(ctx, a, pidFile)
 		p.mu.Lock()
 		io := p.io
 		p.io = nil
 		p.mu.Unlock()
+		p.killStarted(ctx, a, pidFile, io)
 		if io != nil {
 			io.Abort()
 		}
@@ -160,14 +160,17 @@ func (p *Exec) FinishStart(ctx context.Context, a Adoption, runtime *reaper.Chil
 	return p.apply(DidStart)
 }
 
-// killStarted kills the process of a start that has failed, if it is known or pidFile
-// tells of it.
-func (p *Exec) killStarted(ctx context.Context, a Adoption, pidFile string) {
+// killStarted kills the process of a start that has failed: the one that is known, or
+// that pidFile names, or that has the start's streams, which may be nil.
+func (p *Exec) killStarted(ctx context.Context, a Adoption, pidFile string, io *stdio.Streams) {
 	child := p.Child()
 	if child == nil {
 		if pid, since, err := readPidFile(ctx, pidFile); err == nil {
 			child, _ = a.Ticket.Claim(pid, since, nil) // an error: it is no child, or another process
 		}
+	}
+	if child == nil && io != nil {
+		child = findStray(ctx, a.Ticket, io)
 	}
 	if child != nil {
 		p.env.killAndWait(child)

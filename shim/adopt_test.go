@@ -14,6 +14,7 @@ import (
 	"containerd-shim.v1/state"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -147,22 +148,35 @@ func TestAdoptedStartComesTooLate(t *testing.T) {
 	r.refused("start", receive(t, "the answer", r.startOf("e")))
 }
 
-// TestAdoptedStartIsGivenUp: the runtime hangs when the container dies, and has told
-// its process or not.
+// TestAdoptedStartIsGivenUp: the runtime hangs when the container dies. Its process is
+// known by the pid file, or, if there is none yet, by its output.
 func TestAdoptedStartIsGivenUp(t *testing.T) {
-	for name, told := range map[string]bool{"dies later": false, "was dead": true} {
+	for name, c := range map[string]struct {
+		told    bool
+		pidFile string
+	}{
+		"the container dies later": {false, "e.pid"}, "it was dead": {true, "e.pid"}, "there is no pid file": {false, "other.pid"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			var runtime, process *fakeProcess
 			r := startRig(t, false, testLimits, func(r *rig) *state.Shim {
-				runtime, process = r.spawn("runtime.pid"), r.spawn("e.pid")
-				if !told {
-					return r.left(r.spawn("init.pid"), starting("e", runtime))
+				var out [2]int
+				r.must(unix.Pipe2(out[:], unix.O_CLOEXEC))
+				w := os.NewFile(uintptr(out[1]), "pipe")
+				defer w.Close()
+				runtime, process = r.spawn("runtime.pid"), r.spawnOn(w, c.pidFile)
+				e := starting("e", runtime)
+				e.Stdout = filepath.Join(r.bundle, "log")
+				r.must(os.WriteFile(e.Stdout, nil, 0o600))
+				e.Streams = &state.Streams{Outputs: []state.Output{{Path: e.Stdout, Kind: state.File, From: state.FD(out[0])}}}
+				if !c.told {
+					return r.left(r.spawn("init.pid"), e)
 				}
-				st := r.left(nil, starting("e", runtime))
+				st := r.left(nil, e)
 				st.Told, st.Held = true, nil
 				return st
 			})
-			if !told {
+			if !c.told {
 				r.runtime.endInit(t)
 			}
 			r.refused("start", receive(t, "the answer", r.startOf("e")))

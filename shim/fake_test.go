@@ -86,13 +86,19 @@ func (f *fakeRuntime) enter(verb, id string) error {
 	return fn(id)
 }
 
-func spawn(args []string, pidFile string) (*fakeProcess, error) {
+func spawn(args []string, pidFile string) (*fakeProcess, error) { return spawnOn(nil, args, pidFile) }
+
+// spawnOn is spawn for a process with this stdout.
+func spawnOn(stdout *os.File, args []string, pidFile string) (*fakeProcess, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(childBinary, args...)
 	cmd.Stdin = r
+	if stdout != nil {
+		cmd.Stdout = stdout
+	}
 	err = cmd.Start()
 	_ = r.Close() // the child has it
 	if err != nil {

@@ -199,7 +199,12 @@ func startRig(t *testing.T, hostPids bool, limits Limits, left func(r *rig) *sta
 // file of that name.
 func (r *rig) spawn(pidFile string) *fakeProcess {
 	r.Helper()
-	p, err := spawn([]string{"wait", "0"}, filepath.Join(r.bundle, pidFile))
+	return r.spawnOn(nil, pidFile)
+}
+
+func (r *rig) spawnOn(stdout *os.File, pidFile string) *fakeProcess {
+	r.Helper()
+	p, err := spawnOn(stdout, []string{"wait", "0"}, filepath.Join(r.bundle, pidFile))
 	r.must(err)
 	r.children = append(r.children, p)
 	return p

@@ -23,8 +23,8 @@ func Adopt(c Config, st *state.Streams, claim func(pid int) *reaper.Child) *Stre
 	s := &Streams{
 		limits: c.Limits, gate: c.Gate,
 		undrained: 1, // until all are there
-		drained:   make(chan struct{}),
-		orders:    orders{released: true, deleted: st.Deleted},
+		drained:   make(chan struct{}), pipes: make(map[string]bool),
+		orders: orders{released: true, deleted: st.Deleted},
 	}
 	defer s.outputDrained()
 	master, err := adoptFile(st.Terminal, true, "console")
@@ -120,6 +120,7 @@ func (s *Streams) adoptOutput(st *state.Output, all *state.Streams, master *os.F
 	case onTerminal:
 		err = errclass.Internalf("its terminal was not adopted")
 	default:
+		s.note(int(st.From))
 		if src, err = adoptFile(st.From, true, "pipe"); src != nil {
 			closeSource = func() { _ = src.Close() } // the last holder's writes fail
 		}
@@ -154,6 +155,7 @@ func orNow(t time.Time) time.Time {
 // adoptInput starts the input, which goes to the terminal of typed if st names no
 // pipe.
 func (s *Streams) adoptInput(st *state.Input, typed *output, l Limits) error {
+	s.note(int(st.To))
 	if st.From == 0 {
 		return s.openAdopted(st, l)
 	}

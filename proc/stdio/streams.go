@@ -268,9 +268,10 @@ func (s *Streams) own(f *os.File, c Config) {
 	chown(f, c)
 }
 
-// note notes that the pipe belongs to this process. Both of its ends have one name.
+// note notes that the pipe belongs to this process; 0 is none. Both of its ends have one
+// name.
 func (s *Streams) note(fd int) {
-	if name := pipeAt(os.Getpid(), fd); name != "" {
+	if name := pipeAt(os.Getpid(), fd); fd != 0 && name != "" {
 		s.pipes[name] = true
 	}
 }
