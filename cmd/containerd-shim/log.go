@@ -78,8 +78,8 @@ func (l logFIFO) Write(p []byte) (int, error) {
 		switch {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN:
-			var oldest [4096]byte
-			_, _ = unix.Read(l.fd, oldest[:]) // if the daemon was faster, there is room as well
+			oldest := make([]byte, max(4096, len(rest)))
+			_, _ = unix.Read(l.fd, oldest) // if the daemon was faster, there is room as well
 		case err != nil:
 			return len(p), nil
 		default:

@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/stackdump"
 )
 
 // TestLogNeverBlocks is B29: although nobody reads, writes do not block, and the
@@ -54,6 +57,36 @@ func TestLogNeverBlocks(t *testing.T) {
 	}
 	if got := string(buf[:n]); !strings.HasSuffix(got, "\nthe last line\n") {
 		t.Errorf("%d bytes, ending with %q", n, got[max(0, n-40):])
+	}
+}
+
+// TestSecondDumpIntoTheLog: nobody reads, and two dumps do not fit. The newer one is whole, and has not
+// made both useless.
+func TestSecondDumpIntoTheLog(t *testing.T) {
+	l, err := openLogFIFO(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(l.fd)
+	stack := "goroutine %d [select]:\nmain.main()\n\t/x/main.go:1\n\n"
+	var text []byte
+	for len(text) < maxStacks*9/10 {
+		text = fmt.Appendf(text, stack, len(text))
+	}
+	l.writeStacks(text)
+	l.writeStacks(fmt.Appendf(text, stack, 1<<30))
+	buf := make([]byte, 2*stacksRoom)
+	n := 0
+	for {
+		m, err := unix.Read(l.fd, buf[n:])
+		if err != nil {
+			break // EAGAIN: it is empty
+		}
+		n += m
+	}
+	d, err := stackdump.Parse(buf[:n])
+	if err != nil || !d.Complete || !slices.ContainsFunc(d.Goroutines, func(g stackdump.Goroutine) bool { return g.ID == 1<<30 }) {
+		t.Errorf("of %d bytes: %v, %+v", n, err, d.Why)
 	}
 }
 

@@ -32,8 +32,8 @@ runtimes at work below the shim, each with its container.
 An argument that is a file is read as one; write ./123 for a file named like a
 pid.
 
-exit status: 0 no deadlock or stall, 1 at least one, 2 no dump in it or it
-cannot be read, 64 usage
+exit status: 0 no deadlock or stall, 1 at least one, 2 none in a dump that is
+not complete, no dump in it, or it cannot be read, 64 usage
 
 examples:
   shimctl explain 3776
@@ -88,6 +88,9 @@ func (p program) explain(d *stackdump.Dump, s *scan.Shim, format string) int {
 	}
 	if r.Worst() == stackdump.Deadlock || r.Worst() == stackdump.Stall {
 		return exitSome
+	}
+	if !d.Complete { // what is missing may be the deadlock
+		return p.fail(exitCheck, "explain", fmt.Errorf("the dump is not complete: %s", d.Why))
 	}
 	return exitOK
 }

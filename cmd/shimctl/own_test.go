@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"containerd-shim.v1/cmd/shimctl/internal/sanitize"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 	"containerd-shim.v1/stackdump"
@@ -66,6 +67,23 @@ func TestOwnStacksWithNowhereToWrite(t *testing.T) {
 	status, o, e := capture(t, "stacks", "-timeout", "2s", "-summary", strconv.Itoa(shim.PID))
 	if status != exitOK || !strings.Contains(o, "complete") {
 		t.Errorf("status %d\n%s%s", status, o, e)
+	}
+}
+
+// TestStacksThatCannotBePrinted: the dump may be the only one, taken before a repair.
+func TestStacksThatCannotBePrinted(t *testing.T) {
+	shim := started(t, ownBinary(t))
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	status, _, e := underTest().with(t, func(p program) int {
+		p.out = sanitize.Writer{W: full}
+		return p.run(t.Context(), []string{"stacks", strconv.Itoa(shim.PID)})
+	})
+	if status != exitSome || !strings.Contains(e, "no space left") {
+		t.Errorf("status %d\n%s", status, e)
 	}
 }
 

@@ -93,7 +93,9 @@ func (p program) stacksOf(ctx context.Context, s *scan.Shim, m stacks.Method, li
 		}
 		fmt.Fprintln(p.out, name)
 	default:
-		fmt.Fprintf(p.out, "%s\n", r.Text)
+		if _, err := fmt.Fprintf(p.out, "%s\n", r.Text); err != nil {
+			return p.fail(exitSome, "stacks", err)
+		}
 	}
 	fmt.Fprintln(p.errs, "shimctl stacks:", line)
 	for _, n := range r.Notes {

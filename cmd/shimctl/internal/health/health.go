@@ -87,8 +87,9 @@ func (r *Record) Judge(s Sample) Result {
 	if res.Verdict != Healthy && (r.Since.IsZero() || r.Reason != res.Reason && !r.Wedged) {
 		r.Since = s.Time
 	}
-	switch res.Verdict {
-	case Healthy:
+	switch {
+	case r.Wedged && momentary[res.Reason]: // it will be over, and the shim as wedged as before
+	case res.Verdict == Healthy:
 		r.Since, r.Reason, r.Wedged, r.Proven = time.Time{}, "", false, false
 	default:
 		r.Reason, r.Wedged, r.Proven = res.Reason, res.Verdict == Wedged, res.Confirmed
@@ -96,6 +97,9 @@ func (r *Record) Judge(s Sample) Result {
 	res.Since = r.Since
 	return res
 }
+
+// momentary are the reasons for which a wedged shim is not called so, as long as they last.
+var momentary = map[string]bool{Stopped: true, Traced: true, Frozen: true, Blocked: true}
 
 func (r *Record) look(s Sample) Result {
 	oldest := r.zombies(s)
@@ -106,7 +110,9 @@ func (r *Record) look(s Sample) Result {
 		return Result{Verdict: Suspect, Reason: reason, Detail: detail}
 	}
 	switch {
-	case sign == "" && r.Gone && s.Shim.Age >= Young:
+	case sign == "" && len(s.Shim.Runcs) > 0: // the container may be being made, or deleted
+		return Result{Verdict: Healthy}
+	case sign == "" && r.Gone:
 		return suspect(Leaked, "its containerd has no such task")
 	case sign == "" && !r.Ended.IsZero() && s.Time.Sub(r.Ended) >= Undelete:
 		return suspect(Undeleted, fmt.Sprintf("its container ended %s ago and is not deleted", s.Time.Sub(r.Ended).Round(time.Second)))
@@ -219,8 +225,8 @@ func (r *Record) Remains(zombies []scan.Process) bool {
 // it. Shim and daemon are not asked each time, but a container whose process is
 // there has not ended.
 func (r *Record) ended(s Sample) {
-	if s.TaskGone != nil {
-		r.Gone = *s.TaskGone
+	if s.TaskGone != nil { // the daemon knows a task only when Create has returned
+		r.Gone = *s.TaskGone && s.Shim.Age >= Young && len(s.Shim.Runcs) == 0
 	}
 	switch a := s.Answers; {
 	case a.State.OK && !a.Ended, s.Shim.Init.State != "" && s.Shim.Init.State != "Z":

@@ -93,6 +93,17 @@ func TestVerdicts(t *testing.T) {
 				s.Answers.State = probe.Answer{}
 			}
 		}, []time.Duration{0, 30 * time.Second}, Suspect, Leaked},
+		"it had no such task yet, and nobody asked again": {func(i int, s *Sample) {
+			if i == 0 {
+				s.TaskGone, s.Answers.Ended, s.Shim.Age = &yes, true, time.Second
+			} else {
+				s.Answers.State, s.Shim.Init = probe.Answer{}, scan.Init{PID: 9, State: "S"}
+			}
+		}, []time.Duration{0, Apart}, Healthy, ""},
+		"its container is made by a slow hook": {func(_ int, s *Sample) {
+			s.TaskGone, s.Answers.Ended = &yes, true
+			s.Shim.Runcs = []scan.Runtime{{Process: scan.Process{Comm: "runc"}}}
+		}, []time.Duration{0, Undelete}, Healthy, ""},
 		"it has it again":               {func(i int, s *Sample) { s.TaskGone = []*bool{&yes, &no}[i] }, []time.Duration{0, Apart}, Healthy, ""},
 		"it has no such task yet":       {func(_ int, s *Sample) { s.TaskGone, s.Shim.Age = &yes, Young-1 }, []time.Duration{0, Apart}, Healthy, ""},
 		"ended, a moment ago":           {func(_ int, s *Sample) { s.Answers.Ended, s.Answers.EndedAt = true, s.Time.Add(1-Undelete) }, []time.Duration{0}, Healthy, ""},
@@ -113,6 +124,34 @@ func TestVerdicts(t *testing.T) {
 				t.Errorf("got since %v", got.Since)
 			}
 		})
+	}
+}
+
+// A proven wedge that is looked at while somebody takes its stacks, or storage hangs, is no longer
+// called so, but is as old and as proven as before when that is over.
+func TestMomentaryCauseForgetsNoWedge(t *testing.T) {
+	cycle := &stackdump.Report{Findings: []stackdump.Finding{{Reason: "ReaperDeadlock", Grade: stackdump.Deadlock}}}
+	for reason, cause := range map[string]func(*Sample){
+		Stopped: func(s *Sample) { s.Shim.State = "T" },
+		Traced:  func(s *Sample) { s.Shim.Tracer = 1 },
+		Frozen:  func(s *Sample) { s.Frozen = true },
+		Blocked: func(s *Sample) { s.Disk = true },
+	} {
+		change := func(i int, s *Sample) {
+			s.Answers.State = probe.Answer{}
+			switch i {
+			case 0:
+				s.Answers.State, s.Report = timeout, cycle
+			case 1:
+				cause(s)
+			}
+		}
+		if got := judged(change, 0, time.Minute); got.Verdict != Suspect || got.Reason != reason {
+			t.Errorf("%s: got %+v", reason, got)
+		}
+		if got := judged(change, 0, time.Minute, 2*time.Minute); got.Verdict != Wedged || !got.Confirmed || got.Reason != "ReaperDeadlock" || !got.Since.Equal(t0) {
+			t.Errorf("after %s: got %+v", reason, got)
+		}
 	}
 }
 

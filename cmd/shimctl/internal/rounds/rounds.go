@@ -66,9 +66,14 @@ type Checker struct {
 	State     When          // to ask for State
 	Namespace string        // the only one that is looked at; "" for all
 	StateFile string        // keeps the records between runs; "" for none
-	Stacks    stacks.Taker
+	Stacks    Taker
 	// Memory has a record of each shim. It lasts from round to round.
 	Memory health.Memory
+}
+
+// Taker gets the stacks of a shim, as a stacks.Taker does.
+type Taker interface {
+	Take(ctx context.Context, s *scan.Shim, m stacks.Method, limit time.Duration) (*stacks.Result, error)
 }
 
 // Sample looks as often as it is asked to, keeps the records for the next run, and
@@ -158,12 +163,14 @@ func (c *Checker) Look(ctx context.Context, args []string) (*Round, error) {
 func (c *Checker) judge(ctx context.Context, round *Round, r *Row) {
 	rec := c.Memory[r.PID]
 	sample := health.Sample{Time: c.Now(), Shim: r.Shim}
+	untold := false                           // there was no dump to be had
 	if r.Shim.State != "T" && r.Tracer == 0 { // asking one that cannot run tells nothing
 		ask := c.State == Always || c.State == Auto && rec.WantsState(sample.Time, &r.Shim)
 		q := probe.Question{Limit: c.Limit, State: ask, Slow: slow(&r.Shim)}
 		if c.Confirm && !rec.Proven {
 			q.Proven = func() bool {
 				sample.Report = c.explain(ctx, &r.Shim)
+				untold = sample.Report == nil
 				return sample.Report != nil && sample.Report.Worst() == stackdump.Deadlock
 			}
 		}
@@ -182,7 +189,9 @@ func (c *Checker) judge(ctx context.Context, round *Round, r *Row) {
 			r.Shim, sample.Shim = now, now
 		}
 		proven := sample.Report != nil && sample.Report.Worst() == stackdump.Deadlock
-		if c.Confirm && late && !rec.Proven && !sample.Frozen && !proven { // after the limit there may be more to see
+		// After the limit there may be more to see. But a dump that does not come takes the time
+		// of all methods, and what runs shimctl may not wait twice.
+		if c.Confirm && late && !rec.Proven && !sample.Frozen && !proven && !untold {
 			sample.Report = c.explain(ctx, &r.Shim)
 		}
 	}

@@ -5,13 +5,21 @@ package rounds
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"github.com/containerd/ttrpc"
+	"google.golang.org/protobuf/types/known/emptypb"
+
 	"containerd-shim.v1/cmd/shimctl/internal/health"
+	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 )
 
 // host is a /proc with a stopped v1 shim, pid 7, and a v2 shim, pid 8.
@@ -59,6 +67,59 @@ func TestLookRefusesTheV2ShimThatIsNamed(t *testing.T) {
 	c := Checker{Proc: host(t), Now: time.Now, Memory: health.Memory{}}
 	if _, err := c.Look(t.Context(), []string{"8"}); err == nil || !strings.Contains(err.Error(), "is a v2 shim") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// deaf is a shim that answers ShimInfo alone.
+type deaf struct{ shimapi.ShimService }
+
+func (deaf) ShimInfo(context.Context, *emptypb.Empty) (*shimapi.ShimInfoResponse, error) {
+	return &shimapi.ShimInfoResponse{}, nil
+}
+
+func (deaf) State(ctx context.Context, _ *shimapi.StateRequest) (*shimapi.StateResponse, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// mute gives no dump, and counts how often it was asked.
+type mute struct{ asked atomic.Int32 }
+
+func (m *mute) Take(context.Context, *scan.Shim, stacks.Method, time.Duration) (*stacks.Result, error) {
+	m.asked.Add(1)
+	return nil, errors.New("no dump")
+}
+
+// TestADumpThatDoesNotComeIsWaitedForOnce: two waits took longer than node-problem-detector lets a
+// plug-in run, and the whole node's wedged shims went unseen.
+func TestADumpThatDoesNotComeIsWaitedForOnce(t *testing.T) {
+	root := host(t)
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := ttrpc.NewServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shimapi.RegisterShimService(server, deaf{})
+	go func() { _ = server.Serve(t.Context(), l) }() // until it is closed
+	defer server.Close()
+	bundle := filepath.Join(root, "7", "cwd")
+	stat := "7 (containerd-shim) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 9 0 99 0 0\n"
+	if err := errors.Join(os.Mkdir(bundle, 0o700), os.WriteFile(filepath.Join(bundle, "address"), []byte("unix://"+socket), 0o600),
+		os.WriteFile(filepath.Join(root, "7", "stat"), []byte(stat), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	m := new(mute)
+	c := Checker{Proc: root, Now: time.Now, Limit: 300 * time.Millisecond, Confirm: true, State: Always, Stacks: m, Memory: health.Memory{}}
+	r, err := c.Look(t.Context(), []string{"7"})
+	if err != nil || !r.Rows[0].Answers.State.TimedOut {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	if n := m.asked.Load(); n != 1 {
+		t.Errorf("it was asked for a dump %d times", n)
 	}
 }
 

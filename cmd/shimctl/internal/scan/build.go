@@ -12,6 +12,10 @@ import (
 // or two of them.
 type builds map[[2]uint64]Build
 
+// maxProgram bounds the size in bytes of a program that is read: what its sections say may have all
+// of it read, and a file with a hole can have terabytes.
+const maxProgram = 256 << 20
+
 // of reads the build information through /proc/PID/exe, which leads to the file
 // even after it was replaced or deleted. Stripped binaries have it, too. Before
 // Go 1.12 there was no module information in it, and before 1.9 there was none.
@@ -29,6 +33,10 @@ func (b builds) of(exe string) Build {
 		return known
 	}
 	var found Build
+	if info.Size() > maxProgram {
+		b[key] = found
+		return found
+	}
 	if bi, err := buildinfo.ReadFile(exe); err == nil {
 		found = Build{Go: bi.GoVersion, Path: bi.Path, Module: bi.Main.Path, Version: bi.Main.Version}
 		found.Ours = bi.Main.Path == Module

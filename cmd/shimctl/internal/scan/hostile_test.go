@@ -51,6 +51,10 @@ func TestForeign(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
 	host, other, pod := t.TempDir(), t.TempDir(), t.TempDir()
 	link("self/ns/pid", "pid:[1]")
 	link("self/root", pod)
@@ -62,7 +66,7 @@ func TestForeign(t *testing.T) {
 		40: {"pid:[1]", pod},   // this one's own pod
 		50: {"", host},         // nothing of it may be read
 	} {
-		p.process(pid, 1, "containerd-shim", "S", 9, "", argv...)
+		p.process(pid, 1, "containerd-shim", "S", 9, self, argv...)
 		link(filepath.Join(strconv.Itoa(pid), "root"), of.root)
 		if of.ns != "" {
 			link(filepath.Join(strconv.Itoa(pid), "ns/pid"), of.ns)
@@ -77,6 +81,10 @@ func TestForeign(t *testing.T) {
 	for _, s := range shims {
 		if want := s.PID == 20 || s.PID == 30 || s.PID == 60 && os.Geteuid() == 0; s.Foreign != want {
 			t.Errorf("%d: got %v, want %v", s.PID, s.Foreign, want)
+		}
+		// A program can be made that is read for hours.
+		if s.Foreign && s.Build != (Build{}) || s.PID == 10 && s.Build.Go == "" {
+			t.Errorf("%d: built as %+v", s.PID, s.Build)
 		}
 	}
 }
@@ -105,6 +113,79 @@ func TestFilesOfAHostileBundle(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("the scan hangs in a FIFO")
+	}
+}
+
+// TestLargeProgramIsNotRead: Go's buildinfo reads as much as the program's sections say.
+func TestLargeProgramIsNotRead(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "large")
+	if err := os.WriteFile(name, b, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got := (builds{}).of(name); got.Go == "" {
+		t.Errorf("got %+v", got)
+	}
+	if err := os.Truncate(name, maxProgram+1); err != nil { // a hole
+		t.Fatal(err)
+	}
+	if got := (builds{}).of(name); got != (Build{}) {
+		t.Errorf("got %+v of a large one", got)
+	}
+}
+
+// TestArgumentsOfOthersAreNotRead: to read those of a process that hangs on storage may hang, as
+// this one's do, a FIFO.
+func TestArgumentsOfOthersAreNotRead(t *testing.T) {
+	p := newProc(t)
+	p.process(20, 1, "mysqld", "S", 9, "/usr/sbin/mysqld", "mysqld")
+	hangs := filepath.Join(p.root, "20/cmdline")
+	if err := errors.Join(os.Remove(hangs), syscall.Mkfifo(hangs, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	// One that was exchanged for a program of another name is known by its bundle.
+	p.process(30, 1, "new", "S", 9, "/opt/new", "containerd-shim", "-namespace", "moby", "-workdir", v1dir+"moby/abc")
+	bundle := filepath.Join(t.TempDir(), "io.containerd.runtime.v1.linux/moby/abc")
+	if err := errors.Join(os.MkdirAll(bundle, 0o700), os.RemoveAll(filepath.Join(p.root, "30/cwd")), os.Symlink(bundle, filepath.Join(p.root, "30/cwd"))); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan []Shim, 1)
+	go func() {
+		shims, _ := Shims(p.root)
+		done <- shims
+	}()
+	select {
+	case shims := <-done:
+		if len(shims) != 1 || shims[0].PID != 30 {
+			t.Errorf("got %+v", shims)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the scan hangs in another's arguments")
+	}
+}
+
+// TestRuntimeBehindAScript: a slow hook of a runtime that Docker starts by a script is no wedge.
+func TestRuntimeBehindAScript(t *testing.T) {
+	p := newProc(t)
+	argv := []string{"/bin/sh", "/x/custom", "--root", "/run/runc", "--log", "/x/log.json", "create", "abc"}
+	p.process(10, 1, "containerd-shim", "S", 9, "", "containerd-shim", "-namespace", "moby", "-workdir", v1dir+"moby/abc")
+	p.process(11, 10, "custom", "S", 1, "/bin/dash", argv...)
+	p.process(12, 10, "custom", "S", 1, "/bin/dash", argv...) // the container's
+	for pid, namespace := range map[string]string{"10": "mnt:[1]", "11": "mnt:[1]", "12": "mnt:[2]"} {
+		if err := errors.Join(os.Mkdir(filepath.Join(p.root, pid, "ns"), 0o700), os.Symlink(namespace, filepath.Join(p.root, pid, "ns/mnt"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, ok := One(p.root, 10, 0)
+	if !ok || len(s.Runcs) != 1 || s.Runcs[0].PID != 11 || s.Runcs[0].Verb != "create" {
+		t.Errorf("got %+v", s.Runcs)
 	}
 }
 

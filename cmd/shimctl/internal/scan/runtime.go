@@ -4,6 +4,7 @@ package scan
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"time"
 )
@@ -25,6 +26,19 @@ func (r Runtime) String() string {
 		does = fmt.Sprintf(", %s of %s", r.Verb, r.Container)
 	}
 	return fmt.Sprintf("%s %d%s, for %v", r.Comm, r.PID, does, r.Age.Round(time.Second))
+}
+
+// likeRuntime reports whether a shim's child has the arguments that go-runc gives a runtime, whatever
+// its name: Docker puts a script before one with runtimeArgs. The container's processes are in other
+// mount namespaces, mostly, and are not looked at: their arguments may be anything.
+func (t *tree) likeRuntime(shim, child int) bool {
+	own, err := os.Readlink(t.file(shim, "ns/mnt"))
+	its, itsErr := os.Readlink(t.file(child, "ns/mnt"))
+	if err != nil || itsErr != nil || own != its {
+		return false
+	}
+	argv := t.cmdline(child)
+	return slices.Contains(argv, "--root") && slices.Contains(argv, "--log")
 }
 
 // verbs are the commands of a runtime that shims use.

@@ -70,17 +70,17 @@ func Ended(root string, pid int) bool {
 
 // shim reports whether a process is one, and reads the rest of it then.
 func (t *tree) shim(pid int, known builds) (Shim, bool) {
-	argv := t.cmdline(pid)
-	if len(argv) < 3 {
-		return Shim{}, false
-	}
 	exe, err := os.Readlink(t.file(pid, "exe"))
 	exe, deleted := strings.CutSuffix(exe, " (deleted)")
 	s := Shim{PID: pid, Exe: exe, Deleted: deleted, Hidden: errors.Is(err, os.ErrPermission)}
-	if !s.identify(argv) {
+	e := t.entries[pid]
+	if !t.resembles(e, exe) {
 		return Shim{}, false
 	}
-	e := t.entries[pid]
+	argv := t.cmdline(pid)
+	if len(argv) < 3 || !s.identify(argv) {
+		return Shim{}, false
+	}
 	if parent := t.entries[e.ppid]; parent != nil && parent.Comm == e.Comm && slices.Equal(argv, t.cmdline(e.ppid)) { // it is the shim's child, between fork and exec of a runc
 		return Shim{}, false
 	}
@@ -88,15 +88,29 @@ func (t *tree) shim(pid int, known builds) (Shim, bool) {
 	if up := t.up(); up > e.StartTicks {
 		s.Age = time.Duration(up-e.StartTicks) * time.Second / TicksPerSecond
 	}
-	s.Build = known.of(t.file(pid, "exe"))
 	s.Anon = t.anon(pid)
 	t.status(&s)
 	s.Foreign = t.foreign(pid) || os.Geteuid() == 0 && s.UID != 0
+	if !s.Foreign { // its file may be made to be read for ever
+		s.Build = known.of(t.file(pid, "exe"))
+	}
 	t.family(&s)
 	if s.Build.Ours && s.StackDir == "" {
 		s.StackDir = t.environ(pid, "CONTAINERD_SHIM_STACK_DIR")
 	}
 	return s, true
+}
+
+// resembles reports whether a process may be a shim: by its name, its program, or its working
+// directory, which is a bundle. To read the arguments of one that hangs on storage may hang as
+// well (proc(5): it takes the lock of its memory), and a host has many that are no shims.
+func (t *tree) resembles(e *entry, exe string) bool {
+	const name = "containerd-shim" // as long as a process's name can be
+	if e.Comm == name || e.Comm == ("docker-" + name)[:len(name)] || strings.Contains(filepath.Base(exe), name) {
+		return true
+	}
+	bundle, err := os.Readlink(t.file(e.PID, "cwd"))
+	return err == nil && strings.Contains(bundle, "/io.containerd.runtime.")
 }
 
 // foreign reports whether a process is of another pid namespace than this one, or has
@@ -183,7 +197,7 @@ func (t *tree) family(s *Shim) {
 		switch {
 		case c.ended() && t.tracer(c.PID) == 0: // otherwise only its tracer can wait for it (ptrace(2))
 			s.Zombies = append(s.Zombies, c.Process)
-		case c.State != "Z" && isRuntime(c.Comm):
+		case c.State != "Z" && (isRuntime(c.Comm) || t.likeRuntime(s.PID, c.PID)):
 			s.Runcs = append(s.Runcs, t.runtime(c))
 		}
 	}
