@@ -4,7 +4,9 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -52,7 +54,11 @@ func TestFormats(t *testing.T) {
 
 // A v2 shim is no row; that used to be an empty table and status 0.
 func TestCheckSaysThatItJudgesNoV2Shim(t *testing.T) {
-	v2 := &exec.Cmd{Path: "/bin/sh", Args: []string{"containerd-shim-runc-v2", "-c", "read x", "-namespace", "check-v2-test", "-id", "c"}}
+	name := filepath.Join(t.TempDir(), "containerd-shim-runc-v2")
+	if err := os.Symlink("/bin/sh", name); err != nil {
+		t.Fatal(err)
+	}
+	v2 := &exec.Cmd{Path: name, Args: []string{name, "-c", "read x", "-namespace", "check-v2-test", "-id", "c"}}
 	stdin, err := v2.StdinPipe() // it reads until this is closed
 	if err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ const limit = 10 * time.Second
 
 // ownShim is the name under which the test binary answers SIGUSR1 with a file,
 // by the contract of this project's shim.
-const ownShim = "own-containerd-shim"
+const ownShim = "containerd-shim"
 
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == ownShim {
@@ -52,8 +52,11 @@ func startOwn(t *testing.T, last string) *scan.Shim {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self)
-	cmd.Args = []string{ownShim, "-namespace", "ns", "-workdir", "/x/ns/id"}
+	name := filepath.Join(dir, ownShim)
+	if err := os.Symlink(self, name); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(name, "-namespace", "ns", "-workdir", "/x/ns/id")
 	cmd.Env = append(os.Environ(), "CONTAINERD_SHIM_STACK_DIR="+dir, "LAST_LINE="+last)
 	ready, err := cmd.StdoutPipe()
 	if err != nil {
