@@ -74,7 +74,7 @@ func (p pair) impossible(scenario string) string {
 	case old && scenario == "checkpoint":
 		return "this crun is built without CRIU"
 	case p.runtime.name == "crun 1.28" && scenario == "checkpoint":
-		return "CRIU 4.2.1 and 4.1.1 do not restore an image that this crun has made, by itself and without a shim: \"No mapping for 226:(null) mountpoint\"; crun 1.21 is restored by both"
+		return "CRIU, 4.2.1 or 4.1.1, does not restore an image that this crun has made, also without a shim: \"No mapping for 226:(null) mountpoint\""
 	}
 	return ""
 }

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// preface is what the document says of all results; %s says that some are missing.
+// preface is what the document says of all results; where %s is, that some are missing.
 const preface = `# What it was run with
 
 Made by ` + "`make docs/support.md`" + ` of what ` + "`make matrix`" + ` ran%s: containerd with its own ctr, dockerd with its own docker, runc and crun, each from the
 releases that Debian has shipped (containerd 1.1.4 and 1.2.6 are built from their modules), on one kernel, with cgroup v1 and as root. + is passed, – is failed,
-· was not run; what failed, and why a cell could not be run, stands below. A cell that has not been run yet is empty.
+· was not run; what failed, and why a cell could not be run, stands below.%s
 
 Each pair of daemon and runtime ends with a census: no process, mount, cgroup, FIFO, socket or file of it may be left.
 `
@@ -64,11 +64,11 @@ var parts = []part{
 // document makes docs/support.md from a record.
 func document(r record) string {
 	var b strings.Builder
-	part := ""
+	part, rest := "", ""
 	if !r.whole() {
-		part = ", a part of it so far"
+		part, rest = ", a part of it so far", " A cell that has not been run yet is empty."
 	}
-	fmt.Fprintf(&b, preface, part)
+	fmt.Fprintf(&b, preface, part, rest)
 	for _, p := range parts {
 		fmt.Fprintf(&b, "\n## %s\n\n", p.title)
 		if p.text != "" {
@@ -95,7 +95,8 @@ func document(r record) string {
 func (r record) table(d program, names []string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n### %s\n\n| runtime | %s |\n|---|%s\n", d.name, strings.Join(names, " | "), strings.Repeat("---|", len(names)))
-	var notes []string
+	var reasons []string
+	runtimes := map[string][]string{} // that have the reason
 	for _, p := range pairs() {
 		if p.daemon != d {
 			continue
@@ -104,17 +105,21 @@ func (r record) table(d program, names []string) string {
 		for _, name := range names {
 			res := r[p.String()][name]
 			fmt.Fprintf(&b, " %s |", sign[res.Verdict])
-			if res.Reason == "" {
+			if res.Reason == "" || slices.Contains(runtimes[res.Reason], p.runtime.name) {
 				continue
 			}
-			if note := fmt.Sprintf("- %s: %s", p.runtime.name, res.Reason); !slices.Contains(notes, note) {
-				notes = append(notes, note)
+			if !slices.Contains(reasons, res.Reason) {
+				reasons = append(reasons, res.Reason)
 			}
+			runtimes[res.Reason] = append(runtimes[res.Reason], p.runtime.name)
 		}
 		b.WriteString("\n")
 	}
-	if len(notes) > 0 {
-		b.WriteString("\n" + strings.Join(notes, "\n") + "\n")
+	if len(reasons) > 0 {
+		b.WriteString("\n")
+	}
+	for _, reason := range reasons {
+		fmt.Fprintf(&b, "- %s: %s\n", strings.Join(runtimes[reason], ", "), reason)
 	}
 	return b.String()
 }

@@ -138,7 +138,7 @@ next:
 // parent runs a pair in a child with a mount namespace of its own, and prints its
 // results as they come.
 func (o options) parent(ctx context.Context, p pair, chosen []string) (results []result, err error) {
-	for _, name := range chosen {
+	for _, name := range append(slices.Clone(chosen), census) {
 		if reason := p.impossible(name); reason != "" {
 			r := judge(p.String(), name, fmt.Errorf("%w: %s", errNotRun, reason))
 			fmt.Println(r.line(0))

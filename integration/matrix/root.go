@@ -3,11 +3,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"containerd-shim.v1/integration/harness/sweep"
 )
 
 // enter makes a root file system for a daemon and a runtime that are not the host's,
@@ -84,6 +87,24 @@ func bareUnified(root string) error {
 		return fmt.Errorf("bind %s: %w", group, err)
 	}
 	return nil
+}
+
+// removeHidden removes what CRIU, which does not look where bareUnified has mounted, has
+// made for the containers of a rig at the root of cgroup v2 to put them back there. The
+// runtime does not see it, and does not remove it.
+func removeHidden(rig string) error {
+	if _, err := os.Stat(unified); err != nil {
+		return nil // no cgroup v2
+	}
+	dir, err := os.MkdirTemp("", "matrix-unified")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(dir)
+	if err := unix.Mount("cgroup2", dir, "cgroup2", 0, ""); err != nil {
+		return fmt.Errorf("mount cgroup v2: %w", err)
+	}
+	return errors.Join(sweep.RemoveCgroup(filepath.Join(dir, rig)), unix.Unmount(dir, 0))
 }
 
 // install copies a program to a path at which there may be another.
