@@ -54,6 +54,7 @@ func AdoptInit(env *Env, st *state.Container, a Adoption) *Init {
 	p := NewInit(env, c)
 	p.rootfs.resolve()
 	p.sharedPids = sharesPidNamespace(c.Bundle)
+	p.diedUnseen = st.Phase == state.Stopped
 	p.rebuild(&st.Process, p.ioConfig(), a, p)
 	return p
 }

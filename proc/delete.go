@@ -86,11 +86,12 @@ func (p *Init) awaitExit() {
 func (p *Init) SharesPids() bool { return p.sharedPids }
 
 // KillRest kills every process that is left in the container after its init
-// has died. A frozen one is thawed first, or nothing in it could die.
+// has died. A frozen one is thawed first, or nothing in it could die: the kill of runc
+// 1.1.5 thaws it, that of 1.3.6 does not.
 func (p *Init) KillRest(ctx context.Context, wasPaused bool) {
 	ctx, cancel := context.WithTimeout(ctx, p.env.Limits.Kill)
 	defer cancel()
-	if wasPaused {
+	if wasPaused || p.sharedPids && p.diedUnseen && p.isPaused(ctx) {
 		if err := p.runtime.Resume(ctx, p.id); err != nil {
 			p.warn(err, "resume a container that died while paused")
 		}
@@ -102,4 +103,14 @@ func (p *Init) KillRest(ctx context.Context, wasPaused bool) {
 	if err != nil && !errdefs.IsNotFound(err) {
 		p.warn(err, "kill what is left in the container")
 	}
+}
+
+// isPaused asks the runtime. runc tells it also of a container whose init is dead; crun
+// calls that stopped, but its kill thaws it.
+func (p *Init) isPaused(ctx context.Context) bool {
+	status, err := p.runtime.Status(ctx, p.id)
+	if err != nil {
+		p.warn(err, "whether the dead container is paused")
+	}
+	return status == "paused"
 }

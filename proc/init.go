@@ -46,6 +46,9 @@ type Init struct {
 	starts  admission // of execs
 	// sharedPids is true if the container's processes may outlive its init.
 	sharedPids bool
+	// diedUnseen is true if the process had ended before this program began, which
+	// does not know whether the container was paused then.
+	diedUnseen bool
 }
 
 // NewInit returns a container that Create has yet to make.

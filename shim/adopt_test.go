@@ -208,3 +208,23 @@ func TestAdoptedStartThatNobodyAskedFor(t *testing.T) {
 		t.Errorf("status %d, want 5", got)
 	}
 }
+
+// TestAdoptedContainerThatDiedPaused: what is left in it can die only once it is resumed,
+// and nobody has written down that it was paused.
+func TestAdoptedContainerThatDiedPaused(t *testing.T) {
+	for status, want := range map[string]int{"paused": 1, "stopped": 0} {
+		t.Run(status, func(t *testing.T) {
+			killed := make(chan int, 1) // how often it was resumed before
+			r := startRig(t, true, testLimits, func(r *rig) *state.Shim {
+				r.runtime.status = status
+				r.runtime.on("kill", func(string) error { killed <- r.runtime.called("resume"); return nil })
+				return r.left(nil)
+			})
+			if got := receive(t, "the kill of what is left", killed); got != want {
+				t.Errorf("resumed %d times before the kill, want %d", got, want)
+			}
+			r.runtime.on("kill", nil)
+			r.published(1)
+		})
+	}
+}
