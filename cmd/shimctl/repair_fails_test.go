@@ -154,6 +154,36 @@ func TestRepairThatFails(t *testing.T) {
 	}
 }
 
+// What a dry run says of a look that has failed: only what is not likely to pass is a reason for -kill.
+func TestDryRunThatFails(t *testing.T) {
+	shim := started(t, shimtest.Baseline(t, "v1.2.0"))
+	shim.Wedge(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ look, says, not string }{
+		{`{"error":"no space left on device"}`, "could not be healed in place this time", "-kill"},
+		{`{"error":"busy: at work","busy":true}`, "repair -yes -kill", "this time"},
+		{`{"error":"refused: a layout","refused":true}`, "repair -yes -kill", "this time"},
+		{``, "could not be healed in place this time", "-kill"}, // the tracer has died
+	} {
+		script := filepath.Join(t.TempDir(), "shimctl")
+		text := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = %s ] || exec %s \"$@\"\necho '%s'\n", takeover.Arg, self, c.look)
+		if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		p := underTest()
+		p.self = script
+		p.connect = func(*scan.Shim) (containerd, error) { return &fakeDaemon{shim: shim}, nil }
+		status, o, e := p.capture(t, "repair", "-kill", "-timeout", "1s", "-state-file", "", "-state", "always", "-dir", t.TempDir(),
+			"-binary", shimtest.Own(t), strconv.Itoa(shim.PID))
+		if status != exitSome || !strings.Contains(o, c.says) || strings.Contains(o, c.not) {
+			t.Errorf("%s: status %d\n%s%s", c.look, status, o, e)
+		}
+	}
+}
+
 // A program that cannot take over is the operator's mistake, and no reason to end a shim.
 func TestRepairWithTheWrongProgram(t *testing.T) {
 	shim := started(t, shimtest.Baseline(t, "v1.2.0"))

@@ -75,10 +75,11 @@ func orEnded(proc string, s *scan.Shim, err error) error {
 
 // dry says what a repair would do.
 func (r *repairer) dry(ctx context.Context, c *repair.Case, name, notNow string) {
-	err := r.refused(c)
+	err, passing := r.refused(c), false
 	var o *takeover.Outcome
 	if err == nil {
 		o, err = r.tracer().Look(ctx, &c.Shim, r.binary, true, patience)
+		passing = err != nil && !takeover.Hopeless(err)
 	}
 	var flags string
 	switch {
@@ -87,7 +88,7 @@ func (r *repairer) dry(ctx context.Context, c *repair.Case, name, notNow string)
 	case errors.Is(err, errBinary):
 		fmt.Fprintf(r.out, "%s: %s: cannot be healed in place: %v%s\n", name, c.Result.Reason, err, hint(err))
 		return
-	case o != nil && !takeover.Hopeless(err), errors.Is(err, takeover.ErrTracer):
+	case passing:
 		fmt.Fprintf(r.out, "%s: %s: could not be healed in place this time: %v%s\n", name, c.Result.Reason, err, hint(err))
 		return
 	default:

@@ -88,7 +88,10 @@ func (t Tracer) attempt(ctx context.Context, req *Request) (*Outcome, error) {
 	if json.Unmarshal(stdout.Bytes(), outcome) == nil {
 		return outcome, nil
 	}
-	return nil, fmt.Errorf("%w: %w %s", ErrTracer, errors.Join(err, ctx.Err()), strings.TrimSpace(stderr.String()))
+	if err = errors.Join(err, ctx.Err()); err == nil {
+		err = errors.New("it has said nothing")
+	}
+	return nil, fmt.Errorf("%w: %w %s", ErrTracer, err, strings.TrimSpace(stderr.String()))
 }
 
 // ErrRefused is wrapped by the error of an Outcome that is Refused.
