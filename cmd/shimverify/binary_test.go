@@ -134,6 +134,31 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
+// TestNoexecRun: some distributions mount /run noexec. Containers run there, and so do the checks.
+func TestNoexecRun(t *testing.T) {
+	dir := built(t)
+	cmd := bare(dir)
+	cmd.Path = "/usr/bin/unshare"
+	cmd.Args = []string{"unshare", "-m", "sh", "-c", "mount -t tmpfs -o noexec tmpfs /run && exec ./shimverify run --only B19b,B59b --shim ./containerd-shim"}
+	if status, out, errs := ended(t, cmd); status != exitPass || !strings.Contains(out, "2 pass") {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+}
+
+// TestV2ShimWhoseStartHangs: nothing bounded it, and not even ^C.
+func TestV2ShimWhoseStartHangs(t *testing.T) {
+	dir := built(t)
+	hangs := filepath.Join(t.TempDir(), "containerd-shim-hangs-v2")
+	script := "#!/bin/sh\ncase $* in\n-v) echo Version: v1.7.35 ;;\n*start*) exec sleep 1000 ;;\nesac\n"
+	if err := errors.Join(os.Chmod(filepath.Dir(hangs), 0o755), os.WriteFile(hangs, []byte(script), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	status, out, errs := ended(t, bare(dir, "run", "--only", "B33b", "--shim", hangs))
+	if status == exitPass || !strings.Contains(out+errs, "within 30s") {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+}
+
 // Without root there is one line that says so, and nothing is touched.
 func TestWithoutRoot(t *testing.T) {
 	cmd := bare(built(t), "run", "--shim", "./containerd-shim")

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -125,6 +126,31 @@ func TestInterrupt(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Nobody may read the output any more, as with `| head`: that ends the run, too.
+func TestReaderGoesAway(t *testing.T) {
+	cmd := bare(built(t), "run", "-n", "20", "-j", "6", "--only", "B05,B22,B36,B54,B50,B12", "--shim", "./containerd-shim")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = bufio.NewReader(out).ReadString('\n')
+	within(t, "many processes run", func() bool { return len(tracesOf(cmd.Process.Pid).processes()) > 8 })
+	tr := tracesOf(cmd.Process.Pid)
+	if err := errors.Join(err, out.Close()); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // its status is looked at
+	if cmd.ProcessState.ExitCode() != exitBroken {
+		t.Errorf("%v, want status %d", cmd.ProcessState, exitBroken)
+	}
+	if err := tr.left(); err != nil {
+		t.Error(err)
 	}
 }
 

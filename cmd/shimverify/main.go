@@ -97,7 +97,7 @@ func help([]string) error {
 // one ends this process at once; the next run removes what that leaves.
 func setup(shim, oci string) (harness.Config, error) {
 	c := make(chan os.Signal, 2) // a signal that comes early waits in it
-	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	cfg, err := harness.Setup(shim, oci, "/proc/self/exe")
 	if err != nil {
 		return cfg, err
@@ -106,8 +106,11 @@ func setup(shim, oci string) (harness.Config, error) {
 		<-c
 		fmt.Fprintln(os.Stderr, "\nshimverify: interrupted, cleaning up")
 		cfg.Interrupt()
-		<-c
-		os.Exit(exitBroken)
+		for s := range c {
+			if s != syscall.SIGPIPE { // nobody reads the output: each line brings one
+				os.Exit(exitBroken)
+			}
+		}
 	}()
 	if err := cfg.Probe(); err != nil {
 		return cfg, errors.Join(err, cfg.Close())

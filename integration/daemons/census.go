@@ -77,12 +77,22 @@ func (r *Rig) processes() []Leftover {
 		if p.Pid == os.Getpid() || p.Parent == os.Getpid() {
 			continue
 		}
-		line := procfs.Command(p.Pid)
-		if strings.Contains(line, r.Dir) || procfs.InCgroup(p.Pid, r.Name) {
-			found = append(found, Leftover{"process", strconv.Itoa(p.Pid), line})
+		if r.started(p.Pid) {
+			found = append(found, Leftover{"process", strconv.Itoa(p.Pid), procfs.Command(p.Pid)})
 		}
 	}
 	return found
+}
+
+// started reports whether a process comes from the Rig: from a container, or from a daemon, whose
+// temporary directory its shims and their runtimes inherit, or from a program of its directory. That its
+// arguments name the directory says nothing: somebody may be reading a log there.
+func (r *Rig) started(pid int) bool {
+	if tmp, ok := procfs.Env(pid, "TMPDIR"); ok && tmp == r.path("tmp") || procfs.InCgroup(pid, r.Name) {
+		return true
+	}
+	exe, err := os.Readlink(procfs.File(pid, "exe"))
+	return err == nil && strings.HasPrefix(exe, r.Dir+"/")
 }
 
 func (r *Rig) mounts() []Leftover {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -24,6 +26,20 @@ func TestCensusSeesEachKind(t *testing.T) {
 	t.Cleanup(func() { _, _ = os.Remove(cgroup), os.Remove(filepath.Dir(cgroup)) })
 	// The parent of sleep, sh, ends: a child of this process would not count.
 	must(t, exec.Command("sh", "-c", "sleep 100 </dev/null >/dev/null 2>&1 & echo $! >"+cgroup+"/cgroup.procs; cd "+dir+"; mkdir m; mkfifo state/f"))
+	// Somebody who reads a log there is not the rig's.
+	var out strings.Builder
+	reader := exec.Command("sh", "-c", "touch "+dir+"/../log; tail -f "+dir+"/../log </dev/null >/dev/null 2>&1 & echo $!")
+	reader.Stdout = &out
+	must(t, reader)
+	pid, err := strconv.Atoi(strings.TrimSpace(out.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Errorf("the reader of a log: %v", err)
+		}
+	}()
 	if err := syscall.Mount("tmpfs", r.path("m"), "tmpfs", 0, ""); err != nil {
 		t.Fatal(err)
 	}

@@ -53,6 +53,9 @@ func run(m *testing.M) (code int) {
 		fail("set up", err)
 		return 1
 	}
+	if os.Getenv(toBeKilled) != "" {
+		return live(r)
+	}
 	shared = r
 	// A ^C must not leave daemons and containers behind. The commands of the
 	// running test are in our process group and end with it.

@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"sync"
 	"syscall"
+
+	"containerd-shim.v1/integration/harness/procfs"
 )
 
 // Runtime is the name under which containerd and dockerd know the v1 shim.
@@ -66,7 +69,14 @@ func New(shim string) (*Rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "shimrig")
+	if err := abandoned(); err != nil {
+		return nil, fmt.Errorf("remove what an earlier run left: %w", err)
+	}
+	me, ok := procfs.Read(os.Getpid())
+	if !ok {
+		return nil, errors.New("read /proc/self: is /proc mounted?")
+	}
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-%d-", rigPrefix, me.Pid, me.StartTime))
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +87,34 @@ func New(shim string) (*Rig, error) {
 		}
 	}
 	return r, nil
+}
+
+// rigPrefix begins the name of a Rig's directory. Its owner's pid and start time follow.
+const rigPrefix = "shimrig"
+
+// abandoned removes Rigs whose owners were killed: their daemons, containers and mounts live on.
+func abandoned() error {
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), rigPrefix+"*-*-*"))
+	errs := []error{err}
+	for _, dir := range dirs {
+		var pid int
+		var start uint64
+		if _, err := fmt.Sscanf(filepath.Base(dir), rigPrefix+"%d-%d-", &pid, &start); err != nil {
+			continue // somebody else's
+		}
+		if p, ok := procfs.Read(pid); ok && p.StartTime == start && !p.Dead() {
+			continue
+		}
+		r := &Rig{Dir: dir, Name: filepath.Base(dir)}
+		errs = append(errs, r.purge())
+	}
+	return errors.Join(errs...)
+}
+
+// Interruptible returns a context that ends with what ends an operator's session: ^C, kill, a
+// hang-up, and the end of whoever reads the output. What runs in it then closes its Rig.
+func Interruptible() (ctx context.Context, stop context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 }
 
 // checkHost returns an error that names what this machine lacks, so that nobody has to

@@ -13,9 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"containerd-shim.v1/integration/daemons"
@@ -50,7 +48,7 @@ func main() {
 	started := flag.Int("starts", 0, "measure the memory of so many shims of each kind, idle and after an exec")
 	check := flag.Bool("check", false, "fail when the first shim misses a target")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := daemons.Interruptible()
 	defer stop()
 	if *speed || *crowd || *started > 0 {
 		list := strings.Split(*shims, ",")

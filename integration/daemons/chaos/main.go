@@ -14,10 +14,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"containerd-shim.v1/integration/daemons"
@@ -33,7 +31,7 @@ func main() {
 	page := flag.String("html", "", "write a page with plots of memory, descriptors and threads to this `file`")
 	verbose := flag.Bool("v", false, "print each fault")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := daemons.Interruptible()
 	problems, err := chaos(ctx, *shim, *page, *exchange, *verbose, daemons.Chaos{
 		For: time.Duration(*minutes * float64(time.Minute)), Seed: *seed, Containers: *containers,
 		Faults: strings.FieldsFunc(*faults, func(r rune) bool { return r == ',' }),

@@ -10,9 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
 	"containerd-shim.v1/integration/daemons"
@@ -25,7 +23,7 @@ func main() {
 	shim := flag.String("shim", "bin/containerd-shim", "the shim to show")
 	n := flag.Int("n", 400, "how many execs at once")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := daemons.Interruptible()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	ok, err := demo(ctx, *shim, *n)
 	cancel()

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration/harness/guest"
+	"containerd-shim.v1/integration/harness/procfs"
 )
 
 // bare plays a runtime without real runc behind it: a container is one process
@@ -30,7 +31,8 @@ func (p player) bare() error {
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(p.initFile(), []byte(strconv.Itoa(pid)), 0o600)
+		init, _ := procfs.Read(pid) // of one that has ended already there is no start time, and nothing to kill
+		return os.WriteFile(p.initFile(), fmt.Appendf(nil, "%d %d", pid, init.StartTime), 0o600)
 	case "exec":
 		_, err := p.leave(p.inv.steps()...)
 		return err
@@ -39,10 +41,30 @@ func (p player) bare() error {
 	case "ps":
 		return json.NewEncoder(os.Stdout).Encode([]int{p.init()})
 	case "kill", "delete":
-		if pid := p.init(); pid > 0 {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone already
-		}
+		return p.killInit()
 	}
+	return nil
+}
+
+// killInit kills the container's init, if it is still there: after its end its pid may be that of
+// any process of the host.
+func (p player) killInit() error {
+	pids := readPids(p.initFile())
+	if len(pids) != 2 {
+		return nil
+	}
+	fd, err := unix.PidfdOpen(pids[0], 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return os.NewSyscallError("pidfd_open", err)
+	}
+	defer unix.Close(fd)
+	if now, ok := procfs.Read(pids[0]); !ok || now.StartTime != uint64(pids[1]) {
+		return nil
+	}
+	_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // it may have ended
 	return nil
 }
 

@@ -47,6 +47,9 @@ func Bootstraps(path string) (bool, error) {
 	return major > 2 || major == 2 && minor >= 3, nil
 }
 
+// v2Limit bounds a verb of a v2 shim. Daemons give up sooner.
+const v2Limit = 30 * time.Second
+
 // StartV2 starts the v2 shim at path as containerd does. Kill ends it; if both shim and
 // error are returned, the shim runs. If another one has the container's group, it is that
 // one's Address which is returned, without a Pid.
@@ -74,7 +77,11 @@ func StartV2(path string, s Options) (*Shim, error) {
 		return nil, fmt.Errorf("start shim: %w", err)
 	}
 	var started starter.Started
+	hangs := time.AfterFunc(v2Limit, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }) // it is reaped below
 	err = json.NewDecoder(said).Decode(&started)
+	if !hangs.Stop() {
+		err = fmt.Errorf("`start` has not ended within %v", v2Limit)
+	}
 	shim.supervise(cmd)
 	switch {
 	case err != nil:
@@ -184,9 +191,15 @@ func parseBootstrap(said []byte) (version int, address string) {
 // what it says on stdout: an encoded DeleteResponse.
 func DeleteV2(path string, s Options) ([]byte, error) {
 	args := s.v2Command(path, "delete", "-bundle", s.Bundle)
-	cmd := exec.Command(args[0], args[1:]...)
+	ctx, cancel := context.WithTimeout(context.Background(), v2Limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Env = s.Bundle, s.v2Env()
+	cmd.WaitDelay = time.Second // a child of its may hold the output open
 	out, err := cmd.Output()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("`delete` has not ended within %v", v2Limit)
+	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		err = fmt.Errorf("%w: %s", err, exit.Stderr)

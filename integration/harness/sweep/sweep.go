@@ -52,7 +52,26 @@ func Begin() (dir string, err error) {
 		return "", errors.New("read /proc/self: is /proc mounted?")
 	}
 	dir = filepath.Join(Root, strconv.Itoa(me.Pid)+"-"+strconv.FormatUint(me.StartTime, 10))
-	return dir, os.MkdirAll(dir, 0o711)
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return "", err
+	}
+	return dir, executable(dir)
+}
+
+// executable mounts a file system on the directory if that of /run is mounted noexec, as some
+// distributions do: the run's programs and root file systems are in it.
+func executable(dir string) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	if fs.Flags&unix.ST_NOEXEC == 0 {
+		return nil
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0711"); err != nil {
+		return &os.PathError{Op: "mount", Path: dir, Err: err}
+	}
+	return nil
 }
 
 // Cgroup is the cgroup of a case's containers, below each hierarchy's root: the
