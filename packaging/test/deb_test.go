@@ -178,6 +178,26 @@ func TestDebInterrupted(t *testing.T) {
 	}
 }
 
+// An upgraded package whose containerd-shim is too old stays unpacked, and dpkg calls no
+// prerm when it goes.
+func TestDebUnpackedOnly(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"--remove", "--purge"} {
+		t.Run(verb, func(t *testing.T) {
+			d := newDebian(t)
+			d.dpkg("--install", d.owner("containerd", "1", plain))
+			d.replace()
+			w := look(d.root, plain)
+			d.dpkg("--unpack", d.deb("containerd-shim-replace"))
+			ours(t, d.root, plain)
+			d.dpkg(verb, "containerd-shim", "containerd-shim-replace")
+			w.end(t, 1)
+			is(t, d.path(plain), "1")
+			d.clean()
+		})
+	}
+}
+
 // containerd.io takes the place of containerd in one run of dpkg, while docker-ce has a
 // shim of its own.
 func TestDebOwnerChanges(t *testing.T) {
