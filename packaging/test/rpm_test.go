@@ -32,22 +32,25 @@ func (r *redhat) rpm(args ...string) string {
 	return run(r.t, command("/", append([]string{"rpm", "--root=" + r.root, "--dbpath=/var/lib/rpm", "--nodeps"}, args...)...))
 }
 
+// file returns the path of a package of this tree.
+func (r *redhat) file(name string) string {
+	r.t.Helper()
+	name += "-" + version(r.t)
+	found, err := filepath.Glob(filepath.Join(r.rpms, name+"-1.*64.rpm"))
+	if len(found) == 0 {
+		found, err = filepath.Glob(filepath.Join(r.rpms, name+"-1.noarch.rpm"))
+	}
+	if err != nil || len(found) != 1 {
+		r.t.Fatalf("packages %s: %v, %v", name, found, err)
+	}
+	return found[0]
+}
+
 // replace installs the shim and the package that puts it in the owner's place, and
 // returns the output.
 func (r *redhat) replace() string {
 	r.t.Helper()
-	var files []string
-	for _, name := range []string{"containerd-shim-" + version(r.t), "containerd-shim-replace-" + version(r.t)} {
-		found, err := filepath.Glob(filepath.Join(r.rpms, name+"-1.*64.rpm"))
-		if len(found) == 0 {
-			found, err = filepath.Glob(filepath.Join(r.rpms, name+"-1.noarch.rpm"))
-		}
-		if err != nil || len(found) != 1 {
-			r.t.Fatalf("packages %s: %v, %v", name, found, err)
-		}
-		files = append(files, found[0])
-	}
-	return r.rpm(append([]string{"--upgrade", "--replacepkgs"}, files...)...)
+	return r.rpm("--upgrade", "--replacepkgs", r.file("containerd-shim"), r.file("containerd-shim-replace"))
 }
 
 // owner makes a package with a shim in it, like those of containerd and docker-ce, or

@@ -5,7 +5,7 @@
 // steps. Then it runs the commands of docs/install.md that need no package.
 //
 // It never touches the host's files: it starts itself again in a mount namespace of
-// its own, where /usr, /etc, /opt and dpkg's directories below /var are overlays whose
+// its own, where /usr, /etc, /opt and directories of /var are overlays whose
 // changes go to memory and are gone when it ends.
 //
 // usage: live -debs DIR -doc docs/install.md (root; what integration/daemons needs)
@@ -45,7 +45,7 @@ func main() {
 }
 
 func live(ctx context.Context, debs, doc string) error {
-	if err := overlays("/usr", "/etc", "/opt", "/var/lib/dpkg", "/var/lib/systemd", "/var/log", "/var/cache"); err != nil {
+	if err := overlays("/usr", "/etc", "/opt", "/var/lib", "/var/log", "/var/cache"); err != nil {
 		return err
 	}
 	var errs []error
