@@ -90,7 +90,7 @@ func newBench(ctx context.Context, p pair) (*bench, error) {
 	if p.daemon.kind() == "dockerd" {
 		runtime = "runc" // as files has placed it
 	}
-	if err := errors.Join(p.daemon.check(ctx, p.daemon.kind()), p.runtime.check(ctx, runtime), p.criu().check(ctx, "criu")); err != nil {
+	if err := errors.Join(p.daemon.check(ctx, p.daemon.kind()), p.runtime.check(ctx, runtime)); err != nil {
 		return nil, err
 	}
 	rig, err := daemons.New("/usr/bin/containerd-shim")

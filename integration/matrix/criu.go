@@ -30,6 +30,9 @@ import (
 const withoutBreakpoints = "CRIU_FAULT=130"
 
 func (b *bench) checkpoint(ctx context.Context) error {
+	if err := b.pair.criu().check(ctx, "criu"); err != nil { // only now: the cell of make test has not its libraries
+		return err
+	}
 	return errors.Join(b.frozen(ctx, "pipes", false), b.frozen(ctx, "terminal", true))
 }
 
