@@ -114,8 +114,7 @@ func (r record) kernels() string {
 		if !isKernel {
 			continue
 		}
-		var good int
-		var bad []string
+		var good, bad []string
 		var took time.Duration
 		for _, scenario := range slices.Sorted(maps.Keys(r[pair])) {
 			res := r[pair][scenario]
@@ -124,7 +123,7 @@ func (r record) kernels() string {
 			switch {
 			case scenario == booted, scenario == flooded:
 			case res.Verdict == passed:
-				good++
+				good = append(good, scenario)
 			default:
 				bad = append(bad, scenario+" "+sign[res.Verdict])
 			}
@@ -132,7 +131,7 @@ func (r record) kernels() string {
 				notes = append(notes, fmt.Sprintf("- %s, %s: %s", name, scenario, res.Reason))
 			}
 		}
-		fmt.Fprintf(&b, "| %s | %s | %d checks | %s | %s |\n", name, r[pair][booted].Reason, good, strings.Join(bad, ", "), took)
+		fmt.Fprintf(&b, "| %s | %s | %d: %s | %s | %s |\n", name, r[pair][booted].Reason, len(good), strings.Join(good, " "), strings.Join(bad, ", "), took)
 	}
 	if len(notes) > 0 {
 		b.WriteString("\n" + strings.Join(notes, "\n") + "\n")

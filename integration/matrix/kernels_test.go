@@ -44,7 +44,7 @@ func TestGuestsResultsAreRecorded(t *testing.T) {
 			t.Errorf("%s: got %+v, want %+v", scenario, got[scenario], want)
 		}
 	}
-	want := "| 6.12.0-cloud-amd64 | cgroup v2 with cpu memory | 1 checks | B04 –, B51 · | 0s |\n\n" +
+	want := "| 6.12.0-cloud-amd64 | cgroup v2 with cpu memory | 1: B20b | B04 –, B51 · | 0s |\n\n" +
 		"- 6.12.0-cloud-amd64, B04: exit of a: got 0, want 3\n"
 	if text := r.kernels(); !strings.Contains(text, want) {
 		t.Errorf("got %s, want in it %s", text, want)
