@@ -13,12 +13,18 @@ import (
 
 // record is one result in the JSON report.
 type record struct {
-	Schema   string          `json:"schema"`
-	Shim     string          `json:"shim"`
-	ID       string          `json:"id"`
-	Name     string          `json:"name"`
+	Schema string `json:"schema"`
+	Shim   string `json:"shim"`
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	attempt
+	Known harness.Verdict `json:"known,omitempty"`
+	First *attempt        `json:"first,omitempty"` // of a check that was run once more, and counts by that
+}
+
+// attempt is one run of a check.
+type attempt struct {
 	Verdict  harness.Verdict `json:"verdict"`
-	Known    harness.Verdict `json:"known,omitempty"`
 	Seconds  float64         `json:"seconds"`
 	Samples  []float64       `json:"samples,omitempty"` // seconds
 	Messages []string        `json:"messages,omitempty"`
@@ -26,15 +32,21 @@ type record struct {
 	Stacks   string          `json:"stacks,omitempty"`
 }
 
+func attemptOf(r harness.Result) attempt {
+	a := attempt{Verdict: r.Verdict, Seconds: r.Duration.Seconds(), Messages: r.Messages, Log: r.Log, Stacks: r.Stacks}
+	for _, s := range r.Samples {
+		a.Samples = append(a.Samples, s.Seconds())
+	}
+	return a
+}
+
 func writeJSON(path string, out []outcome) error {
 	records := []record{}
 	for _, o := range out {
-		r := record{
-			Schema: "shimverify/v1", Shim: o.Shim, ID: o.Check.ID, Name: o.Check.Name, Verdict: o.Verdict, Known: o.Known,
-			Seconds: o.Duration.Seconds(), Messages: o.Messages, Log: o.Log, Stacks: o.Stacks,
-		}
-		for _, s := range o.Samples {
-			r.Samples = append(r.Samples, s.Seconds())
+		r := record{Schema: "shimverify/v1", Shim: o.Shim, ID: o.Check.ID, Name: o.Check.Name, attempt: attemptOf(o.Result), Known: o.Known}
+		if o.First != nil {
+			first := attemptOf(*o.First)
+			r.First = &first
 		}
 		records = append(records, r)
 	}
@@ -73,7 +85,9 @@ type (
 	}
 )
 
-func writeJUnit(path string, out []outcome) error {
+// writeJUnit writes what counts by the rule: a failure in the file is one in the exit
+// status. What else happened is in the output of its case.
+func writeJUnit(path string, out []outcome, by rule) error {
 	var doc junitSuites
 	for _, shim := range shimsOf(out) {
 		suite := junitSuite{Name: shim}
@@ -81,16 +95,18 @@ func writeJUnit(path string, out []outcome) error {
 			if o.Shim != shim {
 				continue
 			}
-			c := junitCase{Class: "shimverify." + o.Check.ID, Name: o.Check.Name, Time: o.Duration.Seconds(), Output: printable(strings.Join(o.Log, "\n"))}
+			c := junitCase{Class: "shimverify." + o.Check.ID, Name: o.Check.Name, Time: o.Duration.Seconds(), Output: printable(junitOutput(o))}
 			message := &junitMessage{Text: printable(strings.Join(o.Messages, "\n") + "\n" + o.Stacks)}
-			if len(o.Messages) > 0 {
+			if o.Verdict == harness.Pass {
+				message.Message = "passes, but the release is known to fail"
+			} else if len(o.Messages) > 0 {
 				message.Message = printable(o.Messages[0])
 			}
-			switch o.Verdict {
-			case harness.Fail:
+			switch by.of(o) {
+			case failure:
 				c.Failure = message
 				suite.Failures++
-			case harness.Broken:
+			case unjudged:
 				c.Error = message
 				suite.Errors++
 			}
@@ -105,6 +121,19 @@ func writeJUnit(path string, out []outcome) error {
 		return err
 	}
 	return os.WriteFile(path, append([]byte(xml.Header), append(data, '\n')...), 0o644)
+}
+
+// junitOutput is what a case has to say beside its failure: the verdict where that is not
+// a pass, the first run where there were two, and the log.
+func junitOutput(o outcome) string {
+	var lines []string
+	if o.Verdict != harness.Pass {
+		lines = append(append(lines, "verdict: "+string(o.Verdict)), o.Messages...)
+	}
+	if o.First != nil {
+		lines = append(append(lines, "run once more; the first run: "+string(o.First.Verdict)), o.First.Messages...)
+	}
+	return strings.Join(append(lines, o.Log...), "\n")
 }
 
 // printable leaves out what XML cannot hold.

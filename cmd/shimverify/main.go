@@ -35,6 +35,9 @@ const usage = `usage: shimverify VERB [flags]
            --shim PATH [--only PATTERN[,PATTERN]] [--runtime runc|crun|PATH] [-n N]
            [-j N] [-v] [--expect|--better] [--release NAME] [--v2]
            [--json FILE] [--junit FILE] [--html FILE] [--markdown FILE]
+           --expect: a verdict other than the release's is a failure; one that may be
+           either is not. --better: so is a check that fails, unless the release is
+           known to fail it
   compare  test two or more shims side by side
            --shim A --vs B [--vs C ...] and the flags of run
   demo     the exec flood: the deadlock on one shim, then the same on another

@@ -56,5 +56,14 @@ func writeMarkdown(path string, out []outcome) error {
 		fmt.Fprintf(&b, " %d of %d |", n, asked[i])
 	}
 	fmt.Fprintf(&b, "\n\nPassed by every shim of this table (%d): %s.\n", len(everywhere), strings.Join(everywhere, ", "))
+	var twice []string
+	for _, o := range out {
+		if o.First != nil {
+			twice = append(twice, fmt.Sprintf("%s on %s (%s, then %s)", o.Check.ID, cmp.Or(catalogue.Release(o.Shim), o.Shim), o.First.Verdict, o.Verdict))
+		}
+	}
+	if len(twice) > 0 {
+		fmt.Fprintf(&b, "\nRun once more, and counted by that: %s.\n", strings.Join(twice, ", "))
+	}
 	return os.WriteFile(path, []byte(b.String()), 0o644)
 }

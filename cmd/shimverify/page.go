@@ -102,6 +102,9 @@ func rowOf(out []outcome, shims []string, c catalogue.Check) pageRow {
 		for _, o := range out {
 			if o.Shim == s && o.Check.ID == c.ID {
 				one.Title = o.Duration.Round(time.Millisecond).String()
+				if o.First != nil {
+					one.Text += " (first run: " + string(o.First.Verdict) + ")"
+				}
 				if o.surprising() {
 					one.Text += " (known: " + string(o.Known) + ")"
 				}
@@ -110,7 +113,15 @@ func rowOf(out []outcome, shims []string, c catalogue.Check) pageRow {
 		row.Cells = append(row.Cells, one)
 	}
 	for _, o := range out {
-		if o.Check.ID == c.ID && o.Verdict != harness.Pass {
+		if o.Check.ID != c.ID {
+			continue
+		}
+		if o.First != nil {
+			first := o
+			first.Result = *o.First
+			row.Details = append(row.Details, first)
+		}
+		if o.Verdict != harness.Pass {
 			row.Details = append(row.Details, o)
 		}
 	}

@@ -64,6 +64,8 @@ func report(w io.Writer, o outcome, verbose bool) {
 		known = "  (known for: " + string(o.Known) + ")"
 	case o.Known == harness.Fail:
 		known = "  (as known)"
+	case o.Either:
+		known = "  (known for both)"
 	}
 	fmt.Fprintf(w, "%-6s %-5s %-48s %8s  %s%s\n", o.Verdict, o.Check.ID, o.Check.Name, o.Duration.Round(time.Millisecond), o.Shim, known)
 	if o.Verdict != harness.Pass {
@@ -159,16 +161,19 @@ func matrix(w io.Writer, out []outcome) {
 
 func summary(w io.Writer, out []outcome) {
 	for _, shim := range shimsOf(out) {
-		n, surprises := map[harness.Verdict]int{}, 0
+		n, surprises, unknown := map[harness.Verdict]int{}, 0, 0
 		for _, o := range out {
 			if o.Shim == shim {
 				n[o.Verdict]++
-				if o.surprising() {
+				switch {
+				case o.surprising():
 					surprises++
+				case o.Known == "":
+					unknown++
 				}
 			}
 		}
-		fmt.Fprintf(w, "%s: %d pass, %d fail, %d could not be run; %d other than the release is known for\n",
-			shim, n[harness.Pass], n[harness.Fail], n[harness.Broken], surprises)
+		fmt.Fprintf(w, "%s: %d pass, %d fail, %d could not be run; %d other than the release is known for, %d whose verdict is not known\n",
+			shim, n[harness.Pass], n[harness.Fail], n[harness.Broken], surprises, unknown)
 	}
 }

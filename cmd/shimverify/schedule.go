@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"sync"
 
 	"containerd-shim.v1/integration/catalogue"
@@ -21,9 +20,20 @@ type job struct {
 }
 
 func (j job) run() outcome {
-	r := harness.Run(j.cfg, j.name, j.check.Limit, j.check.Run)
+	return j.outcome(harness.Run(j.cfg, j.name, j.check.Limit, j.check.Run))
+}
+
+// notBegun is the outcome of a job that was not begun because the run was interrupted. It
+// is one: a report in which a check is absent looks as if all were well.
+func (j job) notBegun() outcome {
+	o := j.outcome(harness.Result{Verdict: harness.Broken, Messages: []string{"not run: interrupted before"}})
+	o.notBegun = true
+	return o
+}
+
+func (j job) outcome(r harness.Result) outcome {
 	known, _ := catalogue.Expected(j.release, j.check.ID)
-	return outcome{j.path, j.check, r, known}
+	return outcome{Shim: j.path, Check: j.check, Result: r, Known: known, Either: catalogue.Either(j.release, j.check.ID)}
 }
 
 // plan lists the jobs in the order in which they are reported. It is an error
@@ -68,10 +78,13 @@ const heavyShare = 4
 
 // work does the jobs, at most side at a time: first the light ones, then the
 // heavy ones, fewer at a time, then those that have to be alone. It reports when each
-// begins and when it has ended, one call at a time. The outcomes are in the order of
-// the jobs, without those that were not begun because the run was interrupted.
+// begins and when it has ended, one call at a time. There is an outcome for each
+// job, in their order, also for those that were not begun because the run was interrupted.
 func work(jobs []job, side int, begin func(job), end func(job, outcome)) []outcome {
-	outcomes := make([]*outcome, len(jobs))
+	out := make([]outcome, len(jobs))
+	for i, j := range jobs {
+		out[i] = j.notBegun()
+	}
 	var telling sync.Mutex
 	do := func(i int) {
 		if jobs[i].cfg.Interrupted() {
@@ -83,7 +96,7 @@ func work(jobs []job, side int, begin func(job), end func(job, outcome)) []outco
 		o := jobs[i].run()
 		telling.Lock()
 		defer telling.Unlock()
-		outcomes[i] = &o
+		out[i] = o
 		end(jobs[i], o)
 	}
 	crew := func(size int, load catalogue.Load) {
@@ -107,9 +120,5 @@ func work(jobs []job, side int, begin func(job), end func(job, outcome)) []outco
 	crew(side, catalogue.Light)
 	crew(max(1, side/heavyShare), catalogue.Heavy)
 	crew(1, catalogue.Alone)
-	var out []outcome
-	for _, o := range slices.DeleteFunc(outcomes, func(o *outcome) bool { return o == nil }) {
-		out = append(out, *o)
-	}
 	return out
 }

@@ -60,6 +60,9 @@ func Expected(release, id string) (v harness.Verdict, ok bool) {
 	return "", false
 }
 
+// Either reports whether a release may both pass and fail a check ("?").
+func Either(release, id string) bool { return letter(release, id) == "?" }
+
 // Known reports whether the table has a letter for the check id, even if it is "?".
 func Known(id string) bool {
 	return slices.ContainsFunc(Releases(), func(r string) bool { return letter(r, id) != "" })
