@@ -16,11 +16,12 @@ import (
 )
 
 // mutants are variants of this project's shim with one thing broken, for checks that no
-// known release fails: the check must fail on its mutant, with a message that contains
-// says, which shows that it is able to fail. The old text must be in the file exactly
+// known release fails, or with all that they assert: the check must fail on its mutant, with
+// a message that contains says, which shows that it is able to fail. The old text must be in the file exactly
 // once.
 var mutants = map[string]struct{ file, old, broken, says string }{
 	"B20b": {"shim/exits.go", "!hurry && !x.aloneLocked() || ", "", "before runc exec has returned"},
+	"B26c": {"proc/stdio/streams.go", "os.OpenFile(os.DevNull,", `os.OpenFile("/dev/zero",`, "want /dev/null"},
 	"B31b": {"cmd/containerd-shim/signals.go", "\t\t\t\t\tlog.Load().writeStacks(text)\n", "\t\t\t\t\t_ = text\n", "SIGUSR1 with nowhere to write"},
 	"B33c": {"proc/stdio/console.go", "Row: size.Height, Col: size.Width}", "Row: size.Width, Col: size.Height}", `want "45 123"`},
 	"B58":  {"reaper/monitor.go", "env = dropVars(os.Environ(), m.dropEnv)", "env = os.Environ()", "dial unixgram"}, // runc itself then fails
@@ -30,6 +31,7 @@ var mutants = map[string]struct{ file, old, broken, says string }{
 		"// short forks on a thread that ends.\nfunc short(fn func()) {\n" +
 		"\tdone := make(chan struct{})\n\tgo func() { runtime.LockOSThread(); defer close(done); fn() }()\n\t<-done", ""},
 	"B64b": {"proc/runtime.go", "c.Pdeathsig = unix.SIGKILL", "c.Pdeathsig = unix.Signal(0)", "runc (pid"},
+	"F20":  {"shim/exits.go", " || later(x.last.due(x.limits, now))", "", "the exit of c"}, // the container's; those of execs are held
 }
 
 func TestMutants(t *testing.T) {

@@ -3,11 +3,14 @@
 package catalogue
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"time"
 
 	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/fakeruntime"
+	"containerd-shim.v1/integration/harness/procfs"
 )
 
 var pipeChecks = []Check{
@@ -44,7 +47,11 @@ func onlyGiven(id, set string) Check {
 }
 
 func oneStream(c *harness.Case, set string) {
-	b := c.Fixture(harness.Options{Container: harness.Container{Args: []string{"echo:out", "eprint:err", "fds", "sleep"}}})
+	steps := []string{"echo:out", "eprint:err", "sleep"}
+	if set == "stdin" {
+		steps = []string{"cat", "exit:5"} // at the end of stdin, which /dev/null has at once
+	}
+	b := c.Fixture(harness.Options{Container: harness.Container{Args: steps}})
 	s := b.Stream(set)
 	io := harness.IO{}
 	switch set {
@@ -56,8 +63,25 @@ func oneStream(c *harness.Case, set string) {
 		io.Stdin = s.Write("").Path
 	}
 	b.UpWith(io)
-	want := map[string]string{"stdout": "out\n", "stderr": "err\n", "stdin": ""}[set]
-	c.Await(5*time.Second, "the stream has "+strings.TrimSpace(want), func() bool { return strings.HasPrefix(s.Text(), want) })
+	for fd, name := range []string{"stdin", "stdout", "stderr"} {
+		want := "/dev/null"
+		if name == set {
+			want = "pipe:"
+		}
+		got, err := os.Readlink(procfs.File(b.InitPid, fmt.Sprintf("fd/%d", fd)))
+		if err != nil || !strings.HasPrefix(got, want) {
+			c.Errorf("the container's %s is %q (%v), want %s", name, got, err, want)
+		}
+	}
+	if set == "stdin" {
+		c.Await(5*time.Second, "stdin is open", s.Opened)
+		s.Close()
+		c.Must(b.CloseIO(b.ID), "CloseIO")
+		b.AwaitStatus(5*time.Second, b.ID, 5)
+		return
+	}
+	want := map[string]string{"stdout": "out\n", "stderr": "err\n"}[set]
+	c.Await(5*time.Second, "the stream has "+strings.TrimSpace(want), func() bool { return s.Text() == want })
 }
 
 const chatter = 200000

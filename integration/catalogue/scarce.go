@@ -129,10 +129,10 @@ func fullTemp(c *harness.Case) {
 	c.Need(unix.Mount("tmpfs", temp, "tmpfs", 0, "size=4k,nr_inodes=1"), "mount a full file system")
 	b := upWith(c, harness.Options{Env: []string{"TMPDIR=" + temp, "XDG_RUNTIME_DIR="}})
 	b.MustExec("plain", harness.IO{}, "exit:3")
-	b.AwaitExit(5*time.Second, "plain")
+	b.AwaitStatus(5*time.Second, "plain", 3)
 	out := b.Stream("out")
 	b.MustExec("tty", harness.IO{Stdout: out.Path, Terminal: true}, "exit:4")
-	b.AwaitExit(5*time.Second, "tty")
+	b.AwaitStatus(5*time.Second, "tty", 4)
 }
 
 func halfPidFile(c *harness.Case) {
