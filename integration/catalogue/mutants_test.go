@@ -3,10 +3,6 @@
 package catalogue_test
 
 import (
-	"encoding/json"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -35,17 +31,9 @@ var mutants = map[string]struct{ file, old, broken, says string }{
 }
 
 func TestMutants(t *testing.T) {
-	module := suite.Module(t)
 	for id, m := range mutants {
 		t.Run(id, func(t *testing.T) {
-			source, err := os.ReadFile(filepath.Join(module, m.file))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := strings.Count(string(source), m.old); n != 1 {
-				t.Fatalf("%s has %q %d times, want once: adapt this mutant to the shim", m.file, m.old, n)
-			}
-			shim := mutant(t, module, m.file, strings.Replace(string(source), m.old, m.broken, 1))
+			shim := suite.Mutant(t, m.file, m.old, m.broken)
 			check := catalogue.Matching(id)[0]
 			r := suite.Result(t, shim, "mutant-"+id, check.Limit, check.Run)
 			if text := strings.Join(r.Messages, "\n"); r.Verdict != harness.Fail || !strings.Contains(text, m.says) {
@@ -53,27 +41,4 @@ func TestMutants(t *testing.T) {
 			}
 		})
 	}
-}
-
-// mutant builds the shim with another text in one file, and returns the program's path.
-func mutant(t *testing.T, module, file, text string) string {
-	t.Helper()
-	dir := t.TempDir()
-	changed, overlay, shim := filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay"), filepath.Join(dir, "containerd-shim")
-	list, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(module, file): changed}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, data := range map[string]string{changed: text, overlay: string(list)} {
-		if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cmd := exec.Command("go", "build", "-overlay", overlay, "-o", shim, "./cmd/containerd-shim")
-	cmd.Dir = module
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the mutant: %v: %s", err, out)
-	}
-	return shim
 }

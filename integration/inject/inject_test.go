@@ -4,7 +4,12 @@ package inject
 
 import (
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/faults"
@@ -27,6 +32,43 @@ func TestKilledAtAnyCall(t *testing.T) { try(t, Mode{Kill: true}, 2, "") }
 // TestPollerFull: when epoll_ctl(2) had no room for one more descriptor, streams
 // that could not be copied made execs die of SIGPIPE.
 func TestPollerFull(t *testing.T) { try(t, Mode{}, 25, "epoll_ctl") }
+
+// TestSwallowedErrorIsFound: a shim that drops the error of "runc delete" passed, because
+// nobody looked whether the runtime was run.
+func TestSwallowedErrorIsFound(t *testing.T) {
+	shim := suite.Mutant(t, "proc/delete.go", "err := p.runtime.Delete(ctx, p.id, force || p.Absent())", "_ = p.runtime.Delete(ctx, p.id, force || p.Absent())\n\tvar err error")
+	cfg, err := suite.Config(t).WithShim(shim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	usual, err := Mode{}.Count(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := slices.DeleteFunc(Mode{}.Plan(map[string]int{"execve": usual.Calls["execve"]}, 0), func(f faults.Fault) bool { return f.Errno != unix.EACCES })
+	var found []string
+	usual.Run(cfg, plan, 4, func(o Outcome) { found = append(found, o.Messages...) })
+	if text := strings.Join(found, "\n"); !strings.Contains(text, "delete is answered as a success") {
+		t.Errorf("of %d lives none shows that an error was dropped: %s", len(plan), text)
+	}
+}
+
+// TestSymlinkedShim: no call of a shim that was given by a link was counted.
+func TestSymlinkedShim(t *testing.T) {
+	cfg := suite.Config(t)
+	link := filepath.Join(t.TempDir(), "containerd-shim")
+	if err := os.Symlink(cfg.Shim, link); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := cfg.WithShim(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	usual, err := Mode{}.Count(cfg)
+	if err != nil || usual.Calls["execve"] == 0 {
+		t.Errorf("%d kinds of calls, %v", len(usual.Calls), err)
+	}
+}
 
 // try runs a plan with the mode, with at most most calls of each kind; if kind is not
 // "", of that kind only.

@@ -23,15 +23,6 @@ import (
 	"containerd-shim.v1/integration/harness/wait"
 )
 
-// found takes NotFound for success: a repeated call gets it if the first has done
-// its work.
-func found(err error) error {
-	if status.Code(err) == codes.NotFound {
-		return nil
-	}
-	return err
-}
-
 func drop[T any](_ T, err error) error { return err }
 
 // telling are the classes that do not mislead. NotFound, AlreadyExists,
@@ -80,6 +71,27 @@ func (l *life) again(what string, f func() error) {
 		}
 	}
 	l.errorf("%s fails even when it is repeated", what)
+}
+
+// removing is again for a call whose work may be done although it has failed. Then, and
+// not at the first try, NotFound is success.
+func (l *life) removing(what string, f func() error) {
+	tries := 0
+	l.again(what, func() error {
+		tries++
+		if err := f(); tries == 1 || status.Code(err) != codes.NotFound {
+			return err
+		}
+		return nil
+	})
+}
+
+// ran checks, after a call that has succeeded, that the runtime was run for it. A shim that
+// drops the error of a runtime that could not be started answers all the same.
+func (l *life) ran(verb string) {
+	if l.b.Fake != nil && len(l.b.Fake.Calls(verb)) == 0 { // real runc, where the shim is killed, records nothing
+		l.errorf("%s is answered as a success, and the runtime was never run for it", verb)
+	}
 }
 
 // exited waits for the exit event of a process. It may come twice, if the daemon's

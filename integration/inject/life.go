@@ -96,12 +96,13 @@ func (l *life) run() {
 		l.signal()
 		l.verbs()
 	}
-	l.again("Kill", func() error { return found(b.Kill(b.ID, uint32(unix.SIGKILL), false)) })
+	l.removing("Kill", func() error { return b.Kill(b.ID, uint32(unix.SIGKILL), false) })
 	l.exited(b.ID, 137)
 	if err := wait.Await(soon); err != nil || wait.Reply.GetExitStatus() != 137 {
 		l.errorf("Wait of init: status %d, %v", wait.Reply.GetExitStatus(), err)
 	}
-	l.again("Delete", func() error { return found(drop(b.Delete())) })
+	l.removing("Delete", func() error { return drop(b.Delete()) })
+	l.ran("delete")
 	l.await(soon, "init's output has ended", func() bool { return out.Ended() && errs.Ended() })
 	l.gone()
 }
@@ -141,7 +142,7 @@ func (l *life) exec(id string, terminal bool) {
 	}
 	l.exited(id, 7)
 	in.Close() // as clients do; upstream's shims wait for it
-	l.again("DeleteProcess", func() error { return found(drop(b.DeleteProcess(id))) })
+	l.removing("DeleteProcess", func() error { return drop(b.DeleteProcess(id)) })
 	l.await(soon, "the output of "+id+" has ended", func() bool { return out.Ended() && (terminal || errs.Ended()) })
 	if err := out.Matches(5000); err != nil && !l.mayLoseOutput() {
 		l.errorf("output of %s: %v", id, err)
@@ -158,7 +159,7 @@ func (l *life) started(id string, add func(try int) error) {
 		if l.call("Start of an exec", func() error { return drop(l.b.Client.Start(id)) }) == nil {
 			return
 		}
-		l.again("DeleteProcess after a failed Start", func() error { return found(drop(l.b.DeleteProcess(id))) })
+		l.removing("DeleteProcess after a failed Start", func() error { return drop(l.b.DeleteProcess(id)) })
 	}
 	l.fatalf("exec %s cannot be started", id)
 }
@@ -174,25 +175,40 @@ func (l *life) mayLoseOutput() bool {
 func (l *life) signal() {
 	b := l.b
 	l.started("victim", func(int) error { return b.Exec("victim", harness.IO{}, "sleep") })
-	l.again("Kill of an exec", func() error { return found(b.Kill("victim", uint32(unix.SIGKILL), false)) })
+	l.removing("Kill of an exec", func() error { return b.Kill("victim", uint32(unix.SIGKILL), false) })
 	l.exited("victim", 128+9)
-	l.again("DeleteProcess", func() error { return found(drop(b.DeleteProcess("victim"))) })
+	l.removing("DeleteProcess", func() error { return drop(b.DeleteProcess("victim")) })
+}
+
+// paused has the fake runtime answer by these rules. It has nothing to pause, and would say
+// that the container runs: a shim rightly takes a Resume for done then whose runtime could
+// not be started.
+func (l *life) paused(rules ...fakeruntime.Rule) {
+	if l.b.Fake != nil {
+		l.c.Need(l.b.Fake.Play(rules...), "write the runtime's script")
+	}
 }
 
 // verbs makes the calls that leave the container as it is.
 func (l *life) verbs() {
 	b := l.b
 	l.again("ListPids", func() error { return drop(b.ListPids(b.ID)) })
-	l.again("Pause", func() error { return b.Pause() })
-	l.again("Resume", func() error { return b.Resume() })
+	l.again("Pause", b.Pause)
+	l.ran("pause")
+	l.paused(fakeruntime.Rule{Verb: "state", Steps: []fakeruntime.Step{{Op: fakeruntime.Print, Text: fmt.Sprintf(`{"id":%q,"pid":%d,"status":"paused"}`, b.ID, b.InitPid)}}})
+	l.again("Resume", b.Resume)
+	l.paused()
+	l.ran("resume")
 	l.again("Update", func() error {
 		return b.Update(&task.UpdateTaskRequest{Resources: &anypb.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", Value: []byte(`{"cpu":{"shares":512}}`)}})
 	})
+	l.ran("update")
 	if b.Fake != nil {
 		l.again("Checkpoint", func() error {
 			// Without options upstream's shims panic.
 			return b.Checkpoint(&task.CheckpointTaskRequest{Path: b.Path("checkpoint"), Options: &anypb.Any{TypeUrl: "containerd.linux.runc.CheckpointOptions"}})
 		})
+		l.ran("checkpoint")
 	}
 	if _, err := b.Shim.Stacks(soon); err != nil && l.alive() {
 		if _, err = b.Shim.Stacks(soon); err != nil {

@@ -59,6 +59,9 @@ type Injector struct {
 // New returns an Injector for the program in the file exe. With the zero Fault it
 // only counts.
 func New(exe string, f Fault) *Injector {
+	if file, err := filepath.EvalSymlinks(exe); err == nil { // as /proc/PID/exe has it; if there is no file, Start fails
+		exe = file
+	}
 	return &Injector{Fault: f, exe: exe, count: map[string]int{}, done: make(chan struct{})}
 }
 
