@@ -5,6 +5,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -23,6 +24,7 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/probe"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
+	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 )
 
 // halting is a connection that sends the beginning of what is written first, and the rest when it
@@ -123,6 +125,46 @@ func TestSwapInMidRequest(t *testing.T) {
 				lifeGoesOn(t, shim)
 			})
 		}
+	}
+}
+
+// TestSwapBothOutputsIntoOneFile: a process that writes both there is not handed over yet, but one
+// that has ended, or was never started, does not keep its shim from that.
+func TestSwapBothOutputsIntoOneFile(t *testing.T) {
+	for _, version := range builds("v1.2.6", "v1.7.35", "debian") {
+		t.Run(version, func(t *testing.T) {
+			shim := started(t, shimtest.Baseline(t, version))
+			s, ok := scan.One(procRoot, shim.PID, 0)
+			if !ok {
+				t.Fatalf("%d is no shim", shim.PID)
+			}
+			log := filepath.Join(t.TempDir(), "log")
+			if err := os.WriteFile(log, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range []string{"added", "lives"} {
+				if _, err := shim.API.Exec(t.Context(), &shimapi.ExecProcessRequest{ID: id, Stdout: log, Stderr: log, Spec: &anypb.Any{
+					TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process",
+					Value:   []byte(`{"user":{"uid":0,"gid":0},"args":["testinit","sleep"],"cwd":"/"}`)}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := shim.API.Start(t.Context(), &shimapi.StartRequest{ID: "lives"}); err != nil {
+				t.Fatal(err)
+			}
+			_, err := underTest().tracer().Look(t.Context(), &s, shimtest.Own(t), false, 10*time.Second)
+			if !errors.Is(err, takeover.ErrRefused) || !strings.Contains(err.Error(), "the one file") {
+				t.Errorf("it lives: %v", err)
+			}
+			if _, err := shim.API.Kill(t.Context(), &shimapi.KillRequest{ID: "lives", Signal: uint32(unix.SIGKILL)}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := shim.API.Wait(t.Context(), &shimapi.WaitRequest{ID: "lives"}); err != nil {
+				t.Fatal(err)
+			}
+			swapped(t, shim, false)
+			lifeGoesOn(t, shim)
+		})
 	}
 }
 

@@ -154,6 +154,18 @@ func TestTwoSwaps(t *testing.T) {
 	if _, err := underTest().tracer().Swap(t.Context(), &s, shimtest.Own(t), "", false, time.Second); !errors.Is(err, takeover.ErrLocked) || takeover.Hopeless(err) {
 		t.Errorf("got %v", err)
 	}
+	if err := unix.Flock(int(first.Fd()), unix.LOCK_UN); err != nil {
+		t.Fatal(err)
+	}
+	swapped(t, shim, false) // by the first
+	if err := os.WriteFile(its, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, swap := underTest().tracer().Swap(t.Context(), &s, shimtest.Own(t), "", false, time.Second)
+	_, look := underTest().tracer().Look(t.Context(), &s, shimtest.Own(t), false, time.Second)
+	if !errors.Is(swap, takeover.ErrExchanged) || !errors.Is(look, takeover.ErrExchanged) || takeover.Hopeless(swap) {
+		t.Errorf("got %v, %v", swap, look)
+	}
 	if _, err := os.Stat(its); err != nil {
 		t.Errorf("its state is gone: %v", err)
 	}

@@ -264,6 +264,12 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) upgraded {
 	switch {
 	case err == nil:
 		return upgraded{result: resultDone, tried: true, outcome: o, evidence: dir}
+	case errors.Is(err, takeover.ErrLocked), errors.Is(err, takeover.ErrExchanged): // it is another one's exchange
+		_ = os.RemoveAll(dir) // and evidence
+		if errors.Is(err, takeover.ErrExchanged) && takeover.Runs(s, u.binary) {
+			return u.current(ctx, s)
+		}
+		return u.failed(s, err)
 	case errors.Is(err, takeover.ErrNotAnswering) || errors.Is(err, takeover.ErrTracer) || takeover.Runs(s, u.binary):
 		return upgraded{result: resultUnanswered, tried: true, err: err, evidence: dir}
 	}

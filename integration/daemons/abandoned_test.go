@@ -23,7 +23,7 @@ const toBeKilled = "SHIMRIG_TO_BE_KILLED"
 func live(r *Rig) int {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*startLimit)
 	defer cancel()
-	if err := errors.Join(r.StartContainerd(ctx), r.Run(ctx, "left", nil, "sleep", "1000")); err != nil {
+	if err := errors.Join(r.StartContainerd(ctx), r.Run(ctx, "left", nil, "sleep", "1000"), r.Ctr(ctx, "tasks", "pause", "left").Run()); err != nil {
 		fmt.Fprintln(os.Stderr, err, r.Close())
 		return 1
 	}
@@ -56,6 +56,10 @@ func TestAbandonedRig(t *testing.T) {
 	if n := len(left.processes()); n < 3 {
 		t.Errorf("%d processes of it are left, want at least containerd, a shim and a container", n)
 	}
+	socket := left.socket(left.Name, "left")
+	if _, err := os.Stat(socket); err != nil {
+		t.Error(err)
+	}
 	next, err := New(shimUnderTest())
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +69,9 @@ func TestAbandonedRig(t *testing.T) {
 	}
 	if found := left.processes(); len(found) > 0 {
 		t.Errorf("left: %v", found)
+	}
+	if _, err := os.Stat(socket); err == nil {
+		t.Error("the shim's socket is left")
 	}
 	if _, err := os.Stat(left.Dir); !errors.Is(err, fs.ErrNotExist) || len(procfs.MountsUnder(left.Dir)) > 0 || len(left.cgroups()) > 0 {
 		t.Errorf("%v, mounts %v, cgroups %v", err, procfs.MountsUnder(left.Dir), left.cgroups())

@@ -163,19 +163,22 @@ func (r *Rig) socket(namespace, id string) string {
 // purge removes by force whatever is left, and then the directory, unless something is
 // still mounted below it.
 func (r *Rig) purge() error {
-	var errs []error
-	wait.Until(settleLimit, func() bool {
+	cgroups, _ := filepath.Glob(filepath.Join(cgroupRoot, "*", r.Name)) // the pattern is right
+	if !wait.Until(settleLimit, func() bool {
 		found := r.processes()
 		for _, l := range found {
 			pid, _ := strconv.Atoi(l.Path) // made by Itoa
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
+		sweep.Thaw(cgroups...)
 		return len(found) == 0
-	})
+	}) {
+		return fmt.Errorf("%s kept: processes live on: %v", r.Dir, r.processes())
+	}
+	var errs []error
 	// dockerd bind-mounts its data root on itself, and leaves it mounted for live
 	// restore; chaos has a file system for the state directory.
 	errs = append(errs, sweep.Unmount(r.Dir))
-	cgroups, _ := filepath.Glob(filepath.Join(cgroupRoot, "*", r.Name)) // the pattern is right
 	for _, cg := range cgroups {
 		errs = append(errs, sweep.RemoveCgroup(cg))
 	}

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
@@ -94,7 +96,15 @@ const rigPrefix = "shimrig"
 
 // abandoned removes Rigs whose owners were killed: their daemons, containers and mounts live on.
 func abandoned() error {
-	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), rigPrefix+"*-*-*"))
+	tmp, err := os.Open(os.TempDir())
+	if err != nil {
+		return err
+	}
+	defer tmp.Close() // and so unlocks: two that begin at once would remove the same things
+	if err := unix.Flock(int(tmp.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", tmp.Name(), err)
+	}
+	dirs, err := filepath.Glob(filepath.Join(tmp.Name(), rigPrefix+"*-*-*"))
 	errs := []error{err}
 	for _, dir := range dirs {
 		var pid int
@@ -105,7 +115,11 @@ func abandoned() error {
 		if p, ok := procfs.Read(pid); ok && p.StartTime == start && !p.Dead() {
 			continue
 		}
-		r := &Rig{Dir: dir, Name: filepath.Base(dir)}
+		r := &Rig{Dir: dir, Name: filepath.Base(dir), ids: map[string]string{}}
+		bundles, _ := filepath.Glob(r.path("state", Runtime, "*", "*")) // the pattern is right
+		for _, b := range bundles {
+			r.Note(filepath.Base(filepath.Dir(b)), filepath.Base(b)) // for the sockets
+		}
 		errs = append(errs, r.purge())
 	}
 	return errors.Join(errs...)

@@ -102,7 +102,7 @@ func Clean(dir string) error {
 		for _, pid := range victims {
 			_ = unix.Kill(pid, unix.SIGKILL) // it may be gone: the next look tells
 		}
-		thaw(dir)
+		Thaw(cgroups(dir)...)
 		if len(victims) > 0 {
 			err = fmt.Errorf("processes %v live on", victims)
 			return false
@@ -224,9 +224,9 @@ func cgroups(dir string) []string {
 	return append(v1, v2...)
 }
 
-// thaw lets frozen processes take their SIGKILL.
-func thaw(dir string) {
-	for _, cg := range cgroups(dir) {
+// Thaw lets the frozen processes of a cgroup, and of those in it, take their SIGKILL.
+func Thaw(cgs ...string) {
+	for _, cg := range cgs {
 		_ = filepath.WalkDir(cg, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.Name() == "freezer.state" {
 				_ = os.WriteFile(path, []byte("THAWED"), 0)

@@ -4,6 +4,7 @@ package health
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -110,7 +111,7 @@ func (r *Record) look(s Sample) Result {
 		return Result{Verdict: Suspect, Reason: reason, Detail: detail}
 	}
 	switch {
-	case sign == "" && len(s.Shim.Runcs) > 0: // the container may be being made, or deleted
+	case sign == "" && underway(&s.Shim):
 		return Result{Verdict: Healthy}
 	case sign == "" && r.Gone:
 		return suspect(Leaked, "its containerd has no such task")
@@ -225,8 +226,12 @@ func (r *Record) Remains(zombies []scan.Process) bool {
 // it. Shim and daemon are not asked each time, but a container whose process is
 // there has not ended.
 func (r *Record) ended(s Sample) {
-	if s.TaskGone != nil { // the daemon knows a task only when Create has returned
-		r.Gone = *s.TaskGone && s.Shim.Age >= Young && len(s.Shim.Runcs) == 0
+	switch {
+	case s.TaskGone == nil:
+	case !*s.TaskGone:
+		r.Gone = false
+	case s.Shim.Age >= Young && !underway(&s.Shim): // the daemon knows a task only when Create has returned
+		r.Gone = true
 	}
 	switch a := s.Answers; {
 	case a.State.OK && !a.Ended, s.Shim.Init.State != "" && s.Shim.Init.State != "Z":
@@ -236,6 +241,13 @@ func (r *Record) ended(s Sample) {
 	case r.Ended.IsZero() && (a.Ended || initGone(&s.Shim)):
 		r.Ended = s.Time
 	}
+}
+
+// underway reports whether the container may be being made, or deleted in time.
+func underway(s *scan.Shim) bool {
+	return slices.ContainsFunc(s.Runcs, func(r scan.Runtime) bool {
+		return r.Verb == "create" || r.Verb == "restore" || r.Age < Undelete
+	})
 }
 
 // initGone reports whether the container's first process is known and not there.

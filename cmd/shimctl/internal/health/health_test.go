@@ -102,8 +102,19 @@ func TestVerdicts(t *testing.T) {
 		}, []time.Duration{0, Apart}, Healthy, ""},
 		"its container is made by a slow hook": {func(_ int, s *Sample) {
 			s.TaskGone, s.Answers.Ended = &yes, true
-			s.Shim.Runcs = []scan.Runtime{{Process: scan.Process{Comm: "runc"}}}
+			s.Shim.Runcs = []scan.Runtime{{Verb: "create", Age: time.Hour}}
 		}, []time.Duration{0, Undelete}, Healthy, ""},
+		"it is deleted just now": {func(_ int, s *Sample) {
+			s.Answers.Ended = true
+			s.Shim.Runcs = []scan.Runtime{{Verb: "delete", Age: time.Second}}
+		}, []time.Duration{0, Undelete}, Healthy, ""},
+		"its deletion hangs": {func(_ int, s *Sample) {
+			s.Answers.Ended = true
+			s.Shim.Runcs = []scan.Runtime{{Verb: "delete", Age: time.Hour}}
+		}, []time.Duration{0, Undelete}, Suspect, Undeleted},
+		"its deletion hangs, and the daemon has given up": {func(_ int, s *Sample) {
+			s.TaskGone, s.Shim.Runcs = &yes, []scan.Runtime{{Verb: "delete", Age: time.Hour}}
+		}, []time.Duration{0}, Suspect, Leaked},
 		"it has it again":               {func(i int, s *Sample) { s.TaskGone = []*bool{&yes, &no}[i] }, []time.Duration{0, Apart}, Healthy, ""},
 		"it has no such task yet":       {func(_ int, s *Sample) { s.TaskGone, s.Shim.Age = &yes, Young-1 }, []time.Duration{0, Apart}, Healthy, ""},
 		"ended, a moment ago":           {func(_ int, s *Sample) { s.Answers.Ended, s.Answers.EndedAt = true, s.Time.Add(1-Undelete) }, []time.Duration{0}, Healthy, ""},

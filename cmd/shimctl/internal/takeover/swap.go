@@ -186,10 +186,13 @@ func (t Tracer) look(ctx context.Context, s *scan.Shim, binary string, req Reque
 // ErrLocked is returned if somebody else is exchanging the shim's program.
 var ErrLocked = errors.New("somebody else is exchanging its program")
 
+// ErrExchanged is returned if the shim runs another program than when it was found.
+var ErrExchanged = errors.New("its program was exchanged meanwhile")
+
 // lock returns the path, as the shim sees it, of the file for its state, and locks the bundle in
 // which that is until the file returned is closed. Two who exchange one shim's program, with
 // evidence in different directories, would remove each other's state. The error is ErrLocked if
-// somebody else has it.
+// somebody else has it, and ErrExchanged if somebody has had it.
 func lock(s *scan.Shim) (file string, locked *os.File, err error) {
 	bundle, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(s.PID), "cwd"))
 	if err != nil {
@@ -205,6 +208,10 @@ func lock(s *scan.Shim) (file string, locked *os.File, err error) {
 			return "", nil, ErrLocked
 		}
 		return "", nil, fmt.Errorf("lock %s: %w", bundle, err)
+	}
+	if now, ok := scan.One("/proc", s.PID, s.StartTicks); ok && (now.Exe != s.Exe || now.Build != s.Build) {
+		_ = f.Close()
+		return "", nil, ErrExchanged // the new program may not have read its state yet
 	}
 	return filepath.Join(bundle, stateName), f, nil
 }

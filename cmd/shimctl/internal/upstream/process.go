@@ -208,7 +208,7 @@ func (r *reader) streams(o *object) error {
 			d.Kind = state.File
 		}
 		switch {
-		case d.To == 0 && d.Kind == state.File && o.Stdout == o.Stderr:
+		case d.To == 0 && d.Kind == state.File && o.Stdout == o.Stderr && (r.living[o.Pid] || o.Start != nil):
 			return fmt.Errorf("%w: %s writes both of its outputs to the one file %s", ErrRefused, o.ID, d.Path)
 		case d.To == 0 && o.Start == nil && r.living[o.Pid] && (d.From == s.Terminal || r.reading[d.From]):
 			return fmt.Errorf("%w: %s lives, but %s is not open", ErrRefused, o.ID, d.Path)
