@@ -12,12 +12,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime"
 	"syscall"
 
 	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/guest/helper"
+	"containerd-shim.v1/integration/harness/session"
 )
 
 // The exit statuses.
@@ -100,7 +100,7 @@ func help([]string) error {
 // one ends this process at once; the next run removes what that leaves.
 func setup(shim, oci string) (harness.Config, error) {
 	c := make(chan os.Signal, 2) // a signal that comes early waits in it
-	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	session.Notify(c)            // to the end of this process
 	cfg, err := harness.Setup(shim, oci, "/proc/self/exe")
 	if err != nil {
 		return cfg, err

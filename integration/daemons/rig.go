@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -123,12 +122,6 @@ func abandoned() error {
 		errs = append(errs, r.purge())
 	}
 	return errors.Join(errs...)
-}
-
-// Interruptible returns a context that ends with what ends an operator's session: ^C, kill, a
-// hang-up, and the end of whoever reads the output. What runs in it then closes its Rig.
-func Interruptible() (ctx context.Context, stop context.CancelFunc) {
-	return signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 }
 
 // checkHost returns an error that names what this machine lacks, so that nobody has to

@@ -25,6 +25,7 @@ const (
 )
 
 var (
+	endLine   = regexp.MustCompile(`^guest: exit status (\d+)$`)
 	guestLine = regexp.MustCompile(`^guest: Linux (\S+), (.*)$`)
 	checkLine = regexp.MustCompile(`^(pass|fail|broken) +(\S+) `)
 	floodLine = regexp.MustCompile(`^\| \S+ \| (\d+) \| (\d+) \| (\d+) \|.*\| (yes|no) \| (?:yes|no) \|$`)
@@ -33,7 +34,8 @@ var (
 // guest follows what a guest of integration/kernel/boot prints.
 type guest struct {
 	kernel  string
-	ended   bool // by itself, with an exit status
+	ended   bool   // by itself
+	exit    string // the command's exit status
 	results []result
 }
 
@@ -43,8 +45,8 @@ func (g *guest) read(line string, took time.Duration) {
 		g.results = append(g.results, result{Pair: kernelPrefix + g.kernel, Scenario: scenario, Verdict: v, Reason: reason, Took: took.Round(time.Second).String()})
 	}
 	switch m := checkLine.FindStringSubmatch(line); {
-	case strings.HasPrefix(line, "guest: exit status "):
-		g.ended = true
+	case endLine.MatchString(line):
+		g.ended, g.exit = true, endLine.FindStringSubmatch(line)[1]
 	case guestLine.MatchString(line):
 		m := guestLine.FindStringSubmatch(line)
 		g.kernel = m[1]
@@ -88,8 +90,11 @@ func (o options) kernel(in io.Reader, records record) (status int, err error) {
 	if err := errors.Join(lines.Err(), records.write(o.record)); err != nil {
 		return 0, err
 	}
-	if !g.ended {
+	switch {
+	case !g.ended:
 		return 0, errors.New("the guest has not ended by itself")
+	case g.exit != "0" && status == 0: // nothing that it printed says why
+		return 0, fmt.Errorf("the guest's command has ended with %s", g.exit)
 	}
 	return status, nil
 }
@@ -97,7 +102,7 @@ func (o options) kernel(in io.Reader, records record) (status int, err error) {
 const kernelPreface = `## Another kernel, cgroup v2
 
 ` + "`make kernel/run`" + ` boots Debian's cloud kernel in qemu, without KVM, with cgroup v2 alone, and runs checks of the catalogue on this shim there, with
-real runc 1.1.5 and without a daemon. The guest's clock counts instructions, so that no time-out depends on how slow the emulation is. What it
+real runc 1.1.5 and without a daemon. ` + "`make kernel/arm64`" + ` does so on another processor, also emulated, with runc 1.1.15. The guest's clock counts instructions, so that no time-out depends on how slow the emulation is. What it
 took is the host's time, of two CPUs that had other work too; integration/matrix/record.json has it of each check.
 
 | kernel | has | passed | not passed | took |

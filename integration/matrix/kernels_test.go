@@ -51,6 +51,14 @@ func TestGuestsResultsAreRecorded(t *testing.T) {
 	}
 }
 
+// A command that could not be run, or has failed and said nothing of it, is no success.
+func TestGuestWhoseCommandFails(t *testing.T) {
+	text := "guest: Linux 6.12.0-cloud-amd64, cgroup v2 with cpu memory\nguest: exit status 127\n"
+	if status, err := (options{record: filepath.Join(t.TempDir(), "record.json")}).kernel(strings.NewReader(text), record{}); err == nil {
+		t.Errorf("status %d and no error", status)
+	}
+}
+
 // A guest that hangs is ended by its limit, and has shown nothing of what did not run.
 func TestGuestThatDoesNotEndIsAnError(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "record.json")

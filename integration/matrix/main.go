@@ -18,13 +18,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"containerd-shim.v1/integration/harness/session"
 	"containerd-shim.v1/integration/harness/sweep"
 )
 
@@ -46,7 +46,7 @@ func main() {
 	flag.BoolVar(&o.list, "list", false, "list what would be run")
 	flag.StringVar(&o.pair, "pair", "", "run this pair in the mount namespace of this process, for matrix itself")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	ctx, stop := session.Context()
 	defer stop()
 	status, err := o.run(ctx)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration/daemons"
+	"containerd-shim.v1/integration/harness/session"
 )
 
 // Targets of the shim under test, in bytes of Anonymous in smaps_rollup.
@@ -48,7 +49,7 @@ func main() {
 	started := flag.Int("starts", 0, "measure the memory of so many shims of each kind, idle and after an exec")
 	check := flag.Bool("check", false, "fail when the first shim misses a target")
 	flag.Parse()
-	ctx, stop := daemons.Interruptible()
+	ctx, stop := session.Context()
 	defer stop()
 	if *speed || *crowd || *started > 0 {
 		list := strings.Split(*shims, ",")

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration/daemons"
+	"containerd-shim.v1/integration/harness/session"
 )
 
 func main() {
@@ -32,7 +33,7 @@ func main() {
 	page := flag.String("html", "", "write a page with plots of memory, descriptors and threads to this `file`")
 	verbose := flag.Bool("v", false, "print each fault")
 	flag.Parse()
-	ctx, stop := daemons.Interruptible()
+	ctx, stop := session.Context()
 	problems, err := chaos(ctx, *shim, *page, *exchange, *verbose, daemons.Chaos{
 		For: time.Duration(*minutes * float64(time.Minute)), Seed: *seed, Containers: *containers,
 		Faults: strings.FieldsFunc(*faults, func(r rune) bool { return r == ',' }),

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration/daemons"
+	"containerd-shim.v1/integration/harness/session"
 )
 
 // limit bounds the whole demonstration.
@@ -23,7 +24,7 @@ func main() {
 	shim := flag.String("shim", "bin/containerd-shim", "the shim to show")
 	n := flag.Int("n", 400, "how many execs at once")
 	flag.Parse()
-	ctx, stop := daemons.Interruptible()
+	ctx, stop := session.Context()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	ok, err := demo(ctx, *shim, *n)
 	cancel()
