@@ -2,7 +2,7 @@
 
 PATCHED := $(notdir $(patsubst %/series,%,$(wildcard patches/v*/series)))
 
-.PHONY: patches/build patches/build-all patches/debian patches/table patches/table-v2 patches/test patches/verify-v2
+.PHONY: patches/build patches/build-all patches/debian patches/rpm patches/table patches/table-v2 patches/test patches/verify-v2
 
 patches/build: ## build upstream's shim with its series: make patches/build UPSTREAM=v1.2.6
 	@test -n "$(UPSTREAM)" || { echo "make patches/build UPSTREAM=RELEASE, one of: $(PATCHED)" >&2; exit 64; }
@@ -14,6 +14,18 @@ patches/build-all: ## the same for every release that has a series
 patches/debian: ## Debian 12's own containerd package with the series in it, into dist/bookworm/ (root)
 	mk/need mmdebstrap
 	patches/debian bookworm v1.6.38 dist/bookworm
+
+RPMROOT := bin/rpm-root
+
+patches/rpm: build ## an RPM package of 2.4.2's runc-v2 shim with its series, into dist/rpm/; installed in a scratch root and flooded there (root)
+	mk/need rpm
+	patches/rpm v2.4.2 dist/rpm
+	rm -rf $(RPMROOT)
+	rpm --root $(CURDIR)/$(RPMROOT) --initdb
+	rpm --root $(CURDIR)/$(RPMROOT) -i dist/rpm/containerd-shim-runc-v2-2.4.2-*.$$(uname -m).rpm
+	rpm --root $(CURDIR)/$(RPMROOT) -V containerd-shim-runc-v2
+	bin/shimverify bench -header
+	bin/shimverify bench flood -n 200 -limit 60s -settle 5s -name packaged -shim $(RPMROOT)/usr/bin/containerd-shim-runc-v2
 
 patches/table: build upstream/build patches/build-all ## flood each release, unpatched and patched (root, 15 minutes)
 	patches/table bin
