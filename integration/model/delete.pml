@@ -31,7 +31,11 @@ inline deleteExec(e) {
 active proctype delete() {
 	if
 	:: gone -> goto over
-	:: atomic { recorded[INIT] && daemon == up && OPEN(readsShut) -> ENTER(calls) }
+	:: atomic { recorded[INIT] && (published[INIT] || LOST(INIT)) && daemon == up && OPEN(readsShut) -> ENTER(calls);
+#ifndef NO_SETTLE
+		stage[INIT] = settled /* fn: shim.exits.settle */
+#endif
+	}
 	fi;
 #ifndef NO_OVER
 	told;

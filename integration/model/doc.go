@@ -8,11 +8,11 @@
 // daemon and not before its start, the container's own is last, State is answered at
 // once. Numbers are small: up to two execs beside the container's process, one State, one
 // runc that hangs, one daemon that stops, dies and comes back; one exchange in place, with
-// a Wait that is open; deletions. Not in it: the container's own start, which has been
-// published when a run begins (the hold of its exit is tested by F20 of the catalogue); a
-// State that may be another client's (stage asked, Limits.Doubt); the order of death among
-// execs, an exec's id that is used again, a container that is paused, streams, and attempts
-// that a daemon leaves unanswered so long that they are given up.
+// a Wait that is open; deletions. Not in it: what comes before the reply to the container's
+// own start, and that start in the runs that are replayed; a State that may be another
+// client's (stage asked, Limits.Doubt); the order of death among execs, an exec's id that is
+// used again, a container that is paused, streams, and attempts that a daemon leaves
+// unanswered so long that they are given up.
 //
 // pids.pml is a pid that the kernel gives to one process after another while starts are
 // underway: each start comes to its own process. Not in it: a claim that knows no time of

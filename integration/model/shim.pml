@@ -16,7 +16,7 @@
  * program is exchanged in place, while a Wait is open; see exchange.pml.
  *
  * Each of these takes a repair out, and spin must find an error: NO_LEDGER, NO_HOLD,
- * INIT_FIRST, DROP, LOCKED, INLINE_KILL, BOUNDED_OUTBOX; and INLINE_KILL with BOUNDED
+ * NO_OWN_HOLD, INIT_FIRST, DROP, LOCKED, INLINE_KILL, BOUNDED_OUTBOX; and INLINE_KILL with BOUNDED
  * even if nothing hangs, though neither of the two does harm then alone. delete.pml and
  * exchange.pml name theirs.
  *
@@ -257,6 +257,28 @@ proctype start(byte e) {
 over:	skip
 }
 
+/* The container's own start: its runtime has returned, and the reply is written. The
+ * daemon publishes it, then it asks for the State; unless it dies, or is none. */
+#ifndef REPLAY
+proctype own() {
+	if
+	:: atomic { daemon == up && !LOST(INIT) -> published[INIT] = true }
+	:: LOST(INIT) -> goto over
+	fi;
+	if
+	:: atomic { daemon == up && !LOST(INIT) && OPEN(readsShut) -> stage[INIT] = settled } /* fn: shim.exits.asked */
+	:: LOST(INIT)
+#ifdef HANGS
+	:: silent = true
+#endif
+#ifdef DELETES
+	:: true /* it deletes the container instead */
+#endif
+	fi;
+over:	skip
+}
+#endif
+
 /* fn: shim.Supervisor.killRest */
 inline killRest() {
 	atomic {
@@ -297,6 +319,11 @@ inline record(p) {
 #else
 #define DUE(e) (stage[e] != refused && (SETTLED(e) || due[e] || due[INIT]))
 #endif
+#ifdef NO_OWN_HOLD
+#define OWN_DUE true
+#else
+#define OWN_DUE (SETTLED(INIT) || due[INIT])
+#endif
 
 /* fn: shim.exits.run */
 active proctype exits() {
@@ -314,9 +341,9 @@ end:	do
 	:: atomic { OPEN(exitsShut) && held[FIRST] && DUE(FIRST) -> release(FIRST) }
 	:: atomic { OPEN(exitsShut) && held[SECOND] && DUE(SECOND) -> release(SECOND) }
 #ifdef INIT_FIRST
-	:: atomic { OPEN(exitsShut) && held[INIT] -> told = true; release(INIT) }
+	:: atomic { OPEN(exitsShut) && held[INIT] && OWN_DUE -> told = true; release(INIT) }
 #else
-	:: atomic { OPEN(exitsShut) && held[INIT] && (cleared && OVER(FIRST) && OVER(SECOND) || due[INIT] && !held[FIRST] && !held[SECOND]) -> told = true; release(INIT) }
+	:: atomic { OPEN(exitsShut) && held[INIT] && OWN_DUE && (cleared && OVER(FIRST) && OVER(SECOND) || due[INIT] && !held[FIRST] && !held[SECOND]) -> told = true; release(INIT) }
 #endif
 	od
 }
@@ -371,6 +398,11 @@ init {
 		load();
 #endif
 		child[INIT] = lives; claimed[INIT] = true;
+#ifdef REPLAY
+		published[INIT] = true; stage[INIT] = settled; /* what a run shows begins later */
+#else
+		stage[INIT] = replied; run own();
+#endif
 #ifdef EXCHANGE
 		run exchange();
 #endif

@@ -83,7 +83,8 @@ func TestEveryRepairIsNeeded(t *testing.T) {
 		fault    string
 	}{
 		{"exits that nobody has claimed yet are not kept", append(all, "NO_LEDGER"), "assertion violated (child[e]!=0)"},
-		{"an exit does not wait for its start", append(all, "NO_HOLD"), "assertion violated (((((e==0)||published[e])"},
+		{"an exit does not wait for its start", append(all, "NO_HOLD"), "assertion violated (((published[e]||"},
+		{"the container's own exit does not wait for its start", append(all, "NO_OWN_HOLD"), "assertion violated (((published[e]||"},
 		{"the container's exit does not wait for its execs'", append(all, "INIT_FIRST"), "assertion violated (((e==0)|| !(taken[0]))"},
 		{"an event that the daemon has not taken is dropped", append(all, "DROP"), blocked},
 		{"a lock is held while runc runs", append(all, "LOCKED"), answer},
@@ -101,7 +102,7 @@ func TestEveryRepairIsNeeded(t *testing.T) {
 		{"exits are reaped up to the exchange", append(exchanged, "REAPS_ON"), lost},
 		{"exits that were delivered are not taken before an exchange", append(exchanged, "NO_DRAIN"), lost},
 		{"the next program claims nothing", append(exchanged, "NO_CLAIM"), blocked},
-		{"the next program does not know what was started", append(exchanged, "FORGETS_STARTS"), "assertion violated (((((e==0)||published[e])"},
+		{"the next program does not know what was started", append(exchanged, "FORGETS_STARTS"), "assertion violated (((published[e]||"},
 		{"the next program does not have the events", append(exchanged, "DROPS_OUTBOX"), blocked},
 		{"an exchange does not wait for an event on its way", append(exchanged, "SENDS_ON"), "assertion violated ( !(got[e])"},
 		{"an exchange does not wait for an answer on its way", append(exchanged, "WRITES_ON"), "assertion violated  !(answered)"},

@@ -15,7 +15,7 @@ import (
 )
 
 // patience bounds one step of spin's.
-const patience = 5 * time.Minute
+const patience = 10 * time.Minute
 
 // verdict is what spin has found.
 type verdict struct {
