@@ -43,7 +43,7 @@ With Debian 12's containerd 1.6.20, dockerd 20.10.24 and runc 1.1.5 (` + "`make 
 - systemd as the cgroup driver: it needs systemd as process 1 of the host.
 - dockerd of other releases than these; Docker 23 and later has no v1 runtime.
 - A read-only root.
-- Kernels other than those named here, and arm64 beyond that everything builds for it.
+- Kernels other than those named here; on arm64 real daemons, and exchanges of upstream's shims, which are refused there.
 - SELinux; AppArmor beyond what docs/security.md names.
 `
 

@@ -113,7 +113,7 @@ func (r *Record) look(s Sample) Result {
 	switch {
 	case sign == "" && underway(&s.Shim):
 		return Result{Verdict: Healthy}
-	case sign == "" && r.Gone:
+	case sign == "" && r.Gone && s.Shim.Age-s.Time.Sub(r.Asked) >= Young: // when that was asked
 		return suspect(Leaked, "its containerd has no such task")
 	case sign == "" && !r.Ended.IsZero() && s.Time.Sub(r.Ended) >= Undelete:
 		return suspect(Undeleted, fmt.Sprintf("its container ended %s ago and is not deleted", s.Time.Sub(r.Ended).Round(time.Second)))
@@ -230,7 +230,7 @@ func (r *Record) ended(s Sample) {
 	case s.TaskGone == nil:
 	case !*s.TaskGone:
 		r.Gone = false
-	case s.Shim.Age >= Young && !underway(&s.Shim): // the daemon knows a task only when Create has returned
+	case !underway(&s.Shim): // the daemon knows a task only when Create has returned
 		r.Gone = true
 	}
 	switch a := s.Answers; {

@@ -97,7 +97,7 @@ func TestVerdicts(t *testing.T) {
 			if i == 0 {
 				s.TaskGone, s.Answers.Ended, s.Shim.Age = &yes, true, time.Second
 			} else {
-				s.Answers.State, s.Shim.Init = probe.Answer{}, scan.Init{PID: 9, State: "S"}
+				s.Answers.State, s.Shim.Init, s.Shim.Age = probe.Answer{}, scan.Init{PID: 9, State: "S"}, time.Second+Apart
 			}
 		}, []time.Duration{0, Apart}, Healthy, ""},
 		"its container is made by a slow hook": {func(_ int, s *Sample) {
