@@ -90,6 +90,11 @@ func TestCheckBinary(t *testing.T) {
 		{&scan.Shim{PID: hidden.Process.Pid}, good, "not the same file"},
 	} {
 		err := CheckBinary(c.shim, c.path, "")
+		// Where fs.protected_symlinks is set, as it is by Debian, the kernel does not follow a user's link
+		// in a sticky directory at all (proc_sys_fs(5)).
+		if strings.HasSuffix(c.path, "user's link") && errors.Is(err, os.ErrPermission) {
+			continue
+		}
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s for %d: %v, want %q", c.path, c.shim.PID, err, c.want)
 		}
