@@ -126,7 +126,7 @@ func call(ctx context.Context, limit time.Duration, do func(context.Context) err
 	switch {
 	case err == nil:
 		a.OK = true
-	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err):
+	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err) || status.Code(err) == codes.DeadlineExceeded: // the shim knows the limit, too
 		a.TimedOut = true
 	case isStatus(err):
 		a.OK, a.Status = true, err.Error()
