@@ -17,6 +17,18 @@ import (
 	"containerd-shim.v1/stackdump"
 )
 
+// emptied returns all that is in the FIFO.
+func emptied(l logFIFO) (all []byte) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := unix.Read(l.fd, buf)
+		if err != nil {
+			return all // EAGAIN: it is empty
+		}
+		all = append(all, buf[:n]...)
+	}
+}
+
 // TestLogNeverBlocks is B29: although nobody reads, writes do not block, and the
 // newest lines are kept.
 func TestLogNeverBlocks(t *testing.T) {
@@ -46,17 +58,8 @@ func TestLogNeverBlocks(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("writing to the log blocks")
 	}
-	buf := make([]byte, 1<<20)
-	n := 0
-	for {
-		m, err := unix.Read(l.fd, buf[n:])
-		if err != nil {
-			break // EAGAIN: it is empty
-		}
-		n += m
-	}
-	if got := string(buf[:n]); !strings.HasSuffix(got, "\nthe last line\n") {
-		t.Errorf("%d bytes, ending with %q", n, got[max(0, n-40):])
+	if got := string(emptied(l)); !strings.HasSuffix(got, "\nthe last line\n") {
+		t.Errorf("%d bytes, ending with %q", len(got), got[max(0, len(got)-40):])
 	}
 }
 
@@ -75,18 +78,10 @@ func TestSecondDumpIntoTheLog(t *testing.T) {
 	}
 	l.writeStacks(text)
 	l.writeStacks(fmt.Appendf(text, stack, 1<<30))
-	buf := make([]byte, 2*stacksRoom)
-	n := 0
-	for {
-		m, err := unix.Read(l.fd, buf[n:])
-		if err != nil {
-			break // EAGAIN: it is empty
-		}
-		n += m
-	}
-	d, err := stackdump.Parse(buf[:n])
+	text = emptied(l)
+	d, err := stackdump.Parse(text)
 	if err != nil || !d.Complete || !slices.ContainsFunc(d.Goroutines, func(g stackdump.Goroutine) bool { return g.ID == 1<<30 }) {
-		t.Errorf("of %d bytes: %v, %+v", n, err, d.Why)
+		t.Errorf("of %d bytes: %v, %+v", len(text), err, d.Why)
 	}
 }
 

@@ -154,6 +154,13 @@ func TestTwoSwaps(t *testing.T) {
 	if _, err := underTest().tracer().Swap(t.Context(), &s, shimtest.Own(t), "", false, time.Second); !errors.Is(err, takeover.ErrLocked) || takeover.Hopeless(err) {
 		t.Errorf("got %v", err)
 	}
+	u := &upgrader{program: underTest(), yes: true, binary: shimtest.Own(t), dir: t.TempDir(), maxFailures: 1, patience: 5 * time.Second}
+	if got := u.one(t.Context(), &s); got.result != resultBusy {
+		t.Errorf("upgrade: %s, %v", got.result, got.err)
+	}
+	if _, err := os.Stat(its); err != nil {
+		t.Errorf("its state is gone: %v", err)
+	}
 	if err := unix.Flock(int(first.Fd()), unix.LOCK_UN); err != nil {
 		t.Fatal(err)
 	}

@@ -111,6 +111,9 @@ func abandoned() error {
 		if _, err := fmt.Sscanf(filepath.Base(dir), rigPrefix+"%d-%d-", &pid, &start); err != nil {
 			continue // somebody else's
 		}
+		if info, err := os.Lstat(dir); err != nil || info.Sys().(*syscall.Stat_t).Uid != 0 {
+			continue // anybody can make a directory of this name
+		}
 		if p, ok := procfs.Read(pid); ok && p.StartTime == start && !p.Dead() {
 			continue
 		}

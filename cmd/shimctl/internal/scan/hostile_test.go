@@ -89,6 +89,23 @@ func TestForeign(t *testing.T) {
 	}
 }
 
+// shims scans, and fails the test if that hangs, as in a FIFO.
+func (p proc) shims() []Shim {
+	p.t.Helper()
+	done := make(chan []Shim, 1)
+	go func() {
+		shims, _ := Shims(p.root)
+		done <- shims
+	}()
+	select {
+	case shims := <-done:
+		return shims
+	case <-time.After(10 * time.Second):
+		p.t.Fatal("the scan hangs")
+		return nil
+	}
+}
+
 // Its working directory is of its own choice, too. A FIFO in it would hold the
 // scan for ever.
 func TestFilesOfAHostileBundle(t *testing.T) {
@@ -101,18 +118,8 @@ func TestFilesOfAHostileBundle(t *testing.T) {
 	if err := errors.Join(os.Remove(fifo), os.Remove(link), syscall.Mkfifo(fifo, 0o600), os.Symlink(filepath.Join(p.root, "secret"), link)); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan []Shim, 1)
-	go func() {
-		shims, _ := Shims(p.root)
-		done <- shims
-	}()
-	select {
-	case shims := <-done:
-		if len(shims) != 2 || shims[0].Init.PID != 0 || shims[1].Init.PID != 0 {
-			t.Errorf("got %+v", shims)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("the scan hangs in a FIFO")
+	if shims := p.shims(); len(shims) != 2 || shims[0].Init.PID != 0 || shims[1].Init.PID != 0 {
+		t.Errorf("got %+v", shims)
 	}
 }
 
@@ -156,18 +163,8 @@ func TestArgumentsOfOthersAreNotRead(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(bundle, 0o700), os.RemoveAll(filepath.Join(p.root, "30/cwd")), os.Symlink(bundle, filepath.Join(p.root, "30/cwd"))); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan []Shim, 1)
-	go func() {
-		shims, _ := Shims(p.root)
-		done <- shims
-	}()
-	select {
-	case shims := <-done:
-		if len(shims) != 1 || shims[0].PID != 30 {
-			t.Errorf("got %+v", shims)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("the scan hangs in another's arguments")
+	if shims := p.shims(); len(shims) != 1 || shims[0].PID != 30 {
+		t.Errorf("got %+v", shims)
 	}
 }
 
