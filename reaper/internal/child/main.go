@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"runtime/metrics"
 	"strconv"
 	"sync"
 	"unsafe"
@@ -104,7 +105,7 @@ var roles = map[string]func(args []string){
 	},
 	// exchange PROGRAM: execute it as "told"; exit 8 at a SIGTERM if that fails
 	"exchange": func(args []string) {
-		makeThreads(10) // as a shim does: execve(2) lets none be made
+		idleThreads() // execve(2) lets none be made
 		told := make(chan os.Signal, 1)
 		signal.Notify(told, unix.SIGTERM)
 		_ = reaper.New(reaper.StartForker()).Exec(context.Background(), args[0], []string{args[0], "told"}, os.Environ(), nil, told) // it fails if that is tried
@@ -153,18 +154,49 @@ func waits(stacks []byte) bool {
 	return false
 }
 
-func makeThreads(n int) {
-	var locked, ended sync.WaitGroup
-	locked.Add(n)
-	for range n {
-		ended.Go(func() {
+// idleThreads makes ten threads, as a shim does when it starts, and waits until the Go
+// runtime makes no other and six wait for work: of the others, two may run Go code
+// (GOMAXPROCS), and two look for such.
+func idleThreads() {
+	var made, listed sync.WaitGroup
+	var tids [10]int
+	made.Add(len(tids))
+	for i := range tids {
+		listed.Go(func() {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
-			locked.Done()
-			locked.Wait()
+			tids[i] = unix.Gettid()
+			made.Done()
+			made.Wait() // a thread for each
 		})
 	}
-	ended.Wait()
+	listed.Wait()
+	for !idle(tids[:]) {
+		runtime.Gosched()
+	}
+}
+
+func idle(tids []int) bool {
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		fail(err)
+	}
+	total := []metrics.Sample{{Name: "/sched/threads/total:threads"}}
+	metrics.Read(total)
+	if v := total[0].Value; v.Kind() == metrics.KindUint64 && v.Uint64() != uint64(len(tasks)) { // since Go 1.26
+		return false
+	}
+	asleep := 0
+	for _, tid := range tids {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/stat", tid))
+		if err != nil {
+			fail(err)
+		}
+		if bytes.Contains(stat, []byte(") S ")) {
+			asleep++
+		}
+	}
+	return asleep >= 6
 }
 
 func fail(err error) {
