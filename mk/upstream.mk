@@ -28,5 +28,5 @@ upstream/verify-v2: host/prepare build upstream/build-v2 ## the catalogue on fiv
 	bin/shimverify compare --expect -j 6 --markdown bin/verdicts-v2.md --html bin/verdicts-v2.html --shim /usr/bin/containerd-shim-runc-v2 \
 	  --vs $(BASELINES)/v1.7.35/containerd-shim-runc-v2 --vs $(BASELINES)/v2.0.14/containerd-shim-runc-v2 --vs $(SID) --vs $(BASELINES)/v2.4.2/containerd-shim-runc-v2
 
-upstream/demo: host/prepare build ## the exec flood: the deadlock of an old shim and its stacks, then the same on this one
+upstream/demo: host/prepare build ## the exec flood: the deadlock of an old shim and its stacks, the same on this one, then the old one healed in place
 	bin/shimverify demo --shim $(SHIM)

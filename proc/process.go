@@ -90,7 +90,7 @@ func (p *process) Wait(ctx context.Context) (Exit, error) {
 	p.mu.Lock()
 	a := p.attempt
 	p.mu.Unlock()
-	select {
+	select { // an exit that is known is told, though ctx may have ended
 	case <-a.done:
 		return a.exit, nil
 	default:

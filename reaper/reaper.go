@@ -33,7 +33,7 @@ type Reaper struct {
 	// +checklocks:mu
 	open *list.List // *Ticket, in the order of Begin
 	// +checklocks:mu
-	seq uint64 // orders tickets and kept exits
+	seq uint64 // the latest number; it orders deaths and tickets
 	// +checklocks:mu
 	kept ledger
 	// +checklocks:mu

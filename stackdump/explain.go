@@ -19,6 +19,13 @@ const (
 	Note Grade = "note"
 )
 
+// The reasons of a finding that is a Deadlock.
+const (
+	ReaperDeadlock    = "ReaperDeadlock"
+	PublisherDeadlock = "PublisherDeadlock"
+	OtherDeadlock     = "Deadlock"
+)
+
 // Finding is one thing that goroutines of a dump wait for, and the known bug that
 // may be behind it.
 type Finding struct {

@@ -25,9 +25,9 @@ func (f *Finding) name(chain []*Waiter, cycle bool) {
 	end := chain[len(chain)-1]
 	switch {
 	case cycle && has(RolePublisher, BlockedOnPublish) && has("", BlockedOnSend):
-		f.is("B05", "PublisherDeadlock", Deadlock, "the event queue is full behind a publish whose exit cannot be delivered", repair)
+		f.is("B05", PublisherDeadlock, Deadlock, "the event queue is full behind a publish whose exit cannot be delivered", repair)
 	case cycle && has(RoleReaper, BlockedOnSend):
-		f.is("B01", "ReaperDeadlock", Deadlock, "the reaper waits, holding its lock, for a consumer that waits for the reaper",
+		f.is("B01", ReaperDeadlock, Deadlock, "the reaper waits, holding its lock, for a consumer that waits for the reaper",
 			repair+" More than 32 exits at one moment are enough to bring it back: update the shim.")
 	case cycle && has(RoleExitLoop, BlockedOnRunc) && has("", BlockedOnSendTimed):
 		f.is("B03", "KillAllStall", Stall, "the exit loop runs runc kill --all itself, and that runc's exit queues behind the others",
@@ -36,7 +36,7 @@ func (f *Finding) name(chain []*Waiter, cycle bool) {
 		f.is("B02", "ReaperStall", Stall, "each exit waits a second for a consumer that waits for a later exit",
 			"One second for each queued exit, minutes in all; it ends by itself unless exits were dropped: take a second dump after five minutes. Update the shim.")
 	case cycle:
-		f.is("", "Deadlock", Deadlock, "goroutines wait for each other in a cycle", repair)
+		f.is("", OtherDeadlock, Deadlock, "goroutines wait for each other in a cycle", repair)
 	case end.BlockedOn == BlockedOnSend:
 		f.isOpen("B01", "ReaperBlocked", "the reaper holds its lock over a full channel; who should drain it is not in this dump",
 			"Take a second dump: if the same goroutine still sends, it is the deadlock B01.")

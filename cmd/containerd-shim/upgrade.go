@@ -58,6 +58,7 @@ func (p *program) exchange(binary string, patience time.Duration) error {
 			return p.env.Reaper.Exec(context.Background(), binary, args, os.Environ(), p.keep(st), early.Ends)
 		})
 	}
+	// execve(2) does not return.
 	logrus.WithError(err).WithField("binary", binary).Warn("the program is not exchanged")
 	return err
 }

@@ -68,7 +68,8 @@ examples:
 func (c *checkFlags) define(set *flag.FlagSet) {
 	set.DurationVar(&c.Limit, "timeout", 2*time.Second, "limit for each call to a shim")
 	set.BoolVar(&c.Confirm, "confirm", false, "take the stacks of a shim with a sign, or slow to answer State, as proof")
-	set.StringVar((*string)(&c.State), "state", string(rounds.Auto), "ask State: auto, always or never")
+	c.State = rounds.Auto
+	set.TextVar(&c.State, "state", c.State, "ask State: auto, always or never")
 	set.StringVar(&c.StateFile, "state-file", rounds.DefaultStateFile, "`file` that keeps samples between runs; empty for none")
 }
 

@@ -22,7 +22,7 @@ import (
 func under(t *testing.T, binary string) *shimtest.Shim {
 	t.Helper()
 	return shimtest.Underneath(t, binary, func(id string) int {
-		found, err := scan.Find(procRoot, []string{id})
+		found, err := scan.Find(procRoot, "", []string{id})
 		if err != nil {
 			t.Fatal(err)
 		}

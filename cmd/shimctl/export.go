@@ -82,10 +82,7 @@ func repairMetrics(b *bytes.Buffer, name string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	n := map[string]int{}
-	for _, e := range l.Entries {
-		n[e.Outcome(now)]++
-	}
+	n := l.Count(now)
 	fmt.Fprintf(b, "# HELP containerd_shim_repairs_total Wedged shims that repair has healed or killed, by result.\n# TYPE containerd_shim_repairs_total counter\n")
 	for _, result := range []string{repair.Repaired, repair.Failed} {
 		fmt.Fprintf(b, "containerd_shim_repairs_total{result=%q} %d\n", result, n[result])

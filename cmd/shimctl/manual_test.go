@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"flag"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -157,5 +158,24 @@ func TestVersionIsTheShims(t *testing.T) {
 	f := bytes.Fields(ours) // shimctl VERSION REVISION
 	if len(f) != 3 || !bytes.Contains(theirs, append([]byte("Version:  "), f[1]...)) || !bytes.Contains(theirs, append([]byte("Revision: "), f[2]...)) {
 		t.Errorf("got %q and %q", ours, theirs)
+	}
+}
+
+// The default of -binary goes with the place that shimctl is installed in.
+func TestDefaultBinary(t *testing.T) {
+	prefix := t.TempDir()
+	self := func() (string, error) { return filepath.Join(prefix, "bin", "shimctl"), nil }
+	if got := defaultBinary(self); got != "/usr/lib/containerd-shim/containerd-shim" {
+		t.Errorf("without one below the prefix: %s", got)
+	}
+	want := filepath.Join(prefix, "lib/containerd-shim/containerd-shim")
+	if err := os.MkdirAll(filepath.Dir(want), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(want, nil, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got := defaultBinary(self); got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

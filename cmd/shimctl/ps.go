@@ -36,11 +36,11 @@ examples:
 			quiet := set.Bool("q", false, "print pids only")
 			format := set.String("o", "table", "`format`: table, wide or json")
 			return func(_ context.Context, args []string) int {
-				all, err := scan.Find(p.proc, args)
+				all, err := scan.Find(p.proc, *namespace, args)
 				if err != nil {
 					return p.fail(exitCheck, "ps", err)
 				}
-				return p.ps(scan.InNamespace(all, *namespace), *format, *quiet)
+				return p.ps(all, *format, *quiet)
 			}
 		},
 	}

@@ -60,6 +60,15 @@ func TestHelpOfEveryVerb(t *testing.T) {
 			t.Errorf("%s: status %d, %q", v.name, status, e)
 		}
 	}
+	// A value that is taken for another one acts otherwise than it was asked to.
+	for _, args := range [][]string{
+		{"check", "-state", "alwyas"}, {"export", "-state", ""}, {"repair", "-all", "-state", "Never"},
+		{"stacks", "-method", "ptrce", "1"}, {"repair", "-all", "-on-reason", "ReaperDeadlock,ReaperDeadlok"},
+	} {
+		if status, o, e := capture(t, args...); status != exitUsage || o != "" || e == "" {
+			t.Errorf("%q: status %d\n%s%s", args, status, o, e)
+		}
+	}
 	if status, _, _ := capture(t, "nonsense"); status != exitUsage {
 		t.Errorf("got status %d", status)
 	}

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,10 +77,11 @@ examples:
 		flags: func(set *flag.FlagSet) func(context.Context, []string) int {
 			r := &repairer{checkFlags: p.checker(), Policy: repair.Default}
 			r.define(set)
+			set.StringVar(&r.Namespace, "n", "", "only this containerd `namespace`")
 			set.BoolVar(&r.all, "all", false, "every wedged v1 shim of this host")
 			set.BoolVar(&r.yes, "yes", false, "act; without it no process is ended")
 			set.BoolVar(&r.end, "kill", false, "end a shim that cannot be healed in place")
-			set.StringVar(&r.binary, "binary", defaultBinary, "`path` of this project's shim, where the wedged one sees it")
+			set.StringVar(&r.binary, "binary", defaultBinary(os.Executable), "`path` of this project's shim, where the wedged one sees it")
 			set.StringVar(&r.sum, "sha256", "", "that program's `checksum`; another one is refused")
 			set.BoolVar(&r.Unproven, "unproven", false, "also act on a wedge that only time has shown")
 			set.StringVar(&r.onReason, "on-reason", "", "act on these `reasons` only, comma separated")
@@ -101,6 +104,11 @@ func (r *repairer) run(ctx context.Context, args []string) int {
 	}
 	if r.onReason != "" {
 		r.Reasons = strings.Split(r.onReason, ",")
+	}
+	for _, reason := range r.Reasons { // a timer with a misspelt one would never act
+		if !slices.Contains(health.WedgeReasons, reason) {
+			return r.fail(exitUsage, "repair", fmt.Errorf("-on-reason: no wedged shim has the reason %q, but one of %s", reason, strings.Join(health.WedgeReasons, ", ")))
+		}
 	}
 	r.Confirm = true
 	if r.Unproven && r.State == rounds.Auto { // what is remembered may be over

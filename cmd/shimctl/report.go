@@ -57,7 +57,7 @@ func terminal(f *os.File) bool {
 }
 
 func (p program) report(ctx context.Context, args []string, limit time.Duration) int {
-	all, err := scan.Find(p.proc, args)
+	all, err := scan.Find(p.proc, "", args)
 	if err != nil {
 		return p.fail(exitCheck, "report", err)
 	}

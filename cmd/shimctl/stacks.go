@@ -41,7 +41,8 @@ examples:
   shimctl stacks -summary $(shimctl ps -q)
   shimctl stacks -method scrape 3776        # while strace holds it`,
 		flags: func(set *flag.FlagSet) func(context.Context, []string) int {
-			method := set.String("method", "auto", "auto, file, ptrace, scrape or fifo")
+			method := stacks.Auto
+			set.TextVar(&method, "method", method, "auto, file, ptrace, scrape or fifo")
 			limit := set.Duration("timeout", 10*time.Second, "limit for each way that is tried")
 			dir := set.String("O", "-", "write each dump into a new file of this `directory` instead of standard output")
 			summary := set.Bool("summary", false, "print one line for each shim, and no stacks")
@@ -49,13 +50,13 @@ examples:
 				if len(args) == 0 {
 					return p.fail(exitUsage, "stacks", errors.New("which shim? Give a pid or a container id"))
 				}
-				all, err := scan.Find(p.proc, args)
+				all, err := scan.Find(p.proc, "", args)
 				if err != nil {
 					return p.fail(exitCheck, "stacks", err)
 				}
 				status := exitOK
 				for i := range all {
-					status = max(status, p.stacksOf(ctx, &all[i], stacks.Method(*method), *limit, *dir, *summary))
+					status = max(status, p.stacksOf(ctx, &all[i], method, *limit, *dir, *summary))
 				}
 				return status
 			}

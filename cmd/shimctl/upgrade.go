@@ -22,9 +22,19 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/takeover"
 )
 
-// defaultBinary is where the packages put this project's shim. What /usr/bin has may be
+// defaultBinary returns where this project's shim is: below the prefix that shimctl is
+// installed in, if it is there, or where the packages put it. What /usr/bin has may be
 // upstream's.
-const defaultBinary = "/usr/lib/containerd-shim/containerd-shim"
+func defaultBinary(executable func() (string, error)) string {
+	const installed = "lib/containerd-shim/containerd-shim"
+	if self, err := executable(); err == nil {
+		path := filepath.Join(filepath.Dir(filepath.Dir(self)), installed)
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return "/usr/" + installed
+}
 
 // stateLimit bounds a question whether a shim is wedged, of which more follow, and
 // aliveLimit the one whether a new program answers, after which none does.
@@ -37,6 +47,7 @@ const (
 type upgrader struct {
 	program
 	all, yes    bool
+	namespace   string
 	onlyWedged  bool
 	refusedOK   bool
 	binary, sum string
@@ -76,9 +87,9 @@ a goroutine dump proves: all of them, without repair's limits of time and its se
 With -all the shims come one after the other, and with -yes it stops at the first that went
 wrong. A shim that ends meanwhile has not gone wrong.
 
-exit status: 0 all done, 1 some are not upgraded (also of a dry run; with -refused-ok
-only if it is for another reason than that they are refused, or at work all the time),
-2 could not look, 3 exchanged, and the new program does not answer, 64 usage
+exit status: 0 all done, 1 some are not upgraded (also of a dry run; -refused-ok:
+those that are refused, or at work all the time, do not count), 2 could not
+look, 3 exchanged, and the new program does not answer, 64 usage
 
 examples:
   shimctl upgrade -all
@@ -88,12 +99,13 @@ examples:
 		flags: func(set *flag.FlagSet) func(context.Context, []string) int {
 			u := &upgrader{program: p}
 			set.BoolVar(&u.all, "all", false, "every v1 shim of this host, one after the other")
+			set.StringVar(&u.namespace, "n", "", "only this containerd `namespace`")
 			set.BoolVar(&u.yes, "yes", false, "act; without it no program is exchanged")
 			set.BoolVar(&u.onlyWedged, "only-wedged", false, "those only whose wedge is proven")
-			set.StringVar(&u.binary, "binary", defaultBinary, "`path` of the new program, where the shim sees it")
+			set.StringVar(&u.binary, "binary", defaultBinary(os.Executable), "`path` of the new program, where the shim sees it")
 			set.StringVar(&u.sum, "sha256", "", "the new program's `checksum`; another program is refused")
-			set.BoolVar(&u.refusedOK, "refused-ok", false, "exit status 0 though some shims are refused, or are at work all the time, for roll-outs")
-			set.StringVar(&u.format, "o", "text", "`format`: text, or json, an object a line for each shim")
+			set.BoolVar(&u.refusedOK, "refused-ok", false, "for roll-outs: shims that are refused, or at work all the time, do not make the exit status 1")
+			set.StringVar(&u.format, "o", "text", "`format`: text, or json, one object per line for each shim")
 			set.StringVar(&u.stateFile, "state-file", rounds.DefaultStateFile, "`file` that keeps check's samples, for -only-wedged; empty for none")
 			set.DurationVar(&u.patience, "patience", 10*time.Second, "`time` to wait for a shim that is at work")
 			set.IntVar(&u.maxFailures, "max-failures", 1, "stop after so many that went wrong")
@@ -166,7 +178,7 @@ func (u *upgrader) choose(ctx context.Context, args []string) ([]scan.Shim, erro
 	if u.onlyWedged {
 		return u.wedged(ctx, args)
 	}
-	all, err := scan.Find(u.proc, args)
+	all, err := scan.Find(u.proc, u.namespace, args)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +196,7 @@ func (u *upgrader) choose(ctx context.Context, args []string) ([]scan.Shim, erro
 // wedged looks at the shims and returns those that are wedged. It notes of which no dump
 // proves it.
 func (u *upgrader) wedged(ctx context.Context, args []string) ([]scan.Shim, error) {
-	c := rounds.Checker{Proc: u.proc, Now: u.now, Stacks: u.taker(), Limit: stateLimit, Confirm: true, State: rounds.Always, StateFile: u.stateFile}
+	c := rounds.Checker{Proc: u.proc, Now: u.now, Stacks: u.taker(), Limit: stateLimit, Confirm: true, State: rounds.Always, Namespace: u.namespace, StateFile: u.stateFile}
 	seen, err := c.Sample(ctx, args)
 	if err != nil {
 		return nil, err

@@ -150,6 +150,14 @@ func (b progress) clear() {
 	}
 }
 
+// count returns the number and the noun that goes with it.
+func count(n int, one, many string) string {
+	if n == 1 {
+		many = one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
 // takenOver says what is, or would be, taken over and lost.
 func takenOver(o *takeover.Outcome) string {
 	r := o.Report
@@ -166,7 +174,7 @@ func takenOver(o *takeover.Outcome) string {
 		}
 		calls[c.Method]++
 	}
-	text := fmt.Sprintf("%d processes (upstream %s)", r.Processes, r.Release)
+	text := fmt.Sprintf("%s (upstream %s)", count(r.Processes, "process", "processes"), r.Release)
 	if len(order) > 0 {
 		var parts []string
 		for _, m := range order {
@@ -175,14 +183,14 @@ func takenOver(o *takeover.Outcome) string {
 		text += ", unanswered calls: " + strings.Join(parts, ", ")
 	}
 	if r.Exits > 0 {
-		text += fmt.Sprintf(", %d exits to be published", r.Exits)
+		text += fmt.Sprintf(", %s to be published", count(r.Exits, "exit", "exits"))
 	}
 	lost := r.Lost
 	if r.Unknown > 0 {
-		lost = append(lost, fmt.Sprintf("how %d processes have ended", r.Unknown))
+		lost = append(lost, "how "+count(r.Unknown, "process has", "processes have")+" ended")
 	}
 	if errs > 0 {
-		lost = append(lost, fmt.Sprintf("the results of %d calls, which are answered with an error", errs))
+		lost = append(lost, "the results of "+count(errs, "call", "calls")+", answered with an error")
 	}
 	if len(lost) > 0 {
 		text += "; lost: " + strings.Join(lost, ", ")

@@ -37,6 +37,7 @@ func TestUpgrade(t *testing.T) {
 		{"not absolute", []string{"-yes", "-binary", "shim"}, exitSome, "not an absolute path"},
 		{"another program", []string{"-yes", "-binary", "/bin/busybox"}, exitSome, "not a Go executable"},
 		{"upstream's", []string{"-yes", "-binary", "/usr/bin/containerd-shim"}, exitSome, "no shim of this project"},
+		{"another namespace", []string{"-yes", "-n", "other", "-binary", own}, exitCheck, "no shim has the pid"},
 		{"done", []string{"-yes", "-binary", own}, exitOK, "upgraded: 2 processes"},
 		{"again", []string{"-yes", "-binary", own}, exitOK, "runs it already"},
 	} {

@@ -199,7 +199,7 @@ func baseline() (string, error) {
 		}
 		dir := filepath.Join(tree, "bin", "baselines")
 		fmt.Printf("0. Build upstream's %s into %s\n", release, dir)
-		cmd := exec.Command(build, dir, release)
+		cmd := exec.Command(build, dir, "containerd-shim", release)
 		cmd.Stderr = os.Stderr
 		if err := cmd.Run(); err != nil {
 			return "", fmt.Errorf("demo: build upstream's %s (it needs Go and its module proxy): %w", release, err)

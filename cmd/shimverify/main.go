@@ -40,7 +40,7 @@ const usage = `usage: shimverify VERB [flags]
            known to fail it
   compare  test two or more shims side by side
            --shim A --vs B [--vs C ...] and the flags of run
-  demo     the exec flood: the deadlock on one shim, then the same on another
+  demo     the exec flood: the deadlock on one shim, the same on another, then the first healed
            [--shim PATH] [--vs PATH] [--size N] [--stacks]
   bench    measure one shim under load, as a row of a table
            flood|storm|killall --shim PATH [-n N] [--name NAME] [--limit 1m] [--settle 15s]

@@ -22,13 +22,13 @@ func TestManualHasTheFlags(t *testing.T) {
 	total := 0
 	for _, part := range strings.Split(options, ".SS ")[1:] {
 		verbs, part, _ := strings.Cut(part, "\n")
-		manual := all(part, `[ "](--?[a-z]+)`)
+		manual := all(part, `[ "](--?[a-z0-9]+)`)
 		for verb := range strings.SplitSeq(verbs, ", ") {
 			out, err := bare(built(t), verb, "-h").CombinedOutput()
 			if err != nil {
 				t.Fatalf("%s -h: %v\n%s", verb, err, out)
 			}
-			help := all(string(out), `(?m)^  (-[a-z]+)`)
+			help := all(string(out), `(?m)^  (-[a-z0-9]+)`)
 			if len(help) == 0 || !slices.Equal(manual, help) {
 				t.Errorf("of %s the manual page has\n%q, -h\n%q", verb, manual, help)
 			}

@@ -31,7 +31,7 @@ func live(r *Rig) int {
 	select {}
 }
 
-// TestAbandonedRig: what a rig leaves whose owner was killed (a session that ends takes chaos with it)
+// TestAbandonedRig: what a rig leaves whose owner was killed (by its parent's end, say)
 // the next one removes: containerd, shim, container, mounts, cgroups.
 func TestAbandonedRig(t *testing.T) {
 	self, err := os.Executable()

@@ -142,7 +142,7 @@ func checkHost() error {
 		}
 	}
 	if _, err := os.Stat(filepath.Join(cgroupRoot, "memory", "tasks")); err != nil {
-		errs = append(errs, errors.New("cgroup v1 is not mounted: containerd's v1 runtime cannot run on cgroup v2"))
+		errs = append(errs, errors.New("cgroup v1 is not mounted, and containerd's v1 runtime cannot run on cgroup v2: boot with systemd.unified_cgroup_hierarchy=0"))
 	}
 	return errors.Join(errs...)
 }

@@ -99,6 +99,9 @@ func (r *Record) Judge(s Sample) Result {
 	return res
 }
 
+// WedgeReasons are the reasons that a verdict of Wedged can have.
+var WedgeReasons = []string{stackdump.ReaperDeadlock, stackdump.PublisherDeadlock, stackdump.OtherDeadlock, ZombiesRemain, StateTimeout}
+
 // momentary are the reasons for which a wedged shim is not called so, as long as they last.
 var momentary = map[string]bool{Stopped: true, Traced: true, Frozen: true, Blocked: true}
 

@@ -3,9 +3,11 @@
 package repair
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,11 +95,14 @@ func (e *Entry) Outcome(now time.Time) string {
 
 // Ledger is the list of repairs on this host.
 type Ledger struct {
-	name    string
-	Entries []Entry
+	name string
+	// Entries are the newest.
+	Entries []Entry `json:"entries"`
+	// Forgotten counts the results of older ones: a counter must not go back.
+	Forgotten map[string]int `json:"forgotten,omitempty"`
 }
 
-// kept bounds the number of entries in the ledger, from which counters come, too.
+// kept bounds the number of entries in the ledger.
 const kept = 1000
 
 // OpenLedger reads the ledger. One that cannot be read is an error: the limits
@@ -109,7 +114,7 @@ func OpenLedger(name string) (*Ledger, error) {
 		return l, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(b, &l.Entries)
+		err = json.Unmarshal(b, l)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ledger %s: %w", name, err)
@@ -119,16 +124,32 @@ func OpenLedger(name string) (*Ledger, error) {
 
 // Add appends an entry and writes the ledger. After an error it has no such entry.
 func (l *Ledger) Add(e Entry) error {
-	before := l.Entries
-	l.Entries = append(slices.Clone(before), e)
-	if n := len(l.Entries); n > kept {
-		l.Entries = l.Entries[n-kept:]
+	before := *l
+	l.Entries = append(slices.Clone(before.Entries), e)
+	l.Forgotten = maps.Clone(before.Forgotten)
+	for ; len(l.Entries) > kept; l.Entries = l.Entries[1:] {
+		if l.Forgotten == nil {
+			l.Forgotten = map[string]int{}
+		}
+		l.Forgotten[cmp.Or(l.Entries[0].Outcome(e.Time), Failed)]++
 	}
 	err := l.write()
 	if err != nil {
-		l.Entries = before
+		*l = before
 	}
 	return err
+}
+
+// Count returns how many repairs have ended so far, by result.
+func (l *Ledger) Count(now time.Time) map[string]int {
+	n := maps.Clone(l.Forgotten)
+	if n == nil {
+		n = map[string]int{}
+	}
+	for _, e := range l.Entries {
+		n[e.Outcome(now)]++
+	}
+	return n
 }
 
 // Finish writes the outcome of the last entry.
@@ -144,7 +165,7 @@ func (l *Ledger) Drop() error {
 }
 
 func (l *Ledger) write() error {
-	b, err := json.Marshal(l.Entries)
+	b, err := json.Marshal(l)
 	if err != nil {
 		return err
 	}

@@ -143,6 +143,30 @@ func TestOutcomeNeverGoesBack(t *testing.T) {
 	}
 }
 
+// What the ledger forgets was counted, and stays so.
+func TestCountOutlivesTheLedger(t *testing.T) {
+	now := time.Unix(1700000000, 0)
+	name := filepath.Join(t.TempDir(), "repairs.json")
+	l, err := OpenLedger(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range kept {
+		l.Entries = append(l.Entries, Entry{Time: now, Result: Repaired})
+	}
+	for i := range 3 {
+		if err := l.Add(Entry{Time: now, Result: Failed}); err != nil {
+			t.Fatal(err)
+		}
+		if l, err = OpenLedger(name); err != nil {
+			t.Fatal(err)
+		}
+		if n := l.Count(now); len(l.Entries) != kept || n[Repaired] != kept || n[Failed] != i+1 {
+			t.Errorf("%d entries, counted %v", len(l.Entries), n)
+		}
+	}
+}
+
 // What cannot be written has not happened: the limits go by what is in the file.
 func TestLedgerThatCannotBeWritten(t *testing.T) {
 	dir := t.TempDir()

@@ -33,6 +33,19 @@ const (
 	Never  When = "never"
 )
 
+// MarshalText returns the flag's value.
+func (w When) MarshalText() ([]byte, error) { return []byte(w), nil }
+
+// UnmarshalText returns an error unless text is one of the constants.
+func (w *When) UnmarshalText(text []byte) error {
+	switch v := When(text); v {
+	case Auto, Always, Never:
+		*w = v
+		return nil
+	}
+	return fmt.Errorf("want %s, %s or %s", Auto, Always, Never)
+}
+
 // probesAtOnce bounds the sockets and goroutines of a check.
 const probesAtOnce = 32
 
@@ -123,12 +136,12 @@ func (c *Checker) alive() map[int]bool {
 // Look probes the v1 shims that args name, all if there are none, and judges them.
 func (c *Checker) Look(ctx context.Context, args []string) (*Round, error) {
 	start := c.Now()
-	chosen, err := scan.Find(c.Proc, args)
+	chosen, err := scan.Find(c.Proc, c.Namespace, args)
 	if err != nil {
 		return nil, err
 	}
 	r := &Round{Time: start}
-	for _, s := range scan.InNamespace(chosen, c.Namespace) {
+	for _, s := range chosen {
 		switch {
 		case s.Foreign && len(args) > 0:
 			return nil, fmt.Errorf("%s pid %d: %s", s.Name(), s.PID, scan.WhyForeign)

@@ -22,13 +22,14 @@ func Host(root string) ([]Shim, error) {
 	return all, nil
 }
 
-// Find lists the shims of the host that the arguments name, as Choose does.
-func Find(root string, args []string) ([]Shim, error) {
+// Find lists the shims of the host, or of a containerd namespace if one is given, that
+// the arguments name, as Choose does.
+func Find(root, namespace string, args []string) ([]Shim, error) {
 	all, err := Host(root)
 	if err != nil {
 		return nil, err
 	}
-	return Choose(all, args)
+	return Choose(inNamespace(all, namespace), args)
 }
 
 // errBlind is returned when no shim is visible and nothing of the host is.
@@ -90,8 +91,8 @@ func matching(all []Shim, arg string) (Shim, error) {
 	return found[0], nil
 }
 
-// InNamespace picks the shims of a containerd namespace; "" means all.
-func InNamespace(all []Shim, namespace string) []Shim {
+// inNamespace picks the shims of a containerd namespace; "" means all.
+func inNamespace(all []Shim, namespace string) []Shim {
 	if namespace == "" {
 		return all
 	}

@@ -43,6 +43,19 @@ const (
 	FIFO   Method = "fifo"
 )
 
+// MarshalText returns the flag's value.
+func (m Method) MarshalText() ([]byte, error) { return []byte(m), nil }
+
+// UnmarshalText returns an error unless text is one of the constants.
+func (m *Method) UnmarshalText(text []byte) error {
+	switch v := Method(text); v {
+	case Auto, File, Ptrace, Scrape, FIFO:
+		*m = v
+		return nil
+	}
+	return fmt.Errorf("want %s, %s, %s, %s or %s", Auto, File, Ptrace, Scrape, FIFO)
+}
+
 // Result is a captured dump.
 type Result struct {
 	Text   []byte
