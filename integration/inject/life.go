@@ -107,11 +107,11 @@ func (l *life) run() {
 	l.gone()
 }
 
-// wait begins a Wait of init on a connection of its own. If the failure breaks that,
-// it is made again.
+// wait begins a Wait of init on a connection of its own. If a failure breaks that, it is
+// made again.
 func (l *life) wait() *client.Waiting {
 	w, err := client.BeginWait(l.b.Shim.Address, l.b.ID, client.V1{})
-	if err != nil && len(l.in.Hits()) > 0 && l.blows < max(1, l.fault.Times) {
+	for err != nil && len(l.in.Hits()) > 0 && l.blows < max(1, l.fault.Times) {
 		l.blows++
 		w, err = client.BeginWait(l.b.Shim.Address, l.b.ID, client.V1{})
 	}
