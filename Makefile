@@ -28,9 +28,12 @@ build: ## build every command into bin/
 check: ## gofmt, go vet, golangci-lint, guarded fields under their mutex (checklocks), targets that documents name
 	@mk/named
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt differs: $$out" >&2; exit 1; }
+	mk/modules ./...
 	go vet ./...
+	cd mk/tools && ../modules gvisor.dev/gvisor/tools/checklocks/cmd/checklocks
 	cd mk/tools && go build -o $(CURDIR)/bin/tools/ gvisor.dev/gvisor/tools/checklocks/cmd/checklocks
 	go vet -vettool=bin/tools/checklocks -inferred=false $(LOCKED)
+	cd mk/tools/lint && ../../modules github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	cd mk/tools/lint && go build -o $(CURDIR)/bin/tools/ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	GOLANGCI_LINT_CACHE=$(CURDIR)/bin/tools/cache bin/tools/golangci-lint run --allow-parallel-runners ./...
 

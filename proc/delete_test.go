@@ -103,14 +103,18 @@ func TestDeleteOfAnUnrestoredCheckpoint(t *testing.T) {
 	for _, terminal := range []bool{false, true} {
 		t.Run(strconv.FormatBool(terminal), func(t *testing.T) {
 			census(t)
-			p := created(t, &fakeRuntime{}, InitConfig{
+			p := newTestInit(t, &fakeRuntime{}, InitConfig{
 				Checkpoint: "/image", Stdio: Stdio{Stdin: fifo(t), Stdout: fifo(t), Terminal: terminal},
 			})
+			p.env.Streams.Drain, p.env.Streams.DrainFlowing = 20*time.Second, 20*time.Second
+			if err := p.Create(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 			start := time.Now()
 			if err := p.Delete(t.Context()); err != nil {
 				t.Error(err)
 			}
-			if d := time.Since(start); d > shortLimits().Drain/2 {
+			if d := time.Since(start); d > p.env.Streams.Drain/2 {
 				t.Errorf("took %v", d)
 			}
 			if e, err := p.Wait(t.Context()); err != nil || e.Status != reaper.UnknownStatus {

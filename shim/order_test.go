@@ -20,6 +20,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
+// slowLimits are for tests of what comes between two limits, on a busy machine, too.
+var slowLimits = Limits{Reply: 3 * time.Second, Asked: 9 * time.Second}
+
 // TestInitExitComesLast is B20: in a container without a pid namespace, the exits
 // of the execs that are killed with it come before its own.
 func TestInitExitComesLast(t *testing.T) {
@@ -159,7 +162,7 @@ func TestManyExecsWhileInitIsKilled(t *testing.T) {
 // overtake the start. State and Wait report the exit at once. A State that another
 // client asks for, or that of another process, proves nothing.
 func TestExitIsHeldForTheStart(t *testing.T) {
-	r := newRig(t, false)
+	r := newLimitedRig(t, false, slowLimits)
 	r.run()
 	r.must(r.exec("e", "exit", "7"))
 	_, err := r.client.Start(r.ctx(), &api.StartRequest{ID: "e"})
@@ -216,7 +219,7 @@ func TestExitIsNotHeldForever(t *testing.T) {
 // TestExitOfAStartThatHangs is F9: init dies while "runc start" hangs in a hook.
 // After Limits.Reply its exit comes and the runtime is ended, and Delete works.
 func TestExitOfAStartThatHangs(t *testing.T) {
-	r := newRig(t, false)
+	r := newLimitedRig(t, false, slowLimits)
 	r.create()
 	at := make(chan struct{})
 	r.runtime.hang("start", at)
@@ -243,7 +246,7 @@ func TestExitOfAStartThatHangs(t *testing.T) {
 // TestDeleteEndsAHungVerb is F10: an update that hangs does not keep a dead
 // container from being deleted.
 func TestDeleteEndsAHungVerb(t *testing.T) {
-	r := newRig(t, false)
+	r := newLimitedRig(t, false, slowLimits)
 	r.run()
 	at := make(chan struct{})
 	r.runtime.hang("update", at)

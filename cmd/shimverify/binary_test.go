@@ -199,7 +199,7 @@ func TestBinaryElsewhere(t *testing.T) {
 // within waits for a condition.
 func within(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	if err := wait.For(20*time.Second, what, cond); err != nil {
+	if err := wait.For(2*time.Minute, what, cond); err != nil {
 		t.Fatal(err)
 	}
 }

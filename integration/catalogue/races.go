@@ -143,7 +143,7 @@ func heldUntilAsked(c *harness.Case, b *harness.Fixture, id string, meanwhile fu
 	meanwhile()
 	c.Never(2*time.Second, "the exit of "+id+" is published before its start", func() bool { return len(b.Daemon.ExitsOf(id)) > 0 })
 	c.Must(stateOf(b, id), "State")
-	b.AwaitExit(time.Second, id)
+	b.AwaitExit(5*time.Second, id)
 }
 
 func updateRequest() *task.UpdateTaskRequest {

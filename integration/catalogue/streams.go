@@ -58,7 +58,7 @@ func hangUpUnread(c *harness.Case) {
 	fills(c, out)
 	in.Close()
 	c.Must(b.CloseIO("e"), "CloseIO")
-	b.AwaitExit(2*time.Second, "e")
+	b.AwaitExit(5*time.Second, "e")
 }
 
 // fills waits until a stream that nobody reads is full.

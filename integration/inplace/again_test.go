@@ -127,7 +127,7 @@ func one(c *harness.Case, b *harness.Fixture, id string, status uint32) {
 // TestStandStill measures for how long a call is not answered because of an
 // exchange: a client on a connection of its own asks without a pause.
 func TestStandStill(t *testing.T) {
-	const n, most = 20, time.Second
+	const n, usual, most = 20, time.Second, 5 * time.Second // once the machine may be busy
 	run(t, "still", func(c *harness.Case, b *harness.Fixture) {
 		for i := range 5 {
 			b.MustExec(fmt.Sprint("e", i), harness.IO{}, "sleep")
@@ -155,8 +155,8 @@ func TestStandStill(t *testing.T) {
 		}
 		slices.Sort(longest)
 		c.Logf("the longest answer during each of %d exchanges: %v at the median, %v at most", n, longest[n/2], longest[n-1])
-		if longest[n-1] > most {
-			c.Errorf("an answer took %v, want %v at most", longest[n-1], most)
+		if longest[n/2] > usual || longest[n-1] > most {
+			c.Errorf("an answer took %v at the median and %v at most, want %v and %v", longest[n/2], longest[n-1], usual, most)
 		}
 	})
 }

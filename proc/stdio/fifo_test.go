@@ -150,7 +150,11 @@ func TestCloseIO(t *testing.T) {
 				w = openFifo(t, in, os.O_WRONLY)
 				_ = keep.Close() // only for the open not to wait
 			}
-			p, err := Open(Config{Names: Names{Stdin: in, Stdout: out}, Limits: short()})
+			limits := short()
+			if tt.open == "late" {
+				limits = patient()
+			}
+			p, err := Open(Config{Names: Names{Stdin: in, Stdout: out}, Limits: limits})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -213,7 +217,7 @@ func TestOneFIFOForBothStreams(t *testing.T) {
 				t.Errorf("%d bytes in another order, want %d", len(got), len(want))
 			}
 
-			p = open(t, Config{Names: s})
+			p = open(t, Config{Names: s, Limits: patient()})
 			p.end(t, p.play(t, "exit", "0"))
 			for _, r := range p.all() {
 				if wait.Until(short().Linger/8, isClosed(r.sink.w)) {

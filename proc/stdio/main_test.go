@@ -30,3 +30,10 @@ func short() Limits {
 	l.Linger, l.InputGrace, l.Ready = time.Second, time.Second, time.Second
 	return l
 }
+
+// patient is short for a client that comes late, and so does a test of a busy machine.
+func patient() Limits {
+	l := short()
+	l.Linger, l.InputGrace = patience, patience
+	return l
+}

@@ -170,7 +170,7 @@ func TestBinaryIsGivenUpForASocket(t *testing.T) {
 	if err := p.Publish(t.Context(), event()); err != nil || s.n.Load() != 1 {
 		t.Errorf("with a daemon: %v, taken %d", err, s.n.Load())
 	}
-	if d := time.Since(began); d > time.Second {
+	if d := time.Since(began); d > 5*time.Second { // of the ten that the binary has
 		t.Errorf("took %v", d)
 	}
 }

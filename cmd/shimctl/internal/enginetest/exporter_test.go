@@ -49,14 +49,14 @@ func TestNodeExporter(t *testing.T) {
 		t.Errorf("promtool: %v\n%s", err, said)
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	writer := exec.CommandContext(ctx, shimtest.Shimctl(t), append(export, "-interval", "1ms")...)
 	if err := writer.Start(); err != nil {
 		t.Fatal(err)
 	}
 	scrapes, writes := 0, map[string]bool{}
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && (scrapes < 100 || len(writes) < 10) {
 		text := "\n" + scrape(port)
 		for _, line := range append(series, "node_textfile_scrape_error 0") {
 			if !strings.Contains(text, "\n"+line) {
@@ -68,6 +68,7 @@ func TestNodeExporter(t *testing.T) {
 		scrapes++
 		writes[duration] = true
 	}
+	cancel()
 	_ = writer.Wait() // killed by its context
 	t.Logf("%d scrapes saw at least %d writes, each whole", scrapes, len(writes))
 	if scrapes < 20 || len(writes) < 3 {
