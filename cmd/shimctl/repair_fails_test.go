@@ -100,7 +100,8 @@ func TestRepairThatFails(t *testing.T) {
 	}{
 		{"a full disk", `{"error":"no space left on device"}`, exitSome, "could not be healed in place this time", "", false},
 		{"the new program does not answer", `{"swapped":true}`, exitUnverified, "does not answer", repair.Failed, false},
-		{"the tracer has died", ``, exitUnverified, "the tracer has ended", repair.Failed, false},
+		{"the tracer has died before the commit", ``, exitSome, "could not be healed in place this time", "", false},
+		{"the tracer has died", takeover.Commit, exitUnverified, "the tracer has ended", repair.Failed, false},
 		{"interrupted before", `{"error":"refused: a layout","refused":true}`, exitSome, "interrupted", "", false},
 		{"interrupted meanwhile", `{"error":"refused: a layout","refused":true}`, exitSome, "interrupted", "", false},
 		{"its daemon goes down meanwhile", `{"error":"refused: a layout","refused":true}`, exitSome, "unsupervised", "", false},
@@ -140,6 +141,9 @@ func TestRepairThatFails(t *testing.T) {
 		}
 		if last != c.ledger {
 			t.Errorf("%s: the ledger has %+v", c.name, ledger.Entries)
+		}
+		if err, mayNeed := os.Remove(filepath.Join(shim.Bundle, ".shim.state.json")), c.ledger == repair.Failed; mayNeed != (err == nil) {
+			t.Errorf("%s: its state: %v", c.name, err)
 		}
 		select {
 		case <-shim.Exited():

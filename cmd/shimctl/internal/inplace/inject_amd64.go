@@ -113,7 +113,7 @@ func frame(r unix.PtraceRegs, mask uint64) []byte {
 // then detached. If the error is an ErrCommitted, the process runs the new program, or has
 // ended in execve(2). Otherwise the old program is as it was, and still stopped.
 //
-// step is called before each step, with its name, for tests.
+// step is called before each step, with its name: before the commit with StepCommit.
 func (t *Tracee) Exec(tid int, text Code, x *Image, step func(string)) error {
 	if !t.canExec(tid) {
 		return fmt.Errorf("%w: thread %d does not wait in a system call", ErrBusy, tid)
@@ -163,7 +163,7 @@ func (t *Tracee) Exec(tid int, text Code, x *Image, step func(string)) error {
 		undo()
 		return os.NewSyscallError("ptrace poke", err)
 	}
-	step("registers")
+	step(StepCommit)
 	start := r
 	start.Rip, start.Rsp, start.R12 = uint64(text.Addr), l.frame, l.table
 	start.Orig_rax, start.Rax = ^uint64(0), 0 // no system call to restart, or to begin

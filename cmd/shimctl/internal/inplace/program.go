@@ -20,6 +20,10 @@ type Image struct {
 	Mask uint64 // the signals that are blocked when it starts, bit 0 for signal 1
 }
 
+// StepCommit is the name of the step of Exec that is the commit: if the tracer ends before it, the
+// old program goes on.
+const StepCommit = "registers"
+
 // maxData bounds what is written to the bottom of a stack, in bytes: the kernel maps 132 KiB of a
 // stack at once.
 const maxData = 100 << 10

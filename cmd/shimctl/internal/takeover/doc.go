@@ -26,6 +26,10 @@ import (
 // Arg is the first argument of the child process.
 const Arg = "__takeover"
 
+// Commit is the line that the tracer prints right before the commit of an exchange; see package
+// inplace. However a tracer ends that has not printed it, nothing was done to the shim.
+const Commit = "commit"
+
 // Request says what the tracer is to do.
 type Request struct {
 	PID        int    `json:"pid"`             // of the shim

@@ -29,8 +29,8 @@ const (
 	mostDrains = 6                      // they hold calls, and a probe may wait for one
 )
 
-// ErrTracer is wrapped by the error if the tracer ended without an Outcome: the shim runs
-// the old program, or the new one, or it has ended in between.
+// ErrTracer is wrapped by the error if the tracer ended without an Outcome after it had printed
+// Commit: the shim runs the old program, or the new one, or it has ended in between.
 var ErrTracer = errors.New("the tracer has ended")
 
 // Tracer runs the tracer, a child process.
@@ -41,7 +41,7 @@ type Tracer struct {
 
 // Run makes attempts until the shim is no longer busy, or patience is over, and returns
 // the outcome of the last one. It fills in PID, StartTicks and ID of req. An error is for an
-// attempt without an outcome; what is wrong with the shim is in Outcome.Error.
+// exchange without an outcome; what has kept it from beginning is in Outcome.Error.
 func (t Tracer) Run(ctx context.Context, s *scan.Shim, req Request, patience time.Duration) (*Outcome, error) {
 	req.PID, req.StartTicks, req.ID = s.PID, s.StartTicks, s.ID
 	defer stacks.Drain("/proc", s)()
@@ -84,14 +84,19 @@ func (t Tracer) attempt(ctx context.Context, req *Request) (*Outcome, error) {
 		done <- cmd.Run()
 	}()
 	err = <-done
+	answer, committed := bytes.CutPrefix(stdout.Bytes(), []byte(Commit+"\n"))
 	outcome := new(Outcome)
-	if json.Unmarshal(stdout.Bytes(), outcome) == nil {
+	if json.Unmarshal(answer, outcome) == nil {
 		return outcome, nil
 	}
 	if err = errors.Join(err, ctx.Err()); err == nil {
 		err = errors.New("it has said nothing")
 	}
-	return nil, fmt.Errorf("%w: %w %s", ErrTracer, err, strings.TrimSpace(stderr.String()))
+	err = fmt.Errorf("%w: %w %s", ErrTracer, err, strings.TrimSpace(stderr.String()))
+	if !committed {
+		return &Outcome{Error: err.Error() + "; nothing was changed"}, nil
+	}
+	return nil, err
 }
 
 // ErrRefused is wrapped by the error of an Outcome that is Refused.

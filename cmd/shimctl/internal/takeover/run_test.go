@@ -4,6 +4,7 @@ package takeover
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -58,6 +59,30 @@ func TestWhenCallsAreHeld(t *testing.T) {
 				t.Errorf("the attempts %v drain, want %v", got, c.want)
 			}
 		})
+	}
+}
+
+// TestTracerThatDies: how an exchange has ended is unknown only if it had begun.
+func TestTracerThatDies(t *testing.T) {
+	for said, unknown := range map[string]bool{
+		"":                                    false,
+		`{"swapped":`:                         false,
+		Commit + "\n":                         true,
+		Commit + "\n" + `{"error":`:           true,
+		Commit + "\n" + `{"error":"ENOEXEC"}`: false,
+	} {
+		program := filepath.Join(t.TempDir(), "tracer")
+		script := fmt.Sprintf("#!/bin/sh\ncat >/dev/null\nprintf '%%s' '%s'\necho why >&2\nexit 1\n", said)
+		if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		o, err := Tracer{Program: program}.Run(t.Context(), &scan.Shim{PID: os.Getpid()}, Request{}, time.Minute)
+		if unknown != errors.Is(err, ErrTracer) || !unknown && (err != nil || o.Error == "" || Hopeless(o.Err())) {
+			t.Errorf("%q: got %+v, %v", said, o, err)
+		}
+	}
+	if o, err := (Tracer{Program: "/nonexistent"}).Run(t.Context(), &scan.Shim{PID: os.Getpid()}, Request{}, time.Minute); err != nil || o.Error == "" {
+		t.Errorf("one that cannot start: got %+v, %v", o, err)
 	}
 }
 

@@ -26,8 +26,9 @@ import (
 )
 
 // Main is the child's main function: it reads a Request, in JSON, from standard input,
-// writes an Outcome to standard output, and returns the exit status. There is no Outcome if
-// it is not known how an exchange has ended.
+// writes an Outcome to standard output, after a line for the commit if it comes to that, and
+// returns the exit status. There is no Outcome if it is not known how an exchange has ended, or
+// if it has taken too long before.
 func Main() int {
 	runtime.LockOSThread()
 	var req Request
@@ -79,10 +80,7 @@ func (req *Request) run(outcome *Outcome) error {
 	}
 	defer t.Detach()
 	// Should the parent be stopped, nobody else would let the shim go.
-	defer time.AfterFunc(holdLimit, func() {
-		fmt.Fprintf(os.Stderr, "it took longer than %v\n", holdLimit)
-		os.Exit(1)
-	}).Stop()
+	defer giveUp(holdLimit, "it took longer than").Stop()
 	defer func(from time.Time) { outcome.Held = time.Since(from) }(time.Now())
 	shim := &scan.Shim{PID: req.PID, StartTicks: req.StartTicks}
 	g := &gate{pid: req.PID, held: map[int]bool{}, ask: func() error { return scan.Signal("/proc", shim, unix.SIGUSR1) }}
@@ -143,6 +141,21 @@ func (req *Request) step(now string) {
 		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 		select {}
 	}
+	if now != inplace.StepCommit {
+		return
+	}
+	if _, err := fmt.Println(Commit); err != nil { // nobody would know
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// giveUp ends this process after the limit, which lets the shim go. why says what has taken longer.
+func giveUp(limit time.Duration, why string) *time.Timer {
+	return time.AfterFunc(limit, func() {
+		fmt.Fprintln(os.Stderr, why, limit)
+		os.Exit(1)
+	})
 }
 
 // blocked are the signals that are blocked when the new program starts: all, because
@@ -193,14 +206,9 @@ const gateLimit = 4 * time.Second
 // somebody else has asked before. The shim makes one after the other.
 func (g *gate) dump(t *inplace.Tracee) (*stackdump.Dump, error) {
 	// Gate waits in wait4(2), so only the end of this process lets the shim go.
-	over := time.AfterFunc(gateLimit, func() {
-		_ = json.NewEncoder(os.Stdout).Encode(&Outcome{Error: fmt.Sprintf("it has not written two stack dumps within %v", gateLimit)})
-		os.Exit(0)
-	})
+	over := giveUp(gateLimit, "the shim has not written two stack dumps within")
 	err := t.Gate(g.begin, g.look)
-	if !over.Stop() {
-		select {} // this process is ending
-	}
+	over.Stop()
 	if err := errors.Join(err, g.err); err != nil {
 		return nil, err
 	}
