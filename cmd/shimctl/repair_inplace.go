@@ -49,6 +49,9 @@ func (r *repairer) inPlace(ctx context.Context, c *repair.Case, ledger *repair.L
 		return false, err
 	}
 	o, err := r.tracer().Swap(ctx, s, r.binary, r.sum, true, patience)
+	if takeover.Others(err) {
+		return false, errors.Join(orEnded(r.proc, s, err), ledger.Drop())
+	}
 	if acted := err == nil || o != nil && o.Swapped || errors.Is(err, takeover.ErrTracer); !acted {
 		return false, errors.Join(orEnded(r.proc, s, err), ledger.Drop(), r.tally.Add(repair.Failed))
 	}

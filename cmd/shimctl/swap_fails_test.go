@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"containerd-shim.v1/cmd/shimctl/internal/repair"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 	"containerd-shim.v1/cmd/shimctl/internal/takeover"
@@ -164,7 +165,21 @@ func TestTwoSwaps(t *testing.T) {
 	if err := unix.Flock(int(first.Fd()), unix.LOCK_UN); err != nil {
 		t.Fatal(err)
 	}
+	stale := s // as if it was exchanged between the look of upgrade or repair and the lock
+	stale.Exe = "/another/one's"
+	for _, u.yes = range []bool{true, false} {
+		if got := u.one(t.Context(), &stale); got.result != resultBusy || got.tried || !errors.Is(got.err, takeover.ErrExchanged) {
+			t.Errorf("upgrade: %s, %v", got.result, got.err)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(u.dir, "evidence", "*")); err != nil || len(left) > 0 {
+		t.Errorf("evidence of what was not done: %v, %v", left, err)
+	}
+	repairExchanged(t, &stale)
 	swapped(t, shim, false) // by the first
+	if got := u.failed(t.Context(), &s, takeover.ErrExchanged); got.result != resultCurrent {
+		t.Errorf("upgrade: %s, %v", got.result, got.err)
+	}
 	if err := os.WriteFile(its, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +190,25 @@ func TestTwoSwaps(t *testing.T) {
 	}
 	if _, err := os.Stat(its); err != nil {
 		t.Errorf("its state is gone: %v", err)
+	}
+}
+
+// repairExchanged wants a repair of a shim that somebody else has exchanged to count for nothing.
+func repairExchanged(t *testing.T, s *scan.Shim) {
+	t.Helper()
+	dir := t.TempDir()
+	tally, err := repair.OpenTally(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ledger, err := repair.OpenLedger(filepath.Join(dir, "repairs.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &repairer{checkFlags: checkFlags{program: underTest()}, binary: shimtest.Own(t), dir: dir, tally: tally}
+	done, err := r.inPlace(t.Context(), &repair.Case{Shim: *s}, ledger)
+	if done || !errors.Is(err, takeover.ErrExchanged) || len(tally.Counts)+len(ledger.Entries) > 0 {
+		t.Errorf("repair: %v, %v, counted %v, entered %v", done, err, tally.Counts, ledger.Entries)
 	}
 }
 

@@ -253,7 +253,7 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) upgraded {
 		return upgraded{result: resultRefused, err: errors.New(why)}
 	}
 	if err := takeover.CheckBinary(s, u.binary, u.sum); err != nil {
-		return u.failed(s, err)
+		return u.failed(ctx, s, err)
 	}
 	if takeover.Runs(s, u.binary) {
 		return u.current(ctx, s)
@@ -266,26 +266,23 @@ func (u *upgrader) one(ctx context.Context, s *scan.Shim) upgraded {
 	}
 	taken, err := u.taker().Take(ctx, s, stacks.Auto, u.patience)
 	if err != nil {
-		return u.failed(s, fmt.Errorf("no stack dump: %w", err))
+		return u.failed(ctx, s, fmt.Errorf("no stack dump: %w", err))
 	}
 	dir, err := u.saveEvidence(u.dir, s, evidence.Collect(u.proc, s, nil, taken, ""))
 	if err != nil {
-		return u.failed(s, fmt.Errorf("the evidence cannot be saved: %w", err))
+		return u.failed(ctx, s, fmt.Errorf("the evidence cannot be saved: %w", err))
 	}
 	o, err := u.tracer().Swap(ctx, s, u.binary, u.sum, u.onlyWedged, u.patience)
 	switch {
 	case err == nil:
 		return upgraded{result: resultDone, tried: true, outcome: o, evidence: dir}
-	case errors.Is(err, takeover.ErrLocked), errors.Is(err, takeover.ErrExchanged): // it is another one's exchange
-		_ = os.RemoveAll(dir) // and evidence
-		if errors.Is(err, takeover.ErrExchanged) && takeover.Runs(s, u.binary) {
-			return u.current(ctx, s)
-		}
-		return u.failed(s, err)
+	case takeover.Others(err):
+		_ = os.RemoveAll(dir) // as the evidence
+		return u.failed(ctx, s, err)
 	case errors.Is(err, takeover.ErrNotAnswering) || errors.Is(err, takeover.ErrTracer) || takeover.Runs(s, u.binary):
 		return upgraded{result: resultUnanswered, tried: true, err: err, evidence: dir}
 	}
-	r := u.failed(s, err)
+	r := u.failed(ctx, s, err)
 	r.tried = true
 	if u.onlyWedged {
 		r.evidence = dir
@@ -308,12 +305,14 @@ func (u *upgrader) current(ctx context.Context, s *scan.Shim) upgraded {
 	return upgraded{result: resultUnanswered, err: fmt.Errorf("it runs the new program, which does not answer: ShimInfo: %s, State: %s%s", a.ShimInfo.Err, a.State.Err, a.State.Status)}
 }
 
-// failed is for a shim that runs its old program, or has ended by itself.
-func (u *upgrader) failed(s *scan.Shim, err error) upgraded {
+// failed is for a shim that runs its old program, or another one's, or has ended by itself.
+func (u *upgrader) failed(ctx context.Context, s *scan.Shim, err error) upgraded {
 	switch {
 	case !scan.Alive(u.proc, s.PID, s.StartTicks):
 		return upgraded{result: resultEnded}
-	case errors.Is(err, takeover.ErrBusy), errors.Is(err, takeover.ErrLocked), probe.Busy(err):
+	case errors.Is(err, takeover.ErrExchanged) && takeover.Runs(s, u.binary):
+		return u.current(ctx, s)
+	case errors.Is(err, takeover.ErrBusy), takeover.Others(err), probe.Busy(err):
 		return upgraded{result: resultBusy, err: err}
 	case errors.Is(err, takeover.ErrRefused):
 		return upgraded{result: resultRefused, err: err}
@@ -325,7 +324,7 @@ func (u *upgrader) failed(s *scan.Shim, err error) upgraded {
 func (u *upgrader) look(ctx context.Context, s *scan.Shim) upgraded {
 	o, err := u.tracer().Look(ctx, s, u.binary, u.onlyWedged, u.patience)
 	if err != nil {
-		return u.failed(s, err)
+		return u.failed(ctx, s, err)
 	}
 	return upgraded{result: resultPossible, outcome: o, todo: u.command(s)}
 }

@@ -47,7 +47,7 @@ func (u *upgrader) ours(ctx context.Context, s *scan.Shim) upgraded {
 			return upgraded{result: resultUnanswered, tried: true, err: err}
 		}
 		if !probe.Busy(err) || took > u.patience || !rounds.Pause(ctx, busyPause) {
-			r := u.failed(s, err)
+			r := u.failed(ctx, s, err)
 			r.tried = true
 			return r
 		}

@@ -20,7 +20,7 @@ const (
 	resultCurrent    = "current"    // runs the new program already
 	resultPossible   = "possible"   // a dry run found nothing against it
 	resultRefused    = "refused"    // a rule or the kind of shim forbids it; nothing was tried
-	resultBusy       = "busy"       // was at work for as long as it was tried; the old program runs on
+	resultBusy       = "busy"       // was at work for as long as it was tried, and the old program runs on; or the exchange is another one's
 	resultFailed     = "failed"     // another reason; the old program runs on
 	resultDone       = "upgraded"   // runs the new program, which answers
 	resultUnanswered = "unanswered" // the new program does not answer, or nobody knows which one runs

@@ -186,6 +186,9 @@ var ErrLocked = errors.New("somebody else is exchanging its program")
 // ErrExchanged is returned if the shim runs another program than when it was found.
 var ErrExchanged = errors.New("its program was exchanged meanwhile")
 
+// Others reports whether an error says that the exchange is, or was, somebody else's.
+func Others(err error) bool { return errors.Is(err, ErrLocked) || errors.Is(err, ErrExchanged) }
+
 // lock returns the path, as the shim sees it, of the file for its state, and locks the bundle in
 // which that is until the file returned is closed. Two who exchange one shim's program, with
 // evidence in different directories, would remove each other's state. The error is ErrLocked if
