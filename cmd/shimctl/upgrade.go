@@ -85,7 +85,7 @@ shimctl.repair=never is obeyed.
 With -only-wedged it looks as check -confirm does, and takes only those shims whose wedge
 a goroutine dump proves: all of them, without repair's limits of time and its second dump.
 With -all the shims come one after the other, and with -yes it stops at the first that went
-wrong. A shim that ends meanwhile has not gone wrong.
+wrong. A shim that ends meanwhile, after its container, has not gone wrong.
 
 exit status: 0 all done, 1 some are not upgraded (also of a dry run; -refused-ok:
 those that are refused, or at work all the time, do not count), 2 could not

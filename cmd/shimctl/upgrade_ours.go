@@ -28,22 +28,28 @@ func (u *upgrader) ours(ctx context.Context, s *scan.Shim) upgraded {
 	if !u.yes {
 		return upgraded{result: resultPossible, todo: u.command(s)}
 	}
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	containerFirst := u.watch(watch, s)
 	start := u.now()
 	for {
 		version, err := probe.Upgrade(ctx, u.proc, s, u.binary, askTime)
 		took := u.now().Sub(start)
-		runs := takeover.Runs(s, u.binary)
+		runs, alive := takeover.Runs(s, u.binary), scan.Alive(u.proc, s.PID, s.StartTicks)
 		if err == nil && runs {
 			err = takeover.CheckRunning(s, u.binary, u.sum)
 		}
+		begun := !probe.Busy(err) && !errors.Is(err, probe.ErrConnect) // for all that is known
 		switch {
 		case err == nil && runs:
 			return upgraded{result: resultDone, tried: true, version: version, took: took}
 		case err == nil:
 			err = fmt.Errorf("it answers, and does not run %s", u.binary)
-		case probe.Busy(err) && !scan.Alive(u.proc, s.PID, s.StartTicks):
-			return upgraded{result: resultEnded} // it was told to, and said so
-		case runs || !scan.Alive(u.proc, s.PID, s.StartTicks) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled):
+		case !alive && (!begun || containerFirst()):
+			return upgraded{result: resultEnded}
+		case !begun && runs: // by another one's doing
+			return u.current(ctx, s)
+		case begun && (runs || !alive || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)):
 			return upgraded{result: resultUnanswered, tried: true, err: err}
 		}
 		if !probe.Busy(err) || took > u.patience || !rounds.Pause(ctx, busyPause) {
@@ -52,4 +58,29 @@ func (u *upgrader) ours(ctx context.Context, s *scan.Shim) upgraded {
 			return r
 		}
 	}
+}
+
+// watchEvery is the time between two looks: a daemon has the container deleted between its end
+// and the shim's, which takes longer.
+const watchEvery = 10 * time.Millisecond
+
+// watch returns a function that reports, once the shim is dead, whether its container was seen to
+// have ended before: then the daemon has ended the shim. One that an exchange ends dies first. The
+// watch ends with ctx.
+func (u *upgrader) watch(ctx context.Context, s *scan.Shim) (containerFirst func() bool) {
+	look := func() (first, over bool) {
+		init, there := scan.Any(u.proc, s.Init.PID)
+		gone := s.Init.PID != 0 && (!there || init.StartTicks != s.Init.StartTicks || scan.Ended(u.proc, s.Init.PID))
+		alive := scan.Alive(u.proc, s.PID, s.StartTicks) // in this order
+		return gone && alive, gone || !alive
+	}
+	seen := make(chan bool, 1)
+	first, over := look()
+	go func() {
+		for !over && rounds.Pause(ctx, watchEvery) {
+			first, over = look()
+		}
+		seen <- first
+	}()
+	return func() bool { return <-seen }
 }

@@ -161,8 +161,11 @@ func dial(root string, s *scan.Shim, limit time.Duration) (net.Conn, error) {
 	if first == nil {
 		first = errors.New("no listening socket found")
 	}
-	return nil, fmt.Errorf("connect to shim: %w", first)
+	return nil, fmt.Errorf("%w: %w", ErrConnect, first)
 }
+
+// ErrConnect is wrapped by the error if there is no connection: the shim was asked nothing.
+var ErrConnect = errors.New("connect to shim")
 
 // addresses returns where the shim may listen, or an error if that may not be seen.
 func addresses(own string, s *scan.Shim) (list []string, err error) {

@@ -18,7 +18,7 @@ import (
 
 // Upgrade asks a shim of this project to exchange its program for binary, a path
 // as the shim sees it, and returns the version that the new program tells of
-// itself. After an error that the shim answers with, the old one runs on, unharmed. After
+// itself. After an error that the shim answers with, or an ErrConnect, the old one runs on, unharmed. After
 // any other, also at the limit, either may run, or the shim has ended.
 func Upgrade(ctx context.Context, root string, s *scan.Shim, binary string, limit time.Duration) (version string, err error) {
 	conn, err := dial(root, s, limit)
