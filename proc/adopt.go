@@ -39,7 +39,7 @@ func (a Adoption) claim(pid int, owner any) (c *reaper.Child, found bool) {
 
 // AdoptInit returns the container that st describes. Its rootfs is mounted already,
 // and its process, if it is alive, is a child of this process.
-func AdoptInit(env *Env, st *state.Container, a Adoption) *Init {
+func AdoptInit(ctx context.Context, env *Env, st *state.Container, a Adoption) *Init {
 	c := InitConfig{
 		ID: st.ID, Bundle: st.Bundle, Runtime: st.Runtime, Checkpoint: st.Checkpoint, Stdio: namesOf(&st.Process),
 		NoPivotRoot: st.NoPivotRoot, NoNewKeyring: st.NoNewKeyring,
@@ -55,12 +55,12 @@ func AdoptInit(env *Env, st *state.Container, a Adoption) *Init {
 	p.rootfs.resolve()
 	p.sharedPids = sharesPidNamespace(c.Bundle)
 	p.diedUnseen = st.Phase == state.Stopped
-	p.rebuild(&st.Process, p.ioConfig(), a, p)
+	p.rebuild(ctx, &st.Process, p.ioConfig(), a, p)
 	return p
 }
 
 // AdoptExec is AdoptInit for an exec of init.
-func AdoptExec(init *Init, st *state.Exec, a Adoption) *Exec {
+func AdoptExec(ctx context.Context, init *Init, st *state.Exec, a Adoption) *Exec {
 	p := &Exec{process: newProcess(init.env, st.ID, namesOf(&st.Process)), init: init}
 	if st.Phase == state.Created {
 		spec, err := parseExecSpec(st.Spec, st.Terminal)
@@ -71,14 +71,14 @@ func AdoptExec(init *Init, st *state.Exec, a Adoption) *Exec {
 	}
 	c := init.ioConfig()
 	c.Names = p.names
-	p.rebuild(&st.Process, c, a, p)
+	p.rebuild(ctx, &st.Process, c, a, p)
 	return p
 }
 
 // AdoptStreams returns the streams of a process that was deleted.
-func AdoptStreams(env *Env, st *state.Streams, a Adoption) Streams {
+func AdoptStreams(ctx context.Context, env *Env, st *state.Streams, a Adoption) Streams {
 	c := stdio.Config{Limits: env.Streams, Gate: env.Streaming}
-	return stdio.Adopt(c, st, func(pid int) *reaper.Child { c, _ := a.claim(pid, nil); return c })
+	return stdio.Adopt(ctx, c, st, func(pid int) *reaper.Child { c, _ := a.claim(pid, nil); return c })
 }
 
 func namesOf(st *state.Process) Stdio {
@@ -87,13 +87,13 @@ func namesOf(st *state.Process) Stdio {
 
 // rebuild gives a new process the facts of st; owner is the Init or Exec that it
 // is part of.
-func (p *process) rebuild(st *state.Process, c stdio.Config, a Adoption, owner any) {
+func (p *process) rebuild(ctx context.Context, st *state.Process, c stdio.Config, a Adoption, owner any) {
 	var io *stdio.Streams
 	if st.Size != nil {
 		c.Size = &stdio.Size{Width: st.Size.Width, Height: st.Size.Height}
 	}
 	if st.Streams != nil {
-		io = stdio.Adopt(c, st.Streams, func(pid int) *reaper.Child { c, _ := a.claim(pid, nil); return c })
+		io = stdio.Adopt(ctx, c, st.Streams, func(pid int) *reaper.Child { c, _ := a.claim(pid, nil); return c })
 	}
 	if lost := p.rebuildFacts(st, c.Size, io, a, owner); lost {
 		p.warn(reaper.ErrNotChild, "the exit of an adopted process is lost")

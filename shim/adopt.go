@@ -44,12 +44,12 @@ func (s *Supervisor) Adopt(ctx context.Context, st *state.Shim) {
 	a := proc.Adoption{Ticket: ticket, Lost: func(o any, e reaper.Exit) {
 		lost = append(lost, func() { s.exits.take(o.(owner), e) })
 	}}
-	init := proc.AdoptInit(s.env, st.Container, a)
+	init := proc.AdoptInit(ctx, s.env, st.Container, a)
 	execs := make([]*proc.Exec, len(st.Execs))
 	for i := range st.Execs {
-		execs[i] = proc.AdoptExec(init, &st.Execs[i], a)
+		execs[i] = proc.AdoptExec(ctx, init, &st.Execs[i], a)
 	}
-	s.setProcesses(st, init, execs, a)
+	s.setProcesses(ctx, st, init, execs, a)
 	s.exits.adopt(st, init, execs)
 	for _, fn := range lost {
 		fn()
@@ -80,10 +80,10 @@ func (s *Supervisor) adoptConnection(ctx context.Context, c *state.Connection, n
 	}
 }
 
-func (s *Supervisor) setProcesses(st *state.Shim, init *proc.Init, execs []*proc.Exec, a proc.Adoption) {
+func (s *Supervisor) setProcesses(ctx context.Context, st *state.Shim, init *proc.Init, execs []*proc.Exec, a proc.Adoption) {
 	var streams []proc.Streams
 	for i := range st.Leaving {
-		streams = append(streams, proc.AdoptStreams(s.env, &st.Leaving[i], a))
+		streams = append(streams, proc.AdoptStreams(ctx, s.env, &st.Leaving[i], a))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// AdoptTime bounds the wait for what the sockets of a replaced program take to be
-// adopted. Meanwhile nothing is reaped and nobody is answered.
+// AdoptTime bounds the wait for what the state, the sockets and the streams of a replaced
+// program take to be adopted. Meanwhile nothing is reaped and nobody is answered.
 const AdoptTime = time.Minute
 
 // AdoptSocket returns what take, net.FileConn or net.FileListener, makes of an inherited

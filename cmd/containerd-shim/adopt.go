@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/guard"
+	"containerd-shim.v1/proc"
 	"containerd-shim.v1/reaper"
 	"containerd-shim.v1/shim"
 	"containerd-shim.v1/state"
@@ -36,7 +37,8 @@ func adopt(o options, bad error, forks *reaper.Forker) error {
 	if bad != nil {
 		logrus.WithError(bad).Error("the default is used instead")
 	}
-	st, unread := state.ReadFile(o.adopt)
+	ctx, cancel := context.WithTimeout(context.Background(), shim.AdoptTime)
+	st, unread := readState(ctx, o.adopt)
 	if unread != nil {
 		logrus.WithError(unread).WithField("file", o.adopt).Error("the state cannot be read; the container is not known")
 		st = &state.Shim{Listener: findListener(fds)}
@@ -55,7 +57,6 @@ func adopt(o options, bad error, forks *reaper.Forker) error {
 			_ = unix.Close(fd) // it is not in the state
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), shim.AdoptTime)
 	listener := adoptListener(ctx, st.Listener, o.socket != "")
 	guard.Do("adopt", func() { p.sup.Adopt(ctx, st) })
 	cancel()
@@ -74,6 +75,12 @@ func adopt(o options, bad error, forks *reaper.Forker) error {
 		logrus.WithError(err).Error("adopt")
 		listener = newNoListener()
 	}
+}
+
+// readState reads the state, for which memory or a descriptor may be missing at the moment.
+// It is tried again until ctx ends: without it the container has no supervisor.
+func readState(ctx context.Context, path string) (*state.Shim, error) {
+	return proc.WhileExhausted(ctx, func() (*state.Shim, error) { return state.ReadFile(path) })
 }
 
 // inheritedFDs returns the descriptors that the program was given besides its stdio,

@@ -3,14 +3,18 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/state"
 
 	"github.com/sirupsen/logrus"
@@ -88,4 +92,34 @@ func TestListenerWithoutDescriptors(t *testing.T) {
 		t.Fatalf("%T: %v", l, err)
 	}
 	_ = c.Close() // nothing was written
+}
+
+// TestStateWithoutDescriptors: the state is read although at first there is no descriptor
+// to spare.
+func TestStateWithoutDescriptors(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(path, []byte(`{"version":1}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	read := make(chan error, 1)
+	go func() { _, err := readState(ctx, path); read <- err }()
+	buf := make([]byte, 1<<20)
+	wait.Until(10*time.Second, func() bool {
+		return len(read) > 0 || strings.Contains(string(buf[:runtime.Stack(buf, true)]), ".WhileExhausted[")
+	})
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
 }

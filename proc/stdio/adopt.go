@@ -3,7 +3,7 @@
 package stdio
 
 import (
-	"fmt"
+	"context"
 	"os"
 	"time"
 
@@ -17,9 +17,9 @@ import (
 
 // Adopt returns the Streams of a process that has been started: their
 // descriptors are this process's. What cannot be taken over is logged and closed
-// or left out; the rest is served. claim returns the child with a pid: the
-// logger.
-func Adopt(c Config, st *state.Streams, claim func(pid int) *reaper.Child) *Streams {
+// or left out; the rest is served. ctx bounds the wait for memory and descriptors. claim
+// returns the child with a pid: the logger.
+func Adopt(ctx context.Context, c Config, st *state.Streams, claim func(pid int) *reaper.Child) *Streams {
 	s := &Streams{
 		limits: c.Limits, gate: c.Gate,
 		undrained: 1, // until all are there
@@ -27,7 +27,7 @@ func Adopt(c Config, st *state.Streams, claim func(pid int) *reaper.Child) *Stre
 		orders: orders{released: true, deleted: st.Deleted},
 	}
 	defer s.outputDrained()
-	master, err := adoptFile(st.Terminal, true, "console")
+	master, err := adoptFile(ctx, st.Terminal, true, "console")
 	if err != nil {
 		logrus.WithError(err).Error("adopt a terminal")
 	}
@@ -36,11 +36,11 @@ func Adopt(c Config, st *state.Streams, claim func(pid int) *reaper.Child) *Stre
 		close(s.console.arrived)
 	}
 	if l := st.Logger; l != nil {
-		s.log = adoptLogger(l, c, claim)
+		s.log = adoptLogger(ctx, l, c, claim)
 	}
 	var typed *output
 	for i := range st.Outputs {
-		o, closeSource, err := s.adoptOutput(&st.Outputs[i], st, master, c.Limits)
+		o, closeSource, err := s.adoptOutput(ctx, &st.Outputs[i], st, master, c.Limits)
 		if err != nil {
 			logrus.WithError(err).WithField("path", st.Outputs[i].Path).Error("adopt an output")
 			continue
@@ -51,7 +51,7 @@ func Adopt(c Config, st *state.Streams, claim func(pid int) *reaper.Child) *Stre
 		s.startOutput(o, closeSource)
 	}
 	if i := st.Input; i != nil {
-		if err := s.adoptInput(i, typed, c.Limits); err != nil {
+		if err := s.adoptInput(ctx, i, typed, c.Limits); err != nil {
 			logrus.WithError(err).WithField("path", i.Path).Error("adopt an input")
 		}
 	}
@@ -62,9 +62,11 @@ func Adopt(c Config, st *state.Streams, claim func(pid int) *reaper.Child) *Stre
 	return s
 }
 
-// adoptFile returns the file with this descriptor; nil for 0. With wait it is
-// made non-blocking and known to the poller.
-func adoptFile(fd state.FD, wait bool, name string) (*os.File, error) {
+// adoptFile returns the file with this descriptor, of which it becomes the owner; nil for
+// 0. With wait it is made non-blocking and known to the poller, for which memory may be
+// missing at the moment. Then it is tried again until ctx ends: if this end were closed,
+// the process would be killed by what it writes, or see the end of its input or a hang-up.
+func adoptFile(ctx context.Context, fd state.FD, wait bool, name string) (*os.File, error) {
 	if fd == 0 {
 		return nil, nil
 	}
@@ -73,62 +75,51 @@ func adoptFile(fd state.FD, wait bool, name string) (*os.File, error) {
 		err = unix.SetNonblock(int(fd), true)
 	}
 	if err != nil {
+		drop(fd)
 		return nil, errclass.Internalf("descriptor %d: %w", fd, os.NewSyscallError("fcntl", err))
 	}
-	f := os.NewFile(uintptr(fd), name)
-	if wait {
-		if err := inPoller(f); err != nil {
-			_ = f.Close() // nothing was written
-			return nil, errclass.Internalf("descriptor %d: %w", fd, err)
-		}
+	first := os.NewFile(uintptr(fd), name)
+	if !wait {
+		return first, nil
+	}
+	if err = inPoller(first); err == nil {
+		return first, nil
+	}
+	logrus.WithError(err).WithField("fd", fd).Warn("a stream could not be adopted at once")
+	// The poller is told of a file only when that is made, so each further attempt is a
+	// duplicate's.
+	defer first.Close()
+	f, err := errclass.WhileExhausted(ctx, func() (*os.File, error) { return pollable(uintptr(fd), name) })
+	if err != nil {
+		return nil, errclass.Internalf("descriptor %d: %w", fd, err)
 	}
 	return f, nil
 }
 
+// drop closes descriptors that will not be served; 0 is none.
+func drop(fds ...state.FD) {
+	for _, fd := range fds {
+		if fd != 0 {
+			_ = unix.Close(int(fd)) // nothing was written
+		}
+	}
+}
+
 // adoptOutput returns one of all's outputs in the state that st describes, not
-// running yet, and the function that closes the process's end.
-func (s *Streams) adoptOutput(st *state.Output, all *state.Streams, master *os.File, l Limits) (o *output, closeSource func(), err error) {
-	to := &sink{path: st.Path, seen: st.Met, keepalive: -1}
-	for kind, name := range kinds {
-		if name == st.Kind {
-			to.kind = sinkKind(kind)
-		}
-	}
-	if st.To == 0 {
-		to, err = openSink(st.Path)
-	} else {
-		to.w, err = adoptFile(st.To, to.kind != isFile, st.Path)
-	}
+// running yet, and the function that closes the process's end. If it fails, both ends are
+// closed: one that is open, and that nobody serves, would hold up the process for ever.
+func (s *Streams) adoptOutput(ctx context.Context, st *state.Output, all *state.Streams, master *os.File, l Limits) (o *output, closeSource func(), err error) {
+	src, closeSource, err := s.adoptSource(ctx, st.From, st.From != 0 && st.From == all.Terminal, master)
 	if err != nil {
+		drop(st.To, st.Keepalive)
 		return nil, nil, err
 	}
-	if st.To == 0 {
-		// it has all that it needs
-	} else if st.Keepalive != 0 {
-		to.keepalive = int(st.Keepalive)
-	} else if to.kind == isFIFO && st.From != 0 && all.Deleted.IsZero() {
-		if fd, err := unix.Open(st.Path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
-			to.keepalive = fd // without it, the FIFO breaks when its last reader goes
-		}
-	}
-	var src *os.File
-	closeSource = func() {}
-	onTerminal := st.From != 0 && st.From == all.Terminal
-	switch {
-	case onTerminal && master != nil:
-		src, closeSource = master, s.console.close
-	case onTerminal:
-		err = errclass.Internalf("its terminal was not adopted")
-	default:
-		s.note(int(st.From))
-		if src, err = adoptFile(st.From, true, "pipe"); src != nil {
-			closeSource = func() { _ = src.Close() } // the last holder's writes fail
-		}
-	}
+	to, err := adoptSink(ctx, st, all.Deleted.IsZero())
 	if err != nil {
-		to.close()
+		closeSource()
 		return nil, nil, err
 	}
+	onTerminal := src != nil && src == master
 	o = newOutput(src, !onTerminal, to, l)
 	close(o.decided)
 	o.pending, o.total, o.state, o.since = st.Pending, st.Written, copying, orNow(st.Since)
@@ -145,6 +136,50 @@ func (s *Streams) adoptOutput(st *state.Output, all *state.Streams, master *os.F
 	return o, closeSource, nil
 }
 
+// adoptSource returns the process's end of an output, nil once it has ended, and the
+// function that closes it.
+func (s *Streams) adoptSource(ctx context.Context, from state.FD, onTerminal bool, master *os.File) (*os.File, func(), error) {
+	switch {
+	case from == 0:
+		return nil, func() {}, nil
+	case onTerminal && master == nil:
+		return nil, nil, errclass.Internalf("its terminal was not adopted")
+	case onTerminal:
+		return master, s.console.close, nil
+	}
+	s.note(int(from))
+	src, err := adoptFile(ctx, from, true, "pipe")
+	return src, func() { _ = src.Close() }, err // the last holder's writes fail
+}
+
+// adoptSink returns the client's end of an output. alive says that clients may still come
+// and go.
+func adoptSink(ctx context.Context, st *state.Output, alive bool) (to *sink, err error) {
+	if st.To == 0 {
+		defer drop(st.Keepalive) // the new one has its own
+		return errclass.WhileExhausted(ctx, func() (*sink, error) { return openSink(st.Path) })
+	}
+	to = &sink{path: st.Path, seen: st.Met, keepalive: -1}
+	for kind, name := range kinds {
+		if name == st.Kind {
+			to.kind = sinkKind(kind)
+		}
+	}
+	if to.w, err = adoptFile(ctx, st.To, to.kind != isFile, st.Path); err != nil {
+		drop(st.Keepalive)
+		return nil, err
+	}
+	if st.Keepalive != 0 {
+		to.keepalive = int(st.Keepalive)
+	} else if to.kind == isFIFO && st.From != 0 && alive {
+		// Without it, the FIFO breaks when its last reader goes. If it cannot be had, -1.
+		to.keepalive, _ = errclass.WhileExhausted(ctx, func() (int, error) {
+			return unix.Open(st.Path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		})
+	}
+	return to, nil
+}
+
 func orNow(t time.Time) time.Time {
 	if t.IsZero() {
 		return time.Now()
@@ -153,22 +188,27 @@ func orNow(t time.Time) time.Time {
 }
 
 // adoptInput starts the input, which goes to the terminal of typed if st names no
-// pipe.
-func (s *Streams) adoptInput(st *state.Input, typed *output, l Limits) error {
+// pipe. If it fails, both ends are closed.
+func (s *Streams) adoptInput(ctx context.Context, st *state.Input, typed *output, l Limits) error {
 	s.note(int(st.To))
 	if st.From == 0 {
-		return s.openAdopted(st, l)
+		return s.openAdopted(ctx, st, l)
 	}
 	info := new(unix.Stat_t)
 	fifo := unix.Fstat(int(st.From), info) == nil && info.Mode&unix.S_IFMT == unix.S_IFIFO
-	from, err := adoptFile(st.From, fifo, st.Path)
+	from, err := adoptFile(ctx, st.From, fifo, st.Path)
 	if err != nil {
+		drop(st.To, st.Keepalive)
 		return err
 	}
-	to, err := adoptFile(st.To, true, "pipe")
-	if to == nil && typed == nil {
+	to, err := adoptFile(ctx, st.To, true, "pipe")
+	if err == nil && to == nil && typed == nil {
+		err = errclass.Internalf("its terminal was not adopted")
+	}
+	if err != nil {
 		_ = from.Close() // it is only read
-		return fmt.Errorf("nobody is there to read it: %w", err)
+		drop(st.Keepalive)
+		return err
 	}
 	in := &input{
 		path: st.Path, r: from, fifo: fifo, limits: l, gate: s.gate, first: st.Pending,
@@ -191,28 +231,31 @@ func (s *Streams) adoptInput(st *state.Input, typed *output, l Limits) error {
 }
 
 // openAdopted starts an input of which only the process's end was handed over.
-func (s *Streams) openAdopted(st *state.Input, l Limits) error {
-	to, err := adoptFile(st.To, true, "pipe")
+func (s *Streams) openAdopted(ctx context.Context, st *state.Input, l Limits) error {
+	defer drop(st.Keepalive) // keep opens one
+	to, err := adoptFile(ctx, st.To, true, "pipe")
 	if err != nil {
 		return err
 	}
-	in, err := openInput(st.Path, l)
+	in, err := errclass.WhileExhausted(ctx, func() (*input, error) { return openInput(st.Path, l) })
 	if err != nil {
 		_ = to.Close() // the process sees the end of its input
 		return err
 	}
 	in.gate = s.gate
 	s.input = in
-	err = in.hold()
+	in.decide(toHold)
+	_, err = errclass.WhileExhausted(ctx, func() (struct{}, error) { return struct{}{}, in.keep() })
+	close(in.decided)
 	s.startInput(to)
 	return err
 }
 
-func adoptLogger(st *state.Logger, c Config, claim func(int) *reaper.Child) *logger {
+func adoptLogger(ctx context.Context, st *state.Logger, c Config, claim func(int) *reaper.Child) *logger {
 	log := &logger{path: st.Path, limits: c.Limits, gate: c.Gate, stopped: make(chan struct{}), child: claim(st.Pid)}
 	var reads []*os.File
 	for _, fd := range st.Pipes {
-		if f, err := adoptFile(fd, false, "pipe"); err == nil {
+		if f, err := adoptFile(ctx, fd, false, "pipe"); err == nil {
 			reads = append(reads, f)
 		} else {
 			logrus.WithError(err).Error("adopt a logger's pipe")

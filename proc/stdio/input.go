@@ -106,13 +106,17 @@ func (i *input) decide(d decision) bool {
 
 // hold opens keepalive, unless CloseIO came first. Then it is not opened even for a
 // moment: a FIFO that has had a writer and has none any more polls as hung up, and
-// awaitClient could not tell that from a client that has come and gone. The open
-// does not wait, because r is open.
+// awaitClient could not tell that from a client that has come and gone.
 func (i *input) hold() error {
 	if !i.decide(toHold) {
 		return nil
 	}
 	defer close(i.decided)
+	return i.keep()
+}
+
+// keep opens keepalive. The open does not wait, because r is open.
+func (i *input) keep() error {
 	if !i.fifo {
 		return nil
 	}

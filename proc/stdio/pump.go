@@ -317,7 +317,7 @@ func pipe(shims int) (r, w *os.File, err error) {
 // to the poller. Package os says nothing if it is not, for want of memory or
 // beyond fs.epoll.max_user_watches (epoll_ctl(2)), but each read and write that
 // should wait then fails at once: a pipe that looks like it has ended.
-func inPoller(f *os.File) error {
+var inPoller = func(f *os.File) error { // replaced by tests
 	if err := f.SetDeadline(time.Time{}); err != nil {
 		return &fs.PathError{Op: "epoll_ctl", Path: f.Name(), Err: unix.ENOSPC}
 	}
