@@ -89,26 +89,34 @@ func (p *Init) SharesPids() bool { return p.sharedPids }
 // has died. A frozen one is thawed first, or nothing in it could die: the kill of runc
 // 1.1.5 thaws it, that of 1.3.6 does not.
 func (p *Init) KillRest(ctx context.Context, wasPaused bool) {
-	ctx, cancel := context.WithTimeout(ctx, p.env.Limits.Kill)
-	defer cancel()
 	if wasPaused || p.sharedPids && p.diedUnseen && p.isPaused(ctx) {
-		if err := p.runtime.Resume(ctx, p.id); err != nil {
+		if err := p.limited(ctx, func(ctx context.Context) error { return p.runtime.Resume(ctx, p.id) }); err != nil {
 			p.warn(err, "resume a container that died while paused")
 		}
 	}
 	if !p.sharedPids {
 		return // the kernel has killed them with init (pid_namespaces(7))
 	}
-	err := killError(p.runtime.Kill(ctx, p.id, int(unix.SIGKILL), true))
+	err := killError(p.limited(ctx, func(ctx context.Context) error {
+		return p.runtime.Kill(ctx, p.id, int(unix.SIGKILL), true)
+	}))
 	if err != nil && !errdefs.IsNotFound(err) {
 		p.warn(err, "kill what is left in the container")
 	}
 }
 
+// limited calls one verb within Limits.Kill.
+func (p *Init) limited(ctx context.Context, verb func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, p.env.Limits.Kill)
+	defer cancel()
+	return verb(ctx)
+}
+
 // isPaused asks the runtime. runc tells it also of a container whose init is dead; crun
 // calls that stopped, but its kill thaws it.
 func (p *Init) isPaused(ctx context.Context) bool {
-	status, err := p.runtime.Status(ctx, p.id)
+	var status string
+	err := p.limited(ctx, func(ctx context.Context) (err error) { status, err = p.runtime.Status(ctx, p.id); return err })
 	if err != nil {
 		p.warn(err, "whether the dead container is paused")
 	}

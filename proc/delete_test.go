@@ -142,3 +142,28 @@ func TestDeleteOfACreatedContainer(t *testing.T) {
 		t.Errorf("Wait %+v, %v, Delete %+v", e, err, snap.Exit)
 	}
 }
+
+// TestKillRestWhileTheRuntimeHangs: the kill has its time, however long the steps before it
+// have taken.
+func TestKillRestWhileTheRuntimeHangs(t *testing.T) {
+	for verb, wasPaused := range map[string]bool{"state": false, "resume": true} {
+		t.Run(verb, func(t *testing.T) {
+			hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+			killed := make(chan error, 1)
+			p := newTestInit(t, &fakeRuntime{after: map[string]func(context.Context) error{
+				verb: hang, "kill": func(ctx context.Context) error { killed <- ctx.Err(); return nil },
+			}}, InitConfig{})
+			p.env.Limits.Kill = 100 * time.Millisecond
+			p.sharedPids, p.diedUnseen = true, true
+			p.KillRest(t.Context(), wasPaused)
+			select {
+			case err := <-killed:
+				if err != nil {
+					t.Errorf("the kill has no time left: %v", err)
+				}
+			default:
+				t.Error("nothing was killed")
+			}
+		})
+	}
+}
