@@ -216,14 +216,16 @@ func (p *Init) FinishStart(ctx context.Context, _ Adoption, runtime *reaper.Chil
 	return p.apply(DidStart)
 }
 
-// await waits for the end of a runtime. When ctx ends first, the runtime is killed, as
-// Monitor.Run does with one of its own.
+// await waits for the end of a runtime. When ctx or Limits.Start ends first, the runtime is
+// killed, as Monitor.Run does with one of its own.
 func (e *Env) await(ctx context.Context, runtime *reaper.Child) error {
 	select {
 	case <-runtime.Done(): // also if ctx has ended
 		return nil
 	default:
 	}
+	ctx, cancel := context.WithTimeout(ctx, e.Limits.Start)
+	defer cancel()
 	select {
 	case <-runtime.Done():
 		return nil

@@ -34,14 +34,19 @@ type Env struct {
 	Streaming *gate.Gate
 }
 
-// Limits bound the waits for what should take no time.
+// Limits bound waits.
 type Limits struct {
 	// Kill bounds "runc kill", "ps" and "state", and the "resume" of a dead
-	// container: they wait for nothing but the kernel.
+	// container, each: they wait for nothing but the kernel.
 	Kill time.Duration
 	// Exit bounds the wait for the exit of a process that was just killed.
 	Exit time.Duration
+	// Start bounds the wait for a runtime that was at work on a start when the
+	// program was exchanged.
+	Start time.Duration
 }
 
 // DefaultLimits are those of a shim.
-func DefaultLimits() Limits { return Limits{Kill: 10 * time.Second, Exit: 10 * time.Second} }
+func DefaultLimits() Limits {
+	return Limits{Kill: 10 * time.Second, Exit: 10 * time.Second, Start: 10 * time.Minute}
+}

@@ -3,6 +3,8 @@
 package shim
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -183,6 +185,45 @@ func TestAdoptedStartIsGivenUp(t *testing.T) {
 			r.gone("the runtime", runtime.pid)
 			r.gone("the process", process.pid)
 		})
+	}
+}
+
+// TestAdoptedStartWhoseRuntimeHangs: it fails like any other start whose runtime does, and
+// nothing is at work any more, which would keep the program from being exchanged.
+func TestAdoptedStartWhoseRuntimeHangs(t *testing.T) {
+	var runtime, process *fakeProcess
+	r := startRig(t, false, testLimits, func(r *rig) *state.Shim {
+		r.sup.env.Limits.Start = 200 * time.Millisecond
+		runtime, process = r.spawn("runtime.pid"), r.spawn("e.pid")
+		return r.left(r.spawn("init.pid"), starting("e", runtime))
+	})
+	if err := receive(t, "the answer", r.startOf("e")); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("start: got %v, want DeadlineExceeded", err)
+	}
+	r.gone("the runtime", runtime.pid)
+	r.gone("the process", process.pid)
+	r.must(r.freeze())
+	r.sup.Thaw()
+}
+
+// TestAdoptedStartWhoseCallerGivesUp: nobody will publish the start, and so the exit does
+// not wait for that.
+func TestAdoptedStartWhoseCallerGivesUp(t *testing.T) {
+	var runtime *fakeProcess
+	r := startRig(t, false, longLimits, func(r *rig) *state.Shim {
+		runtime = r.spawn("runtime.pid")
+		return r.left(r.spawn("init.pid"), starting("e", runtime))
+	})
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.sup.Start(gone, "e"); !errors.Is(err, context.Canceled) {
+		t.Errorf("start: %v", err)
+	}
+	process := r.spawn("e.pid")
+	r.must(runtime.gate.Close())
+	r.must(process.gate.Close())
+	if got := r.published(1); !slices.Equal(got, []string{"e"}) {
+		t.Errorf("published %q", got)
 	}
 }
 

@@ -28,9 +28,7 @@ func (s *Supervisor) Delete(ctx context.Context) (proc.Snapshot, error) {
 		return proc.Snapshot{}, errNoContainer()
 	}
 	if init.Snapshot().Phase == proc.Stopped && init.Child() != nil {
-		if st := s.exits.starting(init); st != nil {
-			s.exits.settle(st)
-		}
+		s.exits.settle(s.exits.starting(init))
 		select {
 		case <-s.exits.over: // bounded, see Limits
 		case <-ctx.Done():

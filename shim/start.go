@@ -104,8 +104,11 @@ func (x *exits) settleAll() {
 
 // settle ends the wait for the daemon. It is called when the caller of the start
 // gets an error, and when the process is to be deleted: whoever asks for that has
-// seen it start.
+// seen it start. st may be nil, for one that is not known any more.
 func (x *exits) settle(st *start) {
+	if st == nil {
+		return
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	st.stage = max(st.stage, settled)

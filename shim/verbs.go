@@ -172,7 +172,9 @@ func (s *Supervisor) Start(ctx context.Context, id string) (int, error) {
 		return 0, err
 	}
 	if begun := s.begunBefore(p); begun != nil {
-		err = begun.wait(ctx)
+		if err = begun.wait(ctx); err != nil {
+			s.exits.settle(s.exits.starting(p))
+		}
 	} else {
 		err = s.start(ctx, p)
 	}

@@ -141,9 +141,11 @@ func newProgram(o options) (*program, error) {
 func (p *program) supervise(r *reaper.Reaper) {
 	monitor := reaper.NewMonitor(r, reaper.DefaultLimits(), "GODEBUG", "NOTIFY_SOCKET")
 	ctx := context.Background() // until the process ends
+	limits := proc.DefaultLimits()
+	limits.Start = p.runtimeTimeout
 	p.env = &proc.Env{
 		Namespace: p.namespace, Bundle: p.bundle, WorkDir: p.workdir,
-		Reaper: r, Monitor: monitor, Limits: proc.DefaultLimits(), Streams: stdio.DefaultLimits(),
+		Reaper: r, Monitor: monitor, Limits: limits, Streams: stdio.DefaultLimits(),
 		NewRuntime: proc.NewRunc(proc.RuntimeConfig{
 			Root:          filepath.Join(p.runtimeRoot, p.namespace),
 			Dir:           p.bundle,
