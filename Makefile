@@ -26,7 +26,7 @@ build: ## build every command into bin/
 	packaging/build bin
 
 check: ## gofmt, go vet, golangci-lint, guarded fields under their mutex (checklocks), targets that documents name
-	@mk/named
+	@mk/check-docs
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt differs: $$out" >&2; exit 1; }
 	mk/modules ./...
 	go vet ./...

@@ -17,10 +17,10 @@ packaging/needs:
 	@mk/need $(PACKAGING)
 
 packaging/deb: ## build and lint the Debian packages into dist/ (dpkg-dev, debhelper, lintian)
-	packaging/deb dist
+	packaging/build-deb dist
 
 packaging/rpm: ## build and lint the RPM packages into dist/ (rpm, rpmlint)
-	packaging/rpms dist
+	packaging/build-rpm dist
 
 packaging/dist: ## write the source tarball, with vendor/, to dist/
 	packaging/dist dist

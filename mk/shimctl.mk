@@ -23,9 +23,9 @@ BUILDS := $(CURDIR)/bin/builds
 EARLY  := v1.1.2 v1.2.0 v1.2.6 v1.2.13
 
 shimctl/test-builds: host/prepare ## exchanges of Debian's shims of bullseye and trixie, and of upstream's early ones built with Go 1.15 and 1.19 (root, 20 minutes)
-	integration/upstream/debian $(ROOTS)/bullseye bullseye containerd golang-1.15-go golang-1.15-src
-	integration/upstream/debian $(ROOTS)/bookworm bookworm golang-1.19-go golang-1.19-src
-	integration/upstream/debian $(ROOTS)/trixie trixie containerd
+	mk/unpack $(ROOTS)/bullseye bullseye containerd golang-1.15-go golang-1.15-src
+	mk/unpack $(ROOTS)/bookworm bookworm golang-1.19-go golang-1.19-src
+	mk/unpack $(ROOTS)/trixie trixie containerd
 	GO=$(ROOTS)/bullseye/usr/lib/go-1.15/bin/go integration/upstream/build $(BUILDS)/go1.15 containerd-shim $(EARLY)
 	GO=$(ROOTS)/bookworm/usr/lib/go-1.19/bin/go integration/upstream/build $(BUILDS)/go1.19 containerd-shim $(EARLY)
 	for s in bullseye trixie; do install -D $(ROOTS)/$$s/usr/bin/containerd-shim $(BUILDS)/$$s/containerd-shim; done

@@ -24,7 +24,7 @@ upstream/verify: host/prepare build upstream/build ## the catalogue on the seven
 SID := bin/debian/sid/usr/bin/containerd-shim-runc-v2
 
 upstream/verify-v2: host/prepare build upstream/build-v2 ## the catalogue on five v2 shims: each has to show the bugs that it is known for (half an hour)
-	integration/upstream/debian bin/debian/sid sid containerd
+	mk/unpack bin/debian/sid sid containerd
 	bin/shimverify compare --expect -j 6 --markdown bin/verdicts-v2.md --html bin/verdicts-v2.html --shim /usr/bin/containerd-shim-runc-v2 \
 	  --vs $(BASELINES)/v1.7.35/containerd-shim-runc-v2 --vs $(BASELINES)/v2.0.14/containerd-shim-runc-v2 --vs $(SID) --vs $(BASELINES)/v2.4.2/containerd-shim-runc-v2
 

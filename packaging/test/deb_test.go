@@ -22,7 +22,7 @@ type debian struct {
 
 func newDebian(t *testing.T) *debian {
 	t.Helper()
-	return &debian{t: t, debs: made(t, "deb"), root: root(t, "sh", "ln", "mv", "rm", "readlink", "dpkg", "dpkg-query", "dpkg-divert")}
+	return &debian{t: t, debs: made(t, "build-deb"), root: root(t, "sh", "ln", "mv", "rm", "readlink", "dpkg", "dpkg-query", "dpkg-divert")}
 }
 
 func (d *debian) path(path string) string { return filepath.Join(d.root, path) }

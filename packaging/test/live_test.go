@@ -15,5 +15,5 @@ func TestLiveDocker(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(scratch(t), "live")
 	run(t, command(tree, "go", "build", "-o", program, "./packaging/test/live"))
-	t.Logf("%s", run(t, command(tree, program, "-debs", made(t, "deb"))))
+	t.Logf("%s", run(t, command(tree, program, "-debs", made(t, "build-deb"))))
 }

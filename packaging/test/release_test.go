@@ -21,7 +21,7 @@ const nobody = 65534
 // again.
 func TestRebuiltElsewhereIsTheSame(t *testing.T) {
 	t.Parallel()
-	first := artefacts(t, made(t, "release"), made(t, "deb"), made(t, "rpms"))
+	first := artefacts(t, made(t, "release"), made(t, "build-deb"), made(t, "build-rpm"))
 	// Tarball, 3 binaries for 2 architectures, bill of materials, checksums;
 	// 4 .deb, .dsc, 2 tarballs; 4 .rpm and the source.
 	if got, want := len(first), 9+7+5; got != want {
@@ -38,7 +38,7 @@ func TestRebuiltElsewhereIsTheSame(t *testing.T) {
 	run(t, command(elsewhere, "tar", "-xzf", filepath.Join(made(t, "release"), tarball(t)), "--strip-components=1", "--no-same-owner"))
 	run(t, command(dir, "chown", "-R", "nobody:", elsewhere, home, out))
 	again := command(elsewhere, "sh", "-e", "-c", `umask 077
-		for kind in release deb rpms; do packaging/$kind "$0/$kind"; done`, out)
+		for kind in release build-deb build-rpm; do packaging/$kind "$0/$kind"; done`, out)
 	again.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + home, "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "LINT=no",
 		"GOCACHE=" + filepath.Join(home, "cache"), "GOMODCACHE=" + filepath.Join(home, "none"), "GOPROXY=off", "GOAMD64=v3"}
 	again.SysProcAttr = &syscall.SysProcAttr{
@@ -48,7 +48,7 @@ func TestRebuiltElsewhereIsTheSame(t *testing.T) {
 		Pdeathsig:  syscall.SIGKILL,
 	}
 	run(t, again)
-	second := artefacts(t, filepath.Join(out, "release"), filepath.Join(out, "deb"), filepath.Join(out, "rpms"))
+	second := artefacts(t, filepath.Join(out, "release"), filepath.Join(out, "build-deb"), filepath.Join(out, "build-rpm"))
 	if got, want := names(second), names(first); !slices.Equal(got, want) {
 		t.Errorf("rebuilt elsewhere: got files %q, want %q", got, want)
 	}

@@ -20,7 +20,7 @@ type redhat struct {
 
 func newRedhat(t *testing.T) *redhat {
 	t.Helper()
-	return &redhat{t: t, rpms: made(t, "rpms"), root: root(t, "sh", "ln", "mv", "rm", "readlink")}
+	return &redhat{t: t, rpms: made(t, "build-rpm"), root: root(t, "sh", "ln", "mv", "rm", "readlink")}
 }
 
 func (r *redhat) path(path string) string { return filepath.Join(r.root, path) }

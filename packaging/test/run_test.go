@@ -60,9 +60,9 @@ func TestMain(m *testing.M) {
 // kinds has a function for each kind of artefact, which makes them once, in a clone of
 // its own, and returns their directory. Making them includes the packages' linters.
 var kinds = map[string]func() (string, error){
-	"release": once("release"),
-	"deb":     once("deb"),
-	"rpms":    once("rpms"),
+	"release":   once("release"),
+	"build-deb": once("build-deb"),
+	"build-rpm": once("build-rpm"),
 }
 
 func once(kind string) func() (string, error) {

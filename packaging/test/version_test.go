@@ -98,11 +98,11 @@ func TestVersionsAgree(t *testing.T) {
 func TestVersionsOfPackagesAgree(t *testing.T) {
 	t.Parallel()
 	v, dir := version(t), scratch(t)
-	debs, err := filepath.Glob(filepath.Join(made(t, "deb"), "*.deb"))
+	debs, err := filepath.Glob(filepath.Join(made(t, "build-deb"), "*.deb"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	rpms, err := filepath.Glob(filepath.Join(made(t, "rpms"), "*.rpm"))
+	rpms, err := filepath.Glob(filepath.Join(made(t, "build-rpm"), "*.rpm"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestVersionsOfPackagesAgree(t *testing.T) {
 		}
 		run(t, command(extracted, "sh", "-c", `rpm2cpio "$0" | cpio --extract --make-directories --quiet`, file))
 	}
-	for kind, builder := range map[string]string{"deb": "deb", "rpm": "rpms"} {
+	for kind, builder := range map[string]string{"deb": "build-deb", "rpm": "build-rpm"} {
 		shim := filepath.Join(dir, kind, libexec)
 		// The revision of the checkout in which it was built: this one may be newer.
 		revision := strings.Fields(run(t, command(filepath.Join(built, "checkout-"+builder), "packaging/revision")))[0]
