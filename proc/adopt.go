@@ -38,7 +38,8 @@ func (a Adoption) claim(pid int, owner any) (c *reaper.Child, found bool) {
 }
 
 // AdoptInit returns the container that st describes. Its rootfs is mounted already,
-// and its process, if it is alive, is a child of this process.
+// and its process, if it is alive, is a child of this process. ctx bounds the wait for the
+// memory and the descriptors that its streams take.
 func AdoptInit(ctx context.Context, env *Env, st *state.Container, a Adoption) *Init {
 	c := InitConfig{
 		ID: st.ID, Bundle: st.Bundle, Runtime: st.Runtime, Checkpoint: st.Checkpoint, Stdio: namesOf(&st.Process),
