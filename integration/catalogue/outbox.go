@@ -154,6 +154,6 @@ func publisherBackpressure(c *harness.Case) {
 		_, err := b.Within(5 * time.Second).Wait(id)
 		c.Must(err, "Wait of "+id)
 	}
-	_, err := b.Within(5 * time.Second).State(b.ID)
+	_, err := b.Within(prompt).State(b.ID)
 	c.Must(err, "State of init")
 }

@@ -19,7 +19,7 @@ const stormSize = 200
 var stormChecks = []Check{
 	{ID: "B01", Load: Heavy, Name: "exit storm while an exec starts",
 		Incident: "containerd #2709, #3572, moby #40145: docker ps, inspect and stop hang until the shim is killed by hand",
-		Asserts:  "200 children die while a runc exec is still running: State answers in 1 s, the exec starts, no zombie stays",
+		Asserts:  "200 children die while a runc exec is still running: State answers in 2 s, the exec starts, no zombie stays",
 		Limit:    90 * time.Second,
 		Run:      stormDuringExec},
 	{ID: "B02", Load: Heavy, Name: "exit storm delays other exits",
@@ -39,12 +39,12 @@ func stormDuringExec(c *harness.Case) {
 	pids := brood(c, b, stormSize)
 	slow := startAtGate(c, b, "slow", "slow")
 	killEach(pids)
-	_, err := b.Within(5 * time.Second).State(b.ID)
+	_, err := b.Within(prompt).State(b.ID)
 	c.Must(err, "State of init during the storm")
 	reaped(c, pids)
 	open(c, b.Fake.Gate("slow"))
 	c.Must(slow.Await(5*time.Second), "Start of the slow exec")
-	_, err = b.Within(5 * time.Second).State("slow")
+	_, err = b.Within(prompt).State("slow")
 	c.Must(err, "State of the slow exec")
 	noZombies(c, b, 5*time.Second)
 }
