@@ -149,7 +149,7 @@ func TestExchangeBetweenATerminalsEndAndItsInputs(t *testing.T) {
 	r := attach(t, out)
 	child := p.play(t, "exit", "0")
 	within(t, patience, "exit", child.Done())
-	p.order(orders{exited: true}) // the first half of ProcessExited
+	p.order(orders{exited: time.Now()}) // the first half of ProcessExited
 	if !wait.Until(patience, func() bool {
 		p.console.mu.Lock()
 		defer p.console.mu.Unlock()

@@ -67,10 +67,11 @@ func (s *Streams) CloseInput() {
 	}
 }
 
-// ProcessExited ends the input, which nothing is left to read, and a terminal that
-// nobody has open. It may be repeated.
+// ProcessExited ends the input, which nothing is left to read, and a terminal: at once
+// if nobody has it open, or after Limits.Stubborn. A client waits for that, and docker up
+// to 18.09 handles no other event of the container until it has come. It may be repeated.
 func (s *Streams) ProcessExited() {
-	s.order(orders{exited: true})
+	s.order(orders{exited: time.Now()})
 	if s.input != nil {
 		s.input.exit()
 	}
@@ -111,9 +112,10 @@ func (s *Streams) lastMoved() (last time.Time) {
 	return last
 }
 
-// ProcessDeleted closes what is still open, without losing a byte that somebody
-// reads: output is still copied while it flows. What has not moved for
-// Limits.Linger is given up. It may be repeated.
+// ProcessDeleted closes what is still open, without losing a byte of the process's that
+// somebody reads: output is still copied. What does not end is given up after
+// Limits.Linger, or when nothing has moved for that long if its reader is slower than who
+// writes. It may be repeated.
 func (s *Streams) ProcessDeleted() {
 	s.ProcessExited()
 	s.order(orders{released: true, deleted: time.Now()})

@@ -13,7 +13,8 @@ type Limits struct {
 	// open of the input FIFO.
 	InputGrace time.Duration
 	// Stubborn is how long something may take that was told to end: a logger after
-	// SIGTERM, or a terminal that does not read what a client typed before it left.
+	// SIGTERM, a terminal that does not read what a client typed before it left, or one
+	// whose process has exited and that others have open.
 	Stubborn time.Duration
 	// Drain is how long AwaitOutput waits while nothing moves.
 	Drain time.Duration
@@ -21,8 +22,8 @@ type Limits struct {
 	// daemon kills the shim after it, and with it what is not in the FIFO yet.
 	DrainFlowing time.Duration
 	// Linger is how long, after ProcessDeleted, something is kept that does not end
-	// by itself: a logger, or an output on which nothing happens, because a process
-	// that was left behind holds it open, or because its reader does not come.
+	// by itself: a logger, or an output, because a process that was left behind holds it
+	// open, or because its reader does not come.
 	Linger time.Duration
 	// A full file, and a FIFO whose reader has not come, are polled with back-off,
 	// from PollSoon to PollLate. poll(2) does not report a reader that arrives.

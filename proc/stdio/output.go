@@ -20,9 +20,10 @@ const (
 	// succeeded, in addition to what the pipe holds. A runtime, or a hook, that
 	// writes more is not stopped: its output is passed on then.
 	holdLimit = 64 << 10
-	// hangUpLimit is how much is read of a terminal that is hung up: more than
-	// the kernel keeps for it (64 KiB in tty_buffer.c, 4 KiB in n_tty.c).
-	hangUpLimit = 128 << 10
+	// lastLimit is how much is read of a process's end before it is closed: more than
+	// the kernel keeps for a terminal (64 KiB in tty_buffer.c, 4 KiB in n_tty.c), and
+	// as much as for the largest pipe that a user can make (pipe(7)).
+	lastLimit = 1 << 20
 )
 
 // output is one stream of the process's output on its way to the client. Its
@@ -103,7 +104,7 @@ func (o *output) lookNow() (ord orders, deadline time.Time) {
 func (o *output) processLives() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return !o.orders.exited && !o.orders.aborted
+	return o.orders.exited.IsZero() && !o.orders.aborted
 }
 
 // base is some moment of this program. By it, times can be kept as numbers that do not
@@ -119,6 +120,9 @@ func (o *output) facts(ord orders) facts {
 	f := facts{
 		state: o.state, since: o.since, deleted: ord.deleted, moved: o.movedAt(),
 		blocked: o.blocked, kept: o.sink.kept(),
+	}
+	if o.inUse != nil && !ord.exited.IsZero() {
+		f.hangUp = ord.exited.Add(o.limits.Stubborn)
 	}
 	if o.state == waiting {
 		f.unread = o.sink.unread() > 0
@@ -211,8 +215,8 @@ func (o *output) move(step func() (int, error), done outputEvent) outputEvent {
 		switch {
 		case ord.aborted:
 			return over
-		case ord.hungUp && o.state == copying:
-			o.drain(hangUpLimit)
+		case o.state == copying && (ord.hungUp || due(deadline) && (o.inUse != nil || !o.blocked)):
+			o.drain(lastLimit) // of which the process may have written the first
 			return end
 		case due(deadline) && !o.blocked:
 			return end

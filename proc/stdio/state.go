@@ -59,7 +59,7 @@ type orders struct {
 	released bool      // the start has succeeded
 	aborted  bool      // it has failed: nothing more reaches the client
 	hungUp   bool      // the process's end is to be closed, after what is in it was read
-	exited   bool      // the process has, and those that it leaves behind may have its streams
+	exited   time.Time // when the process had; those that it leaves behind may have its streams
 	deleted  time.Time // when the process was deleted; zero before
 }
 
@@ -68,7 +68,9 @@ func (o orders) plus(p orders) orders {
 	o.released = o.released || p.released
 	o.aborted = o.aborted || p.aborted
 	o.hungUp = o.hungUp || p.hungUp
-	o.exited = o.exited || p.exited
+	if o.exited.IsZero() {
+		o.exited = p.exited
+	}
 	if o.deleted.IsZero() {
 		o.deleted = p.deleted
 	}
@@ -85,6 +87,8 @@ type facts struct {
 	blocked bool
 	// kept: the shim itself keeps the client's end from breaking.
 	kept bool
+	// hangUp is when a terminal is given up whose process has exited; zero for never.
+	hangUp time.Time
 	// unread: there is something in the FIFO.
 	unread bool
 	// met: a reader was there.
@@ -92,11 +96,15 @@ type facts struct {
 }
 
 // deadline returns when the output is given up if nothing happens until then; zero
-// for never. Before Delete only an end of file that no reader comes for is given up:
-// a missing client may be a daemon that is being restarted. After Delete there is
-// one deadline for both ends: nothing has moved and no reader has come for that long.
+// for never. Before Delete only a terminal is given up that the process has left to
+// others, and an end of file that no reader comes for: a missing client may be a daemon
+// that is being restarted. After Delete there is one deadline for both ends: nothing has
+// moved and no reader has come for that long. What is not read as fast as it is written
+// may be the process's; what is, is others' by then, and is given up though it flows.
 func (f facts) deadline(linger time.Duration) time.Time {
 	switch {
+	case f.state == copying && !f.hangUp.IsZero():
+		return f.hangUp
 	case f.state == waiting && !f.unread && f.met && !f.deleted.IsZero():
 		return f.deleted
 	case f.state == waiting && !f.unread:
@@ -105,7 +113,7 @@ func (f facts) deadline(linger time.Duration) time.Time {
 		return time.Time{}
 	case f.state != waiting && f.blocked && !f.kept:
 		return time.Time{} // with its last reader the FIFO breaks, and that ends it
-	case f.moved.After(f.deleted):
+	case f.moved.After(f.deleted) && (f.state != copying || f.blocked):
 		return f.moved.Add(linger)
 	}
 	return f.deleted.Add(linger)

@@ -168,6 +168,41 @@ func TestBackgroundHolder(t *testing.T) {
 	}
 }
 
+// A terminal ends for the client with the process that it is for, whoever else has it
+// open, though nothing is deleted: `docker exec -it c sh`, then `server &` and `exit`.
+// docker up to 18.09 deletes an exec, and handles later events of the container, only
+// once its output has ended. A pipe ends after the deletion, however much flows.
+func TestOutputOfAJobThatWasLeft(t *testing.T) {
+	for name, tt := range map[string]struct {
+		terminal bool
+		job      string
+	}{
+		"terminal, quiet":     {true, "sleep"},
+		"terminal, it writes": {true, "chat"},
+		"pipe, it writes":     {false, "chat"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			census(t)
+			path := fifo(t)
+			p := open(t, Config{Names: Names{Stdout: path, Terminal: tt.terminal}})
+			c := attach(t, path)
+			child := p.play(t, "background", tt.job)
+			within(t, patience, "exit", child.Done())
+			p.ProcessExited()
+			if !tt.terminal {
+				p.AwaitOutput(short().Drain)
+				p.ProcessDeleted()
+			}
+			var job int
+			if _, err := fmt.Sscan(c.All(t), &job); err != nil {
+				t.Fatal(err)
+			}
+			_ = unix.Kill(job, unix.SIGKILL) // it may have seen the end itself
+			p.ProcessDeleted()
+		})
+	}
+}
+
 // B27: what is written before anybody reads, and before the runtime has
 // returned, does not stop the writer while it fits the pipe and the FIFO, and
 // not at all with a client.

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -49,6 +50,23 @@ func init() {
 				fail(err)
 			}
 			fmt.Println(c.Process.Pid)
+		},
+		// background ROLE...: leave a child in it, as a shell leaves a job, in a process
+		// group of its own: a terminal that is hung up has no signal for it
+		"background": func(args []string) {
+			c := exec.Command(os.Args[0], args...)
+			c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+			c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			check(c.Start())
+			fmt.Println(c.Process.Pid)
+		},
+		// chat: a line all the time, until nobody takes it
+		"chat": func([]string) {
+			for range time.Tick(10 * time.Millisecond) {
+				if _, err := fmt.Println("x"); err != nil {
+					os.Exit(1)
+				}
+			}
 		},
 		// leave N: leave N children that keep all streams open
 		"leave": func(args []string) {
