@@ -5,6 +5,7 @@ package proc
 import (
 	"context"
 	"errors"
+	"os"
 	"strconv"
 	"testing"
 	"time"
@@ -24,7 +25,6 @@ func TestRestore(t *testing.T) {
 	out := fifo(t)
 	f := &fakeRuntime{process: []string{"exit", "7"}, after: map[string]func(context.Context) error{"restore": verb}}
 	p := created(t, f, InitConfig{Checkpoint: "/image", Stdio: Stdio{Stdout: out}})
-	c := attach(t, out)
 	if f.called("create") || !errdefs.IsFailedPrecondition(p.CheckExec()) {
 		t.Error("a checkpoint is not to be created, nor exec'd in")
 	}
@@ -34,6 +34,7 @@ func TestRestore(t *testing.T) {
 	started := make(chan error, 1)
 	go func() { started <- p.Start(t.Context()) }()
 	within(t, patience, "restore", entered)
+	c := attach(t, out)
 	reaped := proctest.Reaper.Reaped()
 	wait.Until(100*time.Millisecond, func() bool { return proctest.Reaper.Reaped() > reaped }) // it may be dead already
 	release()
@@ -98,7 +99,8 @@ func TestUnrestoredCheckpointIsNotSaved(t *testing.T) {
 }
 
 // A checkpoint that is deleted without having been restored leaves nothing,
-// with or without a terminal.
+// with or without a terminal. Its client waits for the end of the streams before it asks
+// for that: until the restore nobody else has them open.
 func TestDeleteOfAnUnrestoredCheckpoint(t *testing.T) {
 	for _, terminal := range []bool{false, true} {
 		t.Run(strconv.FormatBool(terminal), func(t *testing.T) {
@@ -109,6 +111,10 @@ func TestDeleteOfAnUnrestoredCheckpoint(t *testing.T) {
 			p.env.Streams.Drain, p.env.Streams.DrainFlowing = 20*time.Second, 20*time.Second
 			if err := p.Create(t.Context()); err != nil {
 				t.Fatal(err)
+			}
+			if out, err := os.OpenFile(p.config.Stdio.Stdout, os.O_WRONLY|unix.O_NONBLOCK, 0); !errors.Is(err, unix.ENXIO) {
+				t.Errorf("the output is open for reading: %v", err)
+				_ = out.Close()
 			}
 			start := time.Now()
 			if err := p.Delete(t.Context()); err != nil {

@@ -73,27 +73,39 @@ func (p *Init) Create(ctx context.Context) error {
 		return err
 	}
 	p.sharedPids = sharesPidNamespace(p.config.Bundle)
-	io, err := stdio.Open(p.ioConfig())
-	if err != nil {
-		return errors.Join(err, p.rootfs.detach())
-	}
-	if err := io.HoldInput(); err != nil {
-		io.Abort()
-		return errors.Join(err, p.rootfs.detach())
-	}
-	p.setIO(io)
 	if p.config.Checkpoint != "" {
 		return nil
 	}
-	if err := p.makeProcess(ctx, io, p.create); err != nil {
+	if err := p.makeProcess(ctx, p.create); err != nil {
 		return errors.Join(err, p.rootfs.detach())
 	}
 	return nil
 }
 
+// openStreams opens the client's streams. For a checkpoint that is not earlier than
+// Start: a client that deletes it without waits first for their end, which a shim that
+// has them open would never give it.
+func (p *Init) openStreams() (*stdio.Streams, error) {
+	io, err := stdio.Open(p.ioConfig())
+	if err != nil {
+		return nil, err
+	}
+	if err := io.HoldInput(); err != nil {
+		io.Abort()
+		return nil, err
+	}
+	p.setIO(io)
+	return io, nil
+}
+
 // makeProcess has the runtime make the container with its process, or leaves
 // nothing of either behind.
-func (p *Init) makeProcess(ctx context.Context, io *stdio.Streams, run func(context.Context, CreateCall) error) error {
+func (p *Init) makeProcess(ctx context.Context, run func(context.Context, CreateCall) error) error {
+	io, err := p.openStreams()
+	if err != nil {
+		p.endAttempt()
+		return err
+	}
 	existed := p.runtime.Exists(p.id)
 	child, err := p.launch(ctx, io, run)
 	if err != nil {
@@ -238,10 +250,7 @@ func (p *Init) Start(ctx context.Context) error {
 		}
 		return p.apply(DidStart)
 	}
-	p.mu.Lock()
-	io := p.io
-	p.mu.Unlock()
-	if err := p.makeProcess(ctx, io, p.restore); err != nil {
+	if err := p.makeProcess(ctx, p.restore); err != nil {
 		return errors.Join(err, p.apply(DidExit)) // it cannot be started again
 	}
 	return p.apply(DidStart)
@@ -308,7 +317,8 @@ func (p *Init) Update(ctx context.Context, r *specs.LinuxResources) error {
 }
 
 // Absent reports whether a restore has failed: there is no process, and there
-// will be none, but Delete has streams and mounts to clean up.
+// will be none, but Delete has streams and mounts to clean up. State has it as stopped:
+// a client gives up its Delete, before it asks for it, if State finds nothing.
 func (p *Init) Absent() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

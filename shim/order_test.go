@@ -383,8 +383,8 @@ func TestShutdownTellsTheExit(t *testing.T) {
 	}
 }
 
-// TestRestoreThatFails is F19: as after a failed Create there is no process, and
-// Delete cleans up.
+// TestRestoreThatFails is F19: there is no process, and Delete cleans up, for which the
+// client wants to find the container first.
 func TestRestoreThatFails(t *testing.T) {
 	r := newRig(t, false)
 	r.runtime.on("create", func(string) error { return errors.New("no image") }) // restore, too
@@ -395,8 +395,14 @@ func TestRestoreThatFails(t *testing.T) {
 	if _, err := r.client.Start(r.ctx(), &api.StartRequest{ID: containerID}); status.Code(err) != codes.Internal {
 		t.Errorf("Start: %v", err)
 	}
-	r.expect("after a failed restore", unknownIDs(containerID)[:4])
+	if s := r.state(containerID); s.Status.String() != "STOPPED" || s.Pid != 0 || s.ExitStatus != 255 {
+		t.Errorf("State: %v", s)
+	}
+	if s := r.wait(containerID).ExitStatus; s != 255 { // unknown
+		t.Errorf("Wait: status %d", s)
+	}
 	r.expect("after a failed restore", []wantCode{
+		{"Start again", doStart(containerID), codes.FailedPrecondition, "cannot start a stopped"},
 		{"Kill", doKill(containerID, 9), codes.NotFound, "does not exist"},
 		{"Exec", doExec("e"), codes.FailedPrecondition, ""},
 		{"Delete", doDelete, codes.OK, ""},

@@ -192,7 +192,7 @@ func (s *Supervisor) exec(id string) (*proc.Exec, error) {
 func (s *Supervisor) find(id string) (process, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.init != nil && s.deleted == nil && id == s.id && !s.init.Absent() {
+	if s.init != nil && s.deleted == nil && id == s.id {
 		return s.init, nil
 	}
 	if p, ok := s.execs[id]; ok {
