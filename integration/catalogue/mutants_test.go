@@ -28,6 +28,7 @@ var mutants = map[string]struct{ file, old, broken, says string }{
 		"\tdone := make(chan struct{})\n\tgo func() { runtime.LockOSThread(); defer close(done); fn() }()\n\t<-done", ""},
 	"B64b": {"proc/runtime.go", "c.Pdeathsig = unix.SIGKILL", "c.Pdeathsig = unix.Signal(0)", "runc (pid"},
 	"F20":  {"shim/exits.go", " || later(x.last.due(x.limits, now))", "", "the exit of c"}, // the container's; those of execs are held
+	"F25":  {"proc/stdio/output.go", "ord.exited.Add(o.limits.Stubborn)", "ord.exited.Add(time.Hour)", "the output ends"},
 }
 
 func TestMutants(t *testing.T) {

@@ -25,6 +25,22 @@ var ttyChecks = []Check{
 		Incident: "the plain case of moby #35407",
 		Asserts:  "the process sees the size",
 		Run:      resizeAfterStart},
+	{ID: "F25", Name: "a shell leaves a job on its terminal",
+		Incident: "`docker exec -it c sh`, `server &`, `exit`: a client waits for the output's end before it deletes the exec, and docker up to 18.09 handles no other event of the container meanwhile",
+		Asserts:  "the output, all of it, ends within 5 s of the exec's exit, without DeleteProcess",
+		Run:      jobOnTerminal},
+}
+
+func jobOnTerminal(c *harness.Case) {
+	b := up(c)
+	out := b.Stream("out").Read()
+	b.MustExec("e", harness.IO{Stdout: out.Path, Terminal: true}, "echo:ok", "holdout:10m", "exit:0")
+	b.AwaitExit(5*time.Second, "e")
+	c.Await(5*time.Second, "the output ends", out.Ended)
+	if out.Text() != "ok\r\n" {
+		c.Errorf("output %q, want %q", out.Text(), "ok\r\n")
+	}
+	c.Must(delProc(b, "e"), "DeleteProcess")
 }
 
 func resizeBeforeStart(c *harness.Case) {

@@ -227,6 +227,7 @@ func orphans(v string) error {
 func holdout(v string) error {
 	cmd := self("sleep:" + v)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // as a shell's job, of whose terminal's end it has no signal
 	return cmd.Start()
 }
 
