@@ -71,15 +71,17 @@ func (r *Rig) settled(but ...Leftover) (left []Leftover, err error) {
 	return left, err
 }
 
+// others are the processes of the Rig, without the direct children of this process.
+func (r *Rig) others() []procfs.Process {
+	return slices.DeleteFunc(procfs.All(), func(p procfs.Process) bool {
+		return p.Pid == os.Getpid() || p.Parent == os.Getpid() || !r.started(p.Pid)
+	})
+}
+
 func (r *Rig) processes() []Leftover {
 	var found []Leftover
-	for _, p := range procfs.All() {
-		if p.Pid == os.Getpid() || p.Parent == os.Getpid() {
-			continue
-		}
-		if r.started(p.Pid) {
-			found = append(found, Leftover{"process", strconv.Itoa(p.Pid), procfs.Command(p.Pid)})
-		}
+	for _, p := range r.others() {
+		found = append(found, Leftover{"process", strconv.Itoa(p.Pid), procfs.Command(p.Pid)})
 	}
 	return found
 }
@@ -165,10 +167,9 @@ func (r *Rig) socket(namespace, id string) string {
 func (r *Rig) purge() error {
 	cgroups, _ := filepath.Glob(filepath.Join(cgroupRoot, "*", r.Name)) // the pattern is right
 	if !wait.Until(settleLimit, func() bool {
-		found := r.processes()
-		for _, l := range found {
-			pid, _ := strconv.Atoi(l.Path) // made by Itoa
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+		found := r.others()
+		for _, p := range found {
+			_ = p.Signal(syscall.SIGKILL) // it may be gone: the next look tells
 		}
 		sweep.Thaw(cgroups...)
 		return len(found) == 0

@@ -170,12 +170,12 @@ func (c *chaos) hitRuntime(signal syscall.Signal) func(context.Context, *rand.Ra
 			if p.Comm != "runc" || p.Dead() {
 				continue
 			}
-			if syscall.Kill(p.Pid, signal) != nil {
+			if p.Signal(signal) != nil {
 				return false, nil // it has ended meanwhile
 			}
 			if signal == syscall.SIGSTOP {
 				<-time.After(stopped)
-				_ = syscall.Kill(p.Pid, syscall.SIGCONT) // as above
+				_ = p.Signal(syscall.SIGCONT) // as above
 			}
 			return true, nil
 		}

@@ -152,25 +152,25 @@ func wedge(t *testing.T, r *Rig, id string, clients int) *ring {
 		eventually(t, ringLimit, "the exec is at the gate", func() bool { return atGate(shim) == len(g.clients) })
 	}
 	// One that is too fast is answered, and another one is started.
-	runc := 0
-	for runc == 0 {
+	var runc procfs.Process
+	for runc.Pid == 0 {
 		start("exit %d")
 		c := g.clients[len(g.clients)-1]
 		eventually(t, ringLimit, "its runc is at work, or it has ended", func() bool {
 			for _, p := range procfs.Count(shim.Pid).Living {
-				if isRunc(p) && strings.Contains(procfs.Command(p.Pid), " exec ") && syscall.Kill(p.Pid, syscall.SIGSTOP) == nil {
-					runc = p.Pid
+				if isRunc(p) && strings.Contains(procfs.Command(p.Pid), " exec ") && p.Signal(syscall.SIGSTOP) == nil {
+					runc = p
 				}
 			}
 			select {
 			case <-c.done:
 				return true
 			default:
-				return runc != 0
+				return runc.Pid != 0
 			}
 		})
 	}
-	t.Cleanup(func() { _ = syscall.Kill(runc, syscall.SIGCONT) }) // if it is there still
+	t.Cleanup(func() { _ = runc.Signal(syscall.SIGCONT) }) // if it is there still
 	if err := g.gate.Open(); err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func wedge(t *testing.T, r *Rig, id string, clients int) *ring {
 		_, err := g.api.State(ctx, &shimapi.StateRequest{ID: id})
 		return err != nil
 	})
-	if err := syscall.Kill(runc, syscall.SIGCONT); err != nil {
+	if err := runc.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	go func() {

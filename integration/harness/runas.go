@@ -51,9 +51,9 @@ func (b *Fixture) Logger(mode string) string {
 // run the case's helper.
 func (c *Case) killExtra() {
 	for _, pid := range c.extra {
-		exe, err := os.Readlink(procfs.File(pid, "exe"))
-		if err == nil && exe == c.Helper {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+		p, ok := procfs.Read(pid)
+		if exe, err := os.Readlink(procfs.File(pid, "exe")); ok && err == nil && exe == c.Helper {
+			_ = p.Signal(syscall.SIGKILL) // it may have ended
 		}
 	}
 }

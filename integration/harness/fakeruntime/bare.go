@@ -53,19 +53,11 @@ func (p player) killInit() error {
 	if len(pids) != 2 {
 		return nil
 	}
-	fd, err := unix.PidfdOpen(pids[0], 0)
+	err := procfs.Process{Pid: pids[0], StartTime: uint64(pids[1])}.Signal(unix.SIGKILL)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
 	}
-	if err != nil {
-		return os.NewSyscallError("pidfd_open", err)
-	}
-	defer unix.Close(fd)
-	if now, ok := procfs.Read(pids[0]); !ok || now.StartTime != uint64(pids[1]) {
-		return nil
-	}
-	_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // it may have ended
-	return nil
+	return err
 }
 
 // leave starts a process with the call's streams, which the shim inherits when

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package procfs reads for tests what /proc says about processes, what they hold, and
-// mounts. It is a snapshot: a moment later the pid may belong to another process.
+// mounts. It is a snapshot: a moment later the pid may belong to another process, which
+// Process.Signal does not hit.
 package procfs
 
 import (

@@ -98,13 +98,13 @@ func Clean(dir string) error {
 	}
 	var err error
 	if late := wait.For(patience, dir+" is gone", func() bool {
-		victims := owned(dir)
-		for _, pid := range victims {
-			_ = unix.Kill(pid, unix.SIGKILL) // it may be gone: the next look tells
+		victims := Owned(dir)
+		for _, p := range victims {
+			_ = p.Signal(unix.SIGKILL) // it may be gone: the next look tells
 		}
 		Thaw(cgroups(dir)...)
 		if len(victims) > 0 {
-			err = fmt.Errorf("processes %v live on", victims)
+			err = fmt.Errorf("processes %v live on", pids(victims))
 			return false
 		}
 		err = remove(dir)
@@ -155,31 +155,24 @@ func removeSockets(dir string) error {
 	return errors.Join(errs...)
 }
 
-// owned lists the living processes of dir: those that carry its mark, those in
+func pids(all []procfs.Process) (pids []int) {
+	for _, p := range all {
+		pids = append(pids, p.Pid)
+	}
+	return pids
+}
+
+// Owned lists the living processes of dir: those that carry its mark, those in
 // its cgroups, those that run the helper of its run in a directory of it
 // (loggers, whose environment the shim makes), and `runc init` processes,
 // which have none of these before runc has moved them, below the former.
-func owned(dir string) []int {
+func Owned(dir string) []procfs.Process {
 	all := procfs.All()
 	mine := map[int]bool{}
 	for _, p := range all {
-		if !p.Dead() && (marked(p.Pid, dir) || helps(p.Pid, dir)) {
+		if !p.Dead() && (marked(p.Pid, dir) || helps(p.Pid, dir) || procfs.InCgroup(p.Pid, Cgroup(dir))) {
 			mine[p.Pid] = true
 		}
-	}
-	for _, cg := range cgroups(dir) {
-		_ = filepath.WalkDir(cg, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || !d.IsDir() {
-				return nil // cgroups vanish under the walk
-			}
-			data, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
-			for _, f := range strings.Fields(string(data)) {
-				if pid, err := strconv.Atoi(f); err == nil && procfs.Alive(pid) {
-					mine[pid] = true
-				}
-			}
-			return nil
-		})
 	}
 	for range all { // until no more descendants are found, at most once each
 		grown := false
@@ -193,11 +186,7 @@ func owned(dir string) []int {
 		}
 	}
 	delete(mine, os.Getpid())
-	out := make([]int, 0, len(mine))
-	for pid := range mine {
-		out = append(out, pid)
-	}
-	return out
+	return slices.DeleteFunc(all, func(p procfs.Process) bool { return !mine[p.Pid] })
 }
 
 // helps reports whether pid runs the copy of the helper that the run of dir has
