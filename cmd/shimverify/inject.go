@@ -68,6 +68,9 @@ func injectVerb(args []string) error {
 	if slices.ContainsFunc(outcomes, func(o inject.Outcome) bool { return o.Verdict != harness.Pass }) {
 		return errFailed
 	}
+	if kinds := inject.Unreached(outcomes); len(kinds) > 0 {
+		return fmt.Errorf("no life has come to a call of %q", kinds)
+	}
 	return nil
 }
 

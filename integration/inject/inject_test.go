@@ -82,11 +82,9 @@ func try(t *testing.T, mode Mode, most int, kind string) {
 	if kind != "" {
 		calls = map[string]int{kind: calls[kind]}
 	}
-	reached := 0
+	var outcomes []Outcome
 	usual.Run(cfg, mode.Plan(calls, most), 4, func(o Outcome) {
-		if len(o.Hits) > 0 {
-			reached++
-		}
+		outcomes = append(outcomes, o)
 		if o.Verdict != harness.Pass {
 			t.Errorf("%v %q: %s", o.Fault, o.Hits, o.Messages)
 			for _, l := range o.Log {
@@ -94,8 +92,17 @@ func try(t *testing.T, mode Mode, most int, kind string) {
 			}
 		}
 	})
-	if reached < len(calls) {
-		t.Errorf("only %d calls were made to fail, of %d kinds", reached, len(calls))
+	if kinds := Unreached(outcomes); len(outcomes) == 0 || len(kinds) > 0 {
+		t.Errorf("of %d lives none has come to a call of %q", len(outcomes), kinds)
+	}
+}
+
+// TestUnreached: the lives of one kind made up for another of which none was reached.
+func TestUnreached(t *testing.T) {
+	lives := func(kind string, hits ...string) Outcome { return Outcome{Fault: faults.Fault{Kind: kind}, Hits: hits} }
+	got := Unreached([]Outcome{lives("open", "open(f)"), lives("pipe"), lives("open", "open(g)"), lives("fork"), lives("fork", "fork()")})
+	if want := []string{"pipe"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

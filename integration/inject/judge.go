@@ -94,17 +94,30 @@ func (l *life) ran(verb string) {
 	}
 }
 
-// exited waits for the exit event of a process. It may come twice, if the daemon's
-// answer to the first was lost.
+// exited waits for the exit event of a process, and notes the status that it must have.
+// gone judges all of them, since one that is sent again comes later.
 func (l *life) exited(id string, want uint32) {
-	exits := func() []fakedaemon.Event { return l.b.Daemon.ExitsOf(id) }
-	l.await(soon, "the exit event of "+id, func() bool { return len(exits()) > 0 })
-	if e := exits()[0]; e.Exit.GetExitStatus() != want {
-		l.errorf("exit of %s: status %d, want %d", id, e.Exit.GetExitStatus(), want)
+	l.await(soon, "the exit event of "+id, func() bool { return len(l.b.Daemon.ExitsOf(id)) > 0 })
+	l.exits[id] = want
+}
+
+// wrongExits lists the exit events with another status than want has for the process, and
+// those that are too many: for each failure the answer to one may be lost, and it comes again.
+func wrongExits(events []fakedaemon.Event, want map[string]uint32, failures int) (wrong []string) {
+	times := map[string]int{}
+	for _, e := range events {
+		if e.Exit == nil {
+			continue
+		}
+		times[e.ID]++
+		if status, ok := want[e.ID]; ok && e.Exit.GetExitStatus() != status {
+			wrong = append(wrong, fmt.Sprintf("exit event %d of %s: status %d, want %d", times[e.ID], e.ID, e.Exit.GetExitStatus(), status))
+		}
+		if times[e.ID] > 1+failures {
+			wrong = append(wrong, fmt.Sprintf("exit event %d of %s after %d failures", times[e.ID], e.ID, failures))
+		}
 	}
-	if n := len(exits()); n > 2 {
-		l.errorf("%d exit events of %s", n, id)
-	}
+	return wrong
 }
 
 // errorf records that something is wrong. If the shim was killed, the life ends here
@@ -178,7 +191,7 @@ func (l *life) open() map[string]int {
 }
 
 // gone checks that the shim of a deleted container has nothing left of it, except for
-// descriptors that it leaves in any case.
+// descriptors that it leaves in any case, and which exits the daemon was told of.
 func (l *life) gone() {
 	if !l.alive() {
 		l.dead("at the end") // no later call would show it
@@ -218,6 +231,9 @@ func (l *life) gone() {
 	if _, err := l.b.Within(client.Patience).ShimInfo(); err != nil {
 		l.errorf("ShimInfo at the end: %v", err)
 	}
+	for _, wrong := range wrongExits(l.b.Daemon.Events(), l.exits, len(l.in.Hits())) {
+		l.errorf("%s", wrong)
+	}
 }
 
 // cleanUp does what containerd does when a shim's connection ends, and checks that
@@ -228,10 +244,8 @@ func (l *life) cleanUp() {
 	out, err := exec.Command(l.c.Runtime, "--root", b.Root, "delete", "--force", b.ID).CombinedOutput()
 	l.c.Logf("runc delete --force: %v %s", err, out) // it fails if there is no container yet, or none any more
 	lives := func() (all []string) {
-		for _, p := range procfs.All() {
-			if l.owns(p.Pid) && !p.Dead() {
-				all = append(all, fmt.Sprintf("%d %q", p.Pid, procfs.Command(p.Pid)))
-			}
+		for _, p := range sweep.Owned(l.c.Dir) {
+			all = append(all, fmt.Sprintf("%d %q", p.Pid, procfs.Command(p.Pid)))
 		}
 		return all
 	}
@@ -243,18 +257,10 @@ func (l *life) cleanUp() {
 	}
 }
 
-// owns reports whether a process belongs to the case.
-func (l *life) owns(pid int) bool {
-	v, ok := procfs.Env(pid, sweep.Mark)
-	return ok && v == l.c.Dir
-}
-
 // sweep kills every process that may still have the filter, before the injector stops
 // answering it.
 func (l *life) sweep() {
-	for _, p := range procfs.All() {
-		if l.owns(p.Pid) {
-			_ = unix.Kill(p.Pid, unix.SIGKILL) // it may have ended by itself
-		}
+	for _, p := range sweep.Owned(l.c.Dir) {
+		_ = p.Signal(unix.SIGKILL) // it may have ended by itself
 	}
 }

@@ -38,13 +38,14 @@ type life struct {
 	in    *faults.Injector
 	fault faults.Fault
 	usual *Usual
-	blows int // how many calls of the daemon have failed
+	blows int               // how many calls of the daemon have failed
+	exits map[string]uint32 // the status of each process whose exit event has come
 }
 
 // live runs a life under the injector's fault, and records in c what is wrong. Without
 // a kind of call the injector only counts, and what leaks is noted in usual.
 func live(c *harness.Case, in *faults.Injector, usual *Usual) {
-	l := &life{c: c, in: in, fault: in.Fault, usual: usual}
+	l := &life{c: c, in: in, fault: in.Fault, usual: usual, exits: map[string]uint32{}}
 	defer func() {
 		if l.b != nil {
 			l.b.Shim.Kill()

@@ -115,6 +115,17 @@ func (u Usual) Run(cfg harness.Config, plan []faults.Fault, side int, report fun
 	lives.Wait()
 }
 
+// Unreached lists the kinds of calls of which no life has come to the one that was to be hit:
+// nothing was tried with these.
+func Unreached(outcomes []Outcome) []string {
+	reached := map[string]bool{}
+	for _, o := range outcomes {
+		reached[o.Fault.Kind] = reached[o.Fault.Kind] || len(o.Hits) > 0
+	}
+	maps.DeleteFunc(reached, func(_ string, yes bool) bool { return yes })
+	return slices.Sorted(maps.Keys(reached))
+}
+
 // Row is a row of the table: the lives with one kind of call and one error.
 type Row struct {
 	Kind                   string
