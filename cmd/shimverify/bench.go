@@ -83,13 +83,17 @@ func benchRow(name string, n int, f catalogue.Figures) string {
 		more = "> "
 	}
 	yes := map[bool]string{true: "yes", false: "no"}
+	hung := yes[f.Hung]
+	if f.Gone {
+		hung = "gone"
+	}
 	return fmt.Sprintf("| %s | %d | %d | %d | %.1f s | %s%.1f s | %.1f s | %s | %s |", name, n, f.Failed, f.Lost,
-		f.Late.Seconds(), more, f.State.Seconds(), f.Wall.Seconds(), yes[f.Hung], yes[f.Dump])
+		f.Late.Seconds(), more, f.State.Seconds(), f.Wall.Seconds(), hung, yes[f.Dump])
 }
 
 func benchVerdict(f catalogue.Figures) error {
 	switch {
-	case f.Failed > 0 || f.Lost > 0 || f.Hung:
+	case f.Failed > 0 || f.Lost > 0 || f.Hung || f.Gone:
 		return errFailed
 	case !f.Dump:
 		return errNoDump

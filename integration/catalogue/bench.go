@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +21,7 @@ import (
 
 	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/client"
+	"containerd-shim.v1/integration/harness/fakedaemon"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
@@ -40,11 +42,12 @@ type Bench struct {
 
 // Figures are what a Bench has measured.
 type Figures struct {
-	Failed, Lost      int           // execs that failed, and exits that were never published
+	Failed, Lost      int           // execs that failed, and exits that were not published, once and with their status
 	Late, State, Wall time.Duration // longest time from a process's end to Wait's answer; longest State; total
 	Pending           bool          // the longest State had no answer yet
-	Hung, Dump        bool          // State is not answered afterwards; a dump was written to a file
-	Errors            []string      // the first few errors of execs
+	Hung, Gone        bool          // State is not answered afterwards; it fails, mostly because the shim has ended
+	Dump              bool          // was written to a file
+	Errors            []string      // the first few errors, of execs and of what is Lost or Gone
 	Stacks            string        // of a shim that hangs
 }
 
@@ -53,6 +56,8 @@ const (
 	stallTime = 20 * time.Second
 	// hungTime bounds the State call that decides whether the shim hangs.
 	hungTime = 10 * time.Second
+	// execStatus is that with which the execs end.
+	execStatus = 7
 	// stormTime bounds the wait for the orphans to be reaped before the slow exec
 	// goes on. A shim that has the bug reaps none of them meanwhile.
 	stormTime = 3 * time.Second
@@ -132,10 +137,10 @@ func (m *Bench) collect(n int, ends <-chan ended) {
 func (m *Bench) exec(id string, steps []string) ended {
 	by := m.b.Within(m.patience())
 	by.Caller = noting{by.Caller, m.probe}
-	status, err := m.b.RunExec(by, id, slices.Concat(steps, []string{"stamp:/" + id + ".end", "exit:7"})...)
+	status, err := m.b.RunExec(by, id, slices.Concat(steps, []string{"stamp:/" + id + ".end", fmt.Sprint("exit:", execStatus)})...)
 	answered := time.Now()
-	if err == nil && status != 7 {
-		err = fmt.Errorf("exec %s: exit status %d, want 7", id, status)
+	if err == nil && status != execStatus {
+		err = fmt.Errorf("exec %s: exit status %d, want %d", id, status, execStatus)
 	}
 	if err != nil {
 		return ended{err: err}
@@ -159,42 +164,59 @@ func (m *Bench) stalled() <-chan struct{} {
 	return c
 }
 
-// published returns the number of execs whose exit the daemon has, once that is n or
-// no more has come for Settle. An exit that is late is not lost: v1.1.2 forks a
-// publisher for each, one after the other, which takes a while on a busy host.
-func (m *Bench) published(n int) int {
-	var seen map[string]bool
+// settle waits until the daemon has the exits of n execs, or no more has come for Settle.
+// An exit that is late is not lost: v1.1.2 forks a publisher for each, one after the
+// other, which takes a while on a busy host.
+func (m *Bench) settle(n int) {
 	most, grown := 0, time.Now()
 	wait.Until(m.Limit, func() bool {
-		seen = map[string]bool{}
-		for _, e := range m.b.Daemon.Events() {
-			if id := e.Exit.GetID(); strings.HasPrefix(id, "e") {
-				seen[id] = true
-			}
+		seen, _ := published(m.b.Daemon.Events())
+		if seen > most {
+			most, grown = seen, time.Now()
 		}
-		if len(seen) > most {
-			most, grown = len(seen), time.Now()
-		}
-		return len(seen) >= n || time.Since(grown) >= m.Settle
+		return seen >= n || time.Since(grown) >= m.Settle
 	})
-	return len(seen)
 }
 
-// end counts the exits of n execs, finds out whether the shim hangs, asks it for a
-// dump, and returns all figures.
+// published returns the number of execs whose exit the daemon has, and says of which it has
+// anything but one, with execStatus.
+func published(events []fakedaemon.Event) (seen int, wrong []string) {
+	statuses := map[string][]uint32{}
+	for _, e := range events {
+		if id := e.Exit.GetID(); strings.HasPrefix(id, "e") {
+			statuses[id] = append(statuses[id], e.Exit.GetExitStatus())
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(statuses)) {
+		if !slices.Equal(statuses[id], []uint32{execStatus}) {
+			wrong = append(wrong, fmt.Sprintf("exit events of %s: statuses %d, want one of %d", id, statuses[id], execStatus))
+		}
+	}
+	return len(statuses), wrong
+}
+
+// end waits for the exits of n execs, finds out whether the shim hangs, asks it for a
+// dump, counts the exits, since an exit that comes again comes later, and returns all
+// figures.
 func (m *Bench) end(n int) Figures {
 	f := &m.figure
-	f.Lost = n - m.published(n)
+	m.settle(n)
 	f.State, f.Pending = m.probe.end()
 	_, err := m.b.Within(hungTime).State(m.b.ID)
 	var stuck *client.Stuck
 	f.Hung = errors.As(err, &stuck)
+	if f.Gone = err != nil && !f.Hung; f.Gone {
+		f.Errors = append(f.Errors, "State afterwards: "+err.Error())
+	}
 	asked := time.Now()
 	stacks, err := m.b.Shim.Stacks(m.Settle / 3)
 	if f.Hung && err == nil {
 		f.Stacks = stacks
 	}
 	f.Dump = wait.Until(m.Settle/3, func() bool { return m.dumped(asked) })
+	seen, wrong := published(m.b.Daemon.Events())
+	f.Lost = n - seen + len(wrong)
+	f.Errors = append(f.Errors, wrong[:min(len(wrong), 3)]...)
 	return *f
 }
 

@@ -28,7 +28,7 @@ var (
 	endLine   = regexp.MustCompile(`^guest: exit status (\d+)$`)
 	guestLine = regexp.MustCompile(`^guest: Linux (\S+), (.*)$`)
 	checkLine = regexp.MustCompile(`^(pass|fail|broken) +(\S+) `)
-	floodLine = regexp.MustCompile(`^\| \S+ \| (\d+) \| (\d+) \| (\d+) \|.*\| (yes|no) \| (?:yes|no) \|$`)
+	floodLine = regexp.MustCompile(`^\| \S+ \| (\d+) \| (\d+) \| (\d+) \|.*\| (yes|no|gone) \| (yes|no) \|$`)
 )
 
 // guest follows what a guest of integration/kernel/boot prints.
@@ -56,11 +56,11 @@ func (g *guest) read(line string, took time.Duration) {
 		add(m[2], map[string]verdict{string(harness.Pass): passed, string(harness.Fail): failed, string(harness.Broken): notRun}[m[1]], "")
 	case floodLine.MatchString(line):
 		m := floodLine.FindStringSubmatch(line)
-		v := passed
-		if m[2] != "0" || m[3] != "0" || m[4] == "yes" {
-			v = failed
+		v, reason := passed, fmt.Sprintf("%s execs at once, %s failed, %s exits lost", m[1], m[2], m[3])
+		if !slices.Equal(m[2:], []string{"0", "0", "no", "yes"}) {
+			v, reason = failed, fmt.Sprintf("%s, hung: %s, dump: %s", reason, m[4], m[5])
 		}
-		add(flooded, v, fmt.Sprintf("%s execs at once, %s failed, %s exits lost", m[1], m[2], m[3]))
+		add(flooded, v, reason)
 	case strings.HasPrefix(line, "       "):
 		if last := &g.results[len(g.results)-1]; last.Verdict != passed && last.Reason == "" {
 			last.Reason = strings.TrimSpace(line)

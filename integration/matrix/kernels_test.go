@@ -51,6 +51,23 @@ func TestGuestsResultsAreRecorded(t *testing.T) {
 	}
 }
 
+// TestFloodPassesOnlyIfAllIsWell: one whose shim had ended, or had left no dump, was recorded as passed.
+func TestFloodPassesOnlyIfAllIsWell(t *testing.T) {
+	for row, want := range map[string]verdict{
+		"0 | 0 | 0.1 s | 0.0 s | 9.0 s | no | yes |":   passed,
+		"1 | 0 | 0.1 s | 0.0 s | 9.0 s | no | yes |":   failed,
+		"0 | 1 | 0.1 s | 0.0 s | 9.0 s | no | yes |":   failed,
+		"0 | 0 | 0.1 s | 0.0 s | 9.0 s | yes | yes |":  failed,
+		"0 | 0 | 0.1 s | 0.0 s | 9.0 s | gone | yes |": failed,
+		"0 | 0 | 0.1 s | 0.0 s | 9.0 s | no | no |":    failed,
+	} {
+		g := guest{kernel: "6.12"}
+		if g.read("| /bin/containerd-shim | 100 | "+row, 0); len(g.results) != 1 || g.results[0].Verdict != want {
+			t.Errorf("%s: got %+v, want %s", row, g.results, want)
+		}
+	}
+}
+
 // A command that could not be run, or has failed and said nothing of it, is no success.
 func TestGuestWhoseCommandFails(t *testing.T) {
 	text := "guest: Linux 6.12.0-cloud-amd64, cgroup v2 with cpu memory\nguest: exit status 127\n"
