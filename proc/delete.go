@@ -42,7 +42,7 @@ func (p *Init) remove(ctx context.Context, force bool) error {
 	p.mu.Unlock()
 	if io != nil {
 		if child == nil {
-			io.Abort() // a checkpoint that was never restored: its start will not come
+			io.Abort() // a restore that Destroy has cut short: no process will come
 		}
 		io.AwaitOutput(p.env.Streams.DrainFlowing)
 	}

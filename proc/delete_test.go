@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -72,6 +73,32 @@ func TestRestoreThatFails(t *testing.T) {
 	if err := p.Delete(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// Streams that cannot be opened are no failed restore: it can be started again. What the
+// client has asked for before counts.
+func TestRestoreWithoutStreams(t *testing.T) {
+	census(t)
+	f := &fakeRuntime{process: []string{"exit", "3"}}
+	out := filepath.Join(t.TempDir(), "out")
+	p := created(t, f, InitConfig{Checkpoint: "/image", Stdio: Stdio{Stdout: out}})
+	if err := p.Start(t.Context()); err == nil || p.Snapshot().Phase != Created {
+		t.Errorf("start: %v, phase %v", err, p.Snapshot().Phase)
+	}
+	if err := unix.Mkfifo(out, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := attach(t, out)
+	if s := p.awaitStopped(t); s.Exit.Status != 3 {
+		t.Errorf("got %+v", s)
+	}
+	if err := p.Delete(t.Context()); err != nil {
+		t.Error(err)
+	}
+	c.All(t)
 }
 
 // What waits to be restored is not handed over to another program, whatever streams it

@@ -66,7 +66,7 @@ func (p *process) save() (st state.Process, err error) {
 
 // Save returns the state of the container while no verb is at work and its streams
 // stand still, or why that cannot be told. A checkpoint that waits to be restored is
-// refused: its streams have ends that are for the process, and Start needs them.
+// refused: it is there for a moment only.
 func (p *Init) Save() (*state.Container, error) {
 	if p.unrestored() {
 		return nil, fmt.Errorf("process %s: its checkpoint is not restored yet", p.id)

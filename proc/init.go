@@ -76,7 +76,11 @@ func (p *Init) Create(ctx context.Context) error {
 	if p.config.Checkpoint != "" {
 		return nil
 	}
-	if err := p.makeProcess(ctx, p.create); err != nil {
+	io, err := p.openStreams()
+	if err == nil {
+		err = p.makeProcess(ctx, io, p.create)
+	}
+	if err != nil {
 		return errors.Join(err, p.rootfs.detach())
 	}
 	return nil
@@ -90,22 +94,18 @@ func (p *Init) openStreams() (*stdio.Streams, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.setIO(io)
 	if err := io.HoldInput(); err != nil {
+		p.dropIO()
 		io.Abort()
 		return nil, err
 	}
-	p.setIO(io)
 	return io, nil
 }
 
 // makeProcess has the runtime make the container with its process, or leaves
 // nothing of either behind.
-func (p *Init) makeProcess(ctx context.Context, run func(context.Context, CreateCall) error) error {
-	io, err := p.openStreams()
-	if err != nil {
-		p.endAttempt()
-		return err
-	}
+func (p *Init) makeProcess(ctx context.Context, io *stdio.Streams, run func(context.Context, CreateCall) error) error {
 	existed := p.runtime.Exists(p.id)
 	child, err := p.launch(ctx, io, run)
 	if err != nil {
@@ -250,7 +250,11 @@ func (p *Init) Start(ctx context.Context) error {
 		}
 		return p.apply(DidStart)
 	}
-	if err := p.makeProcess(ctx, p.restore); err != nil {
+	io, err := p.openStreams()
+	if err != nil {
+		return err // it can be started again
+	}
+	if err := p.makeProcess(ctx, io, p.restore); err != nil {
 		return errors.Join(err, p.apply(DidExit)) // it cannot be started again
 	}
 	return p.apply(DidStart)

@@ -65,8 +65,8 @@ func (u *upgrader) ours(ctx context.Context, s *scan.Shim) upgraded {
 const watchEvery = 10 * time.Millisecond
 
 // watch returns a function that reports, once the shim is dead, whether its container was seen to
-// have ended before: then the daemon has ended the shim. One that an exchange ends dies first. The
-// watch ends with ctx.
+// end before: then the daemon has ended the shim. One that an exchange ends dies first. Of a
+// container that had ended when the watch began that cannot be told. The watch ends with ctx.
 func (u *upgrader) watch(ctx context.Context, s *scan.Shim) (containerFirst func() bool) {
 	look := func() (first, over bool) {
 		init, there := scan.Any(u.proc, s.Init.PID)
@@ -76,6 +76,9 @@ func (u *upgrader) watch(ctx context.Context, s *scan.Shim) (containerFirst func
 	}
 	seen := make(chan bool, 1)
 	first, over := look()
+	if first {
+		return func() bool { return false }
+	}
 	go func() {
 		for !over && rounds.Pause(ctx, watchEvery) {
 			first, over = look()

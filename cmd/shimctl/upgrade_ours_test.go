@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/api/types/task"
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
@@ -59,6 +60,7 @@ func TestAnswersOfOwnShim(t *testing.T) {
 	for name, c := range map[string]struct {
 		runs  bool // the new program
 		ended bool // the container, before
+		ends  bool // the container, meanwhile
 		dies  bool // the shim, meanwhile
 		asked bool // it has a socket
 		says  error
@@ -69,7 +71,8 @@ func TestAnswersOfOwnShim(t *testing.T) {
 		"it has, and does not answer":     {runs: true, want: resultUnanswered},
 		"it dies of the exchange":         {asked: true, dies: true, want: resultUnanswered},
 		"it dies busy":                    {asked: true, dies: true, says: busy, want: resultEnded},
-		"it ends with its container":      {asked: true, dies: true, ended: true, want: resultEnded},
+		"it ends with its container":      {asked: true, dies: true, ends: true, want: resultEnded},
+		"its container had ended before":  {asked: true, dies: true, ended: true, want: resultUnanswered},
 		"it has ended before it is asked": {dies: true, want: resultEnded},
 		"it cannot be asked":              {want: resultFailed},
 	} {
@@ -105,6 +108,10 @@ func TestAnswersOfOwnShim(t *testing.T) {
 				shimapi.RegisterShimService(server, known{})
 				server.RegisterService(shim.UpgradeService, &ttrpc.ServiceDesc{Methods: map[string]ttrpc.Method{
 					shim.UpgradeMethod: func(context.Context, func(any) error) (any, error) {
+						if c.ends {
+							end()
+							<-time.After(20 * watchEvery) // it is looked at meanwhile
+						}
 						if c.dies {
 							kill()
 							if c.says == nil {

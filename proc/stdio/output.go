@@ -13,6 +13,7 @@ import (
 	"containerd-shim.v1/internal/gate"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -20,10 +21,9 @@ const (
 	// succeeded, in addition to what the pipe holds. A runtime, or a hook, that
 	// writes more is not stopped: its output is passed on then.
 	holdLimit = 64 << 10
-	// lastLimit is how much is read of a process's end before it is closed: more than
-	// the kernel keeps for a terminal (64 KiB in tty_buffer.c, 4 KiB in n_tty.c), and
-	// as much as for the largest pipe that a user can make (pipe(7)).
-	lastLimit = 1 << 20
+	// hangUpLimit is how much is read of a terminal that is hung up: more than
+	// the kernel keeps for it (64 KiB in tty_buffer.c, 4 KiB in n_tty.c).
+	hangUpLimit = 128 << 10
 )
 
 // output is one stream of the process's output on its way to the client. Its
@@ -216,7 +216,7 @@ func (o *output) move(step func() (int, error), done outputEvent) outputEvent {
 		case ord.aborted:
 			return over
 		case o.state == copying && (ord.hungUp || due(deadline) && (o.inUse != nil || !o.blocked)):
-			o.drain(lastLimit) // of which the process may have written the first
+			o.drain(o.inside()) // the process may have written it
 			return end
 		case due(deadline) && !o.blocked:
 			return end
@@ -228,6 +228,16 @@ func (o *output) move(step func() (int, error), done outputEvent) outputEvent {
 			o.awaitRoom(err, deadline)
 		}
 	}
+}
+
+// inside returns how much may be in the process's end.
+func (o *output) inside() int {
+	if o.inUse != nil {
+		return hangUpLimit
+	}
+	size := 0
+	control(o.src, func(fd int) { size, _ = unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0) }) // it is a pipe
+	return size
 }
 
 // awaitRoom waits a while after a write to a file has failed with err. A full disk, or
