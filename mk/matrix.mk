@@ -4,11 +4,12 @@
 
 .PHONY: matrix matrix/cell docs/support.md
 
-MATRIX  := go run ./integration/matrix -shim $(SHIM)
+# Another shim's results need a record of their own: the one in the repository is of this one.
+MATRIX  = go run ./integration/matrix -shim $(SHIM) $(if $(RECORD),-record $(RECORD))
 ONLY    ?=
 MISSING ?=
 
-matrix: host/prepare build ## run all daemons with all runtimes (ONLY=1.7.24+crun: those with these words; MISSING=1: those without a result), then make docs/support.md
+matrix: host/prepare build ## run all daemons with all runtimes (ONLY=1.7.24+crun: those with these words; MISSING=1: those without a result; SHIM=any RECORD=file), then make docs/support.md
 	integration/matrix/fetch bin/matrix bullseye bookworm trixie sid
 	integration/matrix/build bin/matrix
 	$(MATRIX) -only '$(ONLY)' $(if $(MISSING),-missing)

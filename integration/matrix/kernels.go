@@ -81,10 +81,13 @@ func (o options) kernel(in io.Reader, records record) (status int, err error) {
 			begun, seen = time.Now(), len(g.results)
 		}
 	}
+	fails := map[string]bool{} // a check may have run more than once
 	for _, r := range g.results {
-		records.put(r)
 		if r.Verdict == failed {
-			status = 1
+			fails[r.Scenario], status = true, 1
+		}
+		if r.Verdict == failed || !fails[r.Scenario] {
+			records.put(r)
 		}
 	}
 	if err := errors.Join(lines.Err(), records.write(o.record)); err != nil {

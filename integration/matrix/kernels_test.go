@@ -68,6 +68,17 @@ func TestFloodPassesOnlyIfAllIsWell(t *testing.T) {
 	}
 }
 
+// A check that has failed once has failed, also if it passes afterwards.
+func TestGuestsFailureStays(t *testing.T) {
+	text := "guest: Linux 6.12.0-cloud-amd64, cgroup v2 with cpu memory\n" +
+		"fail   B04   a check   3.1s  /bin/containerd-shim\n       why\npass   B04   a check   3.1s  /bin/containerd-shim\nguest: exit status 1\n"
+	r := record{}
+	status, err := options{record: filepath.Join(t.TempDir(), "record.json")}.kernel(strings.NewReader(text), r)
+	if got := r["kernel 6.12.0-cloud-amd64"]["B04"]; status != 1 || err != nil || got.Verdict != failed || got.Reason != "why" {
+		t.Errorf("got %+v, status %d, %v", got, status, err)
+	}
+}
+
 // A command that could not be run, or has failed and said nothing of it, is no success.
 func TestGuestWhoseCommandFails(t *testing.T) {
 	text := "guest: Linux 6.12.0-cloud-amd64, cgroup v2 with cpu memory\nguest: exit status 127\n"

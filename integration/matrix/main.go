@@ -11,22 +11,29 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"containerd-shim.v1/integration/catalogue"
 	"containerd-shim.v1/integration/harness/session"
 	"containerd-shim.v1/integration/harness/sweep"
 )
+
+// ourRecord is what docs/support.md is made from.
+const ourRecord = "integration/matrix/record.json"
 
 // options are those of the command line.
 type options struct {
@@ -39,7 +46,7 @@ func main() {
 	flag.StringVar(&o.shim, "shim", "bin/containerd-shim", "the shim to test")
 	flag.StringVar(&o.programs, "programs", "bin/matrix", "`directory` of daemons and runtimes, as integration/matrix/fetch writes it")
 	flag.StringVar(&o.only, "only", "", "only pairs and scenarios that contain one of these comma separated `words`; words with + between them must all be there")
-	flag.StringVar(&o.record, "record", "integration/matrix/record.json", "`file` that keeps the newest result of each cell")
+	flag.StringVar(&o.record, "record", ourRecord, "`file` that keeps the newest result of each cell; this one is for this project's shim only")
 	flag.BoolVar(&o.document, "document", false, "print docs/support.md, made from the record, and run nothing")
 	flag.BoolVar(&o.missing, "missing", false, "run no cell that has a result already")
 	flag.BoolVar(&o.kernels, "kernel", false, "read what integration/kernel/boot prints, put it into the record, and run nothing")
@@ -60,6 +67,9 @@ func (o options) run(ctx context.Context) (status int, err error) {
 	if o.pair != "" {
 		return 0, o.child(ctx)
 	}
+	if !o.document && !o.kernels && !o.list && o.record == ourRecord && catalogue.Release(o.shim) != catalogue.Ours {
+		return 0, fmt.Errorf("%s is not this project's shim: its results need a -record of their own", o.shim)
+	}
 	records, err := readRecord(o.record)
 	if err != nil {
 		return 0, err
@@ -74,7 +84,7 @@ func (o options) run(ctx context.Context) (status int, err error) {
 	if o.kernels {
 		return o.kernel(os.Stdin, records)
 	}
-	ran := false
+	ran, built := false, revision(ctx, o.shim)
 	for _, p := range pairs() {
 		chosen := o.chosen(p)
 		if o.missing {
@@ -92,11 +102,15 @@ func (o options) run(ctx context.Context) (status int, err error) {
 		if err != nil { // the next pairs have a daemon of their own
 			fmt.Fprintf(os.Stderr, "matrix: %s: %v\n", p, err)
 			status = 1
+			if ctx.Err() == nil { // an interruption is no verdict
+				results = append(results, unfinished(p, chosen, results, err)...)
+			}
 		}
 		for _, r := range results {
 			if r.Verdict == failed {
 				status = 1
 			}
+			r.Revision = built
 			records.put(r)
 		}
 		if err := records.write(o.record); err != nil {
@@ -135,6 +149,28 @@ next:
 	return false
 }
 
+var revisionLine = regexp.MustCompile(`(?m)^  Revision: (\S+)`)
+
+// revision returns that of which a shim says that it was built, "" if it does not.
+func revision(ctx context.Context, shim string) string {
+	out, _ := exec.CommandContext(ctx, shim, "-version").Output() // the pair says what is wrong
+	if m := revisionLine.FindSubmatch(out); m != nil {
+		return string(m[1])
+	}
+	return ""
+}
+
+// unfinished fails what has no result because the pair's child ended before it. Without
+// it a result of an earlier run would stay, and pass for that of this one.
+func unfinished(p pair, chosen []string, results []result, err error) (failures []result) {
+	for _, name := range append(slices.Clone(chosen), census) {
+		if !slices.ContainsFunc(results, func(r result) bool { return r.Scenario == name }) {
+			failures = append(failures, judge(p.String(), name, err))
+		}
+	}
+	return failures
+}
+
 // parent runs a pair in a child with a mount namespace of its own, and prints its
 // results as they come.
 func (o options) parent(ctx context.Context, p pair, chosen []string) (results []result, err error) {
@@ -157,7 +193,8 @@ func (o options) parent(ctx context.Context, p pair, chosen []string) (results [
 		defer func() { err = errors.Join(err, sweep.RemoveCgroup(group)) }()
 	}
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-pair", p.String(), "-shim", o.shim, "-programs", o.programs, "-only", strings.Join(chosen, ","))
-	cmd.Stderr = os.Stderr
+	var said bytes.Buffer
+	cmd.Stderr = io.MultiWriter(os.Stderr, &said)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Setpgid: true}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it cleans up
 	out, err := cmd.StdoutPipe()
@@ -180,7 +217,11 @@ func (o options) parent(ctx context.Context, p pair, chosen []string) (results [
 		begun = time.Now()
 		results = append(results, r)
 	}
-	return results, cmd.Wait()
+	if err := cmd.Wait(); err != nil {
+		lines := strings.Split(strings.TrimSpace(said.String()), "\n")
+		return results, fmt.Errorf("%w: %s", err, lines[len(lines)-1])
+	}
+	return results, nil
 }
 
 // child runs the chosen scenarios of a pair, and writes their results.

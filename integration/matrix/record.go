@@ -62,8 +62,12 @@ func (r record) write(file string) error {
 	return os.Rename(file+".new", file)
 }
 
-// missing returns those of a pair's scenarios that have no result yet.
+// missing returns those of a pair's scenarios that have no result yet. Without that of
+// the census all are: it is one of what was run before it.
 func (r record) missing(p pair, scenarios []string) []string {
+	if r[p.String()][census].Verdict == "" {
+		return slices.Clone(scenarios)
+	}
 	return slices.DeleteFunc(slices.Clone(scenarios), func(name string) bool { return r[p.String()][name].Verdict != "" })
 }
 

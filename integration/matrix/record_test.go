@@ -73,6 +73,7 @@ func TestRecordIsWholeWithEveryCell(t *testing.T) {
 		for _, s := range p.scenarios() {
 			r.put(result{Pair: p.String(), Scenario: s.name, Verdict: passed})
 		}
+		r.put(result{Pair: p.String(), Scenario: census, Verdict: passed})
 	}
 	if !r.whole() {
 		t.Error("a record with every cell is not whole")
@@ -84,5 +85,10 @@ func TestRecordIsWholeWithEveryCell(t *testing.T) {
 	}
 	if r.whole() {
 		t.Error("a record without a cell is whole")
+	}
+	r.put(result{Pair: first.String(), Scenario: "run", Verdict: passed})
+	delete(r[first.String()], census)
+	if got := r.missing(first, []string{"run", "exec"}); !slices.Equal(got, []string{"run", "exec"}) || r.whole() {
+		t.Errorf("without a census: missing %v, whole %v", got, r.whole())
 	}
 }

@@ -26,7 +26,8 @@ type result struct {
 	Scenario string  `json:"scenario"`
 	Verdict  verdict `json:"verdict"`
 	Reason   string  `json:"reason,omitempty"`
-	Took     string  `json:"took,omitempty"` // of the host's time, on another kernel
+	Took     string  `json:"took,omitempty"`     // of the host's time, on another kernel
+	Revision string  `json:"revision,omitempty"` // of the shim, as it says itself; older lines have none
 }
 
 // remark is what a scenario returns that has passed, but not as everywhere else.
