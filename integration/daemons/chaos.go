@@ -14,6 +14,7 @@ import (
 
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
 
+	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
 )
 
@@ -47,26 +48,32 @@ type ChaosReport struct {
 	Refused  []string // execs that failed without a process while a fault was there, with their errors
 	Accepted int      // exits that containerd has accepted
 	// Lost exits were never accepted by containerd, doubled ones more than once, wrong
-	// ones with another status than the process had.
-	Lost, Doubled, Wrong []string
-	Errors               []string // calls that should have succeeded
-	States               int
-	SlowestState         time.Duration
-	Samples              []Sample
+	// ones with another container, pid or status than the process had. Strange ones are
+	// of execs that were refused, and of what was never started or lives.
+	Lost, Doubled, Wrong, Strange []string
+	Left                          []string // processes in a container after the last exec
+	Errors                        []string // calls that should have succeeded
+	States                        int
+	SlowestState                  time.Duration
+	Samples                       []Sample
 }
 
-// Problems returns what is wrong with the result. Doubled exits are only counted,
-// because an answer that a daemon's death has cut off looks like none, and the exit is
-// sent again.
+// Problems returns what is wrong with the result. Doubled exits are only counted after a
+// fault that can cut an answer off: that looks like none, and the exit is sent again.
 func (r *ChaosReport) Problems() []string {
 	var p []string
 	if r.Accepted == 0 {
 		return append(p, "containerd has accepted no exit")
 	}
+	doubled := r.Doubled
+	if r.Faults[daemonKilled]+r.Faults[daemonStopped]+r.Faults[memoryTight] > 0 {
+		doubled = nil
+	}
 	for _, list := range []struct {
 		what string
 		all  []string
-	}{{"exits lost", r.Lost}, {"exits with a wrong status", r.Wrong}, {"errors", r.Errors}} {
+	}{{"exits lost", r.Lost}, {"exits doubled", doubled}, {"exits that are wrong", r.Wrong}, {"exits of nothing that ran", r.Strange},
+		{"processes left", r.Left}, {"errors", r.Errors}} {
 		if n := len(list.all); n > 0 {
 			p = append(p, fmt.Sprintf("%d %s: %s", n, list.what, strings.Join(list.all[:min(3, n)], " | ")))
 		}
@@ -83,8 +90,8 @@ func (r *ChaosReport) String() string {
 		faults = append(faults, fmt.Sprintf("%d %s", n, name))
 	}
 	slices.Sort(faults)
-	return fmt.Sprintf("%d execs, %d refused; exits lost %d, doubled %d, wrong %d; errors %d; State %d times, slowest %v; faults: %s",
-		r.Execs, len(r.Refused), len(r.Lost), len(r.Doubled), len(r.Wrong), len(r.Errors), r.States, r.SlowestState.Round(time.Millisecond), strings.Join(faults, ", "))
+	return fmt.Sprintf("%d execs, %d refused; exits lost %d, doubled %d, wrong %d, strange %d; processes left %d; errors %d; State %d times, slowest %v; faults: %s",
+		r.Execs, len(r.Refused), len(r.Lost), len(r.Doubled), len(r.Wrong), len(r.Strange), len(r.Left), len(r.Errors), r.States, r.SlowestState.Round(time.Millisecond), strings.Join(faults, ", "))
 }
 
 // chaos is a run of Chaos.
@@ -100,7 +107,18 @@ type chaos struct {
 	mu      sync.Mutex
 	report  ChaosReport
 	excuses []excuse
-	want    map[string]uint32 // exec id to its status
+	want    map[string]end  // by exec id
+	unsure  map[string]bool // execs with an error, or whose runtime hangs: an exit of one may come or not
+}
+
+// end is how an exec ends.
+type end struct {
+	container   string
+	pid, status uint32
+}
+
+func (e end) String() string {
+	return fmt.Sprintf("status %d of pid %d in %s", e.status, e.pid, e.container)
 }
 
 // Chaos runs c on a Rig whose containerd has not been started yet, and returns a report.
@@ -109,7 +127,7 @@ func (r *Rig) Chaos(ctx context.Context, c Chaos) (_ *ChaosReport, err error) {
 	if c.Containers < 1 {
 		return nil, errors.New("chaos takes a container")
 	}
-	run := &chaos{Chaos: c, rig: r, want: map[string]uint32{}, begun: time.Now(), report: ChaosReport{Faults: map[string]int{}}}
+	run := &chaos{Chaos: c, rig: r, want: map[string]end{}, unsure: map[string]bool{}, begun: time.Now(), report: ChaosReport{Faults: map[string]int{}}}
 	if run.ledger, err = r.keepLedger(ctx); err != nil {
 		return nil, err
 	}
@@ -142,6 +160,9 @@ func (r *Rig) Chaos(ctx context.Context, c Chaos) (_ *ChaosReport, err error) {
 	all.Wait()
 	run.report.Took = time.Since(run.begun)
 	run.settle()
+	for _, id := range run.ids {
+		run.look(id)
+	}
 	return &run.report, errors.Join(err, run.judge(), ctx.Err())
 }
 
@@ -171,8 +192,12 @@ func (c *chaos) judge() error {
 	c.report.Accepted = len(accepted)
 	for _, e := range accepted {
 		seen[e.ID]++
-		if status, ok := c.want[e.ID]; ok && status != e.ExitStatus {
-			c.report.Wrong = append(c.report.Wrong, fmt.Sprintf("%s: %d, want %d", e.ID, e.ExitStatus, status))
+		want, ran := c.want[e.ID]
+		switch got := (end{e.ContainerID, e.Pid, e.ExitStatus}); {
+		case ran && got != want:
+			c.report.Wrong = append(c.report.Wrong, fmt.Sprintf("%s: %v, want %v", e.ID, got, want))
+		case !ran && !c.unsure[e.ID]:
+			c.report.Strange = append(c.report.Strange, fmt.Sprintf("%s: %v", e.ID, got))
 		}
 	}
 	for id := range c.want {
@@ -184,6 +209,35 @@ func (c *chaos) judge() error {
 		}
 	}
 	return err
+}
+
+// look notes the processes of a container beside its own. After the last exec there may
+// be none: one that an exec has left that was refused would live on with nobody to end it.
+func (c *chaos) look(id string) {
+	var left []string
+	var err error
+	wait.Until(chaosSettle, func() bool {
+		left = nil
+		err = c.with(id, func(ctx context.Context, client *Client) error {
+			own, err := client.State(ctx, &shimapi.StateRequest{ID: id})
+			if err != nil {
+				return err
+			}
+			all, err := client.ListPids(ctx, &shimapi.ListPidsRequest{ID: id})
+			for _, p := range all.GetProcesses() {
+				now, alive := procfs.Read(int(p.Pid))
+				if alive && p.Pid != own.Pid && !strings.HasPrefix(now.Comm, "runc") { // see runtimeHangs
+					left = append(left, fmt.Sprintf("pid %d in %s", p.Pid, id))
+				}
+			}
+			return err
+		})
+		return err == nil && len(left) == 0
+	})
+	if err != nil {
+		c.failed("processes of %s: %v", id, err)
+	}
+	c.report.Left = append(c.report.Left, left...)
 }
 
 // failed notes a call that should have succeeded.

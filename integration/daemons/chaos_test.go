@@ -35,20 +35,48 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-// What chaos says is worth something only if it sees a loss.
+// What chaos says is worth something only if it sees a loss, and an exit of what did not
+// run, as of a process that a refused exec has left.
 func TestChaosSeesWhatIsLost(t *testing.T) {
-	c := chaos{want: map[string]uint32{"a": 1, "b": 2, "c": 3, "d": 4}, ledger: &eventLedger{accepted: []*api.TaskExit{
-		{ID: "a", ExitStatus: 1}, {ID: "b", ExitStatus: 2}, {ID: "b", ExitStatus: 2}, {ID: "c", ExitStatus: 0}, {ID: "e"},
-	}}}
+	exit := func(id, container string, pid, status uint32) *api.TaskExit {
+		return &api.TaskExit{ID: id, ContainerID: container, Pid: pid, ExitStatus: status}
+	}
+	c := chaos{
+		want: map[string]end{"a": {"x", 11, 1}, "b": {"x", 12, 2}, "c": {"x", 13, 3}, "d": {"x", 14, 4}, "e": {"x", 15, 5}, "f": {"x", 16, 6}},
+		// g has failed with an error, h was refused.
+		unsure: map[string]bool{"g": true},
+		ledger: &eventLedger{accepted: []*api.TaskExit{
+			exit("a", "x", 11, 1), exit("b", "x", 12, 2), exit("b", "x", 12, 2), exit("c", "x", 13, 0), exit("e", "x", 11, 5), exit("f", "y", 16, 6),
+			exit("g", "x", 17, 7), exit("h", "x", 18, 8), exit("x", "x", 10, 0),
+		}},
+	}
 	if err := c.judge(); err != nil {
 		t.Error(err)
 	}
 	r := &c.report
-	if !slices.Equal(r.Lost, []string{"d"}) || !slices.Equal(r.Doubled, []string{"b"}) || !slices.Equal(r.Wrong, []string{"c: 0, want 3"}) {
-		t.Errorf("got %+v", r)
+	for _, list := range []struct {
+		what      string
+		got, want []string
+	}{
+		{"lost", r.Lost, []string{"d"}},
+		{"doubled", r.Doubled, []string{"b"}},
+		{"wrong", r.Wrong, []string{
+			"c: status 0 of pid 13 in x, want status 3 of pid 13 in x",
+			"e: status 5 of pid 11 in x, want status 5 of pid 15 in x",
+			"f: status 6 of pid 16 in y, want status 6 of pid 16 in x",
+		}},
+		{"strange", r.Strange, []string{"h: status 8 of pid 18 in x", "x: status 0 of pid 10 in x"}},
+	} {
+		if !slices.Equal(list.got, list.want) {
+			t.Errorf("%s: got %q, want %q", list.what, list.got, list.want)
+		}
 	}
-	if len(r.Problems()) != 3 { // lost, wrong, and that no exec has run
+	if len(r.Problems()) != 5 { // these four, and that no exec has run
 		t.Errorf("got %q", r.Problems())
+	}
+	r.Faults = map[string]int{daemonStopped: 1}
+	if len(r.Problems()) != 4 {
+		t.Errorf("doubled by a daemon that was stopped: got %q", r.Problems())
 	}
 }
 

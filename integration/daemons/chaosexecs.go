@@ -10,11 +10,17 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"containerd-shim.v1/integration/harness/procfs"
 )
 
 // stream runs one exec after the other until ctx ends.
@@ -70,9 +76,12 @@ type chaosExec struct {
 
 // run takes an exec through its life and reports whether it had one. An exec that fails
 // with an error, and without a process, is refused if a fault was there for which that may
-// be; every other failure is an error.
+// be; every other failure is an error. A shim that deletes an exec says that it has no
+// process. A start whose time is over may have one later, and is refused only if it is the
+// runtime that hangs, as one does that a fault has hit badly.
 func (c *chaos) run(container string, e *chaosExec) bool {
-	started, begun := false, time.Now()
+	started, mayRun, begun := false, false, time.Now()
+	var pid uint32
 	out, err := e.open()
 	if err != nil {
 		c.failed("%v", err)
@@ -83,14 +92,19 @@ func (c *chaos) run(container string, e *chaosExec) bool {
 		if _, err := client.Exec(ctx, &shimapi.ExecProcessRequest{ID: e.id, Stdout: e.fifo, Stderr: e.fifo, Spec: &anypb.Any{TypeUrl: processType, Value: e.spec}}); err != nil {
 			return fmt.Errorf("exec: %w", err)
 		}
+		mayRun = true
 		c.starting.RLock()
-		_, err := client.Start(ctx, &shimapi.StartRequest{ID: e.id})
+		answer, err := client.Start(ctx, &shimapi.StartRequest{ID: e.id})
 		c.starting.RUnlock()
 		if err != nil {
-			_, _ = client.DeleteProcess(ctx, &shimapi.DeleteProcessRequest{ID: e.id}) // it never ran
-			return fmt.Errorf("start: %w", err)
+			err = fmt.Errorf("start: %w", err)
+			if _, left := client.DeleteProcess(ctx, &shimapi.DeleteProcessRequest{ID: e.id}); left != nil {
+				return errors.Join(err, fmt.Errorf("delete: %w", left))
+			}
+			mayRun = false
+			return err
 		}
-		started = true
+		started, pid = true, answer.Pid
 		if _, err := client.State(ctx, &shimapi.StateRequest{ID: e.id}); err != nil {
 			return fmt.Errorf("state: %w", err)
 		}
@@ -110,18 +124,30 @@ func (c *chaos) run(container string, e *chaosExec) bool {
 	if err == nil {
 		err = e.read(out)
 	}
+	late := errors.Is(err, context.DeadlineExceeded) || grpcstatus.Code(err) == codes.DeadlineExceeded
+	hangs := late && !started && mayRun && c.runtimeHangs(container, e.id)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case !started && err != nil && !errors.Is(err, context.DeadlineExceeded) && c.excused(begun):
+	case err != nil && (!mayRun && !late || hangs) && c.excused(begun):
 		c.report.Refused = append(c.report.Refused, fmt.Sprintf("%s: %v", e.id, err))
+		c.unsure[e.id] = hangs
 	case err == nil:
 		c.report.Execs++
-		c.want[e.id] = e.status
+		c.want[e.id] = end{container, pid, e.status}
 	default:
+		c.unsure[e.id] = true
 		c.report.Errors = append(c.report.Errors, fmt.Sprintf("%s: %v", e.id, err))
 	}
 	return started
+}
+
+// runtimeHangs reports whether the runtime that is to start an exec is still at work.
+func (c *chaos) runtimeHangs(container, exec string) bool {
+	shim, err := c.rig.Shim(c.rig.Name, container)
+	return err == nil && slices.ContainsFunc(procfs.Children(shim.Pid), func(p procfs.Process) bool {
+		return !p.Dead() && strings.Contains(procfs.Command(p.Pid), exec+".pid")
+	})
 }
 
 // finish waits for the exec's end and deletes it.

@@ -20,6 +20,14 @@ import (
 	"containerd-shim.v1/integration/harness/procfs"
 )
 
+// The faults after which an exit may be accepted twice. A shim without memory may be
+// unable to read the answer.
+const (
+	daemonKilled  = "daemon killed"
+	daemonStopped = "daemon stopped"
+	memoryTight   = "memory tight"
+)
+
 // nemesis makes one fault after the other until ctx ends. It undoes each, so that
 // everything can end well afterwards.
 func (c *chaos) nemesis(ctx context.Context) error {
@@ -31,8 +39,8 @@ func (c *chaos) nemesis(ctx context.Context) error {
 		refuses bool
 	}
 	faults := []fault{
-		{"daemon killed", c.killDaemon, false},
-		{"daemon stopped", c.stallDaemon, false},
+		{daemonKilled, c.killDaemon, false},
+		{daemonStopped, c.stallDaemon, false},
 		{"stack dumps", c.dumps, false},
 		{"container paused", c.pauseContainer, true},
 		{"runc killed", c.hitRuntime(syscall.SIGKILL), true},
@@ -41,7 +49,7 @@ func (c *chaos) nemesis(ctx context.Context) error {
 		{"state full", c.fillState, true},
 		{"state out of inodes", c.useInodes, true},
 		{"state read-only", c.lockState, true},
-		{"memory tight", c.tightMemory, true},
+		{memoryTight, c.tightMemory, true},
 		{"shim exchanged", c.exchange, false},
 	}
 	if len(c.Faults) > 0 {
