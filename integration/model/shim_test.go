@@ -7,21 +7,25 @@ import (
 	"testing"
 )
 
+// configurations of shim.pml that are searched. Each is a few million states, and one
+// more switch or exec makes ten times as many.
+var configurations = map[string][]string{
+	"two execs, a runc or a client may hang":              {"EXECS=2", "HANGS"},
+	"one exec, anything may hang, and the daemon may die": {"EXECS=1", "HANGS", "FAILS"},
+	"two execs are deleted":                               {"EXECS=2", "DELETES"},
+	"the same with one, and anything may fail":            {"EXECS=1", "DELETES", "HANGS", "FAILS"},
+	"two execs across an exchange":                        {"EXECS=2", "EXCHANGE"},
+	"one that is deleted, and anything may hang":          {"EXECS=1", "EXCHANGE", "DELETES", "HANGS"},
+	"one across an exchange, and the daemon may die":      {"EXECS=1", "EXCHANGE", "FAILS"},
+}
+
 // TestShim: in every run of this shim's model nothing blocks for ever, and what the
 // judge waits for comes.
 func TestShim(t *testing.T) {
-	for name, switches := range map[string][]string{
-		"two execs, a runc or a client may hang":              {"EXECS=2", "HANGS"},
-		"one exec, anything may hang, and the daemon may die": {"EXECS=1", "HANGS", "FAILS"},
-		"two execs are deleted":                               {"EXECS=2", "DELETES"},
-		"the same with one, and anything may fail":            {"EXECS=1", "DELETES", "HANGS", "FAILS"},
-		"two execs across an exchange":                        {"EXECS=2", "EXCHANGE"},
-		"one that is deleted, and anything may hang":          {"EXECS=1", "EXCHANGE", "DELETES", "HANGS"},
-		"one across an exchange, and the daemon may die":      {"EXECS=1", "EXCHANGE", "FAILS"},
-	} {
+	for name, switches := range configurations {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := verify(t, faults, "shim.pml", switches...)
+			v := verify(t, thorough(faults), "shim.pml", switches...)
 			if v.fault != "" {
 				t.Errorf("%s; the processes stand at %q", v.fault, v.where)
 			}
@@ -36,13 +40,10 @@ func TestShim(t *testing.T) {
 // TestShimEnds: no run goes on for ever, without which "an end where somebody waits"
 // would not be all that can go wrong.
 func TestShimEnds(t *testing.T) {
-	for name, switches := range map[string][]string{
-		"anything may hang, and the daemon may die": {"EXECS=1", "HANGS", "FAILS"},
-		"deleted across an exchange":                {"EXECS=1", "DELETES", "EXCHANGE"},
-	} {
+	for name, switches := range configurations {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := verify(t, cycles, "shim.pml", switches...)
+			v := verify(t, thorough(cycles), "shim.pml", switches...)
 			if v.fault != "" {
 				t.Errorf("%s; the processes stand at %q", v.fault, v.where)
 			}
