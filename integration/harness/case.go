@@ -203,7 +203,7 @@ func (c *Case) fail(v Verdict, message string) {
 func (c *Case) add(v Verdict, message string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.result.Verdict != Broken {
+	if c.result.Verdict == Pass { // what comes after a verdict may be its consequence
 		c.result.Verdict = v
 	}
 	c.result.Messages = append(c.result.Messages, message)

@@ -81,6 +81,18 @@ func TestLifecycleV2(t *testing.T) {
 	}
 }
 
+// TestAFaultStands: a check that had found the shim at fault, and then read what was not
+// there, was Broken: B41 blamed the harness for a Start that succeeded.
+func TestAFaultStands(t *testing.T) {
+	r := suite.Result(t, suite.Config(t).Shim, "fault", 30*time.Second, func(c *harness.Case) {
+		c.Errorf("a fault")
+		panic("its consequence")
+	})
+	if r.Verdict != harness.Fail || len(r.Messages) != 2 {
+		t.Errorf("%s: %q, want a failure with both messages", r.Verdict, r.Messages)
+	}
+}
+
 func TestLifecycle(t *testing.T) {
 	for _, g := range launch.Generations() {
 		g.Strict = false // what strictness finds is a row of the catalogue
