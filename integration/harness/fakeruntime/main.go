@@ -44,7 +44,9 @@ func Main(argv []string) int {
 	for _, step := range rule.Steps {
 		status, done, err := p.play(step)
 		if err != nil {
-			return fail(fmt.Errorf("%s: %w", step.Op, err))
+			err = fmt.Errorf("%s: %w", step.Op, err)
+			_ = p.logError(err.Error()) // for the shim's own error; there may be no log
+			return fail(err)
 		}
 		if done {
 			return status

@@ -41,8 +41,7 @@ func (p *player) play(s Step) (status int, done bool, err error) {
 	case Byte:
 		_, err = os.Stderr.Write([]byte{byte(s.N)})
 	case Log:
-		line, _ := json.Marshal(map[string]string{"level": "error", "msg": s.Text, "time": "2026-01-01T00:00:00Z"})
-		err = p.appendLog(string(line) + "\n")
+		err = p.logError(s.Text)
 	case RawLog:
 		err = p.appendLog(s.Text)
 	case Exit:
@@ -105,6 +104,11 @@ func (p player) arrive(name string) error {
 	}
 	_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
 	return errors.Join(err, f.Close())
+}
+
+func (p player) logError(text string) error {
+	line, _ := json.Marshal(map[string]string{"level": "error", "msg": text, "time": "2026-01-01T00:00:00Z"})
+	return p.appendLog(string(line) + "\n")
 }
 
 func (p player) appendLog(text string) error {
@@ -194,7 +198,7 @@ func (p player) process(s Step) error {
 		}
 		return os.WriteFile(p.inv.pidFile, []byte(strconv.Itoa(cmd.Process.Pid)), 0o644)
 	}
-	return fmt.Errorf("pid %d could not be had", want)
+	return fmt.Errorf("pid %d "+NoPid, want)
 }
 
 func printPids(n int) error {

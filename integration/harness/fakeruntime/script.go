@@ -24,6 +24,9 @@ import (
 // recognises that a shim's child is a runtime at work.
 const Name = "runc"
 
+// NoPid is in the error of a Process that could not get the pid that it has to get.
+const NoPid = "could not be had"
+
 // Files in the directory of argv[0].
 const (
 	scriptFile  = "script.json"
