@@ -90,6 +90,7 @@ func lateCreateFailure(c *harness.Case) {
 	}
 	c.Await(5*time.Second, "runc has no container", func() bool { return !b.RuncHas() })
 	b.Gone(5*time.Second, "init", pid)
+	lives(c, b) // Create fails with the connection, too
 }
 
 func lateExecFailure(c *harness.Case) {

@@ -10,6 +10,7 @@ import (
 	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/client"
 	"containerd-shim.v1/integration/harness/fakeruntime"
+	"containerd-shim.v1/integration/harness/wait"
 )
 
 // drainBound bounds the wait of a Delete for output. Upstream's latest releases wait
@@ -41,7 +42,11 @@ func execChildHoldsStdout(c *harness.Case) {
 	b.MustExec("e", harness.IO{Stdout: out.Path, Stderr: errs.Path}, "echo:ok", "holdout:10m", "exit:0")
 	b.AwaitExit(5*time.Second, "e")
 	del := client.Async("DeleteProcess", func() error { _, err := b.Within(time.Minute).DeleteProcess("e"); return err })
-	answers(c, b, b.ID)
+	_ = wait.For(500*time.Millisecond, "", del.Done) // until it waits for the output
+	_ = wait.For(drainBound, "", func() bool {
+		answers(c, b, b.ID)
+		return del.Done()
+	})
 	c.Must(del.Await(drainBound), "DeleteProcess")
 	if out.Text() != "ok\n" {
 		c.Errorf("stdout %q, want %q", out.Text(), "ok\n")

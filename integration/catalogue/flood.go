@@ -12,7 +12,6 @@ import (
 
 	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/client"
-	"containerd-shim.v1/integration/harness/fakedaemon"
 	"containerd-shim.v1/integration/harness/fakeruntime"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
@@ -111,16 +110,13 @@ func flood(c *harness.Case, b *harness.Fixture, n int, w Watch) {
 			c.Errorf("%v", err)
 		}
 	}
-	exits := make([]fakedaemon.Event, n)
+	want := map[string]uint32{}
 	for i := range n {
-		exits[i] = b.AwaitExit(20*time.Second, fmt.Sprintf("e%d", i))
-	}
-	for i, e := range exits { // only now: one that is sent again comes later
 		id := fmt.Sprintf("e%d", i)
-		if times := len(b.Daemon.ExitsOf(id)); times != 1 || e.Exit.GetExitStatus() != floodStatus(i) {
-			c.Errorf("%s: %d exits, status %d, want one, status %d", id, times, e.Exit.GetExitStatus(), floodStatus(i))
-		}
+		b.AwaitExit(20*time.Second, id)
+		want[id] = floodStatus(i)
 	}
+	eachOnce(c, b, want)
 }
 
 func floodBesideHungRunc(c *harness.Case) {

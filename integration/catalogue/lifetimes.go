@@ -73,6 +73,7 @@ func waitThenDelete(c *harness.Case, failed bool) {
 			c.Logf("Wait: %v", err) // an answer too
 		}
 	}
+	lives(c, b) // else it was the connection's end
 }
 
 func deleteCreated(c *harness.Case) {

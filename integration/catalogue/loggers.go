@@ -86,8 +86,7 @@ func loggerNeverReady(c *harness.Case) {
 	b := c.Fixture(harness.Options{})
 	create := client.Async("Create", func() error { return logged(b, "never") })
 	pid := loggerPid(c, b)
-	_, err := b.Within(prompt).State(b.ID)
-	_ = c.Prompt(err) // NotFound is an answer
+	answersOrNotFound(c, b, b.ID)
 	if err := create.Await(loggerBound); c.Prompt(err) == nil {
 		c.Errorf("Create succeeded although the logger is not ready")
 	}
@@ -95,6 +94,7 @@ func loggerNeverReady(c *harness.Case) {
 	if b.RuncHas() {
 		c.Errorf("runc has the container")
 	}
+	lives(c, b) // Create fails with the connection, too
 }
 
 func loggerDies(c *harness.Case) {
@@ -122,8 +122,7 @@ func loggerStays(c *harness.Case) {
 	b.Die()
 	del := client.Async("Delete", func() error { _, err := b.Within(time.Minute).Delete(); return err })
 	_ = wait.For(500*time.Millisecond, "", del.Done)
-	_, err := b.Within(prompt).State(b.ID)
-	_ = c.Prompt(err) // NotFound is an answer
+	answersOrNotFound(c, b, b.ID)
 	c.Must(del.Await(loggerBound), "Delete")
 	b.Gone(loggerBound, "the logger", pid)
 }
@@ -137,6 +136,7 @@ func loggerAfterFailure(c *harness.Case) {
 			c.Errorf("Create succeeded although runc failed")
 		}
 		b.Gone(3*time.Second, "the logger", loggerPid(c, b))
+		lives(c, b) // Create fails with the connection, too
 	}
 }
 

@@ -88,8 +88,25 @@ func backBesideBinary(c *harness.Case) {
 	b.AwaitExit(5*time.Second, "one")
 }
 
+// copied is how soon a second copy of an exit comes, if one does: it takes another way than
+// the first, or was begun together with it.
+const copied = 500 * time.Millisecond
+
+// eachOnce checks that the exits of these processes, which have come, come once only, and
+// have these statuses.
+func eachOnce(c *harness.Case, b *harness.Fixture, want map[string]uint32) {
+	elapse(copied)
+	for id, status := range want {
+		exits := b.Daemon.ExitsOf(id)
+		if got := exits[0].Exit.GetExitStatus(); len(exits) != 1 || got != status {
+			c.Errorf("%s: %d exits, status %d, want one, status %d", id, len(exits), got, status)
+		}
+	}
+}
+
 // once checks that each id has exactly one exit, in that order.
 func once(c *harness.Case, b *harness.Fixture, ids ...string) {
+	elapse(copied)
 	var got []string
 	for _, e := range b.Daemon.Events() {
 		got = append(got, e.Exit.GetID())

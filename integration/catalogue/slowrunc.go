@@ -37,8 +37,7 @@ func slowCreate(c *harness.Case) {
 	})
 	_, err := b.Within(prompt).ShimInfo()
 	c.Must(err, "ShimInfo")
-	_, err = b.Within(prompt).State(b.ID)
-	_ = c.Prompt(err) // NotFound is an answer
+	answersOrNotFound(c, b, b.ID)
 	open(c, b.Fake.Gate("slow"))
 	c.Must(create.Await(10*time.Second), "Create")
 }

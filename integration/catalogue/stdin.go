@@ -126,7 +126,7 @@ func lateReader(c *harness.Case) {
 	open(c, go1)
 	elapse(time.Second)
 	if !procfs.Alive(pid) {
-		c.Errorf("the process did not wait for a reader")
+		c.Fatalf("the process did not wait for a reader")
 	}
 	again := b.Again(out).Read()
 	b.AwaitExit(10*time.Second, "e")

@@ -49,7 +49,7 @@ func wantCode(c *harness.Case, what string, err error, want codes.Code) {
 // lives checks that the shim runs and answers at once.
 func lives(c *harness.Case, b *harness.Fixture) {
 	if status, dead := b.Shim.Exited(); dead {
-		c.Fatalf("the shim has ended: %s", status)
+		c.Fatalf("ShimInfo: the shim has ended: %s", status)
 	}
 	info, err := b.Within(prompt).ShimInfo()
 	c.Must(err, "ShimInfo")
@@ -62,6 +62,13 @@ func lives(c *harness.Case, b *harness.Fixture) {
 func answers(c *harness.Case, b *harness.Fixture, id string) {
 	_, err := b.Within(prompt).State(id)
 	c.Must(err, "State of "+id)
+}
+
+// answersOrNotFound is answers for a process that the shim may not know yet, or no more.
+func answersOrNotFound(c *harness.Case, b *harness.Fixture, id string) {
+	if _, err := b.Within(prompt).State(id); code(err) != notFound {
+		c.Must(err, "State of "+id)
+	}
 }
 
 // deletes deletes the container, whose init was killed by SIGKILL.
@@ -256,7 +263,7 @@ func failExec(c *harness.Case, b *harness.Fixture, id string) error {
 	c.Must(b.Exec(id, harness.IO{}, "exit:0"), "Exec "+id)
 	_, err := b.Client.Start(id)
 	if c.Prompt(err) == nil {
-		c.Errorf("Start of %s succeeded although its runc failed", id)
+		c.Fatalf("Start of %s succeeded although its runc failed", id)
 	}
 	_, derr := b.DeleteProcess(id)
 	c.Must(derr, "DeleteProcess of "+id)
