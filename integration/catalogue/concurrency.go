@@ -51,7 +51,9 @@ func readersGone(c *harness.Case) {
 	b.Daemon.Crash()
 	b.Shim.LeaveLogs()
 	open(c, gate)
-	b.MustExec("e", harness.IO{}, "exit:0")
+	c.Must(b.Exec("e", harness.IO{}, "exit:0"), "Exec in the container")
+	_, err := b.Client.Start("e")
+	c.Must(err, "Start in the container")
 	c.Must(waits(b, "e"), "Wait of e")
 	before := cpu(b)
 	const look = 2 * time.Second
