@@ -31,6 +31,7 @@ var crashChecks = []Check{
 	{ID: "B11", Load: Heavy, Name: "ListPids beside Exec and DeleteProcess",
 		Incident: "containerd #5364: fatal error: concurrent map iteration and map write",
 		Asserts:  "the shim lives through execs that are added and deleted beside three loops of ListPids",
+		Limit:    3 * time.Minute,
 		Run:      listPidsRace},
 }
 
