@@ -115,11 +115,12 @@ func Clean(dir string) error {
 	return nil
 }
 
-// remove takes away what no process uses any more.
+// remove takes away what no process uses any more. It waits for none: one that was forked
+// since they were listed has to be ended first.
 func remove(dir string) error {
 	errs := []error{Unmount(dir), removeSockets(dir)}
 	for _, cg := range cgroups(dir) {
-		errs = append(errs, RemoveCgroup(cg))
+		errs = append(errs, removeCgroup(cg))
 	}
 	return errors.Join(append(errs, os.RemoveAll(dir))...)
 }
@@ -242,6 +243,11 @@ func Unmount(dir string) error {
 // RemoveCgroup removes the cgroup at a path below /sys/fs/cgroup and those in
 // it, once their last processes are reaped.
 func RemoveCgroup(cg string) error {
+	return wait.For(patience, "cgroup "+cg+" is removed", func() bool { return removeCgroup(cg) == nil })
+}
+
+// removeCgroup is one attempt.
+func removeCgroup(cg string) error {
 	var dirs []string
 	_ = filepath.WalkDir(cg, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
@@ -250,13 +256,14 @@ func RemoveCgroup(cg string) error {
 		return nil
 	})
 	slices.Reverse(dirs)
-	return wait.For(patience, "cgroup "+cg+" is removed", func() bool {
-		for _, d := range dirs {
-			_ = unix.Rmdir(d)
-		}
-		_, err := os.Stat(cg)
-		return errors.Is(err, fs.ErrNotExist)
-	})
+	var err error
+	for _, d := range dirs {
+		err = unix.Rmdir(d) // the last is cg itself
+	}
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return os.NewSyscallError("rmdir", err)
 }
 
 // Abandoned removes what harnesses left that are no longer alive: their
