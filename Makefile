@@ -10,7 +10,7 @@ GOBUILD  := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS
 SHIM      ?= $(CURDIR)/bin/containerd-shim
 BASELINES ?= $(CURDIR)/bin/baselines
 
-UNIT := ./guard/... ./internal/... ./integration/harness/wait ./integration/matrix ./state/... ./reaper/... ./proc/... ./shim/... ./stackdump/... ./cmd/...
+UNIT := ./reaper/... ./proc/... ./shim/... ./internal/... ./cmd/... ./integration/harness/wait ./integration/matrix
 
 # Packages whose mutexes say what they guard: "+checklocks" on a field or function.
 LOCKED := ./internal/... ./reaper/... ./proc/... ./shim/... ./cmd/containerd-shim

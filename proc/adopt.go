@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"containerd-shim.v1/internal/state"
 	"containerd-shim.v1/proc/stdio"
 	"containerd-shim.v1/reaper"
-	"containerd-shim.v1/state"
 
 	"github.com/containerd/containerd/mount"
 )

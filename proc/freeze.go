@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/state"
 )
 
 // Streams are a process's streams, which may outlive it.

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/guard"
+	"containerd-shim.v1/internal/guard"
 	"containerd-shim.v1/proc/stdio"
 	"containerd-shim.v1/reaper"
 

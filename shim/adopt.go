@@ -8,10 +8,10 @@ import (
 	"net"
 	"time"
 
-	"containerd-shim.v1/guard"
+	"containerd-shim.v1/internal/guard"
+	"containerd-shim.v1/internal/state"
 	"containerd-shim.v1/proc"
 	"containerd-shim.v1/reaper"
-	"containerd-shim.v1/state"
 
 	"github.com/containerd/containerd/api/types"
 	"github.com/sirupsen/logrus"

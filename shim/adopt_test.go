@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration/harness/procfs"
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/state"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"golang.org/x/sys/unix"

@@ -7,8 +7,8 @@ import (
 	"os"
 	"time"
 
+	"containerd-shim.v1/internal/state"
 	"containerd-shim.v1/proc"
-	"containerd-shim.v1/state"
 
 	"github.com/sirupsen/logrus"
 )

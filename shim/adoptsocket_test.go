@@ -15,9 +15,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"containerd-shim.v1/internal/state"
 	"containerd-shim.v1/proc"
 	"containerd-shim.v1/reaper"
-	"containerd-shim.v1/state"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"

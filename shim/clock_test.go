@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim.v1/internal/state"
 	"containerd-shim.v1/proc"
 	"containerd-shim.v1/reaper"
-	"containerd-shim.v1/state"
 )
 
 // TestExitsAfterTheClockWasSet: after an exchange an exit waits no longer than ever,

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/state"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/internal/gate"
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/state"
 
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc/codes"

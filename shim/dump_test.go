@@ -13,7 +13,7 @@ import (
 	"testing"
 	"unsafe"
 
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/sirupsen/logrus"

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"containerd-shim.v1/internal/gate"
+	"containerd-shim.v1/internal/state"
 	"containerd-shim.v1/proc"
-	"containerd-shim.v1/state"
 
 	"google.golang.org/protobuf/proto"
 )

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/guard"
+	"containerd-shim.v1/internal/guard"
+	"containerd-shim.v1/internal/state"
 	"containerd-shim.v1/proc"
 	"containerd-shim.v1/reaper"
-	"containerd-shim.v1/state"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"golang.org/x/sys/unix"

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/state"
 )
 
 // failing is a listener whose Accept returns these errors, one after the other.

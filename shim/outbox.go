@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"containerd-shim.v1/guard"
 	"containerd-shim.v1/internal/gate"
+	"containerd-shim.v1/internal/guard"
 	"containerd-shim.v1/shim/publish"
 
 	"github.com/containerd/containerd/api/types"

@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"containerd-shim.v1/internal/state"
 	"containerd-shim.v1/proc"
 	"containerd-shim.v1/proc/stdio"
 	"containerd-shim.v1/reaper"
-	"containerd-shim.v1/state"
 
 	"github.com/containerd/containerd/api/events"
 	"github.com/containerd/containerd/api/types"

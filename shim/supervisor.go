@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"containerd-shim.v1/guard"
 	"containerd-shim.v1/internal/gate"
+	"containerd-shim.v1/internal/guard"
 	"containerd-shim.v1/proc"
 	"containerd-shim.v1/reaper"
 

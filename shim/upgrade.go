@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"containerd-shim.v1/guard"
+	"containerd-shim.v1/internal/guard"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/ttrpc"

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"containerd-shim.v1/internal/state"
 	"containerd-shim.v1/proc"
-	"containerd-shim.v1/state"
 
 	"github.com/containerd/ttrpc"
 	"google.golang.org/grpc/codes"

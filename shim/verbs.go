@@ -6,7 +6,7 @@ import (
 	"context"
 	"fmt"
 
-	"containerd-shim.v1/guard"
+	"containerd-shim.v1/internal/guard"
 	"containerd-shim.v1/proc"
 
 	"github.com/containerd/errdefs"

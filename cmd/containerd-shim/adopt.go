@@ -11,11 +11,11 @@ import (
 	"strconv"
 	"time"
 
-	"containerd-shim.v1/guard"
+	"containerd-shim.v1/internal/guard"
+	"containerd-shim.v1/internal/state"
 	"containerd-shim.v1/proc"
 	"containerd-shim.v1/reaper"
 	"containerd-shim.v1/shim"
-	"containerd-shim.v1/state"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"

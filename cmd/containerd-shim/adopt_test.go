@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration/harness/wait"
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/state"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 const usage = `usage: containerd-shim -namespace NS [flags]

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 func parse(t *testing.T, env map[string]string, args ...string) (options, error) {

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"

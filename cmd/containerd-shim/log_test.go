@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // emptied returns all that is in the FIFO.

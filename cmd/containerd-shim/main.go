@@ -19,15 +19,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"containerd-shim.v1/guard"
 	"containerd-shim.v1/internal/early"
+	"containerd-shim.v1/internal/guard"
+	"containerd-shim.v1/internal/stackdump"
+	"containerd-shim.v1/internal/state"
 	"containerd-shim.v1/proc"
 	"containerd-shim.v1/proc/stdio"
 	"containerd-shim.v1/reaper"
 	"containerd-shim.v1/shim"
 	"containerd-shim.v1/shim/publish"
-	"containerd-shim.v1/stackdump"
-	"containerd-shim.v1/state"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"

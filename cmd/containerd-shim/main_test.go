@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration/harness/wait"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"containerd-shim.v1/guard"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/guard"
+	"containerd-shim.v1/internal/stackdump"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"

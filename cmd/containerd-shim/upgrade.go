@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"containerd-shim.v1/internal/early"
+	"containerd-shim.v1/internal/state"
 	"containerd-shim.v1/reaper"
-	"containerd-shim.v1/state"
 
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"

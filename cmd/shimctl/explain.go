@@ -14,7 +14,7 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // maxDumpFile bounds what explain reads: a dump of 20,000 goroutines is 14 MB.

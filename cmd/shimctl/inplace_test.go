@@ -18,7 +18,7 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 	"containerd-shim.v1/cmd/shimctl/internal/takeover"
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/state"
 )
 
 // looked is what a look at a running shim finds, and the state that it writes.

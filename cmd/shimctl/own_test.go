@@ -20,7 +20,7 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/sanitize"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // ownBinary is the shim of this tree, or SHIM_UNDER_TEST.

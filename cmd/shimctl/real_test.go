@@ -14,7 +14,7 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // started starts a shim.

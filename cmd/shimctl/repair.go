@@ -20,7 +20,7 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/rounds"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 	"containerd-shim.v1/cmd/shimctl/internal/takeover"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // exitUnverified is the status for a shim that was killed or exchanged without the

@@ -7,7 +7,7 @@ import (
 	"io"
 	"strings"
 
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // explain prints who waits for whom in the stacks of a hung shim, and the

@@ -14,7 +14,7 @@ import (
 	"containerd-shim.v1/integration/harness/launch"
 	"containerd-shim.v1/integration/harness/procfs"
 	"containerd-shim.v1/integration/harness/wait"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 var signalChecks = []Check{

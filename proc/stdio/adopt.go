@@ -7,9 +7,9 @@ import (
 	"os"
 	"time"
 
+	"containerd-shim.v1/internal/state"
 	"containerd-shim.v1/proc/internal/errclass"
 	"containerd-shim.v1/reaper"
-	"containerd-shim.v1/state"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"

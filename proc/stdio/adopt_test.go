@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration/harness/wait"
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/state"
 
 	"golang.org/x/sys/unix"
 )

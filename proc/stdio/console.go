@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"containerd-shim.v1/guard"
+	"containerd-shim.v1/internal/guard"
 	"containerd-shim.v1/proc/internal/errclass"
 
 	runc "github.com/containerd/go-runc"

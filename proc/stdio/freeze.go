@@ -6,7 +6,7 @@ import (
 	"errors"
 	"os"
 
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/state"
 )
 
 // Interrupt makes the copying goroutines come to the gate, which must be shut: they

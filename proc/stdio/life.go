@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim.v1/guard"
+	"containerd-shim.v1/internal/guard"
 )
 
 // maxWords bounds what RuntimeOutput returns: the end of the runtime's message.

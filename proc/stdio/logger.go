@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"containerd-shim.v1/guard"
 	"containerd-shim.v1/internal/gate"
+	"containerd-shim.v1/internal/guard"
 	"containerd-shim.v1/proc/internal/errclass"
 	"containerd-shim.v1/reaper"
 

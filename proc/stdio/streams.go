@@ -26,8 +26,8 @@ import (
 	"os"
 	"sync"
 
-	"containerd-shim.v1/guard"
 	"containerd-shim.v1/internal/gate"
+	"containerd-shim.v1/internal/guard"
 	"containerd-shim.v1/proc/internal/errclass"
 	"containerd-shim.v1/reaper"
 

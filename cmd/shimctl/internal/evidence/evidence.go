@@ -28,7 +28,7 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
 	"containerd-shim.v1/internal/atomicfile"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // File is one piece of evidence.

@@ -11,7 +11,7 @@ import (
 	"unsafe"
 
 	"containerd-shim.v1/cmd/shimctl/internal/gotext"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // own returns this process's own memory. Meanwhile no goroutine may change what is

@@ -10,7 +10,7 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/probe"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 var (

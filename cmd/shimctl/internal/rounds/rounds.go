@@ -16,7 +16,7 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/probe"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/stacks"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // DefaultStateFile keeps what a run has seen for the next one.

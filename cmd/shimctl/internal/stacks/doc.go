@@ -28,7 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // Method is a way to get a dump.

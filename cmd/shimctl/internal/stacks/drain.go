@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // drain reads a shim's log FIFO for as long as nobody else does. A nil drain

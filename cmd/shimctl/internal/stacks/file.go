@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // poll is how often a thing is looked for that nothing announces.

@@ -12,7 +12,7 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/ptrace"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // scrapeEvery is the pause between two searches of the shim's memory.

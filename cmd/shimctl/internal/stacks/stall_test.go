@@ -20,7 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // What a client of the shim feels while its stacks are taken: the slowest of

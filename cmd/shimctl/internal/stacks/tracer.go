@@ -16,7 +16,7 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/ptrace"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // Bounds of the tracer.

@@ -14,7 +14,7 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/state"
 )
 
 // TestCheckAsksTheNewProgramAlone: the program that is asked whether it can read the state

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/cmd/shimctl/internal/inplace"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // TestGateTakesAFreshDump: a dump for which somebody has asked before may be older than the gate,

@@ -21,8 +21,8 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/ptrace"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/upstream"
-	"containerd-shim.v1/stackdump"
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/stackdump"
+	"containerd-shim.v1/internal/state"
 )
 
 // Main is the child's main function: it reads a Request, in JSON, from standard input,

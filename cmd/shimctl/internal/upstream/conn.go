@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"slices"
 
-	"containerd-shim.v1/stackdump"
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/stackdump"
+	"containerd-shim.v1/internal/state"
 )
 
 // connection is a client's connection, as memory and dump show it.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/cmd/shimctl/internal/goheap"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // exit is the exit of a process that was reaped but not yet dealt with.

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/state"
 )
 
 // descriptor is a descriptor that the shim has open.

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/state"
 )
 
 // outside reads what /proc shows. That takes longer than everything else, so it is done

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/state"
 )
 
 // childMode is the variable that turns this program into a child that waits for the end

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/state"
 )
 
 // object is a process of the container, as the shim's memory has it.

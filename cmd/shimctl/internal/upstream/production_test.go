@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"containerd-shim.v1/cmd/shimctl/internal/goheap"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // Docker's own builds passed arguments on the stack. A dump of one (Go 1.10) in the ring shows

@@ -11,8 +11,8 @@ import (
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
 
 	"containerd-shim.v1/cmd/shimctl/internal/goheap"
-	"containerd-shim.v1/stackdump"
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/stackdump"
+	"containerd-shim.v1/internal/state"
 )
 
 // reader reads one shim, which in the end stands still.

@@ -17,8 +17,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"containerd-shim.v1/stackdump"
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/stackdump"
+	"containerd-shim.v1/internal/state"
 )
 
 // shimService is the name of the shim's service on the wire.

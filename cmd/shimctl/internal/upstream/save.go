@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/state"
 )
 
 // state returns what was read, as a whole.

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"containerd-shim.v1/cmd/shimctl/internal/goheap"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // settled returns an error unless every goroutine is where it is known what it holds:

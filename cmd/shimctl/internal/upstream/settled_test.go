@@ -11,7 +11,7 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/goheap"
 	"containerd-shim.v1/cmd/shimctl/internal/gotext"
-	"containerd-shim.v1/stackdump"
+	"containerd-shim.v1/internal/stackdump"
 )
 
 // dumped returns a reader with a dump of the release at rest.

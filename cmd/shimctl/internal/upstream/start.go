@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"containerd-shim.v1/state"
+	"containerd-shim.v1/internal/state"
 )
 
 // underway notes that the start of a process has begun and is not answered. It must not be
