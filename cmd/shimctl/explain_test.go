@@ -11,7 +11,7 @@ import (
 
 // TestExplainOfPartOfADump: what is missing may be the deadlock, and a script goes by the status.
 func TestExplainOfPartOfADump(t *testing.T) {
-	b, err := os.ReadFile("../../stackdump/testdata/B01-production.txt")
+	b, err := os.ReadFile("../../internal/stackdump/testdata/B01-production.txt")
 	if err != nil {
 		t.Fatal(err)
 	}

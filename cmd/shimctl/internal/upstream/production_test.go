@@ -13,7 +13,7 @@ import (
 // Docker's own builds passed arguments on the stack. A dump of one (Go 1.10) in the ring shows
 // the stream of each request, and where the request is.
 func TestRequestsOfProductionDump(t *testing.T) {
-	text, err := os.ReadFile("../../../../stackdump/testdata/B01-production.txt")
+	text, err := os.ReadFile("../../../../internal/stackdump/testdata/B01-production.txt")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func dumped(t *testing.T, release string) *reader {
 // dumpedWith returns a reader with a dump of the release with the fault.
 func dumpedWith(t *testing.T, fault, release string) *reader {
 	t.Helper()
-	b, err := os.ReadFile("../../../../stackdump/testdata/" + fault + "-" + release + ".strace")
+	b, err := os.ReadFile("../../../../internal/stackdump/testdata/" + fault + "-" + release + ".strace")
 	if err != nil {
 		t.Fatal(err)
 	}
