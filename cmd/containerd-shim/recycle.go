@@ -23,6 +23,7 @@ const recyclePause = 10 * time.Minute
 func (p *program) giveBack() {
 	p.sup.DropEnded()
 	debug.FreeOSMemory()
+	touchSignalStacks() // those of the threads that the calls have made
 	if p.recycle == 0 || !p.born.IsZero() && time.Since(p.born) < recyclePause {
 		return
 	}

@@ -6,12 +6,14 @@ import (
 	"context"
 	"os"
 	"runtime"
+	"strconv"
 	"sync"
 	"time"
 
 	"containerd-shim.v1/shim"
 
 	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -37,6 +39,7 @@ func tuneRuntime(free func()) ttrpc.UnaryServerInterceptor {
 		runtime.GOMAXPROCS(2) // each has caches of its own
 	}
 	makeThreads(spareThreads)
+	touchSignalStacks()
 	calls := make(chan struct{}, burst) // a call never waits to be counted
 	go giveBack(calls, quiet, free)
 	return func(ctx context.Context, u ttrpc.Unmarshaler, info *ttrpc.UnaryServerInfo, m ttrpc.Method) (any, error) {
@@ -86,4 +89,18 @@ func makeThreads(n int) {
 		})
 	}
 	ended.Wait()
+}
+
+// touchSignalStacks sends a signal to each thread there is, so that the page of its
+// signal stack that the kernel writes a signal's frame to exists. Where a memory cgroup
+// has none left and may kill nobody (memory.oom_control), the kernel cannot wait for
+// that page, and ends the process by SIGSEGV. SIGURG is the one that the Go runtime
+// stops goroutines by, and expects at any time.
+func touchSignalStacks() {
+	tasks, _ := os.ReadDir("/proc/self/task") // without /proc no runc runs, either
+	for _, task := range tasks {
+		if tid, err := strconv.Atoi(task.Name()); err == nil {
+			_ = unix.Tgkill(os.Getpid(), tid, unix.SIGURG) // it may have ended
+		}
+	}
 }

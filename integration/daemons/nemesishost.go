@@ -109,40 +109,50 @@ func (c *chaos) removeFIFO(_ context.Context, rng *rand.Rand) (bool, error) {
 	return err == nil, err
 }
 
-// tightMemory puts a shim, with the runtimes that it starts, into a memory cgroup in
-// which there is next to nothing left to take. Nobody is killed: a page fault waits until
-// the limit is lifted, and a call that needs the kernel's memory fails with ENOMEM.
-func (c *chaos) tightMemory(_ context.Context, rng *rand.Rand) (_ bool, err error) {
+// tightMemory leaves a shim, with the runtimes that it starts, next to no memory.
+func (c *chaos) tightMemory(_ context.Context, rng *rand.Rand) (bool, error) {
 	_, shim, err := c.some(rng)
 	room := between(rng, 0, 8192) / time.Millisecond // in KiB
 	if err != nil {
 		return false, err
 	}
-	before, ok := procfs.Cgroup(shim.Pid, "memory")
-	if !ok {
-		return false, fmt.Errorf("shim %d is in no memory cgroup of version 1", shim.Pid)
-	}
-	tight := filepath.Join(cgroupRoot, "memory", c.rig.Name, "tight")
-	if err := os.MkdirAll(tight, 0o755); err != nil {
+	lift, err := c.rig.tighten(shim.Pid, int(room)<<10)
+	if err != nil {
 		return false, err
+	}
+	during(rng)
+	return true, lift()
+}
+
+// tighten puts a process, with those that it forks from now on, into a memory cgroup
+// in which room bytes are left to take. Nobody is killed: a page fault waits until the
+// limit is lifted, and a call that needs the kernel's memory fails. lift ends that; it
+// has been called if there is an error.
+func (r *Rig) tighten(pid, room int) (lift func() error, err error) {
+	before, ok := procfs.Cgroup(pid, "memory")
+	if !ok {
+		return nil, fmt.Errorf("process %d is in no memory cgroup of version 1", pid)
+	}
+	tight := filepath.Join(cgroupRoot, "memory", r.Name, "tight")
+	if err := os.MkdirAll(tight, 0o755); err != nil {
+		return nil, err
 	}
 	set := func(file, value string) error {
 		return os.WriteFile(filepath.Join(tight, file), []byte(value), 0)
 	}
-	defer func() {
-		err = errors.Join(err, set("memory.limit_in_bytes", "-1"), c.leave(tight, filepath.Join(cgroupRoot, "memory", before)))
-	}()
-	// What it has stays where it was taken.
-	if err := errors.Join(set("memory.oom_control", "1"), set("memory.limit_in_bytes", strconv.Itoa(int(room)<<10)),
-		set("cgroup.procs", strconv.Itoa(shim.Pid))); err != nil {
-		return false, err
+	lift = func() error {
+		return errors.Join(set("memory.limit_in_bytes", "-1"), leave(tight, filepath.Join(cgroupRoot, "memory", before)))
 	}
-	during(rng)
-	return true, nil
+	// What it has stays where it was taken.
+	if err := errors.Join(set("memory.oom_control", "1"), set("memory.limit_in_bytes", strconv.Itoa(room)),
+		set("cgroup.procs", strconv.Itoa(pid))); err != nil {
+		return nil, errors.Join(err, lift())
+	}
+	return lift, nil
 }
 
 // leave moves every process of a cgroup to another one, and removes the first.
-func (c *chaos) leave(from, to string) error {
+func leave(from, to string) error {
 	return wait.For(settleLimit, from+" is removed", func() bool {
 		data, _ := os.ReadFile(filepath.Join(from, "cgroup.procs")) // without it rmdir says why
 		for _, pid := range strings.Fields(string(data)) {
