@@ -3,6 +3,7 @@
 package shim
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 
 	"containerd-shim.v1/internal/gate"
 	"containerd-shim.v1/internal/state"
+	"containerd-shim.v1/proc"
 
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc/codes"
@@ -234,6 +236,16 @@ func (c *conn) unansweredCall() string {
 func (s *Supervisor) Listener(l net.Listener) net.Listener { return s.conns.listen(l) }
 
 func (c *connections) listen(l net.Listener) net.Listener {
+	if u, ok := l.(*net.UnixListener); ok {
+		ctx, cancel := context.WithTimeout(context.Background(), AdoptTime)
+		defer cancel()
+		a, err := proc.WhileExhausted(ctx, func() (net.Listener, error) { return newAcceptor(u) })
+		if err == nil {
+			l = a
+		} else {
+			logrus.WithError(err).Error("the socket is served all the same")
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.listener, _ = l.(deadliner)

@@ -16,9 +16,10 @@ import (
 )
 
 // exhausted are the error numbers of a limit that has been reached; the same
-// call may succeed later.
+// call may succeed later. EFAULT is what a call gets if there is no page for one of its
+// buffers: the buffers themselves are Go's, and right.
 var exhausted = []unix.Errno{
-	unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN, unix.ENOBUFS, unix.ENOSPC, unix.EDQUOT, unix.EUSERS,
+	unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EFAULT, unix.EAGAIN, unix.ENOBUFS, unix.ENOSPC, unix.EDQUOT, unix.EUSERS,
 }
 
 // misnamed are the error numbers that say that a path does not lead to
