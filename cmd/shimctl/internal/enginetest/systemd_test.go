@@ -26,8 +26,8 @@ import (
 // is changed is the times of the timer. The shim there never answers.
 func TestTimerUnderSystemd(t *testing.T) {
 	bundle := t.TempDir()
-	units, textfile, rootfs := filepath.Join(bundle, "units"), filepath.Join(bundle, "textfile"), filepath.Join(bundle, "rootfs")
-	for _, dir := range []string{units, textfile, rootfs, filepath.Join(units, "shimctl-export.timer.d")} {
+	units, textfile := filepath.Join(bundle, "units"), filepath.Join(bundle, "textfile")
+	for _, dir := range []string{units, textfile, filepath.Join(units, "shimctl-export.timer.d")} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -52,16 +52,13 @@ func TestTimerUnderSystemd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := unix.Mount("/", rootfs, "", unix.MS_BIND, ""); err != nil {
-		t.Fatal(err)
-	}
 	caps := capabilities(t)
 	mount := func(to, kind, from string, options ...string) map[string]any {
 		return map[string]any{"destination": to, "type": kind, "source": from, "options": options}
 	}
 	spec, err := json.Marshal(map[string]any{
 		"ociVersion": "1.0.2",
-		"root":       map[string]any{"path": "rootfs", "readonly": true},
+		"root":       map[string]any{"path": hostRoot(t), "readonly": true},
 		"process": map[string]any{
 			"user": map[string]any{"uid": 0, "gid": 0}, "cwd": "/", "args": []string{"/lib/systemd/systemd", "--system", "--unit=fleet.target"},
 			"env":          []string{"container=oci", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "SYSTEMD_UNIT_PATH=/run/fleet/units"},
@@ -69,7 +66,7 @@ func TestTimerUnderSystemd(t *testing.T) {
 		},
 		"mounts": []map[string]any{
 			mount("/proc", "proc", "proc"), mount("/dev", "tmpfs", "tmpfs"), mount("/sys", "sysfs", "sysfs", "ro"), mount("/sys/fs/cgroup", "cgroup", "cgroup", "rw"),
-			mount("/run", "tmpfs", "tmpfs"), mount("/run/fleet/units", "bind", units, "rbind", "ro"), mount("/run/fleet/bin", "bind", tools, "rbind", "ro"),
+			mount("/run", "tmpfs", "tmpfs"), mount("/var/lib", "tmpfs", "tmpfs"), mount("/run/fleet/units", "bind", units, "rbind", "ro"), mount("/run/fleet/bin", "bind", tools, "rbind", "ro"),
 			mount("/var/lib/prometheus/node-exporter", "bind", textfile, "rbind"),
 		},
 		"linux": map[string]any{"namespaces": []map[string]any{{"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "pid"}, {"type": "cgroup"}}},
@@ -91,7 +88,7 @@ func TestTimerUnderSystemd(t *testing.T) {
 			t.Logf("systemctl status:\n%s", said)
 		}
 		said, err := exec.Command("runc", "--root", root, "delete", "--force", id).CombinedOutput()
-		if err := errors.Join(err, unix.Unmount(rootfs, unix.MNT_DETACH)); err != nil {
+		if err != nil {
 			t.Errorf("%v\n%s", err, said)
 		}
 	})
@@ -109,6 +106,45 @@ func TestTimerUnderSystemd(t *testing.T) {
 		seen[string(m[1])] = true
 		return len(seen) == 2
 	})
+}
+
+// hostRoot shows the host's root directory at another path. That is read-only, and not below a
+// directory of the test, which would be removed with all that is in it if it were still mounted.
+func hostRoot(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/run", "hostroot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("/", dir, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(unix.Unmount(dir, unix.MNT_DETACH), os.Remove(dir)); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// A failure at any moment must not cost the host its files.
+func TestHostRootIsReadOnly(t *testing.T) {
+	dir := ""
+	t.Run("mounted", func(t *testing.T) {
+		dir = hostRoot(t)
+		if err := os.Mkdir(filepath.Join(dir, "tmp", filepath.Base(dir)), 0o700); !errors.Is(err, unix.EROFS) {
+			t.Errorf("got %v", err)
+		}
+		if below, err := filepath.Rel(filepath.Dir(t.TempDir()), dir); err != nil || !strings.HasPrefix(below, "..") {
+			t.Errorf("%s is removed with the test's directories", dir)
+		}
+	})
+	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left: %v", dir, err)
+	}
 }
 
 // capabilities are all that we have ourselves.
