@@ -5,10 +5,7 @@
 shimctl/build: ## build bin/shimctl
 	$(GOBUILD) -o bin/shimctl ./cmd/shimctl
 
-# node-problem-detector takes two minutes of CPU to build, while the other tests wait.
-shimctl/test: host/prepare upstream/build ## the next, and monitoring/test, as make test does
-	$(MAKE) -j2 -Otarget shimctl/test-shims $(NPD)
-	$(MAKE) monitoring/test
+shimctl/test: shimctl/test-shims monitoring/test ## the next, and monitoring/test, as make test does
 
 shimctl/test-shims: host/prepare upstream/build ## shimctl on upstream's shims, wedged and healthy, and on this one (root)
 	SHIM_BASELINES=$(BASELINES) CAPTURES=100 go test -race -count=1 -tags baseline,ownshim -timeout 40m ./cmd/shimctl/...
