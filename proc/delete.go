@@ -33,7 +33,13 @@ func (p *Init) Destroy(ctx context.Context) error {
 
 func (p *Init) remove(ctx context.Context, force bool) error {
 	// A failed restore may leave more than the runtime deletes without force.
-	err := p.runtime.Delete(ctx, p.id, force || p.Absent())
+	remove := func(ctx context.Context) error { return p.runtime.Delete(ctx, p.id, force || p.Absent()) }
+	var err error
+	if force {
+		err = insist(ctx, remove) // nobody asks again
+	} else {
+		err = remove(ctx)
+	}
 	if err == nil {
 		p.awaitExit()
 	}
@@ -105,11 +111,24 @@ func (p *Init) KillRest(ctx context.Context, wasPaused bool) {
 	}
 }
 
-// limited calls one verb within Limits.Kill.
+// limited calls one verb within Limits.Kill, for whose failure nobody would ask again.
 func (p *Init) limited(ctx context.Context, verb func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, p.env.Limits.Kill)
 	defer cancel()
-	return verb(ctx)
+	return insist(ctx, verb)
+}
+
+// insist calls verb, and again until ctx ends as long as the runtime cannot be started
+// for want of memory, processes or descriptors.
+func insist(ctx context.Context, verb func(context.Context) error) error {
+	var ran error
+	_, err := WhileExhausted(ctx, func() (_ struct{}, err error) {
+		if ran = verb(ctx); neverRan(ran) {
+			err = ran
+		}
+		return
+	})
+	return firstError(err, ran)
 }
 
 // isPaused asks the runtime. runc tells it also of a container whose init is dead; crun

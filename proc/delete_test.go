@@ -176,6 +176,28 @@ func TestDeleteOfACreatedContainer(t *testing.T) {
 	}
 }
 
+// TestKillRestWithoutProcesses: what is left of a paused container stayed frozen for ever
+// if no process could be forked for its resume at that moment.
+func TestKillRestWithoutProcesses(t *testing.T) {
+	lacks := map[string]int{"resume": 2, "kill": 2}
+	lacking := func(verb string) func(context.Context) error {
+		return func(context.Context) error {
+			if lacks[verb]--; lacks[verb] >= 0 {
+				return &RuntimeError{Verb: verb, class: errdefs.ErrResourceExhausted, cause: &reaper.StartError{Err: unix.EAGAIN}}
+			}
+			return nil
+		}
+	}
+	p := newTestInit(t, &fakeRuntime{after: map[string]func(context.Context) error{"resume": lacking("resume"), "kill": lacking("kill")}}, InitConfig{})
+	p.sharedPids = true
+	p.KillRest(t.Context(), true)
+	for verb, left := range lacks {
+		if left != -1 {
+			t.Errorf("%s was called %d times, want 3", verb, 2-left)
+		}
+	}
+}
+
 // TestKillRestWhileTheRuntimeHangs: the kill has its time, however long the steps before it
 // have taken.
 func TestKillRestWhileTheRuntimeHangs(t *testing.T) {

@@ -218,7 +218,7 @@ func firstError(errs ...error) error {
 func (p *Init) undoCreate(ctx context.Context, child *reaper.Child, existed bool) error {
 	var err error
 	if !existed && (child != nil || p.runtime.Exists(p.id)) {
-		err = p.runtime.Delete(ctx, p.id, true)
+		err = insist(ctx, func(ctx context.Context) error { return p.runtime.Delete(ctx, p.id, true) })
 	}
 	if child != nil { // started by this call, whatever was there before
 		p.env.killAndWait(child)

@@ -4,6 +4,7 @@ package proc
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -36,10 +37,12 @@ type rootfs struct {
 	// tomorrow.
 	path   string
 	mounts []mount.Mount
+	made   int                                           // how many are mounted at path, on one another
+	under  func(dir string) (points []string, err error) // mountsUnder, but for a test
 }
 
 func newRootfs(bundle string, mounts []mount.Mount) *rootfs {
-	return &rootfs{path: filepath.Join(bundle, "rootfs"), mounts: mounts}
+	return &rootfs{path: filepath.Join(bundle, "rootfs"), mounts: mounts, under: mountsUnder}
 }
 
 // mount mounts everything, or nothing. A mount's target (sent by containerd
@@ -59,6 +62,9 @@ func (r *rootfs) mount() error {
 		if err := r.mounts[i].Mount(r.path); err != nil {
 			return errors.Join(internalf("mount rootfs: %w", err), r.detach())
 		}
+		if r.mounts[i].Target == "" {
+			r.made++
+		}
 	}
 	return nil
 }
@@ -75,13 +81,24 @@ func (r *rootfs) detach() error {
 	if err := r.clear(0); err == nil || len(r.mounts) == 0 {
 		return err
 	}
-	return r.clear(unix.MNT_DETACH)
+	err := r.clear(unix.MNT_DETACH)
+	if err == nil {
+		return nil
+	}
+	// The list of mounts cannot be had. With its own mounts goes what is below them.
+	for range r.made {
+		if e := unix.Unmount(r.path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); e != nil {
+			return errors.Join(err, &fs.PathError{Op: "unmount", Path: r.path, Err: e})
+		}
+	}
+	return nil
 }
 
 func (r *rootfs) clear(flags int) error {
-	deadline := time.Now().Add(busyMount)
+	ctx, cancel := context.WithTimeout(context.Background(), busyMount)
+	defer cancel()
 	for {
-		points, err := mountsUnder(r.path)
+		points, err := WhileExhausted(ctx, func() ([]string, error) { return r.under(r.path) })
 		if err != nil {
 			return internalf("unmount rootfs: %w", err)
 		}
@@ -94,7 +111,7 @@ func (r *rootfs) clear(flags int) error {
 		progress, err := unmountEach(points, flags)
 		switch {
 		case progress:
-		case errors.Is(err, unix.EBUSY) && time.Now().Before(deadline):
+		case errors.Is(err, unix.EBUSY) && ctx.Err() == nil:
 			time.Sleep(busyTick)
 		default:
 			return internalf("unmount rootfs: %w", err)

@@ -184,6 +184,37 @@ func TestFailedCreateTakesItsRootfsAway(t *testing.T) {
 	}
 }
 
+// TestFailedCreateWithoutMemory: a Create that failed for want of memory left its rootfs
+// mounted, because the mounts could not be listed, either, and the daemon removed the
+// container's files through it.
+func TestFailedCreateWithoutMemory(t *testing.T) {
+	for name, lacks := range map[string]int{"for a moment": 3, "for good": 1 << 20} {
+		t.Run(name, func(t *testing.T) {
+			mounts, file := bound(t)
+			r := newRootfs(bundleIn(t, t.TempDir()), mounts)
+			r.under = func(dir string) ([]string, error) {
+				if lacks--; lacks >= 0 {
+					return nil, unix.ENOMEM
+				}
+				return mountsUnder(dir)
+			}
+			if err := r.mount(); err != nil {
+				t.Fatal(err)
+			}
+			mountTmpfs(t, filepath.Join(r.path, "below"))
+			if err := r.detach(); err != nil {
+				t.Error(err)
+			}
+			if got := mountedAt(t, r.path); len(got) > 0 {
+				t.Errorf("still mounted: %v", got)
+			}
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("the container's data: %v", err)
+			}
+		})
+	}
+}
+
 // B49: what the shim has not mounted it does not unmount, for dockerd mounts by
 // itself and sends none; and a bundle without a rootfs is none of its business.
 // F1: but Delete does not succeed with it.

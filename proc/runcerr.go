@@ -20,6 +20,7 @@ import (
 	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 )
 
 // All parsing of runtime error text is in this file.
@@ -70,6 +71,11 @@ type failure struct {
 	took          time.Duration
 }
 
+// neverExecuted is the status of a forked process that could neither execute its program
+// nor say so: in a full memory cgroup there is no page for either. (Go's syscall package,
+// forkAndExecInChild.)
+const neverExecuted = 253
+
 // explain turns the failure of a runtime call into a RuntimeError.
 func explain(f failure) error {
 	e := &RuntimeError{Verb: f.verb, class: errdefs.ErrInternal}
@@ -103,8 +109,13 @@ func explain(f failure) error {
 		}
 		return e
 	}
-	e.Message = cmp.Or(lastLogged(f.log), lastError(bytes.NewReader(f.output)), lastLine(string(f.output)),
-		fmt.Sprintf("%s did not terminate successfully: exit status %d", f.command, f.status))
+	text := cmp.Or(lastLogged(f.log), lastError(bytes.NewReader(f.output)), lastLine(string(f.output)))
+	if text == "" && f.status == neverExecuted {
+		e.cause = &reaper.StartError{Err: &os.PathError{Op: "execve", Path: f.command, Err: unix.ENOMEM}}
+		e.Message, e.class = e.cause.Error(), errdefs.ErrResourceExhausted
+		return e
+	}
+	e.Message = cmp.Or(text, fmt.Sprintf("%s did not terminate successfully: exit status %d", f.command, f.status))
 	if f.verb == "kill" && (meansGone(e.Message) || meansUnknown(e.Message)) {
 		e.class = errdefs.ErrNotFound
 	}

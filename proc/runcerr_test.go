@@ -150,6 +150,33 @@ func TestErrorClasses(t *testing.T) {
 	}
 }
 
+// TestForkedButNotExecuted: a runtime that has not run must not count as one that failed.
+func TestForkedButNotExecuted(t *testing.T) {
+	census(t)
+	silent, _ := scripted(t, `exit 253`)
+	if err := silent.Start(t.Context(), "c1"); !errdefs.IsResourceExhausted(err) || !neverRan(err) {
+		t.Errorf("got %v, want ResourceExhausted of a runtime that never ran", err)
+	}
+	speaking, _ := scripted(t, `echo no >&2; exit 253`)
+	if err := speaking.Start(t.Context(), "c1"); !errdefs.IsInternal(err) || neverRan(err) {
+		t.Errorf("with a text: got %v, want Internal", err)
+	}
+}
+
+// TestExistsWhenInDoubt: a container that could not be looked for counted as none, and a
+// failed create of its name deleted it.
+func TestExistsWhenInDoubt(t *testing.T) {
+	root := t.TempDir()
+	if err := os.Symlink("loop", filepath.Join(root, "loop")); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]bool{root: false, filepath.Join(root, "loop"): true} {
+		if got := (&runcRuntime{RuntimeConfig: RuntimeConfig{Root: dir}}).Exists("c1"); got != want {
+			t.Errorf("%s: %v, want %v", dir, got, want)
+		}
+	}
+}
+
 func TestDeleteOfWhatTheRuntimeDoesNotKnow(t *testing.T) {
 	census(t)
 	for _, msg := range []string{

@@ -332,10 +332,11 @@ func imageArgs(image, work string) (args []string) {
 	return args
 }
 
-// Exists looks for <root>/<id>, where runc and crun keep a container's state.
+// Exists looks for <root>/<id>, where runc and crun keep a container's state. One that
+// cannot be looked for may be there, and is not to be deleted.
 func (r *runcRuntime) Exists(id string) bool {
 	_, err := os.Lstat(filepath.Join(r.Root, id))
-	return err == nil
+	return !errors.Is(err, os.ErrNotExist)
 }
 
 // neverRan reports whether err is that of a command of the runtime that was not

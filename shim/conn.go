@@ -294,7 +294,7 @@ func (c *conn) refuse(e state.Error) error {
 	frame := binary.BigEndian.AppendUint32(nil, uint32(len(payload)))
 	frame = append(binary.BigEndian.AppendUint32(frame, e.Stream), typeResponse, 0)
 	_ = c.SetWriteDeadline(time.Now().Add(refuseTime)) // fails only if it is closed
-	n, err := c.Conn.Write(append(frame, payload...))
+	n, err := c.send(append(frame, payload...))
 	if err != nil && n > 0 {
 		_ = c.Conn.Close() // half a frame was written: the client could not read what follows
 	}
@@ -351,7 +351,7 @@ func (c *conn) write(b []byte) (int, error) {
 		out = c.flushHead(out)
 	}
 	if len(out) > 0 {
-		if err := c.send(out); err != nil {
+		if _, err := c.send(out); err != nil {
 			return 0, err
 		}
 	}

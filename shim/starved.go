@@ -22,12 +22,12 @@ func starved(err error) bool {
 // starvedPause is how long the call rests before it is made again.
 const starvedPause = 10 * time.Millisecond
 
-// send writes all of b to the socket.
-func (c *conn) send(b []byte) error {
+// send writes all of b to the socket, and returns how much it has written.
+func (c *conn) send(b []byte) (sent int, err error) {
 	for {
-		n, err := c.Conn.Write(b)
-		if b = b[n:]; !starved(err) {
-			return err
+		n, err := c.Conn.Write(b[sent:])
+		if sent += n; !starved(err) {
+			return sent, err
 		}
 		time.Sleep(starvedPause)
 	}

@@ -3,12 +3,16 @@
 package shim
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
+
+	"containerd-shim.v1/internal/state"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +42,8 @@ func (h *hungry) Write(b []byte) (int, error) {
 	return n, err
 }
 
+func (h *hungry) SetWriteDeadline(time.Time) error { return nil }
+
 func (h *hungry) Read(b []byte) (int, error) {
 	if err := h.next(); err != nil {
 		return 0, err
@@ -59,6 +65,21 @@ func TestConnectionOutlivesMemory(t *testing.T) {
 		sock.errs = all
 		if n, err := c.Read(make([]byte, 8)); n != 1 || err != nil {
 			t.Errorf("Read: %d, %v", n, err)
+		}
+	})
+}
+
+// TestRefusalsOutliveMemory: the first of the requests that were lost in an exchange, and
+// with it all that follow, was never answered if its answer could not be written at once.
+func TestRefusalsOutliveMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sock := &hungry{errs: []error{unix.ENOBUFS, unix.ENOMEM}}
+		c := newConn(sock, &witness{}, newConnections())
+		c.resume(&state.Connection{Errors: []state.Error{{Stream: 1, Text: "lost"}, {Stream: 3, Text: "lost"}}})
+		for _, stream := range []byte{1, 3} {
+			if !bytes.Contains(sock.taken, []byte{0, 0, 0, stream, typeResponse, 0}) {
+				t.Errorf("request %d was not answered: %q", stream, sock.taken)
+			}
 		}
 	})
 }

@@ -27,7 +27,8 @@ import (
 // wrong with the flags or their environment, which the program before may not have known.
 // The error returned is that of ending the container.
 func adopt(o options, bad error, forks *reaper.Forker) error {
-	fds := inheritedFDs() // first: no child may get them
+	ctx, cancel := context.WithTimeout(context.Background(), shim.AdoptTime)
+	fds := inheritedFDs(ctx) // first: no child may get them
 	p, err := newProgram(o)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "containerd-shim: %v\n", err)
@@ -37,7 +38,6 @@ func adopt(o options, bad error, forks *reaper.Forker) error {
 	if bad != nil {
 		logrus.WithError(bad).Error("the default is used instead")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), shim.AdoptTime)
 	st, unread := readState(ctx, o.adopt)
 	if unread != nil {
 		logrus.WithError(unread).WithField("file", o.adopt).Error("the state cannot be read; the container is not known")
@@ -84,9 +84,12 @@ func readState(ctx context.Context, path string) (*state.Shim, error) {
 }
 
 // inheritedFDs returns the descriptors that the program was given besides its stdio,
-// and marks them close-on-exec. The Go runtime's own are so marked already.
-func inheritedFDs() (fds []int) {
-	entries, _ := os.ReadDir("/proc/self/fd") // without /proc none can be found
+// and marks them close-on-exec. The Go runtime's own are so marked already. Until ctx ends
+// it waits for the memory or descriptor to find them with.
+func inheritedFDs(ctx context.Context) (fds []int) {
+	entries, _ := proc.WhileExhausted(ctx, func() ([]os.DirEntry, error) {
+		return os.ReadDir("/proc/self/fd") // without /proc none can be found
+	})
 	for _, e := range entries {
 		fd, err := strconv.Atoi(e.Name())
 		if err != nil || fd < 3 {

@@ -5,10 +5,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -94,13 +96,33 @@ func TestListenerWithoutDescriptors(t *testing.T) {
 	_ = c.Close() // nothing was written
 }
 
-// TestStateWithoutDescriptors: the state is read although at first there is no descriptor
-// to spare.
-func TestStateWithoutDescriptors(t *testing.T) {
+// TestAdoptWithoutDescriptors: the state is read, and the inherited descriptors are found,
+// although at first there is no descriptor to spare.
+func TestAdoptWithoutDescriptors(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
 	if err := os.WriteFile(path, []byte(`{"version":1}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	given, err := unix.FcntlInt(0, unix.F_DUPFD, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(given) }()
+	for name, adopt := range map[string]func(context.Context) error{
+		"state": func(ctx context.Context) error { _, err := readState(ctx, path); return err },
+		"descriptors": func(ctx context.Context) error {
+			if fds := inheritedFDs(ctx); !slices.Contains(fds, given) {
+				return fmt.Errorf("found %v, not %d", fds, given)
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) { withoutDescriptors(t, adopt) })
+	}
+}
+
+// withoutDescriptors calls adopt with no descriptor to spare until it waits for one.
+func withoutDescriptors(t *testing.T, adopt func(context.Context) error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
@@ -110,16 +132,16 @@ func TestStateWithoutDescriptors(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	read := make(chan error, 1)
-	go func() { _, err := readState(ctx, path); read <- err }()
+	adopted := make(chan error, 1)
+	go func() { adopted <- adopt(ctx) }()
 	buf := make([]byte, 1<<20)
 	wait.Until(10*time.Second, func() bool {
-		return len(read) > 0 || strings.Contains(string(buf[:runtime.Stack(buf, true)]), ".WhileExhausted[")
+		return len(adopted) > 0 || strings.Contains(string(buf[:runtime.Stack(buf, true)]), ".WhileExhausted[")
 	})
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-read; err != nil {
+	if err := <-adopted; err != nil {
 		t.Error(err)
 	}
 }

@@ -93,14 +93,34 @@ func makeThreads(n int) {
 
 // touchSignalStacks sends a signal to each thread there is, so that the page of its
 // signal stack that the kernel writes a signal's frame to exists. Where a memory cgroup
-// has none left and may kill nobody (memory.oom_control), the kernel cannot wait for
-// that page, and ends the process by SIGSEGV. SIGURG is the one that the Go runtime
-// stops goroutines by, and expects at any time.
+// has none left and may kill nobody (memory.oom_control; before Linux 4.19 any), the
+// kernel does not wait for that page, and ends the process by SIGSEGV. SIGURG is the
+// one that the Go runtime stops goroutines by, and expects at any time.
 func touchSignalStacks() {
 	tasks, _ := os.ReadDir("/proc/self/task") // without /proc no runc runs, either
+	if !pagesAreThere(2 * len(tasks)) {       // a frame may lie on two
+		return
+	}
 	for _, task := range tasks {
 		if tid, err := strconv.Atoi(task.Name()); err == nil {
 			_ = unix.Tgkill(os.Getpid(), tid, unix.SIGURG) // it may have ended
 		}
 	}
+}
+
+// pagesAreThere reports whether the kernel has n pages for what it writes itself, as it
+// does for a signal: where there are none, read(2) fails and does not wait (EFAULT).
+func pagesAreThere(n int) bool {
+	b, err := unix.Mmap(-1, 0, n*os.Getpagesize(), unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = unix.Munmap(b) }() // it was mapped
+	zero, err := unix.Open("/dev/zero", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = unix.Close(zero) }() // it was only read
+	read, err := unix.Read(zero, b)
+	return err == nil && read == len(b)
 }

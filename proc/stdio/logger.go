@@ -113,22 +113,44 @@ func (l *logger) outlive() {
 
 // dropOutput reads and drops what the dead logger no longer reads, until stop.
 func (l *logger) dropOutput() {
-	l.gate.Enter() // descriptors are exchanged
-	defer l.gate.Leave()
-	for i, f := range l.kept() {
+	for i := range l.kept() {
 		select {
 		case <-l.stopped:
 			return
 		default:
 		}
 		logrus.WithField("logger", l.path).Warn("the logger has ended; output is dropped")
-		var p *os.File
-		control(f, func(fd int) { p, _ = pollable(uintptr(fd), f.Name()) }) // nil without a descriptor to spare
-		if p != nil {
-			l.replace(i, p)
-			go func() { _, _ = io.Copy(io.Discard, p) }() // until it is closed
+		for errclass.Exhausted(l.drop(i)) {
+			select {
+			case <-l.stopped:
+				return
+			case <-time.After(starvedPause):
+			}
 		}
 	}
+}
+
+// drop has one read end read until it is closed. It fails while there is no descriptor
+// for a duplicate, or no memory to poll it.
+func (l *logger) drop(i int) (err error) {
+	l.gate.Enter() // descriptors are exchanged
+	defer l.gate.Leave()
+	f := l.kept()[i]
+	var p *os.File
+	control(f, func(fd int) { p, err = pollable(uintptr(fd), f.Name()) })
+	if p == nil {
+		return err
+	}
+	l.replace(i, p)
+	go func() {
+		for {
+			if _, err := io.Copy(io.Discard, p); !starved(err) {
+				return
+			}
+			time.Sleep(starvedPause)
+		}
+	}()
+	return nil
 }
 
 // replace exchanges a read end for a duplicate of it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"containerd-shim.v1/proc/internal/proctest"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 )
 
 func TestLoggerGetsBothStreams(t *testing.T) {
@@ -82,4 +84,26 @@ func TestLoggerThatStillReadsIsNotEnded(t *testing.T) {
 	if err != nil || len(got) != size || p.log.child.Wait().Status != 0 {
 		t.Errorf("%d bytes, %v, want %d; status %d", len(got), err, size, p.log.child.Wait().Status)
 	}
+}
+
+// TestOutputOfADeadLoggerWithoutDescriptors: a logger that died while there was no
+// descriptor to spare left its process stopped at the next full pipe.
+func TestOutputOfADeadLoggerWithoutDescriptors(t *testing.T) {
+	census(t)
+	p, child := play(t, Config{Names: Names{Stdout: proctest.LoggerURI("sip", fifo(t))}}, "out", fmt.Sprint(1<<20), "0")
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	restore := func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &old) } // it was so before
+	defer restore()
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.log.child.Signal(unix.SIGKILL) // it lives
+	buf := make([]byte, 1<<20)
+	wait.Until(patience, func() bool { return strings.Contains(string(buf[:runtime.Stack(buf, true)]), ".dropOutput(") })
+	within(t, patience, "the logger's end", p.log.child.Done())
+	restore()
+	p.end(t, child) // it has written all
 }
