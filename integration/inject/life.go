@@ -9,10 +9,14 @@ package inject
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
+	"github.com/containerd/containerd/api/types"
 	task "github.com/containerd/containerd/runtime/v1/shim/v1"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -57,11 +61,12 @@ func live(c *harness.Case, in *faults.Injector, usual *Usual) {
 		l.sweep()
 		c.Need(in.Close(), "serve the filter")
 	}()
-	o := harness.Options{Faults: in}
+	o := harness.Options{Faults: in, Container: harness.Container{NoRootfs: true, Edit: func(s *specs.Spec) { s.Root.Path = "rootfs" }}}
 	if !in.Fault.Kill {
 		o.Fake, o.Bare = []fakeruntime.Rule{}, true // real runc would only make it slower
 	}
 	l.b = c.Fixture(o)
+	c.Need(os.Mkdir(filepath.Join(l.b.Bundle, "rootfs"), 0o711), "make directory")
 	l.run()
 }
 
@@ -79,7 +84,9 @@ func (l *life) run() {
 	}
 	out, errs := b.Stream("out").Read(), b.Stream("err").Read() // upstream's shims cannot do without the latter
 	create := func() error {
-		return b.CreateWith(b.CreateRequest(harness.IO{Stdout: out.Path, Stderr: errs.Path}))
+		r := b.CreateRequest(harness.IO{Stdout: out.Path, Stderr: errs.Path})
+		r.Rootfs = []*types.Mount{{Type: "bind", Source: b.Rootfs, Options: []string{"rbind", "rw"}}}
+		return b.CreateWith(r)
 	}
 	if l.call("Create", create) != nil {
 		if code := status.Code(l.c.Prompt(drop(b.Delete()))); code != codes.NotFound && code != codes.FailedPrecondition {
