@@ -23,6 +23,7 @@ import (
 	task "github.com/containerd/containerd/api/types/task"
 	shimapi "github.com/containerd/containerd/runtime/v1/shim/v1"
 	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -144,7 +145,8 @@ func isStatus(err error) bool {
 
 // dial connects to the shim's socket. containerd from v1.3 writes the address
 // into the bundle, which is the shim's working directory; before, it was an
-// abstract name made of namespace and id.
+// abstract name made of namespace and id. Anybody may listen on an abstract name, and in
+// the place of one that only differs by its end: what another user listens on is passed over.
 func dial(root string, s *scan.Shim, limit time.Duration) (net.Conn, error) {
 	own := filepath.Join(root, strconv.Itoa(s.PID))
 	d := net.Dialer{Timeout: limit}
@@ -152,7 +154,10 @@ func dial(root string, s *scan.Shim, limit time.Duration) (net.Conn, error) {
 	for _, address := range list {
 		conn, err := d.Dial("unix", address)
 		if err == nil {
-			return conn, nil
+			if err = listensAs(conn, s.UID); err == nil {
+				return conn, nil
+			}
+			conn.Close()
 		}
 		if first == nil {
 			first = err
@@ -162,6 +167,26 @@ func dial(root string, s *scan.Shim, limit time.Duration) (net.Conn, error) {
 		first = errors.New("no listening socket found")
 	}
 	return nil, fmt.Errorf("%w: %w", ErrConnect, first)
+}
+
+// listensAs is an error unless the other end's user is uid. The kernel tells who called
+// listen(2): the shim, or its daemon for it, of the same user.
+func listensAs(conn net.Conn, uid int) error {
+	raw, err := conn.(*net.UnixConn).SyscallConn() // dialled as such
+	if err != nil {
+		return err
+	}
+	var peer *unix.Ucred
+	if e := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); e != nil {
+		return e
+	}
+	if err != nil {
+		return os.NewSyscallError("getsockopt SO_PEERCRED", err)
+	}
+	if int(peer.Uid) != uid {
+		return fmt.Errorf("%s is user %d's, and the shim user %d's", conn.RemoteAddr(), peer.Uid, uid)
+	}
+	return nil
 }
 
 // ErrConnect is wrapped by the error if there is no connection: the shim was asked nothing.
