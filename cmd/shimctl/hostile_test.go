@@ -14,6 +14,7 @@ import (
 	"containerd-shim.v1/cmd/shimctl/internal/health"
 	"containerd-shim.v1/cmd/shimctl/internal/rounds"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
 )
 
 // fakeProc is shimctl with a /proc that has one shim of these arguments, pid 7.
@@ -55,6 +56,11 @@ func TestNoEscapesReachTheTerminal(t *testing.T) {
 // One of a container is not asked or judged, and stops no export.
 func TestForeignShimIsNotJudged(t *testing.T) {
 	p := fakeProc(t, "containerd-shim", "-namespace", "moby", "-workdir", "/x/moby/abc")
+	bundle := filepath.Join(t.TempDir(), "io.containerd.runtime.v1.linux/moby/abc")
+	if err := errors.Join(os.MkdirAll(bundle, 0o700), os.Symlink(bundle, filepath.Join(p.proc, "7/cwd"))); err != nil {
+		t.Fatal(err)
+	}
+	shimtest.Silent(t, bundle) // what reads a file of it hangs
 	for _, of := range []string{"self", "7"} {
 		dir := filepath.Join(p.proc, of, "ns")
 		if err := errors.Join(os.MkdirAll(dir, 0o700), os.Symlink("pid:["+of+"]", filepath.Join(dir, "pid"))); err != nil {
@@ -66,6 +72,9 @@ func TestForeignShimIsNotJudged(t *testing.T) {
 	}
 	if status, o, e := p.capture(t, "repair", "-state-file", "", "-dir", t.TempDir(), "7"); status != exitCheck || !strings.Contains(e, scan.WhyForeign) {
 		t.Errorf("repair: status %d\n%s%s", status, o, e)
+	}
+	if status, o, e := p.capture(t, "upgrade", "-yes", "-all", "-dir", t.TempDir(), "-binary", os.Args[0]); !strings.Contains(o+e, scan.WhyForeign) {
+		t.Errorf("upgrade: status %d\n%s%s", status, o, e)
 	}
 	dir := t.TempDir()
 	if status, o, e := p.capture(t, "export", "-textfile-directory", dir, "-state-file", "", "-ledger", filepath.Join(dir, "ledger")); status != exitOK {

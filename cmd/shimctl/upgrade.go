@@ -238,12 +238,12 @@ func (u *upgrader) count(o *upgraded) error {
 
 // one upgrades a shim, or says what that would do or why it is not done.
 func (u *upgrader) one(ctx context.Context, s *scan.Shim) upgraded {
+	if s.Foreign { // before any file of it is read
+		return upgraded{result: resultRefused, err: errors.New(scan.WhyForeign)}
+	}
 	why := repair.OptedOut(u.proc, s.PID)
 	own := s.Build.Ours && s.Kind == scan.V1
-	switch {
-	case s.Foreign:
-		return upgraded{result: resultRefused, err: errors.New(scan.WhyForeign)}
-	case why == "" && !own:
+	if why == "" && !own {
 		why = takeover.Refuse(s)
 	}
 	if why == "" && u.unproven[s.PID] {

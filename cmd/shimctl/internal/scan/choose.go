@@ -5,6 +5,7 @@ package scan
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -62,19 +63,17 @@ func Choose(all []Shim, args []string) ([]Shim, error) {
 // mostPid is Linux's PID_MAX_LIMIT on 64 bits.
 const mostPid = 1 << 22
 
-// matching returns the one shim that arg names. What may be a pid is never taken for
-// the beginning of an id: if the shim with that pid has just ended, another one
-// would get the signal that was meant for it.
+// matching returns the one shim that arg names. A pid comes before an id, and is never taken for
+// the beginning of one: if the shim with that pid has just ended, another one would get the signal
+// that was meant for it. Anybody can give a Foreign one the id of another, which does not hide that.
 func matching(all []Shim, arg string) (Shim, error) {
 	pid, notPid := strconv.Atoi(arg)
-	var exact, prefix []Shim
-	for _, s := range all {
-		switch {
-		case notPid == nil && s.PID == pid, s.ID == arg, s.Name() == arg:
-			exact = append(exact, s)
-		case strings.HasPrefix(s.ID, arg), strings.HasPrefix(s.Name(), arg):
-			prefix = append(prefix, s)
-		}
+	if i := slices.IndexFunc(all, func(s Shim) bool { return notPid == nil && s.PID == pid }); i >= 0 {
+		return all[i], nil
+	}
+	exact, prefix := byName(all, arg, false)
+	if len(exact)+len(prefix) == 0 {
+		exact, prefix = byName(all, arg, true)
 	}
 	found := exact
 	if len(exact) == 0 {
@@ -89,6 +88,20 @@ func matching(all []Shim, arg string) (Shim, error) {
 		return Shim{}, fmt.Errorf("no shim has the pid %d; for %s give more of the id", pid, found[0].Name())
 	}
 	return found[0], nil
+}
+
+// byName returns the shims whose id or name is arg, and those whose begins with it.
+func byName(all []Shim, arg string, foreign bool) (exact, prefix []Shim) {
+	for _, s := range all {
+		switch {
+		case s.Foreign != foreign:
+		case s.ID == arg, s.Name() == arg:
+			exact = append(exact, s)
+		case strings.HasPrefix(s.ID, arg), strings.HasPrefix(s.Name(), arg):
+			prefix = append(prefix, s)
+		}
+	}
+	return exact, prefix
 }
 
 // inNamespace picks the shims of a containerd namespace; "" means all.

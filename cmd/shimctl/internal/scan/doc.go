@@ -5,7 +5,8 @@
 //
 // A shim is recognised by the base name of its executable or of argv[0] and by its
 // flags, never by comm, which the kernel cuts after 15 characters
-// ("docker-containe").
+// ("docker-containe"). Of a Foreign one the flags are not read, but the path of
+// its bundle.
 package scan
 
 import "time"

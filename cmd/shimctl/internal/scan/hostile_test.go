@@ -4,10 +4,10 @@ package scan
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,56 +39,6 @@ func TestNamesThatNoContainerdGives(t *testing.T) {
 	}
 }
 
-// Nothing may be done to it, whatever it looks like: its paths are not the host's, and an
-// absolute link in its root directory leads out of that.
-func TestForeign(t *testing.T) {
-	p := newProc(t)
-	argv := []string{"containerd-shim", "-namespace", "moby", "-workdir", v1dir + "moby/abc"}
-	link := func(name, to string) {
-		t.Helper()
-		name = filepath.Join(p.root, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.Symlink(to, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, other, pod := t.TempDir(), t.TempDir(), t.TempDir()
-	link("self/ns/pid", "pid:[1]")
-	link("self/root", pod)
-	link("1/root", host)
-	for pid, of := range map[int]struct{ ns, root string }{
-		10: {"pid:[1]", host}, // the host's
-		20: {"pid:[2]", host},
-		30: {"pid:[1]", other}, // of a pod with hostPID
-		40: {"pid:[1]", pod},   // this one's own pod
-		50: {"", host},         // nothing of it may be read
-	} {
-		p.process(pid, 1, "containerd-shim", "S", 9, self, argv...)
-		link(filepath.Join(strconv.Itoa(pid), "root"), of.root)
-		if of.ns != "" {
-			link(filepath.Join(strconv.Itoa(pid), "ns/pid"), of.ns)
-		}
-	}
-	p.process(60, 1, "containerd-shim", "S", 9, "", argv...) // a user's, in the host's root directory
-	p.write("60/status", "Name:\tx\nUid:\t1000\t1000\t1000\t1000\n")
-	shims, err := Shims(p.root)
-	if err != nil || len(shims) != 6 {
-		t.Fatalf("got %+v, %v", shims, err)
-	}
-	for _, s := range shims {
-		if want := s.PID == 20 || s.PID == 30 || s.PID == 60 && os.Geteuid() == 0; s.Foreign != want {
-			t.Errorf("%d: got %v, want %v", s.PID, s.Foreign, want)
-		}
-		// A program can be made that is read for hours.
-		if s.Foreign && s.Build != (Build{}) || s.PID == 10 && s.Build.Go == "" {
-			t.Errorf("%d: built as %+v", s.PID, s.Build)
-		}
-	}
-}
-
 // shims scans, and fails the test if that hangs, as in a FIFO.
 func (p proc) shims() []Shim {
 	p.t.Helper()
@@ -103,6 +53,15 @@ func (p proc) shims() []Shim {
 	case <-time.After(10 * time.Second):
 		p.t.Fatal("the scan hangs")
 		return nil
+	}
+}
+
+// fifo makes a file hang.
+func (p proc) fifo(name string) {
+	p.t.Helper()
+	name = filepath.Join(p.root, name)
+	if err := errors.Join(os.Remove(name), syscall.Mkfifo(name, 0o600)); err != nil {
+		p.t.Fatal(err)
 	}
 }
 
@@ -153,16 +112,11 @@ func TestLargeProgramIsNotRead(t *testing.T) {
 func TestArgumentsOfOthersAreNotRead(t *testing.T) {
 	p := newProc(t)
 	p.process(20, 1, "mysqld", "S", 9, "/usr/sbin/mysqld", "mysqld")
-	hangs := filepath.Join(p.root, "20/cmdline")
-	if err := errors.Join(os.Remove(hangs), syscall.Mkfifo(hangs, 0o600)); err != nil {
-		t.Fatal(err)
-	}
+	p.fifo("20/cmdline")
 	// One that was exchanged for a program of another name is known by its bundle.
 	p.process(30, 1, "new", "S", 9, "/opt/new", "containerd-shim", "-namespace", "moby", "-workdir", v1dir+"moby/abc")
 	bundle := filepath.Join(t.TempDir(), "io.containerd.runtime.v1.linux/moby/abc")
-	if err := errors.Join(os.MkdirAll(bundle, 0o700), os.RemoveAll(filepath.Join(p.root, "30/cwd")), os.Symlink(bundle, filepath.Join(p.root, "30/cwd"))); err != nil {
-		t.Fatal(err)
-	}
+	p.link("30/cwd", bundle)
 	if shims := p.shims(); len(shims) != 1 || shims[0].PID != 30 {
 		t.Errorf("got %+v", shims)
 	}
@@ -175,14 +129,26 @@ func TestRuntimeBehindAScript(t *testing.T) {
 	p.process(10, 1, "containerd-shim", "S", 9, "", "containerd-shim", "-namespace", "moby", "-workdir", v1dir+"moby/abc")
 	p.process(11, 10, "custom", "S", 1, "/bin/dash", argv...)
 	p.process(12, 10, "custom", "S", 1, "/bin/dash", argv...) // the container's
-	for pid, namespace := range map[string]string{"10": "mnt:[1]", "11": "mnt:[1]", "12": "mnt:[2]"} {
-		if err := errors.Join(os.Mkdir(filepath.Join(p.root, pid, "ns"), 0o700), os.Symlink(namespace, filepath.Join(p.root, pid, "ns/mnt"))); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p.link("12/ns/mnt", "mnt:[2]")
 	s, ok := One(p.root, 10, 0)
 	if !ok || len(s.Runcs) != 1 || s.Runcs[0].PID != 11 || s.Runcs[0].Verb != "create" {
 		t.Errorf("got %+v", s.Runcs)
+	}
+}
+
+// A container's process with the name of a runtime made a wedged shim look as if it waited for a
+// runtime. Its arguments may hang, as a FIFO does.
+func TestContainersRuncIsNoRuntime(t *testing.T) {
+	p := newProc(t)
+	p.process(10, 1, "containerd-shim", "S", 9, "", "containerd-shim", "-namespace", "moby", "-workdir", v1dir+"moby/abc")
+	for i, name := range runtimes {
+		pid := 11 + i
+		p.process(pid, 10, name, "S", 1, "", name)
+		p.link(fmt.Sprint(pid, "/ns/mnt"), "mnt:[2]")
+		p.fifo(fmt.Sprint(pid, "/cmdline"))
+	}
+	if shims := p.shims(); len(shims) != 1 || len(shims[0].Runcs) != 0 {
+		t.Errorf("got %+v", shims)
 	}
 }
 

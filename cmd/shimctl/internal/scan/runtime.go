@@ -28,16 +28,23 @@ func (r Runtime) String() string {
 	return fmt.Sprintf("%s %d%s, for %v", r.Comm, r.PID, does, r.Age.Round(time.Second))
 }
 
-// likeRuntime reports whether a shim's child has the arguments that go-runc gives a runtime, whatever
-// its name: Docker puts a script before one with runtimeArgs. The container's processes are in other
-// mount namespaces, mostly, and are not looked at: their arguments may be anything.
-func (t *tree) likeRuntime(shim, child int) bool {
+// runtimes are the names under which OCI runtimes' commands run.
+var runtimes = []string{"runc", "docker-runc", "crun", "youki", "runsc"}
+
+// isRuntime reports whether a shim's child has a runtime's name, or the arguments that go-runc gives
+// one: Docker puts a script before one with runtimeArgs. The container's processes are in other mount
+// namespaces, mostly, and are no runtimes whatever their names. Their arguments are not read: the memory
+// may be a file's that never comes.
+func (t *tree) isRuntime(shim int, child *entry) bool {
 	own, err := os.Readlink(t.file(shim, "ns/mnt"))
-	its, itsErr := os.Readlink(t.file(child, "ns/mnt"))
+	its, itsErr := os.Readlink(t.file(child.PID, "ns/mnt"))
 	if err != nil || itsErr != nil || own != its {
 		return false
 	}
-	argv := t.cmdline(child)
+	if slices.Contains(runtimes, child.Comm) {
+		return true
+	}
+	argv := t.cmdline(child.PID)
 	return slices.Contains(argv, "--root") && slices.Contains(argv, "--log")
 }
 

@@ -77,23 +77,23 @@ func (t *tree) shim(pid int, known builds) (Shim, bool) {
 	if !t.resembles(e, exe) {
 		return Shim{}, false
 	}
-	argv := t.cmdline(pid)
-	if len(argv) < 3 || !s.identify(argv) {
-		return Shim{}, false
-	}
-	if parent := t.entries[e.ppid]; parent != nil && parent.Comm == e.Comm && slices.Equal(argv, t.cmdline(e.ppid)) { // it is the shim's child, between fork and exec of a runc
-		return Shim{}, false
-	}
 	s.StartTicks, s.State = e.StartTicks, e.State
 	if up := t.up(); up > e.StartTicks {
 		s.Age = time.Duration(up-e.StartTicks) * time.Second / TicksPerSecond
 	}
 	s.Anon = t.anon(pid)
 	t.status(&s)
-	s.Foreign = t.foreign(pid) || os.Geteuid() == 0 && s.UID != 0
-	if !s.Foreign { // its file may be made to be read for ever
-		s.Build = known.of(t.file(pid, "exe"))
+	if s.Foreign = t.foreign(&s); s.Foreign {
+		return s, t.foreignNames(&s, e)
 	}
+	argv := t.cmdline(pid)
+	if len(argv) < 3 || !s.identify(argv) {
+		return Shim{}, false
+	}
+	if parent := t.entries[e.ppid]; parent != nil && parent.Comm == e.Comm && !t.foreignPid(e.ppid) && slices.Equal(argv, t.cmdline(e.ppid)) { // it is the shim's child, between fork and exec of a runc
+		return Shim{}, false
+	}
+	s.Build = known.of(t.file(pid, "exe"))
 	t.family(&s)
 	if s.Build.Ours && s.StackDir == "" {
 		s.StackDir = t.environ(pid, "CONTAINERD_SHIM_STACK_DIR")
@@ -105,37 +105,17 @@ func (t *tree) shim(pid int, known builds) (Shim, bool) {
 // directory, which is a bundle. To read the arguments of one that hangs on storage may hang as
 // well (proc(5): it takes the lock of its memory), and a host has many that are no shims.
 func (t *tree) resembles(e *entry, exe string) bool {
-	const name = "containerd-shim" // as long as a process's name can be
-	if e.Comm == name || e.Comm == ("docker-" + name)[:len(name)] || strings.Contains(filepath.Base(exe), name) {
+	if named(e, exe) {
 		return true
 	}
 	bundle, err := os.Readlink(t.file(e.PID, "cwd"))
 	return err == nil && strings.Contains(bundle, "/io.containerd.runtime.")
 }
 
-// foreign reports whether a process is of another pid namespace than this one, or has
-// another root directory than both this one and the host's first process. What may not be
-// read is not known to be: nothing can be done to that process either.
-func (t *tree) foreign(pid int) bool {
-	own, err := os.Readlink(filepath.Join(t.root, "self", "ns", "pid"))
-	its, itsErr := os.Readlink(t.file(pid, "ns/pid"))
-	if err != nil || itsErr != nil {
-		return false
-	}
-	root, err := os.Stat(t.file(pid, "root"))
-	if own != its || err != nil {
-		return own != its
-	}
-	known := false
-	for _, of := range []string{"1", "self"} {
-		if info, err := os.Stat(filepath.Join(t.root, of, "root")); err == nil {
-			if os.SameFile(info, root) {
-				return false
-			}
-			known = true
-		}
-	}
-	return known
+// named reports whether a process has the name, or its program's file has the name, of a shim.
+func named(e *entry, exe string) bool {
+	const name = "containerd-shim" // as long as a process's name can be
+	return e.Comm == name || e.Comm == ("docker-" + name)[:len(name)] || strings.Contains(filepath.Base(exe), name)
 }
 
 // identify reads the flags. A v1 shim has -namespace and a -workdir that ends
@@ -197,7 +177,7 @@ func (t *tree) family(s *Shim) {
 		switch {
 		case c.ended() && t.tracer(c.PID) == 0: // otherwise only its tracer can wait for it (ptrace(2))
 			s.Zombies = append(s.Zombies, c.Process)
-		case c.State != "Z" && (isRuntime(c.Comm) || t.likeRuntime(s.PID, c.PID)):
+		case c.State != "Z" && t.isRuntime(s.PID, c):
 			s.Runcs = append(s.Runcs, t.runtime(c))
 		}
 	}
@@ -215,14 +195,4 @@ func (t *tree) family(s *Shim) {
 			s.Init.WChan = string(w)
 		}
 	}
-}
-
-// isRuntime reports whether an OCI runtime's command runs under the name.
-func isRuntime(comm string) bool {
-	for _, name := range []string{"runc", "docker-runc", "crun", "youki", "runsc"} {
-		if comm == name {
-			return true
-		}
-	}
-	return false
 }

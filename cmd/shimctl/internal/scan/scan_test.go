@@ -3,6 +3,7 @@
 package scan
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -44,10 +45,18 @@ func (p proc) process(pid, ppid int, comm, state string, threads int, exe string
 	p.write(dir+"/status", "Name:\tx\nTracerPid:\t0\nThreads:\t9\nSigCgt:\tfffffffd7fc1feff\n")
 	p.write(dir+"/statm", "1000 500 200 0 0 0 0\n")
 	p.write(dir+"/cwd/init.pid", fmt.Sprint(pid+1))
+	p.link(dir+"/ns/mnt", "mnt:[1]")
 	if exe != "" {
-		if err := os.Symlink(exe, filepath.Join(p.root, dir, "exe")); err != nil {
-			p.t.Fatal(err)
-		}
+		p.link(dir+"/exe", exe)
+	}
+}
+
+// link makes a symbolic link, also in the place of a file or directory.
+func (p proc) link(name, to string) {
+	p.t.Helper()
+	name = filepath.Join(p.root, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.RemoveAll(name), os.Symlink(to, name)); err != nil {
+		p.t.Fatal(err)
 	}
 }
 

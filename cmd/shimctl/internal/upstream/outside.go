@@ -55,13 +55,15 @@ func (r *reader) family() error {
 		}
 		r.living[pid] = true
 		dir := filepath.Join("/proc", strconv.Itoa(pid))
+		// Docker puts a script before a runtime with runtimeArgs, and its interpreter stays. A process
+		// of the container may have the same arguments, but in another mount namespace, and there they
+		// are not read: that may never end (see scan). See atRest for one in the same.
+		if its, err := os.Readlink(filepath.Join(dir, "ns/mnt")); err != nil || its != namespace {
+			continue
+		}
 		args, _ := os.ReadFile(filepath.Join(dir, "cmdline")) // empty if it ends meanwhile
 		argv := strings.Split(strings.TrimSuffix(string(args), "\x00"), "\x00")
-		// These are the arguments that go-runc gives it. Docker puts a script before a runtime
-		// with runtimeArgs, and its interpreter stays. A process of the container may have
-		// the same, but in another mount namespace; see atRest for one in the same.
-		if its, err := os.Readlink(filepath.Join(dir, "ns/mnt")); err == nil && its == namespace &&
-			slices.Contains(argv, "--root") && slices.Contains(argv, "--log") {
+		if slices.Contains(argv, "--root") && slices.Contains(argv, "--log") { // what go-runc gives it
 			r.runtimes = append(r.runtimes, &runtime{pid: pid, args: argv})
 		}
 	}

@@ -9,9 +9,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	goruntime "runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -115,5 +119,47 @@ func TestChildren(t *testing.T) {
 	r.objects["e1"].Pid, r.objects["e2"] = ofContainer, &object{Process: state.Process{Pid: script}}
 	if err := r.atRest(); err != nil || len(r.runtimes) != 0 {
 		t.Errorf("a process of the container: %v, %+v", err, r.runtimes)
+	}
+}
+
+// TestArgumentsOfTheContainerAreNotRead: to read them may never end. Here they are a FIFO, in the
+// only thread that looks.
+func TestArgumentsOfTheContainerAreNotRead(t *testing.T) {
+	container := &exec.Cmd{Path: "/bin/sleep", Args: []string{"sleep", "100000"}, SysProcAttr: &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}}
+	if err := container.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = container.Process.Kill()
+		_ = container.Wait() // killed
+	})
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := &reader{pid: os.Getpid()}
+	done := make(chan error, 1)
+	go func() {
+		goruntime.LockOSThread() // the thread ends with the goroutine, and its mounts with it
+		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+			done <- err
+			return
+		}
+		done <- errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+			unix.Mount(fifo, fmt.Sprintf("/proc/%d/cmdline", container.Process.Pid), "", unix.MS_BIND, ""), r.family())
+	}()
+	select {
+	case err := <-done:
+		if err != nil || !r.living[container.Process.Pid] {
+			t.Errorf("got %v, living %v", err, r.living)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it reads them")
+		if f, err := os.OpenFile(fifo, os.O_RDWR, 0); err != nil { // lets it go on
+			t.Error(err)
+		} else {
+			f.Close()
+		}
+		<-done
 	}
 }
