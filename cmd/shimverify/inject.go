@@ -30,6 +30,7 @@ func injectVerb(args []string) error {
 	var mode inject.Mode
 	set.BoolVar(&mode.Twice, "twice", false, "each call fails, and the next of its kind")
 	set.BoolVar(&mode.Kill, "kill", false, "kill the shim at each call, and look at what its death leaves")
+	set.BoolVar(&mode.Moment, "moment", false, "each call begins a moment without memory, descriptors or room")
 	markdown := set.String("markdown", "", "write the table as Markdown")
 	verbose := set.Bool("v", false, "print every life and its log")
 	if err := set.Parse(args); err != nil {
@@ -40,8 +41,8 @@ func injectVerb(args []string) error {
 		return fmt.Errorf("unexpected argument %q", set.Arg(0))
 	case *side < 1 || *side > mostSide:
 		return fmt.Errorf("-j %d: want 1 to %d", *side, mostSide)
-	case mode.Twice && mode.Kill:
-		return errors.New("-twice and -kill exclude each other")
+	case mode.Twice && mode.Kill || mode.Twice && mode.Moment || mode.Kill && mode.Moment:
+		return errors.New("-twice, -kill and -moment exclude each other")
 	case *most < 0:
 		return fmt.Errorf("-most %d: want 0 or more", *most)
 	}

@@ -45,7 +45,7 @@ const usage = `usage: shimverify VERB [flags]
   bench    measure one shim under load, as a row of a table
            flood|storm|killall --shim PATH [-n N] [--name NAME] [--limit 1m] [--settle 15s]
   inject   make each system call of the shim fail once, in a container's life each
-           --shim PATH [--only PATTERN[,PATTERN]] [--most N] [--twice|--kill]
+           --shim PATH [--only PATTERN[,PATTERN]] [--most N] [--twice|--moment|--kill]
            [-j N] [-v] [--markdown FILE]
   version, help
 

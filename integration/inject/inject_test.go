@@ -25,6 +25,10 @@ func TestCallsFailOnce(t *testing.T) { try(t, Mode{}, 2, "") }
 // TestCallsFailTwice makes two calls in a row fail, once for each kind.
 func TestCallsFailTwice(t *testing.T) { try(t, Mode{Twice: true}, 1, "") }
 
+// TestMomentsWithoutAnything: memory, descriptors or room are missing not for one call
+// alone, but for a moment that begins with it. Nothing that then fails may go unrepeated.
+func TestMomentsWithoutAnything(t *testing.T) { try(t, Mode{Moment: true}, 1, "") }
+
 // TestKilledAtAnyCall: what containerd does after a shim's death is enough to clean
 // up.
 func TestKilledAtAnyCall(t *testing.T) { try(t, Mode{Kill: true}, 2, "") }

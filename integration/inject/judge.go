@@ -45,6 +45,7 @@ func (l *life) call(what string, f func() error) error {
 		return err
 	}
 	l.blows++
+	<-time.After(l.fault.For) // a moment that has made it fail is over
 	switch code := status.Code(err); {
 	case len(l.in.Hits()) == 0:
 		l.errorf("%s: %v, before anything was made to fail", what, err)

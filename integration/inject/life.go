@@ -121,6 +121,7 @@ func (l *life) wait() *client.Waiting {
 	w, err := client.BeginWait(l.b.Shim.Address, l.b.ID, client.V1{})
 	for err != nil && len(l.in.Hits()) > 0 && l.blows < max(1, l.fault.Times) {
 		l.blows++
+		<-time.After(l.fault.For)
 		w, err = client.BeginWait(l.b.Shim.Address, l.b.ID, client.V1{})
 	}
 	l.must(err, "Wait of init")

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,12 +29,22 @@ type Outcome struct {
 type Mode struct {
 	Twice bool // the call fails, and the next one of its kind
 	Kill  bool // the shim is killed there; such lives are run with real runc
+	// Moment has the call begin a moment in which the host has none left of what the
+	// error says: memory, descriptors or room.
+	Moment bool
 }
+
+// moment is how long it lasts: several pauses between tries, and no limit of a call.
+const moment = 100 * time.Millisecond
+
+// lacking are the errors of a moment.
+var lacking = []unix.Errno{unix.ENOMEM, unix.EMFILE, unix.ENOSPC}
 
 // Plan returns the failures for the calls of a life, given as their number by kind:
 // each call with each error of its kind. Of a kind with more than most calls it takes
 // most, spread evenly from the first to the last; 0 means all. With m.Twice the next
-// call of the kind fails, too; with m.Kill the shim is killed at each call.
+// call of the kind fails, too; with m.Kill the shim is killed at each call; with m.Moment
+// each call begins a moment for each of the errors that its kind has of lacking.
 func (m Mode) Plan(calls map[string]int, most int) []faults.Fault {
 	var plan []faults.Fault
 	for _, kind := range slices.Sorted(maps.Keys(calls)) {
@@ -47,6 +58,12 @@ func (m Mode) Plan(calls map[string]int, most int) []faults.Fault {
 				f.Times = 2
 			}
 			for _, f.Errno = range faults.Kinds[kind] {
+				if m.Moment {
+					f.For = moment
+				}
+				if m.Moment && !slices.Contains(lacking, f.Errno) {
+					continue
+				}
 				plan = append(plan, f)
 			}
 		}

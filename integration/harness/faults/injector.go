@@ -9,8 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -18,13 +20,15 @@ import (
 
 // Fault is one failure: the Nth call of a kind, counted from 1, and the Times-1
 // calls of that kind after it fail with Errno. With Kill the program is killed at
-// the Nth call instead.
+// the Nth call instead. With For the Nth call begins a moment of that length in which
+// every call of any kind fails that may fail with Errno.
 type Fault struct {
 	Kind  string
 	N     int
 	Errno unix.Errno
 	Times int // 0 means once
 	Kill  bool
+	For   time.Duration
 }
 
 func (f Fault) String() string {
@@ -34,6 +38,9 @@ func (f Fault) String() string {
 	}
 	if f.Times > 1 {
 		how += fmt.Sprintf(" x %d", f.Times)
+	}
+	if f.For > 0 {
+		how += fmt.Sprintf(" for %v", f.For)
 	}
 	return fmt.Sprintf("%s %d %s", f.Kind, f.N, how)
 }
@@ -50,6 +57,7 @@ type Injector struct {
 	mu    sync.Mutex     // guards the following
 	count map[string]int // calls of each kind
 	hits  []string       // the calls that were made to fail
+	begun time.Time      // when the first one was
 	ended error
 
 	stop [2]*os.File   // a pipe; closing its second end ends serve
@@ -192,8 +200,11 @@ func (i *Injector) judge(n *notification) unix.Errno {
 	defer i.mu.Unlock()
 	i.count[kind]++
 	f := i.Fault
-	if kind != f.Kind || i.count[kind] < f.N || i.count[kind] >= f.N+max(1, f.Times) {
+	if !i.hit(kind) {
 		return 0
+	}
+	if len(i.hits) == 0 {
+		i.begun = time.Now()
 	}
 	i.hits = append(i.hits, fmt.Sprintf("%s(%s)", kind, n.describe()))
 	if f.Kill {
@@ -201,6 +212,17 @@ func (i *Injector) judge(n *notification) unix.Errno {
 		return 0
 	}
 	return f.Errno
+}
+
+// hit reports whether the call of this kind that was just counted is to be made to fail.
+//
+// +checklocks:i.mu
+func (i *Injector) hit(kind string) bool {
+	f := i.Fault
+	if f.For > 0 && len(i.hits) > 0 {
+		return time.Since(i.begun) < f.For && slices.Contains(Kinds[kind], f.Errno)
+	}
+	return kind == f.Kind && i.count[kind] >= f.N && i.count[kind] < f.N+max(1, f.Times)
 }
 
 // Close ends the service. Every process with the filter must have ended: calls that
