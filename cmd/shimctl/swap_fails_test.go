@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"containerd-shim.v1/cmd/shimctl/internal/inplace"
 	"containerd-shim.v1/cmd/shimctl/internal/repair"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/cmd/shimctl/internal/shimtest"
@@ -306,5 +308,73 @@ func TestUpgradeWhileARuntimeHangs(t *testing.T) {
 			swapped(t, shim, false)
 			lifeGoesOn(t, shim)
 		})
+	}
+}
+
+// TestSwapWithoutABundle: containerd may remove a bundle and leave its shim. That failed, and
+// stopped every roll-out on the host, where it should be refused.
+func TestSwapWithoutABundle(t *testing.T) {
+	shim := started(t, shimtest.Baseline(t, "v1.2.6"))
+	s, ok := scan.One(procRoot, shim.PID, 0)
+	if !ok {
+		t.Fatalf("%d is no shim", shim.PID)
+	}
+	if why := takeover.Refuse(&s); why != "" {
+		t.Fatalf("refused before: %s", why)
+	}
+	bundle, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", shim.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(bundle); err != nil {
+		t.Fatal(err)
+	}
+	if why := takeover.Refuse(&s); !strings.Contains(why, "bundle is gone") {
+		t.Errorf("refused for %q", why)
+	}
+}
+
+// TestSwapOfATracedShim: somebody else's tracer is waited for, and is not a missing right.
+func TestSwapOfATracedShim(t *testing.T) {
+	shim := started(t, shimtest.Baseline(t, "v1.2.6"))
+	s, ok := scan.One(procRoot, shim.PID, 0)
+	if !ok {
+		t.Fatalf("%d is no shim", shim.PID)
+	}
+	runtime.LockOSThread() // whose tracee it is
+	defer runtime.UnlockOSThread()
+	tracee, err := inplace.Seize(shim.PID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tracee.Detach()
+	o, err := underTest().tracer().Run(t.Context(), &s, takeover.Request{StateFile: filepath.Join(t.TempDir(), "state"), Dry: true}, time.Second)
+	if err != nil || !o.Busy || !strings.Contains(o.Error, fmt.Sprintf("process %d traces it", unix.Gettid())) {
+		t.Errorf("got %+v, %v", o, err)
+	}
+}
+
+// TestLookLeavesNoState: what somebody who was killed has left of a state, in which are the
+// environments of execs, goes with the next look.
+func TestLookLeavesNoState(t *testing.T) {
+	shim := started(t, shimtest.Baseline(t, "v1.2.6"))
+	bundle, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", shim.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{".shim.state.json", "..shim.state.json.123"} {
+		if err := os.WriteFile(filepath.Join(bundle, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, ok := scan.One(procRoot, shim.PID, 0)
+	if !ok {
+		t.Fatalf("%d is no shim", shim.PID)
+	}
+	if o, err := underTest().tracer().Look(t.Context(), &s, shimtest.Own(t), false, 5*time.Second); err != nil {
+		t.Fatalf("got %+v, %v", o, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(bundle, ".*state*")); len(left) > 0 { // the pattern is right
+		t.Errorf("left: %v", left)
 	}
 }

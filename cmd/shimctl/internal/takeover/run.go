@@ -49,7 +49,7 @@ func (t Tracer) Run(ctx context.Context, s *scan.Shim, req Request, patience tim
 	for tries, drains := 0, 0; ; tries++ {
 		// The calls of a wedged shim do not end.
 		req.Drain = !req.Wedged && !req.Dry && drains < mostDrains && (req.Drain || tries >= drainAfter)
-		outcome, err := t.attempt(ctx, &req)
+		outcome, err := t.attempt(ctx, s, &req)
 		if err != nil || !outcome.Busy || time.Now().After(deadline) {
 			return outcome, err
 		}
@@ -66,7 +66,7 @@ func (t Tracer) Run(ctx context.Context, s *scan.Shim, req Request, patience tim
 	}
 }
 
-func (t Tracer) attempt(ctx context.Context, req *Request) (*Outcome, error) {
+func (t Tracer) attempt(ctx context.Context, s *scan.Shim, req *Request) (*Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, traceLimit)
 	defer cancel()
 	in, err := json.Marshal(req)
@@ -94,6 +94,9 @@ func (t Tracer) attempt(ctx context.Context, req *Request) (*Outcome, error) {
 	}
 	err = fmt.Errorf("%w: %w %s", ErrTracer, err, strings.TrimSpace(stderr.String()))
 	if !committed {
+		// A signal that the tracer had just taken is lost with it. If it was that of an
+		// exit, a shim of upstream's would not learn of it before the next one.
+		_ = scan.Signal("/proc", s, unix.SIGCHLD) // it may have ended
 		return &Outcome{Error: err.Error() + "; nothing was changed"}, nil
 	}
 	return nil, err

@@ -3,10 +3,12 @@
 package takeover
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/integration/harness/procfs"
 )
 
 // Draining holds the calls of a shim that is at work, so it is for an exchange that has
@@ -99,4 +102,33 @@ if [ $(grep -c . %[1]s) -lt %[2]d ]; then echo '{"busy":true}'; else echo '{}'; 
 		t.Fatal(err)
 	}
 	return Tracer{Program: program}, log
+}
+
+// TestSignalOfADeadTracer: a signal that it had taken is lost with it, and if that was the SIGCHLD of
+// an exit, a shim of upstream's would not learn of it. So the shim is sent one.
+func TestSignalOfADeadTracer(t *testing.T) {
+	shim := exec.Command("sh", "-c", "trap 'echo told' CHLD; echo ready; read line")
+	in, err := shim.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := shim.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	lines.Scan()
+	p, _ := procfs.Read(shim.Process.Pid) // it is there
+	outcome, err := Tracer{Program: "/bin/false"}.Run(t.Context(), &scan.Shim{PID: p.Pid, StartTicks: p.StartTime}, Request{StateFile: "state"}, 0)
+	if err != nil || !strings.Contains(outcome.Error, "nothing was changed") {
+		t.Errorf("got %+v, %v", outcome, err)
+	}
+	_ = in.Close() // ends the shim in any case
+	if lines.Scan(); lines.Text() != "told" {
+		t.Errorf("the shim says %q", lines.Text())
+	}
+	_ = shim.Wait() // its status does not matter
 }

@@ -23,6 +23,7 @@ import (
 
 	"containerd-shim.v1/cmd/shimctl/internal/probe"
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
+	"containerd-shim.v1/internal/atomicfile"
 )
 
 // stateName is the file in the bundle through which a shim is handed over. This project's
@@ -57,6 +58,9 @@ func Refuse(s *scan.Shim) string {
 		return fmt.Sprintf("process %d traces it; end that first", s.Tracer)
 	case s.State == "T":
 		return "it is stopped; send SIGCONT first"
+	}
+	if cwd, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(s.PID), "cwd")); err == nil && strings.HasSuffix(cwd, " (deleted)") {
+		return "its bundle is gone, and with it the daemon's knowledge of the container"
 	}
 	if _, frozen := scan.Sleep("/proc", s.PID); frozen {
 		return "its cgroup is frozen; thaw it first"
@@ -164,7 +168,7 @@ func (t Tracer) Look(ctx context.Context, s *scan.Shim, binary string, wedged bo
 		return nil, err
 	}
 	defer lock.Close()
-	defer os.Remove(seen(s, file))
+	defer forget(s, file)
 	return t.look(ctx, s, binary, Request{Wedged: wedged, Dry: true, StateFile: file}, patience)
 }
 
@@ -213,7 +217,22 @@ func lock(s *scan.Shim) (file string, locked *os.File, err error) {
 		_ = f.Close()
 		return "", nil, ErrExchanged // the new program may not have read its state yet
 	}
-	return filepath.Join(bundle, stateName), f, nil
+	file = filepath.Join(bundle, stateName)
+	forget(s, file)
+	return file, f, nil
+}
+
+// forget removes the state, and what one who was killed while writing it has left: both have
+// the environments of execs. It is for those who hold the lock, while the old program runs.
+func forget(s *scan.Shim, file string) {
+	path := seen(s, file)
+	_ = os.Remove(path)                          // it is hardly ever there
+	entries, _ := os.ReadDir(filepath.Dir(path)) // if that fails, so does what follows
+	for _, e := range entries {
+		if final, ok := atomicfile.Unfinished(e.Name()); ok && final == stateName {
+			_ = os.Remove(filepath.Join(filepath.Dir(path), e.Name()))
+		}
+	}
 }
 
 // Swap exchanges the program for binary, an absolute path, once the new program has shown
@@ -239,7 +258,7 @@ func (t Tracer) Swap(ctx context.Context, s *scan.Shim, binary, sum string, wedg
 	old := true
 	defer func() {
 		if old {
-			_ = os.Remove(seen(s, file))
+			forget(s, file)
 		}
 	}()
 	req := Request{Wedged: wedged, StateFile: file}

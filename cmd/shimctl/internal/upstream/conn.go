@@ -164,7 +164,7 @@ func (r *reader) of(g *stackdump.Goroutine) (c *connection, ok bool) {
 			return c, true
 		}
 	}
-	return nil, r.closing[run] || !r.goroutine(run)
+	return nil, r.closing[run] || r.goroutine(run) == nil
 }
 
 // findClosing finds the goroutines that answer on a connection from which nobody receives any
@@ -218,9 +218,8 @@ const (
 
 // serves reports whether a goroutine serves a connection.
 func (r *reader) serves(id uint64) bool {
-	return slices.ContainsFunc(r.dump.Goroutines, func(g stackdump.Goroutine) bool {
-		return g.ID == id && len(g.Frames) > 0 && g.Frames[0].Func == r.ttrpc+".(*serverConn).run"
-	})
+	g := r.goroutine(id)
+	return g != nil && len(g.Frames) > 0 && g.Frames[0].Func == r.ttrpc+".(*serverConn).run"
 }
 
 // serverOf returns the goroutine that serves the connection of a channel of ttrpc's, which

@@ -108,11 +108,17 @@ func (r *reader) children() (pids []int, err error) {
 	return pids, nil
 }
 
-// fifos reports whether path is a FIFO. One that is gone counts as such, because only
-// FIFOs are removed while they are in use.
-func (r *reader) fifos(path string) bool {
-	info, err := os.Stat(filepath.Join(r.proc("root"), r.real(path)))
-	return err != nil || info.Mode()&os.ModeNamedPipe != 0
+// fifo reports whether an output is a FIFO. One that is gone counts as such, because only
+// FIFOs are removed while they are in use. Of a file that is open the type is known
+// without its path: the server that it is on may hang, and the shim stands still.
+func (r *reader) fifo(o state.Output) bool {
+	name := r.proc(fmt.Sprintf("fd/%d", o.To))
+	if o.To == 0 {
+		name = filepath.Join(r.proc("root"), r.real(o.Path))
+	}
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, name, unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
+	return err != nil || st.Mode&unix.S_IFMT == unix.S_IFIFO
 }
 
 // take is descriptors.take for a path that a client gave. It may lead over symbolic links,

@@ -121,6 +121,13 @@ func (r *reader) phase(o *object) error {
 		o.Phase = state.Stopped
 		o.Exit = &state.Exit{Status: statusOf(o.status), At: o.exited}
 	case "deletedState":
+		if o.exec { // v1.2.0 takes it from its table later, under the lock for which a wedged one waits
+			o.Phase, o.Exit = state.Stopped, &state.Exit{Status: statusOf(o.status), At: o.exited}
+			if o.Pid == 0 {
+				o.Exit.Status = 255 // it was never started
+			}
+			return nil
+		}
 		return fmt.Errorf("%w: %s is being deleted", ErrRefused, o.ID)
 	default:
 		r.m.Fail("%q is in a %s", o.ID, o.phaseName)
@@ -147,6 +154,10 @@ func statusOf(n int) int {
 // the process's object, those of the clients' FIFOs and files by their paths.
 func (r *reader) streams(o *object) error {
 	s := &state.Streams{}
+	if o.phaseName == "deletedState" { // they are closed
+		o.Streams = s
+		return nil
+	}
 	in, out, errs := state.FD(0), state.FD(0), state.FD(0)
 	io := o.at + o.io
 	if r.ioPointer {
@@ -204,7 +215,7 @@ func (r *reader) streams(o *object) error {
 		d := state.Output{Path: strings.TrimPrefix(output.path, "file://"), Kind: state.FIFO, From: output.from}
 		d.To = r.take(d.Path, (*descriptor).writes)
 		d.Keepalive = r.take(d.Path, (*descriptor).reads)
-		if !r.fifos(d.Path) {
+		if !r.fifo(d) {
 			d.Kind = state.File
 		}
 		switch {

@@ -39,10 +39,11 @@ type reader struct {
 	mounted   bool   // something is mounted on the bundle's rootfs
 	objects   map[string]*object
 	byAddress map[uint64]*object
-	servedBy  map[uint64]uint64 // before Go 1.21: the goroutine that serves a handler's connection
-	streamFor map[uint64]uint32 // for ttrpc 1.2: the stream of the request that a goroutine handles
-	streamOf  map[uint64]uint32 // for ttrpc 1.2: the stream of the encoded request at an address
-	reading   map[state.FD]bool // a goroutine waits to read from it
+	byID      map[uint64]*stackdump.Goroutine // of dump, once it was asked for
+	servedBy  map[uint64]uint64               // before Go 1.21: the goroutine that serves a handler's connection
+	streamFor map[uint64]uint32               // for ttrpc 1.2: the stream of the request that a goroutine handles
+	streamOf  map[uint64]uint32               // for ttrpc 1.2: the stream of the encoded request at an address
+	reading   map[state.FD]bool               // a goroutine waits to read from it
 	conns     []*connection
 	closing   map[uint64]bool // the goroutines that serve connections whose clients are gone
 	listener  state.FD

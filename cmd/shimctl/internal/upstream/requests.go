@@ -36,13 +36,29 @@ type pending struct {
 	id      string // of the process, "" if it is not known
 }
 
-// goroutine reports whether the dump has a goroutine with this number.
-func (r *reader) goroutine(id uint64) bool {
-	return slices.ContainsFunc(r.dump.Goroutines, func(g stackdump.Goroutine) bool { return g.ID == id })
+// goroutine returns the dump's goroutine with this number, or nil. A shim that is wedged
+// for long has thousands of them, and stands still meanwhile.
+func (r *reader) goroutine(id uint64) *stackdump.Goroutine {
+	if r.byID == nil {
+		r.byID = make(map[uint64]*stackdump.Goroutine, len(r.dump.Goroutines))
+		for i := range r.dump.Goroutines {
+			r.byID[r.dump.Goroutines[i].ID] = &r.dump.Goroutines[i]
+		}
+	}
+	return r.byID[id]
 }
 
-// begun reports whether the handler has got past the locks and runs the runtime.
+// begun reports whether the handler has got past the locks and runs the runtime. One that
+// waits for the reaper's lock, to be told of the runtime's exit, has not forked it yet.
 func (p *pending) begun() bool {
+	if slices.ContainsFunc(p.g.Frames, func(f stackdump.Frame) bool { return strings.HasSuffix(f.Func, ".(*Monitor).Subscribe") }) {
+		return false
+	}
+	return p.runs()
+}
+
+// runs reports whether the handler is about to run the runtime, or does.
+func (p *pending) runs() bool {
 	return has(p.g, "github.com/containerd/go-runc.(*Runc).") || has(p.g, "github.com/containerd/go-runc.cmdOutput")
 }
 
@@ -217,7 +233,8 @@ func (r *reader) message(p *pending, waits map[uint64]string) (proto.Message, er
 			return nil, fmt.Errorf("%w: it is not known for whom a Wait waits", ErrRefused)
 		}
 	case "Start":
-		if o := r.objects[p.id]; o != nil && (p.begun() || has(p.g, r.process+".(*execProcess).start")) {
+		// Its streams are there although its runtime may not be.
+		if o := r.objects[p.id]; o != nil && (p.runs() || has(p.g, r.process+".(*execProcess).start")) {
 			return message, r.underway(o)
 		}
 	case "Exec":
