@@ -83,6 +83,9 @@ func TestUpgradePatch(t *testing.T) {
 	}) {
 		t.Errorf("the tally is not exported: %+v", exporter.VolumeMounts)
 	}
+	if s := pod.SecurityContext; s == nil || s.SeccompProfile == nil || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+		t.Errorf("got %+v, want the runtime's seccomp profile", s)
+	}
 	annotation := "container.apparmor.security.beta.kubernetes.io/" + added.Name
 	if patched.Spec.Template.Annotations[annotation] != "unconfined" {
 		t.Errorf("no annotation %s", annotation)
@@ -131,13 +134,17 @@ func TestManifestHasFewRights(t *testing.T) {
 	if pod.HostIPC || pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken || len(pod.InitContainers) > 0 || len(pod.Containers) != 1 {
 		t.Errorf("got hostIPC %v, token %v, %d containers", pod.HostIPC, pod.AutomountServiceAccountToken, len(pod.Containers))
 	}
+	if s := pod.SecurityContext; s == nil || s.SeccompProfile == nil || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+		t.Errorf("got %+v, want the runtime's seccomp profile", s)
+	}
 	c := pod.Containers[0]
 	s := c.SecurityContext
 	if s == nil || s.Capabilities == nil {
 		t.Fatal("no security context")
 	}
 	if !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) || s.Privileged != nil && *s.Privileged ||
-		s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem {
+		s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem ||
+		s.SeccompProfile != nil { // it would come before the pod's
 		t.Errorf("got %+v", s)
 	}
 	if len(c.Ports) > 0 || c.Resources.Limits.Memory().IsZero() {

@@ -64,14 +64,14 @@ func enter() int {
 }
 
 // shipped is a file of packaging/monitoring as it is installed: with the place
-// where shimctl is.
+// where shimctl and the shim are.
 func shipped(t *testing.T, name string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("../../../../packaging/monitoring", name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.ReplaceAll(string(b), "/usr/bin/shimctl", shimtest.Shimctl(t))
+	return strings.NewReplacer("/usr/bin/shimctl", shimtest.Shimctl(t), "/usr/lib/containerd-shim/containerd-shim", shimtest.Own(t)).Replace(string(b))
 }
 
 // pidOf finds the shim of a container.

@@ -7,6 +7,7 @@ package enginetest
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,7 +64,7 @@ func TestDaemonSetHasTheFewestRights(t *testing.T) {
 	shim := shimtest.Start(t, shimtest.Baseline(t, "v1.2.0"))
 	shim.Wedge(t)
 	manifest := shipped(t, "daemonset.yaml")
-	for _, line := range []string{"hostPID: true", "hostNetwork: true", "readOnlyRootFilesystem: true", "allowPrivilegeEscalation: false", "runAsUser: 0", "drop: [ALL]"} {
+	for _, line := range []string{"hostPID: true", "hostNetwork: true", "readOnlyRootFilesystem: true", "allowPrivilegeEscalation: false", "runAsUser: 0", "drop: [ALL]", "seccompProfile: {type: RuntimeDefault}"} {
 		if !strings.Contains(manifest, line) {
 			t.Errorf("the manifest lacks %q, which this container has", line)
 		}
@@ -86,7 +87,6 @@ func TestUpgradeContainerHasTheFewestRights(t *testing.T) {
 		}
 		args[i] = with
 	}
-	replace("/usr/lib/containerd-shim/containerd-shim", shimtest.Own(t))
 	which := "-all"
 	without(t, list(t, patch, "add"), func(capabilities []string) (bool, string) {
 		pid := strconv.Itoa(shimtest.Start(t, shimtest.Baseline(t, "v1.2.0")).PID)
@@ -127,6 +127,9 @@ func inContainer(t *testing.T, args, capabilities []string, places ...string) (d
 	binary, err := os.ReadFile(shimtest.Shimctl(t))
 	must(err)
 	must(os.WriteFile(filepath.Join(bundle, "rootfs/shimctl"), binary, 0o755))
+	// What containerd 1.7.35 makes of the type RuntimeDefault, for a container with CAP_SYS_PTRACE.
+	profile, err := os.ReadFile("testdata/seccomp.json")
+	must(err)
 	spec, err := json.Marshal(map[string]any{
 		"ociVersion": "1.0.2",
 		"root":       map[string]any{"path": "rootfs", "readonly": true},
@@ -138,6 +141,7 @@ func inContainer(t *testing.T, args, capabilities []string, places ...string) (d
 		"linux": map[string]any{
 			"namespaces":    []map[string]any{{"type": "mount"}, {"type": "ipc"}, {"type": "uts"}},
 			"maskedPaths":   []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/scsi"},
+			"seccomp":       json.RawMessage(profile),
 			"readonlyPaths": []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 		},
 	})
@@ -181,16 +185,18 @@ func TestExportUnitHasTheFewestRights(t *testing.T) {
 		if err := os.Chown(dir, 65534, 65534); err != nil {
 			t.Fatal(err)
 		}
-		set := "-all"
-		for _, c := range capabilities {
-			set += ",+" + strings.ToLower(strings.TrimPrefix(c, "CAP_"))
-		}
-		said, err := exec.Command("setpriv", append([]string{"--bounding-set", set, "--inh-caps", "-all", "--no-new-privs"}, command...)...).CombinedOutput()
-		if err != nil {
-			said = append(said, err.Error()...)
-		}
-		return proven(dir, string(said))
+		return proven(dir, confined(command, capabilities))
 	})
+}
+
+// confined runs a command with these capabilities, and returns what it and its status say.
+func confined(command, capabilities []string) string {
+	set := "-all"
+	for _, c := range capabilities {
+		set += ",+" + strings.ToLower(strings.TrimPrefix(c, "CAP_"))
+	}
+	said, err := exec.Command("setpriv", append([]string{"--bounding-set", set, "--inh-caps", "-all", "--no-new-privs"}, command...)...).CombinedOutput()
+	return fmt.Sprintf("%s\n%v", said, err)
 }
 
 // Without the rights no verb says that all is well: each says what is missing

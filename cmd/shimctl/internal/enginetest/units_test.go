@@ -26,3 +26,15 @@ func TestUnitsAreValid(t *testing.T) {
 		t.Errorf("%v\n%s", err, said)
 	}
 }
+
+// What none of them needs.
+func TestUnitsAreConfined(t *testing.T) {
+	for _, name := range []string{"shimctl-export.service", "shimctl-repair.service", "shimctl-upgrade.service"} {
+		unit := shipped(t, name)
+		for key, want := range map[string]string{"NoNewPrivileges": "yes", "ProtectHome": "yes", "ProtectSystem": "strict"} {
+			if got := setting(t, unit, key); got != want {
+				t.Errorf("%s: %s=%s, want %s", name, key, got, want)
+			}
+		}
+	}
+}
