@@ -2,7 +2,7 @@
 
 PATCHED := $(notdir $(patsubst %/series,%,$(wildcard patches/v*/series)))
 
-.PHONY: patches/build patches/build-all patches/debian patches/rpm patches/table patches/table-v2 patches/test patches/verify-v2
+.PHONY: patches/build patches/build-all patches/debian patches/rpm patches/table patches/table-v2 patches/test patches/verify patches/verify-v2
 
 patches/build: ## build upstream's shim with its series: make patches/build UPSTREAM=v1.2.6
 	@test -n "$(UPSTREAM)" || { echo "make patches/build UPSTREAM=RELEASE, one of: $(PATCHED)" >&2; exit 64; }
@@ -33,11 +33,18 @@ patches/table: build upstream/build patches/build-all ## flood each release, unp
 patches/table-v2: build upstream/build-v2 patches/build-all ## flood the shims of 2.x, unpatched and patched, with 1000 and 400 (root, two minutes to half an hour)
 	FLOODS="1000 400" LIMIT=6m patches/table bin $(filter v2.%,$(PATCHED))
 
-patches/test: build upstream/build patches/build-all ## the same with floods of 200 only and unpatched shims side by side, as make test does; then what the series of 2.x repair (root)
+patches/test: build upstream/build patches/build-all ## the same with floods of 200 only and unpatched shims side by side, as make test does; then what the series repair in runc-v2 shims (root)
 	FLOODS=200 SIDE=1 patches/table bin
-	set -e; for r in $(filter v2.%,$(PATCHED)); do bin/shimverify run --only V05c,B03 --shim bin/patched/$$r/containerd-shim-runc-v2; done
+	set -e; for shim in bin/patched/*/containerd-shim-runc-v2; do bin/shimverify run --only V05c,B03 --shim $$shim; done
 
-# The releases whose series is for a v2 shim, too.
+PATCHED_V1 := $(filter v1.%,$(PATCHED))
+
+patches/verify: build patches/build-all ## the catalogue on the patched v1 shims: what the release passes has to pass (root, an hour)
+	bin/shimverify compare --better -j 3 --markdown bin/verdicts-patched-v1.md \
+	  --shim $(firstword $(PATCHED_V1:%=bin/patched/%/containerd-shim)) \
+	  $(addprefix --vs ,$(wordlist 2,9,$(PATCHED_V1:%=bin/patched/%/containerd-shim)))
+
+# The releases whose series is for a v2 shim, too, and whose verdicts are known.
 PATCHED_V2 := $(filter v1.7.% v2.%,$(PATCHED))
 
 patches/verify-v2: build patches/build-all ## the catalogue on the patched v2 shims: what the release passes has to pass (root, 20 minutes)
