@@ -37,7 +37,7 @@ type rootfs struct {
 	// tomorrow.
 	path   string
 	mounts []mount.Mount
-	made   int                                           // how many are mounted at path, on one another
+	made   int                                           // how many may be mounted at path, on one another
 	under  func(dir string) (points []string, err error) // mountsUnder, but for a test
 }
 
@@ -59,11 +59,11 @@ func (r *rootfs) mount() error {
 		return internalf("mount rootfs: %w", err)
 	}
 	for i := range r.mounts {
+		if r.mounts[i].Target == "" {
+			r.made++ // also one that fails: a read-only bind is made by two calls
+		}
 		if err := r.mounts[i].Mount(r.path); err != nil {
 			return errors.Join(internalf("mount rootfs: %w", err), r.detach())
-		}
-		if r.mounts[i].Target == "" {
-			r.made++
 		}
 	}
 	return nil
@@ -87,9 +87,13 @@ func (r *rootfs) detach() error {
 	}
 	// The list of mounts cannot be had. With its own mounts goes what is below them.
 	for range r.made {
-		if e := unix.Unmount(r.path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); e != nil {
+		e := unix.Unmount(r.path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if e != nil && e != unix.EINVAL { // no mount, or none any more
 			return errors.Join(err, &fs.PathError{Op: "unmount", Path: r.path, Err: e})
 		}
+	}
+	if r.made == 0 {
+		return err
 	}
 	return nil
 }

@@ -213,6 +213,15 @@ func TestFailedCreateWithoutMemory(t *testing.T) {
 			}
 		})
 	}
+	mounts, _ := bound(t)
+	r := newRootfs(bundleIn(t, t.TempDir()), append(mounts, mount.Mount{Type: "none"}))
+	r.under = func(string) ([]string, error) { return nil, unix.ENOMEM }
+	if err := r.mount(); err == nil {
+		t.Error("a mount of no type succeeds")
+	}
+	if got := mountedAt(t, r.path); len(got) > 0 {
+		t.Errorf("mounted half, and still: %v", got)
+	}
 }
 
 // B49: what the shim has not mounted it does not unmount, for dockerd mounts by

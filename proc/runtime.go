@@ -335,9 +335,14 @@ func imageArgs(image, work string) (args []string) {
 // Exists looks for <root>/<id>, where runc and crun keep a container's state. One that
 // cannot be looked for may be there, and is not to be deleted.
 func (r *runcRuntime) Exists(id string) bool {
-	_, err := os.Lstat(filepath.Join(r.Root, id))
+	ctx, cancel := context.WithTimeout(context.Background(), existsTime)
+	defer cancel()
+	_, err := WhileExhausted(ctx, func() (os.FileInfo, error) { return os.Lstat(filepath.Join(r.Root, id)) })
 	return !errors.Is(err, os.ErrNotExist)
 }
+
+// existsTime bounds Exists where memory is missing.
+const existsTime = 2 * time.Second
 
 // neverRan reports whether err is that of a command of the runtime that was not
 // started: nothing has happened.

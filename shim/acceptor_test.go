@@ -94,3 +94,38 @@ func TestAcceptorEnds(t *testing.T) {
 		t.Error("the socket is still open")
 	}
 }
+
+// TestAcceptorComesLater: without a descriptor to spare connections are accepted at once all
+// the same, and kept as soon as there is one.
+func TestAcceptorComesLater(t *testing.T) {
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	wrapped := newConnections().listen(l).(*lasting)
+	_, kept := wrapped.Listener.(*acceptor)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	defer wrapped.Close()
+	client, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := wrapped.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	if _, now := wrapped.Listener.(*acceptor); kept || !now {
+		t.Errorf("an acceptor: %v without a descriptor, %v with one", kept, now)
+	}
+}

@@ -3,7 +3,6 @@
 package shim
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -14,7 +13,6 @@ import (
 
 	"containerd-shim.v1/internal/gate"
 	"containerd-shim.v1/internal/state"
-	"containerd-shim.v1/proc"
 
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc/codes"
@@ -236,20 +234,33 @@ func (c *conn) unansweredCall() string {
 func (s *Supervisor) Listener(l net.Listener) net.Listener { return s.conns.listen(l) }
 
 func (c *connections) listen(l net.Listener) net.Listener {
-	if u, ok := l.(*net.UnixListener); ok {
-		ctx, cancel := context.WithTimeout(context.Background(), AdoptTime)
-		defer cancel()
-		a, err := proc.WhileExhausted(ctx, func() (net.Listener, error) { return newAcceptor(u) })
-		if err == nil {
-			l = a
+	wrapped := &lasting{Listener: l, conns: c}
+	wrapped.keep()
+	return wrapped
+}
+
+// keep has the connections accepted by an acceptor, as soon as there are a descriptor and
+// memory for one. Without it they are accepted all the same.
+func (l *lasting) keep() {
+	if u, ok := l.Listener.(*net.UnixListener); ok {
+		a, err := newAcceptor(u)
+		if err != nil {
+			logrus.WithError(err).Warn("a connection may be lost if memory is missing")
 		} else {
-			logrus.WithError(err).Error("the socket is served all the same")
+			l.conns.mu.Lock()
+			l.Listener = a
+			l.conns.mu.Unlock()
 		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.listener, _ = l.(deadliner)
-	return &lasting{Listener: l, conns: c}
+	l.conns.mu.Lock()
+	defer l.conns.mu.Unlock()
+	l.conns.listener, _ = l.Listener.(deadliner)
+}
+
+func (l *lasting) Close() error {
+	l.conns.mu.Lock()
+	defer l.conns.mu.Unlock()
+	return l.Listener.Close()
 }
 
 // lasting is the Listener that accepts in one goroutine.
@@ -271,6 +282,9 @@ func (l *lasting) Accept() (net.Conn, error) {
 	for {
 		if c := l.conns.next(); c != nil {
 			return c, nil
+		}
+		if _, plain := l.Listener.(*net.UnixListener); plain {
+			l.keep()
 		}
 		c, err := l.Listener.Accept()
 		switch {

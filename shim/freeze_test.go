@@ -120,6 +120,8 @@ func TestFreezeBeforeAWaitOfWhatIsDeletedIsAnswered(t *testing.T) {
 			var exit *api.WaitResponse
 			waited := calling(func() (err error) { exit, err = r.client.Wait(r.ctx(), &api.WaitRequest{ID: id}); return err })
 			eventually(t, "the Wait", func() bool { return r.sup.conns.list()[0].awaits(id) })
+			buf := make([]byte, 1<<20)
+			eventually(t, "its answer", func() bool { return strings.Contains(string(buf[:runtime.Stack(buf, true)]), "shim.(*conn).Write(") })
 			r.must(remove(r.sup, r.ctx()))
 			if err := r.freeze(); err == nil || !strings.Contains(err.Error(), "Wait "+id+" is not answered") {
 				t.Errorf("frozen while a Wait was not answered, of what was deleted: %v", err)

@@ -77,11 +77,23 @@ func adopt(o options, bad error, forks *reaper.Forker) error {
 	}
 }
 
-// readState reads the state, for which memory or a descriptor may be missing at the moment.
-// It is tried again until ctx ends: without it the container has no supervisor.
+// readState reads the state. While its file is there and cannot be read it is tried again,
+// until ctx ends, whatever the reason: without it the container has no supervisor.
 func readState(ctx context.Context, path string) (*state.Shim, error) {
-	return proc.WhileExhausted(ctx, func() (*state.Shim, error) { return state.ReadFile(path) })
+	for {
+		st, err := state.ReadFile(path)
+		if err == nil || !errors.As(err, new(*os.PathError)) || errors.Is(err, os.ErrNotExist) || ctx.Err() != nil {
+			return st, err
+		}
+		select {
+		case <-time.After(readPause):
+		case <-ctx.Done():
+		}
+	}
 }
+
+// readPause is the time between two tries of readState.
+const readPause = 10 * time.Millisecond
 
 // inheritedFDs returns the descriptors that the program was given besides its stdio,
 // and marks them close-on-exec. The Go runtime's own are so marked already. Until ctx ends

@@ -136,12 +136,33 @@ func withoutDescriptors(t *testing.T, adopt func(context.Context) error) {
 	go func() { adopted <- adopt(ctx) }()
 	buf := make([]byte, 1<<20)
 	wait.Until(10*time.Second, func() bool {
-		return len(adopted) > 0 || strings.Contains(string(buf[:runtime.Stack(buf, true)]), ".WhileExhausted[")
+		stacks := string(buf[:runtime.Stack(buf, true)])
+		return len(adopted) > 0 || strings.Contains(stacks, ".WhileExhausted[") || strings.Contains(stacks, ".readState(")
 	})
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-adopted; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStateThatCannotBeReadAtFirst: one EIO at its open lost the container.
+func TestStateThatCannotBeReadAtFirst(t *testing.T) {
+	path, good := filepath.Join(t.TempDir(), "state"), filepath.Join(t.TempDir(), "good")
+	if err := errors.Join(os.Mkdir(path, 0o700), os.WriteFile(good, []byte(`{"version":1}`), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	go func() { _, err := readState(t.Context(), path); read <- err }()
+	buf := make([]byte, 1<<20)
+	wait.Until(10*time.Second, func() bool {
+		return len(read) > 0 || strings.Contains(string(buf[:runtime.Stack(buf, true)]), ".readState(")
+	})
+	if err := unix.Renameat2(unix.AT_FDCWD, good, unix.AT_FDCWD, path, unix.RENAME_EXCHANGE); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-read; err != nil {
 		t.Error(err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"containerd-shim.v1/internal/early"
 	"containerd-shim.v1/internal/state"
+	"containerd-shim.v1/proc"
 	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/errdefs"
@@ -114,6 +115,8 @@ func (p *program) checkProgram(args []string) error {
 	defer cancel()
 	out, status, err := p.env.Monitor.Run(ctx, reaper.Command{Args: args, Env: os.Environ()})
 	switch {
+	case proc.Exhausted(err): // as good as busy: the program is not to blame
+		return fmt.Errorf("%s: %w: %w", args[0], err, errdefs.ErrUnavailable)
 	case err != nil:
 		return fmt.Errorf("%s: %w: %w", args[0], err, errdefs.ErrInvalidArgument)
 	case status != 0 || !bytes.Contains(out, []byte(adoptable)):

@@ -51,6 +51,7 @@ func (l *life) call(what string, f func() error) error {
 		l.errorf("%s: %v, before anything was made to fail", what, err)
 	case l.blows > max(1, l.fault.Times):
 		l.errorf("%s: %v: error number %d for one failure", what, err, l.blows)
+	case what == "Upgrade" && code == codes.InvalidArgument: // the program that was given cannot be used
 	case !slices.Contains(telling, code) && !(code == codes.FailedPrecondition && l.noRuntime() && !strings.HasPrefix(what, "Kill")):
 		l.errorf("%s: %v: class %v misleads", what, err, code)
 	}
@@ -163,6 +164,11 @@ func (l *life) dead(when string) {
 		l.fatalf("no answer %s", when)
 	case strings.HasPrefix(when, "before"):
 		l.c.Logf("the shim ended %s: %s", when, state) // the daemon sees that it did not start
+	case when == "in Upgrade" && strings.HasPrefix(lastLine(l.b.Shim.Output()), "runtime: epollctl failed"):
+		// The Go runtime of the new program cannot begin. The old one is gone, and
+		// docs/shimverify.md says so.
+		l.c.Logf("the shim ended %s: %s", when, state)
+		runtime.Goexit()
 	default:
 		l.fatalf("the shim ended %s: %s: %s", when, state, lastLine(l.b.Shim.Output()))
 	}

@@ -8,7 +8,9 @@
 package inject
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,11 +18,13 @@ import (
 
 	"github.com/containerd/containerd/api/types"
 	task "github.com/containerd/containerd/runtime/v1/shim/v1"
+	"github.com/containerd/ttrpc"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"containerd-shim.v1/integration/harness"
 	"containerd-shim.v1/integration/harness/client"
@@ -100,6 +104,7 @@ func (l *life) run() {
 	l.again("State", func() error { return drop(b.State(b.ID)) })
 	if l.call("Start", func() error { return drop(b.Client.Start(b.ID)) }) == nil {
 		l.exec("pipes", false)
+		l.exchange()
 		l.exec("terminal", true)
 		l.signal()
 		l.verbs()
@@ -171,6 +176,27 @@ func (l *life) started(id string, add func(try int) error) {
 		l.removing("DeleteProcess after a failed Start", func() error { return drop(l.b.DeleteProcess(id)) })
 	}
 	l.fatalf("exec %s cannot be started", id)
+}
+
+// exchange has the shim execute its program anew in its place, if it knows how to. That
+// may be refused for the failure, and has changed nothing then.
+func (l *life) exchange() {
+	l.again("Upgrade", func() error {
+		conn, err := net.Dial("unix", l.b.Shim.Address)
+		if err != nil {
+			return err
+		}
+		c := ttrpc.NewClient(conn)
+		defer c.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), soon)
+		defer cancel()
+		var version wrapperspb.StringValue
+		err = c.Call(ctx, "containerd.shim.inplace.v1", "Upgrade", wrapperspb.String(l.c.Shim), &version)
+		if status.Code(err) == codes.Unimplemented {
+			return nil // another's shim
+		}
+		return err
+	})
 }
 
 // mayLoseOutput reports whether the failure is one at which output is lost in any case:

@@ -22,8 +22,9 @@ func WhileExhausted[T any](ctx context.Context, fn func() (T, error)) (T, error)
 		pause := time.NewTimer(exhaustedPause)
 		select {
 		case <-pause.C:
-		case <-ctx.Done():
+		case <-ctx.Done(): // another attempt would fail because of that
 			pause.Stop()
+			return v, err
 		}
 	}
 }

@@ -61,6 +61,19 @@ func identity(dir string) (id [3]uint64, ok bool) {
 	return [3]uint64{uint64(st.Dev_major), uint64(st.Dev_minor), st.Ino}, err == nil
 }
 
+// FileType returns the type of a file, S_IFMT of stat(2). As with identity its file system is
+// not asked.
+func FileType(path string) (uint32, error) {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
+	if err == unix.ENOSYS { // before Linux 4.11
+		var st unix.Stat_t
+		err = unix.Stat(path, &st)
+		return st.Mode & unix.S_IFMT, err
+	}
+	return uint32(st.Mode) & unix.S_IFMT, err
+}
+
 // foreignNames reads namespace and id where a daemon has put them, into the path of the bundle,
 // the working directory. A Foreign shim's arguments are not read: the kernel would take them
 // from its memory, that may be a file's whose server does not answer, and then wait in a way

@@ -62,8 +62,9 @@ type Outcome struct {
 	Answered time.Duration `json:"answered_ns,omitempty"`
 	Drained  bool          `json:"drained,omitempty"` // Request.Drain was set
 	// Error says why it was not done; empty if it was.
-	Error string `json:"error,omitempty"`
-	Busy  bool   `json:"busy,omitempty"` // it may be possible in a moment
+	Error  string `json:"error,omitempty"`
+	Busy   bool   `json:"busy,omitempty"`   // it may be possible in a moment
+	Traced bool   `json:"traced,omitempty"` // somebody else traces it
 	// Refused says that waiting would not help: the build is not known, or a rule forbids it.
 	Refused bool `json:"refused,omitempty"`
 	Denied  bool `json:"denied,omitempty"` // it needs rights that this process lacks

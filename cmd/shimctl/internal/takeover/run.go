@@ -50,7 +50,7 @@ func (t Tracer) Run(ctx context.Context, s *scan.Shim, req Request, patience tim
 		// The calls of a wedged shim do not end.
 		req.Drain = !req.Wedged && !req.Dry && drains < mostDrains && (req.Drain || tries >= drainAfter)
 		outcome, err := t.attempt(ctx, s, &req)
-		if err != nil || !outcome.Busy || time.Now().After(deadline) {
+		if err != nil || !outcome.Busy && !outcome.Traced || time.Now().After(deadline) {
 			return outcome, err
 		}
 		pause := between

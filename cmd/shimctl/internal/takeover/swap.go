@@ -213,7 +213,7 @@ func lock(s *scan.Shim) (file string, locked *os.File, err error) {
 		}
 		return "", nil, fmt.Errorf("lock %s: %w", bundle, err)
 	}
-	if now, ok := scan.One("/proc", s.PID, s.StartTicks); ok && (now.Exe != s.Exe || now.Build != s.Build) {
+	if now, ok := scan.One("/proc", s.PID, s.StartTicks); !ok || now.Exe != s.Exe || now.Build != s.Build {
 		_ = f.Close()
 		return "", nil, ErrExchanged // the new program may not have read its state yet
 	}

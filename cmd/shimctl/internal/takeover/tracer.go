@@ -77,7 +77,8 @@ func (req *Request) run(outcome *Outcome) error {
 	t, err := inplace.Seize(req.PID)
 	if errors.Is(err, os.ErrPermission) {
 		if now, ok := scan.One("/proc", req.PID, req.StartTicks); ok && now.Tracer != 0 {
-			return fmt.Errorf("%w: process %d traces it", inplace.ErrBusy, now.Tracer)
+			outcome.Traced = true
+			return fmt.Errorf("process %d traces it", now.Tracer)
 		}
 	}
 	if err != nil {
@@ -246,12 +247,11 @@ func (g *gate) begin() error {
 // kind returns the type of file that a descriptor of the shim refers to (S_IFMT of
 // stat(2)), or 0 if it is not open.
 func (g *gate) kind(fd uint64) uint32 {
-	var st unix.Statx_t
-	// Of a file on a server that hangs the type is known without asking it.
-	if err := unix.Statx(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/fd/%d", g.pid, int32(fd)), unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st); err != nil {
+	kind, err := scan.FileType(fmt.Sprintf("/proc/%d/fd/%d", g.pid, int32(fd)))
+	if err != nil {
 		return 0 // the call will fail
 	}
-	return uint32(st.Mode) & unix.S_IFMT
+	return kind
 }
 
 // client reports whether a call reads a request; ttrpc does it with read(2). New clients

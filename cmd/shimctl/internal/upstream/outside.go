@@ -116,9 +116,8 @@ func (r *reader) fifo(o state.Output) bool {
 	if o.To == 0 {
 		name = filepath.Join(r.proc("root"), r.real(o.Path))
 	}
-	var st unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, name, unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
-	return err != nil || st.Mode&unix.S_IFMT == unix.S_IFIFO
+	kind, err := scan.FileType(name)
+	return err != nil || kind == unix.S_IFIFO
 }
 
 // take is descriptors.take for a path that a client gave. It may lead over symbolic links,
