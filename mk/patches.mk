@@ -39,7 +39,7 @@ patches/test: build upstream/build patches/build-all ## the same with floods of 
 
 PATCHED_V1 := $(filter v1.%,$(PATCHED))
 
-patches/verify: build patches/build-all ## the catalogue on the patched v1 shims: what the release passes has to pass (root, an hour)
+patches/verify: build patches/build-all ## the catalogue on the patched v1 shims: what the release passes has to pass (root, half an hour)
 	bin/shimverify compare --better -j 3 --markdown bin/verdicts-patched-v1.md \
 	  --shim $(firstword $(PATCHED_V1:%=bin/patched/%/containerd-shim)) \
 	  $(addprefix --vs ,$(wordlist 2,9,$(PATCHED_V1:%=bin/patched/%/containerd-shim)))
