@@ -41,17 +41,17 @@ unit: ## the unit tests, with the race detector (root)
 	go test -race -count=1 -timeout 15m $(UNIT)
 
 # Most of the time passes with waiting, so there are two chains of tests side by side. What
-# both need is made before them, once (-o).
+# both need is made before them, once.
 ONCE := host/prepare build upstream/build
 
 test: $(ONCE) ## pass every test (root, about 25 minutes on two CPUs)
-	$(MAKE) -j2 -Otarget --no-print-directory test/shim test/hosts
+	$(MAKE) -j2 --no-print-directory test/shim test/hosts
 
 test/shim:
-	$(MAKE) -j1 $(ONCE:%=-o %) check unit model/test catalogue/test matrix/cell packaging/test patches/test
+	+@ONCE='$(ONCE)' MAKE='$(MAKE)' mk/chain check unit model/test catalogue/test matrix/cell packaging/test patches/test
 
 test/hosts:
-	$(MAKE) -j1 $(ONCE:%=-o %) monitoring/alerts upstream/test daemons/test shimctl/test
+	+@ONCE='$(ONCE)' MAKE='$(MAKE)' mk/chain monitoring/alerts upstream/test daemons/test shimctl/test
 
 verify: build ## the catalogue on $(SHIM) by bin/shimverify, one line a check
 	bin/shimverify run --shim $(SHIM)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The checks on another kernel of Debian's, with cgroup v2 alone, in software emulation.
 
-.PHONY: kernel/run kernel/arm64 kernel/arm64-root kernel/arm64-unit kernel/arm64-packages kernel/systemd
+.PHONY: kernel/run kernel/unit kernel/arm64 kernel/arm64-root kernel/arm64-unit kernel/arm64-packages kernel/systemd
 
 # The suite that the kernel is from, and what is run there.
 KERNEL_SUITE   ?= bookworm
@@ -28,22 +28,38 @@ UNITROOT := bin/kernel/arm64-unit
 
 # What the unit tests build when they run.
 UNITBUILDS := $(addprefix ./,reaper/internal/child proc/internal/child integration/harness/guest/helper/shimhelper \
-  cmd/shimctl/internal/shimtest/testdata/fakeshim cmd/shimctl cmd/containerd-shim cmd/shimverify)
+  cmd/shimctl/internal/shimtest/testdata/fakeshim cmd/shimctl/internal/inplace/testdata/victim cmd/shimctl cmd/containerd-shim cmd/shimverify)
 
-# A root file system of Debian 12's programs for arm64, none of them installed.
-kernel/arm64-root: host/prepare
-	mk/need qemu-system-arm
-	rm -rf $(UNITROOT)
-	ARCH=arm64 mk/unpack $(ARM64) trixie linux-image-cloud-arm64
-	ARCH=arm64 WHOLE=1 mk/unpack $(UNITROOT) bookworm busybox-static dash bash coreutils diffutils findutils grep sed tar dpkg libc-bin \
+# unit-root ARCH,ROOT makes a root file system of Debian 12's programs, none of them installed.
+define unit-root
+	rm -rf $(2)
+	ARCH=$(1) WHOLE=1 mk/unpack $(2) bookworm busybox-static dash bash coreutils diffutils findutils grep sed tar dpkg libc-bin \
 	  procps util-linux mount base-passwd containerd runc zsh groff-base
-	rm -rf $(addprefix $(UNITROOT)/usr/share/,doc locale man)
+	rm -rf $(addprefix $(2)/usr/share/,doc locale man)
+endef
 
-kernel/arm64-unit: kernel/arm64-root ## the unit tests (without the race detector) on the same, with Debian 12's programs; UNIT_PACKAGES='reaper shim' for some
-	mkdir $(UNITROOT)/src && git ls-files -z | xargs -0 cp --parents -t $(UNITROOT)/src
-	set -e; export GOARCH=arm64 CGO_ENABLED=0; built=$(UNITROOT)/src/built; \
+# unit-tests ARCH,ROOT builds the unit tests into it.
+define unit-tests
+	mkdir $(2)/src && git ls-files -z | xargs -0 cp --parents -t $(2)/src
+	set -e; export GOARCH=$(1) CGO_ENABLED=0; built=$(2)/src/built; \
 	  for p in $(UNITBUILDS); do go build -ldflags '-X main.version=1.2.3 -X main.revision=abc' -o $$built/$$p/program $$p; done; \
 	  for p in $$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}.{{slice .ImportPath 18}}{{end}}' $(UNIT)); do go test -c -o $$built/$$p/test $$p; done
+endef
+
+kernel/unit: host/prepare ## the unit tests (without the race detector) on the kernel of kernel/run; UNIT_PACKAGES='reaper shim' for some
+	mk/need qemu-system-x86
+	mk/unpack bin/kernel/$(KERNEL_SUITE) $(KERNEL_SUITE) linux-image-cloud-amd64
+	$(call unit-root,amd64,bin/kernel/unit)
+	$(call unit-tests,amd64,bin/kernel/unit)
+	LIMIT=2h MEMORY=4096 ROOT=bin/kernel/unit integration/kernel/boot "$$(find bin/kernel/$(KERNEL_SUITE) -name 'vmlinuz*')" integration/kernel/go integration/kernel/unit -- unit $(UNIT_PACKAGES) | go run ./integration/matrix -kernel
+
+kernel/arm64-root: host/prepare
+	mk/need qemu-system-arm
+	ARCH=arm64 mk/unpack $(ARM64) trixie linux-image-cloud-arm64
+	$(call unit-root,arm64,$(UNITROOT))
+
+kernel/arm64-unit: kernel/arm64-root ## the same on Debian 13's arm64 kernel
+	$(call unit-tests,arm64,$(UNITROOT))
 	LIMIT=2h ARCH=arm64 MEMORY=4096 ROOT=$(UNITROOT) integration/kernel/boot "$$(find $(ARM64) -name 'vmlinuz*')" integration/kernel/go integration/kernel/unit -- unit $(UNIT_PACKAGES) | go run ./integration/matrix -kernel
 
 kernel/arm64-packages: kernel/arm64-root ## the Debian packages for arm64, installed and purged there
