@@ -3,6 +3,7 @@
 package shim
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 
 	"containerd-shim.v1/internal/gate"
 	"containerd-shim.v1/internal/state"
+	"containerd-shim.v1/proc"
 
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc/codes"
@@ -235,15 +237,21 @@ func (s *Supervisor) Listener(l net.Listener) net.Listener { return s.conns.list
 
 func (c *connections) listen(l net.Listener) net.Listener {
 	wrapped := &lasting{Listener: l, conns: c}
-	wrapped.keep()
+	wrapped.keep(keepTime)
 	return wrapped
 }
 
-// keep has the connections accepted by an acceptor, as soon as there are a descriptor and
-// memory for one. Without it they are accepted all the same.
-func (l *lasting) keep() {
+// keepTime is how long a listener waits for what an acceptor takes. Meanwhile nobody is
+// served.
+const keepTime = time.Second
+
+// keep has the connections accepted by an acceptor if there are a descriptor and memory
+// for one within limit. Without it they are accepted all the same.
+func (l *lasting) keep(limit time.Duration) {
 	if u, ok := l.Listener.(*net.UnixListener); ok {
-		a, err := newAcceptor(u)
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		a, err := proc.WhileExhausted(ctx, func() (*acceptor, error) { return newAcceptor(u) })
 		if err != nil {
 			logrus.WithError(err).Warn("a connection may be lost if memory is missing")
 		} else {
@@ -284,7 +292,7 @@ func (l *lasting) Accept() (net.Conn, error) {
 			return c, nil
 		}
 		if _, plain := l.Listener.(*net.UnixListener); plain {
-			l.keep()
+			l.keep(0)
 		}
 		c, err := l.Listener.Accept()
 		switch {

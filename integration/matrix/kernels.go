@@ -108,7 +108,7 @@ const kernelPreface = `## Another kernel, cgroup v2
 real runc 1.1.5 and without a daemon. ` + "`make kernel/arm64`" + ` does so on another processor, also emulated, with runc 1.1.15. The guest's clock counts instructions, so that no time-out depends on how slow the emulation is. What it
 took is the host's time, of two CPUs that had other work too; integration/matrix/record.json has it of each check.
 
-A row that ends in /unit has the packages whose unit tests passed there (` + "`make kernel/arm64-unit`" + `), without the race detector, with the programs of Debian 12 for arm64; two
+A row that ends in /unit has the packages whose unit tests passed there (` + "`make kernel/unit`, `make kernel/arm64-unit`" + `), without the race detector, with the programs of Debian 12; two
 tests are left out because they build something with Go, TestVersionIsTheShims and TestDemoBuildsItsOldShim, and those of in-place exchanges of upstream's shims are for amd64 alone. One that ends in /packages has the arm64 packages under dpkg (` + "`make kernel/arm64-packages`" + `).
 
 A row that ends in /systemd has cgroup v1 and systemd as process 1: ` + "`make kernel/systemd`" + ` boots a Debian 12 with its containerd 1.6.20, dockerd 20.10.24 and runc 1.1.5, and this project's packages:
