@@ -40,7 +40,6 @@ With Debian 12's containerd 1.6.20, dockerd 20.10.24 and runc 1.1.5 (` + "`make 
 
 ## Not known
 
-- A read-only root.
 - dockerd of other releases than these; Docker 23 and later has no v1 runtime.
 - Kernels other than those named here; on arm64 real daemons, and exchanges of upstream's shims, which are refused there.
 - SELinux; AppArmor beyond what docs/security.md names.

@@ -120,7 +120,7 @@ A row that ends in /systemd has cgroup v1 and systemd as process 1: ` + "`make k
 | driver | systemd as the cgroup driver, by dockerd with native.cgroupdriver=systemd (ctr cannot ask for it): the container is in its scope; run, exec, pause, update, exchange in place, daemon-reload, kill, OOM, stop of the scope; no scope or cgroup is left |
 | kill_process, kill_none | systemctl restart containerd with that KillMode: shim and container live on, and the exit arrives; with none the daemon needs an ExecStop= |
 | kill_control_group, kill_mixed | the same restart ends the container; containerd comes back, nothing is left, and the name is free |
-| read_only | a root that is mounted read-only, with tmpfs at /tmp and /var/lib/containerd: run, exec, kill, stack dump, exchange in place |
+| read_only | a root that is mounted read-only, with tmpfs at /tmp and /var/lib/containerd: run, exec, kill, stack dump, exchange in place by shimctl upgrade -dir /run/shimctl, for its lock is below /var/lib otherwise |
 
 | kernel | has | passed | not passed | took |
 |---|---|---|---|---|
