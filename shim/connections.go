@@ -248,27 +248,28 @@ const keepTime = time.Second
 // keep has the connections accepted by an acceptor if there are a descriptor and memory
 // for one within limit. Without it they are accepted all the same.
 func (l *lasting) keep(limit time.Duration) {
-	if u, ok := l.Listener.(*net.UnixListener); ok {
+	listener := l.Listener
+	if u, ok := listener.(*net.UnixListener); ok {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
 		a, err := proc.WhileExhausted(ctx, func() (*acceptor, error) { return newAcceptor(u) })
-		if err != nil {
-			logrus.WithError(err).Warn("a connection may be lost if memory is missing")
+		if err == nil {
+			listener = a
 		} else {
-			l.conns.mu.Lock()
-			l.Listener = a
-			l.conns.mu.Unlock()
+			logrus.WithError(err).Warn("a connection may be lost if memory is missing")
 		}
 	}
 	l.conns.mu.Lock()
 	defer l.conns.mu.Unlock()
-	l.conns.listener, _ = l.Listener.(deadliner)
+	l.Listener = listener
+	l.conns.listener, _ = listener.(deadliner)
 }
 
 func (l *lasting) Close() error {
 	l.conns.mu.Lock()
-	defer l.conns.mu.Unlock()
-	return l.Listener.Close()
+	listener := l.Listener
+	l.conns.mu.Unlock()
+	return listener.Close() // it may remove a file
 }
 
 // lasting is the Listener that accepts in one goroutine.
