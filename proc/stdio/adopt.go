@@ -57,7 +57,7 @@ func Adopt(ctx context.Context, c Config, st *state.Streams, claim func(pid int)
 	}
 	if !st.Deleted.IsZero() {
 		s.ProcessExited()
-		s.stopLogger(max(0, c.Limits.Linger-time.Since(st.Deleted)))
+		s.stopLogger(c.Limits.Linger) // anew: it may still read
 	}
 	return s
 }
@@ -124,6 +124,8 @@ func (s *Streams) adoptOutput(ctx context.Context, st *state.Output, all *state.
 	close(o.decided)
 	o.pending, o.total, o.state, o.since = st.Pending, st.Written, copying, orNow(st.Since)
 	o.setMoved(orNow(st.Moved))
+	// Nobody has read src since the program before, so its bytes may be those that dst did not take.
+	o.blocked = o.spliced && unread(src) > 0
 	switch {
 	case onTerminal:
 		o.inUse = o.processLives

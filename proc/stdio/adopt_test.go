@@ -15,6 +15,7 @@ import (
 
 	"containerd-shim.v1/integration/harness/wait"
 	"containerd-shim.v1/internal/state"
+	"containerd-shim.v1/proc/internal/proctest"
 
 	"golang.org/x/sys/unix"
 )
@@ -178,5 +179,41 @@ func TestAdoptWithoutMemoryForGood(t *testing.T) {
 			}
 			_ = st.process.Close() // it ends
 		})
+	}
+}
+
+// TestAdoptSlowlyRead: what an exec has left behind wrote more than its client had read when
+// the program was exchanged, long after the exec's deletion. It is not cut off.
+func TestAdoptSlowlyRead(t *testing.T) {
+	census(t)
+	st := save(t, "output")
+	st.Deleted, st.Outputs[0].Moved = time.Now().Add(-time.Hour), time.Now()
+	client, err := os.OpenFile(st.out, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := 0
+	for err == nil {
+		var n int
+		n, err = unix.Write(int(st.Outputs[0].To), make([]byte, page))
+		before += max(0, n)
+	}
+	if _, err := st.process.WriteString("one\n"); err != nil {
+		t.Fatal(err)
+	}
+	Adopt(t.Context(), Config{Limits: patient()}, &st.Streams, nil)
+	broken := false
+	if !wait.Until(patience, func() bool {
+		control(st.process, func(fd int) { broken = pollNow(fd, 0)&unix.POLLERR != 0 })
+		return broken || waitsIn("awaitRoom")
+	}) || broken {
+		t.Errorf("the client is not waited for; broken: %v", broken)
+	}
+	if _, err := st.process.WriteString("two\n"); err != nil {
+		t.Errorf("it writes: %v", err)
+	}
+	_ = st.process.Close() // it ends
+	if got := proctest.Read(client).All(t); len(got) != before+8 || !strings.HasSuffix(got, "one\ntwo\n") {
+		t.Errorf("the client has read %d bytes, want %d", len(got), before+8)
 	}
 }

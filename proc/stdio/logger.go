@@ -237,11 +237,7 @@ func (l *logger) endsWithin(d time.Duration) bool {
 // unread returns how many bytes wait for the logger.
 func (l *logger) unread() (n int) {
 	for _, f := range l.kept() {
-		control(f, func(fd int) {
-			if waiting, err := unix.IoctlGetInt(fd, unix.TIOCINQ); err == nil {
-				n += waiting
-			}
-		})
+		n += unread(f)
 	}
 	return n
 }

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration/harness/wait"
+	"containerd-shim.v1/internal/state"
 	"containerd-shim.v1/proc/internal/proctest"
+	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -62,28 +64,57 @@ func TestLoggerThatIsNotReady(t *testing.T) {
 	}
 }
 
-// TestLoggerThatStillReadsIsNotEnded, however long it takes after Delete.
+// TestLoggerThatStillReadsIsNotEnded, however long it takes after Delete, and although the
+// program is exchanged long after that.
 func TestLoggerThatStillReadsIsNotEnded(t *testing.T) {
-	census(t)
-	const size, piece = 61440, 4096
-	sips := fifo(t)
-	p, child := play(t, Config{Names: Names{Stdout: proctest.LoggerURI("sip", sips)}}, "out", fmt.Sprint(size), "0")
-	p.end(t, child)
-	w := openFifo(t, sips, os.O_WRONLY)
-	defer w.Close()
-	pace := time.NewTicker(short().Linger / 5)
-	defer pace.Stop()
-	for range size/piece + 1 { // three times as long as a logger is waited for that does not read
-		<-pace.C
-		if _, err := w.Write([]byte{0}); err != nil {
+	for _, exchanged := range []bool{false, true} {
+		t.Run(fmt.Sprintf("exchanged %v", exchanged), func(t *testing.T) {
+			census(t)
+			const size, piece = 61440, 4096
+			sips := fifo(t)
+			p, child := play(t, Config{Names: Names{Stdout: proctest.LoggerURI("sip", sips)}}, "out", fmt.Sprint(size), "0")
+			if exchanged {
+				within(t, patience, "exit", child.Done())
+				adoptDeleted(t, p)
+			} else {
+				p.end(t, child)
+			}
+			w := openFifo(t, sips, os.O_WRONLY)
+			defer w.Close()
+			pace := time.NewTicker(short().Linger / 5)
+			defer pace.Stop()
+			for range size/piece + 1 { // three times as long as a logger is waited for that does not read
+				<-pace.C
+				if _, err := w.Write([]byte{0}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			within(t, patience, "end of the logger", p.log.child.Done())
+			got, err := os.ReadFile(sips + ".out")
+			if err != nil || len(got) != size || p.log.child.Wait().Status != 0 {
+				t.Errorf("%d bytes, %v, want %d; status %d", len(got), err, size, p.log.child.Wait().Status)
+			}
+		})
+	}
+}
+
+// adoptDeleted takes over the logger of p, as if the process had been deleted long ago.
+func adoptDeleted(t *testing.T, p *Streams) {
+	t.Helper()
+	st, err := p.Save()
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.Deleted = time.Now().Add(-time.Hour)
+	for i, fd := range st.Logger.Pipes { // p's own stay open, too
+		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
 			t.Fatal(err)
 		}
+		st.Logger.Pipes[i] = state.FD(dup)
 	}
-	within(t, patience, "end of the logger", p.log.child.Done())
-	got, err := os.ReadFile(sips + ".out")
-	if err != nil || len(got) != size || p.log.child.Wait().Status != 0 {
-		t.Errorf("%d bytes, %v, want %d; status %d", len(got), err, size, p.log.child.Wait().Status)
-	}
+	Adopt(t.Context(), Config{Limits: short()}, st, func(int) *reaper.Child { return p.log.child })
+	t.Cleanup(p.ProcessDeleted)
 }
 
 // TestOutputOfADeadLoggerWithoutDescriptors: a logger that died while there was no

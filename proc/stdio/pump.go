@@ -343,6 +343,16 @@ func pollable(fd uintptr, name string) (*os.File, error) {
 	return f, nil
 }
 
+// unread returns how many bytes wait in a pipe or FIFO, 0 for a nil or closed one.
+func unread(f *os.File) (n int) {
+	control(f, func(fd int) {
+		if waiting, err := unix.IoctlGetInt(fd, unix.TIOCINQ); err == nil {
+			n = waiting
+		}
+	})
+	return n
+}
+
 // control calls fn with the descriptor of f, unless f is closed.
 func control(f *os.File, fn func(fd int)) {
 	if rc, err := f.SyscallConn(); err == nil {

@@ -102,15 +102,7 @@ func (s *sink) hasReader() bool {
 }
 
 // unread returns how many bytes wait in the FIFO.
-func (s *sink) unread() (n int) {
-	control(s.w, func(fd int) {
-		var err error
-		if n, err = unix.IoctlGetInt(fd, unix.TIOCINQ); err != nil {
-			n = 0
-		}
-	})
-	return n
-}
+func (s *sink) unread() int { return unread(s.w) }
 
 // abandoned reports whether path no longer leads to this FIFO, so that no
 // client can come any more.

@@ -3,12 +3,16 @@
 package stdio
 
 import (
+	"errors"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"containerd-shim.v1/proc/internal/errclass"
+
+	"golang.org/x/sys/unix"
 )
 
 // The schemes of a stdout name. A name without one is the path of a FIFO or of
@@ -48,16 +52,22 @@ func parseTarget(stdout string) (target, error) {
 	return target{}, errclass.Invalidf("unknown STDIO scheme %s", scheme)
 }
 
+// stat is replaced by tests.
+var stat = os.Stat
+
 // makeLogFile makes the file of a file:// target and its directory. What exists
-// is left to openOutput: it may be a FIFO, whose open would wait for a reader.
+// is left to openSink: it may be a FIFO, whose open would wait for a reader, or show
+// its reader an end.
 func makeLogFile(path string) error {
-	if _, err := os.Stat(path); err == nil {
+	if _, err := stat(path); err == nil {
 		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return errclass.Pathf("open output: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return errclass.Pathf("open output: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NONBLOCK, 0o644)
 	if err != nil {
 		return errclass.Pathf("open output: %w", err)
 	}

@@ -3,11 +3,16 @@
 package stdio
 
 import (
+	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"containerd-shim.v1/integration/harness/wait"
+
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 )
 
 func TestParseTarget(t *testing.T) {
@@ -54,4 +59,26 @@ func FuzzTarget(f *testing.F) {
 			t.Errorf("%q: got %+v", stdout, got)
 		}
 	})
+}
+
+// TestLogFileThatCannotBeLookedAt: that a FIFO exists was not to be found out; its open
+// would have waited for a reader, for ever.
+func TestLogFileThatCannotBeLookedAt(t *testing.T) {
+	defer func() { stat = os.Stat }()
+	for _, tt := range []struct{ says, want error }{
+		{unix.ENOMEM, errdefs.ErrResourceExhausted},
+		{unix.ENOENT, unix.ENXIO}, // it was made after that
+	} {
+		path := fifo(t)
+		stat = func(string) (os.FileInfo, error) { return nil, tt.says }
+		made := make(chan error, 1)
+		go func() { made <- makeLogFile(path) }()
+		if !wait.Until(patience, func() bool { return len(made) > 0 }) {
+			_ = openFifo(t, path, os.O_RDONLY|unix.O_NONBLOCK).Close() // ends it
+			t.Errorf("%v: it waits for a reader", tt.says)
+		}
+		if err := <-made; !errors.Is(err, tt.want) {
+			t.Errorf("%v: %v, want %v", tt.says, err, tt.want)
+		}
+	}
 }
