@@ -96,8 +96,8 @@ func TestListenerWithoutDescriptors(t *testing.T) {
 	_ = c.Close() // nothing was written
 }
 
-// TestAdoptWithoutDescriptors: the state is read, and the inherited descriptors are found,
-// although at first there is no descriptor to spare.
+// TestAdoptWithoutDescriptors: the state is read, the inherited descriptors are found, and
+// the log is opened, although at first there is no descriptor to spare.
 func TestAdoptWithoutDescriptors(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
 	if err := os.WriteFile(path, []byte(`{"version":1}`), 0o600); err != nil {
@@ -113,6 +113,18 @@ func TestAdoptWithoutDescriptors(t *testing.T) {
 		"descriptors": func(ctx context.Context) error {
 			if fds := inheritedFDs(ctx); !slices.Contains(fds, given) {
 				return fmt.Errorf("found %v, not %d", fds, given)
+			}
+			return nil
+		},
+		"log": func(context.Context) error {
+			p := &program{options: options{workdir: t.TempDir()}}
+			p.setLog(10 * time.Second)
+			logrus.SetOutput(os.Stderr)
+			for _, fd := range p.logs {
+				_ = unix.Close(fd) // nothing was written
+			}
+			if len(p.logs) != 2 {
+				return fmt.Errorf("%d FIFOs of the log are open", len(p.logs))
 			}
 			return nil
 		},

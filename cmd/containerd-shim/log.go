@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/internal/stackdump"
+	"containerd-shim.v1/proc"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -18,9 +20,22 @@ import (
 // logTime is the format of times in the log.
 const logTime = "2006-01-02T15:04:05.000000000Z07:00"
 
+// How long setLog waits: a daemon waits for a start, and for an exchange only who has asked
+// for it. Others need the rest of shim.AdoptTime.
+const (
+	startLogTime = time.Second
+	adoptLogTime = 5 * time.Second
+)
+
 // setLog sends the log to the FIFO that containerd reads, shim.stdout.log in
-// the work directory. If it cannot be opened the shim works without a log.
-func (p *program) setLog() {
+// the work directory. If it cannot be opened the shim works without a log, for good; so
+// memory and descriptors that are short are waited for, for a while.
+func (p *program) setLog(wait time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	open := func(name string) (logFIFO, error) {
+		return proc.WhileExhausted(ctx, func() (logFIFO, error) { return openLogFIFO(filepath.Join(p.workdir, name)) })
+	}
 	if p.debug {
 		logrus.SetLevel(logrus.DebugLevel)
 	}
@@ -29,13 +44,13 @@ func (p *program) setLog() {
 	// A daemon that restarts opens both FIFOs, and silently gives up the task if it
 	// cannot (contract since containerd 1.2.7). Nothing is written to the one for
 	// stderr.
-	out, err := openLogFIFO(filepath.Join(p.workdir, "shim.stdout.log"))
+	out, err := open("shim.stdout.log")
 	if err == nil {
 		logrus.SetOutput(out)
 		p.log.Store(&out)
 		p.logs = append(p.logs, out.fd)
 		var other logFIFO
-		if other, err = openLogFIFO(filepath.Join(p.workdir, "shim.stderr.log")); err == nil {
+		if other, err = open("shim.stderr.log"); err == nil {
 			p.logs = append(p.logs, other.fd)
 		}
 	}
