@@ -74,8 +74,8 @@ func (s *Supervisor) adoptConnection(ctx context.Context, c *state.Connection, n
 	}
 	s.conns.adopt(conn, c, number)
 	for _, r := range c.Requests {
-		if _, ok := asksForUpgrade(r); ok {
-			s.upgraded.Store(true)
+		if binary, ok := asksForUpgrade(r); ok {
+			s.upgraded.Store(&binary)
 		}
 	}
 }

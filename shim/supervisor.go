@@ -29,9 +29,9 @@ type Supervisor struct {
 	// upgrades is received from by whoever carries them out, see Upgrades;
 	// unbuffered, never closed.
 	upgrades chan *Upgrade
-	// upgraded says that the next request for an upgrade is the one that has led to
-	// this program, read again.
-	upgraded atomic.Bool
+	// upgraded is the program of the request that has led to this one, and is read
+	// again; nil once it is answered, or if there was none.
+	upgraded atomic.Pointer[string]
 	// exchanging is the program that an Upgrade asks for while its Do runs, in whose
 	// goroutine Save runs, too.
 	exchanging string

@@ -48,11 +48,12 @@ func (s *Supervisor) Upgrades() <-chan *Upgrade { return s.upgrades }
 // program it returns only an error; in the new one it returns nil, once, for the
 // request that has led to it.
 func (s *Supervisor) Upgrade(ctx context.Context, binary string) error {
-	if s.upgraded.CompareAndSwap(true, false) {
-		return nil
-	}
 	if !filepath.IsAbs(binary) {
 		return fmt.Errorf("%q is not an absolute path: %w", binary, errdefs.ErrInvalidArgument)
+	}
+	// Another's request may come first: the order of adopted connections says nothing.
+	if led := s.upgraded.Load(); led != nil && *led == binary && s.upgraded.CompareAndSwap(led, nil) {
+		return nil
 	}
 	u := &Upgrade{sup: s, binary: binary, result: make(chan error, 1)}
 	select {

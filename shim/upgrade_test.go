@@ -4,6 +4,7 @@ package shim
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"path/filepath"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"containerd-shim.v1/proc"
 
 	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
@@ -70,5 +72,32 @@ func TestTwoUpgrades(t *testing.T) {
 	}
 	if requests, refused := saved(); len(requests) != 0 || len(refused) != 2 { // as by -recycle
 		t.Errorf("handed over although nobody's program is executed: %q; refused: %+v", requests, refused)
+	}
+}
+
+// TestUpgradeThatArrivesFirst: right after an exchange, a request for another program does
+// not get the answer of the one that has led to it.
+func TestUpgradeThatArrivesFirst(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fds[1]) }()
+	s := NewSupervisor(t.Context(), &proc.Env{Reaper: testReaper}, NewOutbox(&daemon{}), testLimits)
+	s.Adopt(t.Context(), &state.Shim{Connections: []state.Connection{{FD: state.FD(fds[0]), Requests: [][]byte{
+		frame(typeRequest, 1, marshal(t, &ttrpc.Request{
+			Service: UpgradeService, Method: UpgradeMethod, Payload: marshal(t, wrapperspb.String("/first")),
+		})),
+	}}}})
+	defer s.conns.next().Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // nobody carries an exchange out
+	for i, try := range []struct {
+		path     string
+		answered bool
+	}{{"/second", false}, {"", false}, {"/first", true}, {"/first", false}} {
+		if err := s.Upgrade(ctx, try.path); (err == nil) != try.answered {
+			t.Errorf("%d: Upgrade to %q: %v", i, try.path, err)
+		}
 	}
 }
