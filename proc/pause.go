@@ -86,7 +86,7 @@ func (p *Init) Checkpoint(ctx context.Context, o CheckpointOptions) error {
 	if o.WorkPath == "" {
 		o.WorkPath = filepath.Join(p.env.WorkDir, "criu-work")
 		if err := os.MkdirAll(o.WorkPath, 0o700); err != nil { // runc would make it, crun does not
-			return err
+			return internalf("checkpoint: %w", err)
 		}
 		defer func() { _ = os.RemoveAll(o.WorkPath) }() // CRIU's scratch; the next one makes it anew
 	}

@@ -8,6 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 )
 
 // F24: a runtime that is killed after it has done its work. What counts is what
@@ -83,5 +86,23 @@ func TestCheckpointHasAWorkDirectory(t *testing.T) {
 	}
 	if _, err := os.Stat(work); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the work directory is still there: %v", err)
+	}
+}
+
+// TestCheckpointWithoutSpace: the client can tell a full disk from a fault.
+func TestCheckpointWithoutSpace(t *testing.T) {
+	census(t)
+	p := running(t, &fakeRuntime{process: []string{"sleep"}}, InitConfig{})
+	p.env.WorkDir = t.TempDir()
+	if err := unix.Mount("tmpfs", p.env.WorkDir, "tmpfs", 0, "nr_inodes=1"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Unmount(p.env.WorkDir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := p.Checkpoint(t.Context(), CheckpointOptions{}); !errdefs.IsResourceExhausted(err) {
+		t.Errorf("%v, want ResourceExhausted", err)
 	}
 }

@@ -4,10 +4,14 @@ package proc
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 
+	"containerd-shim.v1/proc/internal/errclass"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // sharesPidNamespace reports whether the container's processes may outlive its
@@ -46,4 +50,17 @@ func parseExecSpec(raw []byte, terminal bool) (specs.Process, error) {
 	}
 	spec.Terminal = terminal
 	return spec, nil
+}
+
+// CheckBundle returns an error of class InvalidArgument if path is not that of a directory,
+// and of another if that cannot be found out.
+func CheckBundle(path string) error {
+	st, err := os.Stat(path)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), err == nil && !st.IsDir():
+		return invalidf("bundle %q is not a directory", path)
+	case err != nil:
+		return errclass.Pathf("bundle: %w", err)
+	}
+	return nil
 }

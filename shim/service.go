@@ -51,8 +51,8 @@ func initConfig(r *api.CreateTaskRequest) (c proc.InitConfig, err error) {
 	if err := proc.CheckID(r.ID); err != nil {
 		return c, err
 	}
-	if st, err := os.Stat(r.Bundle); err != nil || !st.IsDir() {
-		return c, fmt.Errorf("bundle %q is not a directory: %w", r.Bundle, errdefs.ErrInvalidArgument)
+	if err := proc.CheckBundle(r.Bundle); err != nil {
+		return c, err
 	}
 	var o runctypes.CreateOptions
 	if err := decodeOptions(r.Options, &o); err != nil {
