@@ -71,10 +71,10 @@ type failure struct {
 	took          time.Duration
 }
 
-// neverExecuted is the status of a forked process that could neither execute its program
+// NeverExecuted is the status of a forked process that could neither execute its program
 // nor say so: in a full memory cgroup there is no page for either. (Go's syscall package,
 // forkAndExecInChild.)
-const neverExecuted = 253
+const NeverExecuted = 253
 
 // explain turns the failure of a runtime call into a RuntimeError.
 func explain(f failure) error {
@@ -110,7 +110,7 @@ func explain(f failure) error {
 		return e
 	}
 	text := cmp.Or(lastLogged(f.log), lastError(bytes.NewReader(f.output)), lastLine(string(f.output)))
-	if text == "" && f.status == neverExecuted {
+	if text == "" && f.status == NeverExecuted {
 		e.cause = &reaper.StartError{Err: &os.PathError{Op: "execve", Path: f.command, Err: unix.ENOMEM}}
 		e.Message, e.class = e.cause.Error(), errdefs.ErrResourceExhausted
 		return e

@@ -18,6 +18,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -60,6 +61,9 @@ func (p *program) exchange(binary string, patience time.Duration) error {
 		})
 	}
 	// execve(2) does not return.
+	if proc.Exhausted(err) { // as good as busy: neither the program nor the disk is to blame
+		err = fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
+	}
 	logrus.WithError(err).WithField("binary", binary).Warn("the program is not exchanged")
 	return err
 }
@@ -115,8 +119,10 @@ func (p *program) checkProgram(args []string) error {
 	defer cancel()
 	out, status, err := p.env.Monitor.Run(ctx, reaper.Command{Args: args, Env: os.Environ()})
 	switch {
-	case proc.Exhausted(err): // as good as busy: the program is not to blame
-		return fmt.Errorf("%s: %w: %w", args[0], err, errdefs.ErrUnavailable)
+	case proc.Exhausted(err):
+		return fmt.Errorf("%s: %w", args[0], err)
+	case err == nil && status == proc.NeverExecuted && len(out) == 0:
+		return &os.PathError{Op: "execve", Path: args[0], Err: unix.ENOMEM}
 	case err != nil:
 		return fmt.Errorf("%s: %w: %w", args[0], err, errdefs.ErrInvalidArgument)
 	case status != 0 || !bytes.Contains(out, []byte(adoptable)):
