@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/integration/harness/wait"
+	"containerd-shim.v1/internal/gate"
 	"containerd-shim.v1/proc/internal/proctest"
 	"containerd-shim.v1/reaper"
 
@@ -111,12 +112,26 @@ func TestUnrestoredCheckpointIsNotSaved(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			census(t)
 			f := &fakeRuntime{process: []string{"sleep"}}
-			p := created(t, f, InitConfig{Checkpoint: "image", Stdio: names})
+			p := newTestInit(t, f, InitConfig{Checkpoint: "image", Stdio: names})
+			g := new(gate.Gate)
+			p.env.Streaming = g
+			if err := p.Create(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 			if st, err := p.Save(); err == nil {
 				t.Errorf("saved: %+v", st)
 			}
 			if err := p.Start(t.Context()); err != nil {
 				t.Fatal(err)
+			}
+			g.Shut()
+			defer g.Open()
+			p.mu.Lock()
+			io := p.io
+			p.mu.Unlock()
+			io.Interrupt()
+			if !wait.Until(patience, func() bool { return g.Inside() == 0 }) {
+				t.Fatal("the streams do not stand still")
 			}
 			if _, err := p.Save(); err != nil {
 				t.Errorf("restored: %v", err)
