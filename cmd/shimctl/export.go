@@ -24,7 +24,8 @@ func (p program) exportVerb() verb {
 		name: "export", args: "", short: "write metrics for node_exporter's textfile collector",
 		long: `Checks the shims and writes ` + textfile + ` into the directory, by a rename, so that
 node_exporter never reads half of it. Only wedged shims get a series of their
-own: containers come and go.
+own: containers come and go. With -interval it goes on, also when one fails, but
+not if that is the first.
 
 exit status: 0 written, 1 the file could not be written, 2 could not check,
 64 usage
@@ -42,9 +43,10 @@ examples:
 				if *dir == "" || len(args) > 0 {
 					return p.fail(exitUsage, "export", errors.New("give -textfile-directory, and no shims"))
 				}
-				for {
+				for first := true; ; first = false {
 					status := c.export(ctx, filepath.Join(*dir, textfile), *ledger)
-					if *every <= 0 {
+					// A right or a directory that is missing at first will be missing later.
+					if *every <= 0 || first && status != exitOK {
 						return status
 					}
 					if !rounds.Pause(ctx, *every) {

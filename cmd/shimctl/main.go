@@ -86,10 +86,20 @@ func main() {
 		return
 	}
 	logrus.SetOutput(io.Discard) // the ttrpc client logs each late answer of a shim
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), interrupts()...)
 	status := newProgram(os.Stdin, os.Stdout, os.Stderr).run(ctx, os.Args[1:])
 	stop()
 	os.Exit(status)
+}
+
+// interrupts are the signals after which nothing new is begun. A terminal that is gone is no
+// reason to cut an exchange short, and none to stop for who has started shimctl with nohup.
+func interrupts() []os.Signal {
+	all := []os.Signal{os.Interrupt, unix.SIGTERM}
+	if !signal.Ignored(unix.SIGHUP) {
+		all = append(all, unix.SIGHUP)
+	}
+	return all
 }
 
 // run does one command line and returns its exit status.

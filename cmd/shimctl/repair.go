@@ -67,7 +67,8 @@ execs and unread output are lost. A restart policy or the kubelet starts it
 again. Other containers are not touched.
 
 exit status: 0 nothing to do or all repaired, 1 wedged shims are left (also of a
-dry run), 2 could not check, 3 exchanged or killed and not healed, 64 usage
+dry run), 2 could not check, or not write down what was done, 3 exchanged or
+killed and not healed, 64 usage
 
 examples:
   shimctl repair -all
@@ -187,6 +188,8 @@ func (r *repairer) one(ctx context.Context, s *rounds.Row, ledger *repair.Ledger
 	if impossible == nil {
 		healed, err := r.inPlace(ctx, c, ledger)
 		switch {
+		case errors.Is(err, errUnwritten):
+			return r.fail(exitCheck, "repair", fmt.Errorf("%s: %w", name, err))
 		case healed && err != nil:
 			return r.fail(exitUnverified, "repair", fmt.Errorf("%s: %w", name, err))
 		case healed:
@@ -220,7 +223,7 @@ func (r *repairer) one(ctx context.Context, s *rounds.Row, ledger *repair.Ledger
 func (r *repairer) mayKill(name string, impossible, unwatched error) bool {
 	switch {
 	case errors.Is(impossible, errBinary):
-		fmt.Fprintf(r.out, "%s: not repaired: it cannot be healed in place: %v%s\n", name, impossible, hint(impossible))
+		fmt.Fprintf(r.out, "%s: not repaired: it cannot be healed in place: %v%s\n%s", name, impossible, hint(impossible), otherBinary)
 	case !r.end:
 		fmt.Fprintf(r.out, "%s: not repaired: it cannot be healed in place: %v%s\n  -kill ends it\n", name, impossible, hint(impossible))
 	case unwatched != nil:
@@ -278,18 +281,19 @@ func (r *repairer) kill(ctx context.Context, c *repair.Case, d repair.Daemon, le
 		return r.fail(exitCheck, "repair", err)
 	}
 	err := repair.Kill(r.proc, &c.Shim)
-	if err == nil {
-		err = repair.Verify(ctx, r.proc, c, d, r.Verify)
+	if err == nil { // it is not cut short: -verify bounds it
+		err = repair.Verify(context.WithoutCancel(ctx), r.proc, c, d, r.Verify)
 	}
 	if err != nil {
 		err = fmt.Errorf("%s pid %d: %w", c.Shim.Name(), c.Shim.PID, err)
 		return r.fail(exitUnverified, "repair", errors.Join(err, ledger.Finish(repair.Failed)))
 	}
 	took := r.now().Sub(entry.Time).Round(10 * time.Millisecond)
-	if err := ledger.Finish(repair.Repaired); err != nil {
-		return r.fail(exitCheck, "repair", err)
-	}
+	unwritten := booked(ledger.Finish(repair.Repaired))
 	fmt.Fprintf(r.out, "%s pid %d: repaired (%s): shim, %d zombies and init are gone, containerd has noticed; took %s\n",
 		c.Shim.Name(), c.Shim.PID, c.Result.Reason, len(c.Shim.Zombies), took)
+	if unwritten != nil {
+		return r.fail(exitCheck, "repair", fmt.Errorf("%s pid %d: %w", c.Shim.Name(), c.Shim.PID, unwritten))
+	}
 	return exitOK
 }

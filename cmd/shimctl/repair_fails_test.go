@@ -198,7 +198,7 @@ func TestRepairWithTheWrongProgram(t *testing.T) {
 		for _, args := range [][]string{{"-yes", "-kill"}, {"-kill"}} {
 			status, o, e := p.capture(t, append([]string{"repair", "-timeout", "1s", "-state-file", "", "-state", "always", "-dir", t.TempDir(),
 				"-binary", binary, strconv.Itoa(shim.PID)}, args...)...)
-			if status != exitSome || !strings.Contains(o, "-binary: ") || strings.Contains(o, "would save") {
+			if status != exitSome || !strings.Contains(o, "-binary: ") || !strings.Contains(o, "-kill -binary ''") || strings.Contains(o, "would save") {
 				t.Errorf("%q with %s: status %d\n%s%s", args, binary, status, o, e)
 			}
 		}

@@ -24,6 +24,9 @@ var (
 	errBinary   = errors.New("-binary")
 )
 
+// otherBinary says what to do about an errBinary.
+const otherBinary = "  install the package containerd-shim, or name its program by -binary; -kill -binary '' ends the shim instead\n"
+
 // refused returns why the shim can never be healed in place, or nil.
 func (r *repairer) refused(c *repair.Case) error {
 	if r.binary == "" {
@@ -40,7 +43,7 @@ func (r *repairer) refused(c *repair.Case) error {
 
 // inPlace exchanges the program of a wedged shim and reports whether that was done, or may
 // have been. If so, an error says that the new program does not answer, or which one runs
-// is not known.
+// is not known, or it wraps errUnwritten.
 func (r *repairer) inPlace(ctx context.Context, c *repair.Case, ledger *repair.Ledger) (done bool, err error) {
 	s := &c.Shim
 	entry := repair.Entry{Time: r.now(), Shim: s.Name(), PID: s.PID, Reason: c.Result.Reason, Result: repair.Running}
@@ -60,12 +63,24 @@ func (r *repairer) inPlace(ctx context.Context, c *repair.Case, ledger *repair.L
 	if err != nil { // also if the shim has ended since: that may be the new program's doing
 		result, counted = repair.Failed, repair.Unanswered
 	}
-	if err := errors.Join(err, ledger.Finish(result), r.tally.Add(counted)); err != nil {
-		return true, err
+	unwritten := errors.Join(ledger.Finish(result), r.tally.Add(counted))
+	if err != nil {
+		return true, errors.Join(err, unwritten)
 	}
 	fmt.Fprintf(r.out, "%s pid %d: healed in place (%s): %s; it stood still for %s and answered %s later; took %s\n", s.Name(), s.PID,
 		c.Result.Reason, takenOver(o), o.Stopped.Round(100*time.Microsecond), o.Answered.Round(time.Millisecond), r.now().Sub(entry.Time).Round(10*time.Millisecond))
-	return true, nil
+	return true, booked(unwritten)
+}
+
+// errUnwritten is wrapped by the error of a repair that was done, and could not be written down.
+var errUnwritten = errors.New("healed, and not written down: its entry in the ledger will count as failed")
+
+// booked is why a repair that was done is not written down, or nil.
+func booked(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errUnwritten, err)
 }
 
 // orEnded is err, or that the shim has ended, whatever that has made impossible.
@@ -89,7 +104,7 @@ func (r *repairer) dry(ctx context.Context, c *repair.Case, name, notNow string)
 	case err == nil:
 		fmt.Fprintf(r.out, "%s: %s: would save evidence below %s and exchange its program for %s, with %s.\n", name, c.Result.Reason, r.dir, r.binary, takenOver(o))
 	case errors.Is(err, errBinary):
-		fmt.Fprintf(r.out, "%s: %s: cannot be healed in place: %v%s\n", name, c.Result.Reason, err, hint(err))
+		fmt.Fprintf(r.out, "%s: %s: cannot be healed in place: %v%s\n%s", name, c.Result.Reason, err, hint(err), otherBinary)
 		return
 	case passing:
 		fmt.Fprintf(r.out, "%s: %s: could not be healed in place this time: %v%s\n", name, c.Result.Reason, err, hint(err))

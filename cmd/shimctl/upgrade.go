@@ -70,7 +70,7 @@ program. Without -yes it says what would be taken over and what would be lost, o
 cannot be done: for that a shim of upstream's gets SIGUSR1, is traced for a moment, and
 stands still for some milliseconds.
 
-With -yes evidence is saved first (see shimctl report -list), and the new program is asked
+With -yes evidence of a shim of upstream's is saved first (see shimctl report -list), and the new program is asked
 whether it can read what it is to take over. Until the very execve nothing is changed, and
 if that fails, or shimctl is killed at any point, the shim runs on, with one program or the
 other. A shim that is at work at the moment (a call of the runtime, output that waits for
@@ -89,7 +89,7 @@ wrong. A shim that ends meanwhile, after its container, has not gone wrong.
 
 exit status: 0 all done, 1 some are not upgraded (also of a dry run; -refused-ok:
 those that are refused, or at work all the time, do not count), 2 could not
-look, 3 exchanged, and the new program does not answer, 64 usage
+look, or not write down what was done, 3 exchanged, and the new program does not answer, 64 usage
 
 examples:
   shimctl upgrade -all
@@ -160,10 +160,11 @@ func (u *upgrader) run(ctx context.Context, args []string) int {
 		if excused := (o.result == resultRefused || o.result == resultBusy) && u.refusedOK || o.result == resultEnded && u.all; !excused {
 			status = max(status, o.status())
 		}
-		if err := u.count(&o); err != nil {
-			return max(status, u.fail(exitCheck, "upgrade", fmt.Errorf("%s pid %d is not counted: %w", s.Name(), s.PID, err)))
+		err := u.count(&o)
+		if err != nil {
+			err = fmt.Errorf("%s pid %d is not counted: %w", s.Name(), s.PID, err)
 		}
-		if err := show(u.program, s, &o); err != nil {
+		if err := errors.Join(show(u.program, s, &o), err); err != nil { // what was done is told, whether or not it is counted
 			return max(status, u.fail(exitCheck, "upgrade", err))
 		}
 	}
@@ -302,6 +303,9 @@ func (u *upgrader) current(ctx context.Context, s *scan.Shim) upgraded {
 	if !scan.Alive(u.proc, s.PID, s.StartTicks) {
 		return upgraded{result: resultEnded}
 	}
+	if interrupted(ctx) {
+		return upgraded{result: resultSkipped, err: ctx.Err()}
+	}
 	return upgraded{result: resultUnanswered, err: fmt.Errorf("it runs the new program, which does not answer: ShimInfo: %s, State: %s%s", a.ShimInfo.Err, a.State.Err, a.State.Status)}
 }
 
@@ -312,6 +316,8 @@ func (u *upgrader) failed(ctx context.Context, s *scan.Shim, err error) upgraded
 		return upgraded{result: resultEnded}
 	case errors.Is(err, takeover.ErrExchanged) && takeover.Runs(s, u.binary):
 		return u.current(ctx, s)
+	case interrupted(ctx):
+		return upgraded{result: resultSkipped, err: ctx.Err()}
 	case errors.Is(err, takeover.ErrBusy), takeover.Others(err), probe.Busy(err):
 		return upgraded{result: resultBusy, err: err}
 	case errors.Is(err, takeover.ErrRefused):
@@ -319,6 +325,9 @@ func (u *upgrader) failed(ctx context.Context, s *scan.Shim, err error) upgraded
 	}
 	return upgraded{result: resultFailed, err: err}
 }
+
+// interrupted reports whether a signal has ended ctx: what it has cut short has no result.
+func interrupted(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
 
 // look is the dry run.
 func (u *upgrader) look(ctx context.Context, s *scan.Shim) upgraded {

@@ -28,12 +28,13 @@ func (u *upgrader) ours(ctx context.Context, s *scan.Shim) upgraded {
 	if !u.yes {
 		return upgraded{result: resultPossible, todo: u.command(s)}
 	}
-	watch, stop := context.WithCancel(ctx)
+	// An exchange is not cut short if the caller gives up: nobody would know how it ended.
+	whole, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	containerFirst := u.watch(watch, s)
+	containerFirst := u.watch(whole, s)
 	start := u.now()
 	for {
-		version, err := probe.Upgrade(ctx, u.proc, s, u.binary, askTime)
+		version, err := probe.Upgrade(whole, u.proc, s, u.binary, askTime)
 		took := u.now().Sub(start)
 		runs, alive := takeover.Runs(s, u.binary), scan.Alive(u.proc, s.PID, s.StartTicks)
 		if err == nil && runs {
@@ -49,7 +50,7 @@ func (u *upgrader) ours(ctx context.Context, s *scan.Shim) upgraded {
 			return upgraded{result: resultEnded}
 		case !begun && runs: // by another one's doing
 			return u.current(ctx, s)
-		case begun && (runs || !alive || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)):
+		case begun && (runs || !alive || errors.Is(err, context.DeadlineExceeded)):
 			return upgraded{result: resultUnanswered, tried: true, err: err}
 		}
 		if !probe.Busy(err) || took > u.patience || !rounds.Pause(ctx, busyPause) {

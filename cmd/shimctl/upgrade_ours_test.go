@@ -64,6 +64,7 @@ func TestAnswersOfOwnShim(t *testing.T) {
 		dies  bool // the shim, meanwhile
 		asked bool // it has a socket
 		says  error
+		stops bool // shimctl, by a signal, meanwhile
 		want  string
 	}{
 		"busy":                            {asked: true, says: busy, want: resultBusy},
@@ -75,6 +76,10 @@ func TestAnswersOfOwnShim(t *testing.T) {
 		"its container had ended before":  {asked: true, dies: true, ended: true, want: resultUnanswered},
 		"it has ended before it is asked": {dies: true, want: resultEnded},
 		"it cannot be asked":              {want: resultFailed},
+		"exchanged after a signal":        {runs: true, asked: true, stops: true, want: resultDone},
+		"it ends so after a signal":       {asked: true, stops: true, dies: true, ends: true, want: resultEnded},
+		"busy when a signal comes":        {asked: true, stops: true, says: busy, want: resultSkipped},
+		"exchanged, and not asked again":  {runs: true, asked: true, stops: true, says: busy, want: resultSkipped},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, kill := process(t)
@@ -84,6 +89,8 @@ func TestAnswersOfOwnShim(t *testing.T) {
 				end()
 			}
 			u := &upgrader{program: underTest(), yes: true, binary: "/another"}
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
 			if c.runs {
 				exe, err := os.Readlink(filepath.Join(procRoot, strconv.Itoa(s.PID), "exe"))
 				if err != nil {
@@ -108,6 +115,10 @@ func TestAnswersOfOwnShim(t *testing.T) {
 				shimapi.RegisterShimService(server, known{})
 				server.RegisterService(shim.UpgradeService, &ttrpc.ServiceDesc{Methods: map[string]ttrpc.Method{
 					shim.UpgradeMethod: func(context.Context, func(any) error) (any, error) {
+						if c.stops {
+							stop()
+							<-time.After(20 * watchEvery) // a call that is cut short is so by then
+						}
 						if c.ends {
 							end()
 							<-time.After(20 * watchEvery) // it is looked at meanwhile
@@ -118,12 +129,12 @@ func TestAnswersOfOwnShim(t *testing.T) {
 								_ = server.Close() // as the kernel does with what it has open
 							}
 						}
-						return nil, c.says
+						return new(emptypb.Empty), c.says // as a string that is empty
 					},
 				}})
 				go func() { _ = server.Serve(t.Context(), l) }() // until it is closed
 			}
-			if o := u.ours(t.Context(), s); o.result != c.want {
+			if o := u.ours(ctx, s); o.result != c.want {
 				t.Errorf("got %s, %v, want %s", o.result, o.err, c.want)
 			}
 		})

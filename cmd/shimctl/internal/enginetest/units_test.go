@@ -27,6 +27,17 @@ func TestUnitsAreValid(t *testing.T) {
 	}
 }
 
+// Who stops one lets it end what it has begun: its children get no SIGTERM, and nothing gets
+// SIGKILL before a shim of this project's that hangs has had its two minutes.
+func TestStopLetsAnExchangeEnd(t *testing.T) {
+	for _, name := range []string{"shimctl-repair.service", "shimctl-upgrade.service"} {
+		unit := shipped(t, name)
+		if mode, limit := setting(t, unit, "KillMode"), setting(t, unit, "TimeoutStopSec"); mode != "mixed" || limit != "3min" {
+			t.Errorf("%s: KillMode=%s, TimeoutStopSec=%s", name, mode, limit)
+		}
+	}
+}
+
 // What none of them needs.
 func TestUnitsAreConfined(t *testing.T) {
 	for _, name := range []string{"shimctl-export.service", "shimctl-repair.service", "shimctl-upgrade.service"} {

@@ -65,6 +65,15 @@ func (r *Record) of(s *scan.Shim) bool {
 	return r.PID == s.PID && r.StartTicks == s.StartTicks && r.Build == s.Build
 }
 
+// newest is the last of the times in the record.
+func (r *Record) newest() time.Time {
+	times := []time.Time{r.Asked, r.TimedOut, r.Ended, r.Since}
+	for _, z := range r.Zombies {
+		times = append(times, z.First)
+	}
+	return slices.MaxFunc(times, time.Time.Compare)
+}
+
 // WantsState reports whether the shim should be asked for State in the next
 // sample: seldom without a sign, twice with one, and hardly ever afterwards.
 func (r *Record) WantsState(now time.Time, s *scan.Shim) bool {
@@ -239,7 +248,7 @@ func (r *Record) ended(s Sample) {
 	switch a := s.Answers; {
 	case a.State.OK && !a.Ended, s.Shim.Init.State != "" && s.Shim.Init.State != "Z":
 		r.Ended = time.Time{}
-	case a.Ended && !a.EndedAt.IsZero():
+	case a.Ended && !a.EndedAt.IsZero() && !a.EndedAt.After(s.Time): // the clock may have been set back since
 		r.Ended = a.EndedAt
 	case r.Ended.IsZero() && (a.Ended || initGone(&s.Shim)):
 		r.Ended = s.Time

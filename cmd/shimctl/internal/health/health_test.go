@@ -118,6 +118,7 @@ func TestVerdicts(t *testing.T) {
 		"it has it again":               {func(i int, s *Sample) { s.TaskGone = []*bool{&yes, &no}[i] }, []time.Duration{0, Apart}, Healthy, ""},
 		"it has no such task yet":       {func(_ int, s *Sample) { s.TaskGone, s.Shim.Age = &yes, Young-1 }, []time.Duration{0, Apart}, Healthy, ""},
 		"ended, a moment ago":           {func(_ int, s *Sample) { s.Answers.Ended, s.Answers.EndedAt = true, s.Time.Add(1-Undelete) }, []time.Duration{0}, Healthy, ""},
+		"ended, in a time to come":      {func(_ int, s *Sample) { s.Answers.Ended, s.Answers.EndedAt = true, t0.Add(time.Hour) }, []time.Duration{0, Undelete}, Suspect, Undeleted},
 		"ended, minutes ago":            {func(_ int, s *Sample) { s.Answers.Ended, s.Answers.EndedAt = true, s.Time.Add(-Undelete) }, []time.Duration{0}, Suspect, Undeleted},
 		"the shim has no container":     {func(_ int, s *Sample) { s.Answers.Ended = true }, []time.Duration{0, Undelete}, Suspect, Undeleted},
 		"init is gone, State not asked": {func(_ int, s *Sample) { s.Answers.State, s.Shim.Init = probe.Answer{}, scan.Init{PID: 9} }, []time.Duration{0, Undelete}, Suspect, Undeleted},
@@ -235,22 +236,26 @@ func TestMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	seven := shim()
-	m.Of(&seven).TimedOut = t0
-	m.Of(&scan.Shim{PID: 8, StartTicks: 80})
+	m.Of(&seven, t0).TimedOut = t0
+	m.Of(&scan.Shim{PID: 8, StartTicks: 80}, t0)
 	if err := m.Store(name, map[int]bool{7: true}); err != nil {
 		t.Fatal(err)
 	}
 	m, err = Load(name)
-	if err != nil || len(m) != 1 || !m.Of(&seven).TimedOut.Equal(t0) {
+	if err != nil || len(m) != 1 || !m.Of(&seven, t0).TimedOut.Equal(t0) {
 		t.Fatalf("got %+v, %v", m, err)
 	}
+	if r := m.Of(&seven, t0.Add(-time.Hour)); !r.TimedOut.IsZero() {
+		t.Error("a record of a time to come was kept when the clock was set back")
+	}
+	m.Of(&seven, t0).TimedOut = t0
 	healed := seven
 	healed.Build.Ours = true
-	if r := m.Of(&healed); !r.TimedOut.IsZero() {
+	if r := m.Of(&healed, t0); !r.TimedOut.IsZero() {
 		t.Error("another program in the same process kept the record of the first")
 	}
 	seven.StartTicks++
-	if r := m.Of(&seven); !r.TimedOut.IsZero() {
+	if r := m.Of(&seven, t0); !r.TimedOut.IsZero() {
 		t.Error("a recycled pid kept its record")
 	}
 	if err := os.WriteFile(name, []byte("{broken"), 0o600); err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"containerd-shim.v1/cmd/shimctl/internal/scan"
 	"containerd-shim.v1/internal/atomicfile"
@@ -39,9 +40,10 @@ func Load(name string) (Memory, error) {
 }
 
 // Of returns the record of a shim, a new one if its pid belonged to another process, or
-// its process ran another program.
-func (m Memory) Of(s *scan.Shim) *Record {
-	if r := m[s.PID]; r != nil && r.of(s) {
+// its process ran another program, or the clock was set back: by a time that is yet to come
+// nobody can tell how long something has lasted.
+func (m Memory) Of(s *scan.Shim, now time.Time) *Record {
+	if r := m[s.PID]; r != nil && r.of(s) && !r.newest().After(now) {
 		return r
 	}
 	m[s.PID] = &Record{PID: s.PID, StartTicks: s.StartTicks, Build: s.Build}

@@ -180,6 +180,7 @@ func (p *Policy) Wait(l *Ledger, now time.Time) string {
 	lastHour := 0
 	for _, e := range l.Entries {
 		switch ago := now.Sub(e.Time); {
+		case ago < 0: // the clock was set back: nobody knows when that was
 		case ago < p.Cooldown:
 			return fmt.Sprintf("the last repair was %s ago, the cool-down is %s", ago.Round(time.Second), p.Cooldown)
 		case ago < time.Hour:

@@ -71,6 +71,7 @@ func TestWaitBetweenRepairs(t *testing.T) {
 	}{
 		"none":         {ledger(), ""},
 		"just now":     {ledger(time.Second), "cool-down"},
+		"yet to come":  {ledger(-time.Hour, -time.Hour, -time.Hour), ""}, // the clock was set back
 		"cooled down":  {ledger(10 * time.Minute), ""},
 		"three":        {ledger(50*time.Minute, 30*time.Minute, 20*time.Minute), "cap is 3"},
 		"one is older": {ledger(time.Hour, 30*time.Minute, 20*time.Minute), ""},

@@ -90,7 +90,7 @@ type Taker interface {
 }
 
 // Sample looks as often as it is asked to, keeps the records for the next run, and
-// returns the last round.
+// returns the last round. If ctx ends before, nothing is kept and there is no round.
 func (c *Checker) Sample(ctx context.Context, args []string) (*Round, error) {
 	var err error
 	if c.Memory, err = health.Load(c.StateFile); err != nil {
@@ -99,7 +99,7 @@ func (c *Checker) Sample(ctx context.Context, args []string) (*Round, error) {
 	var r *Round
 	for i := range max(c.Samples, 1) {
 		if i > 0 && !Pause(ctx, c.Interval) {
-			return nil, ctx.Err()
+			return nil, fmt.Errorf("interrupted: %w", ctx.Err())
 		}
 		if r, err = c.Look(ctx, args); err != nil {
 			return nil, err
@@ -156,7 +156,7 @@ func (c *Checker) Look(ctx context.Context, args []string) (*Round, error) {
 		}
 	}
 	for i := range r.Rows { // the map is touched by this goroutine only
-		c.Memory.Of(&r.Rows[i].Shim)
+		c.Memory.Of(&r.Rows[i].Shim, start)
 	}
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, probesAtOnce)
@@ -168,6 +168,9 @@ func (c *Checker) Look(ctx context.Context, args []string) (*Round, error) {
 		})
 	}
 	wg.Wait()
+	if ctx.Err() != nil { // what was not waited for has not timed out
+		return nil, fmt.Errorf("interrupted: %w", ctx.Err())
+	}
 	r.Took = c.Now().Sub(start)
 	return r, nil
 }

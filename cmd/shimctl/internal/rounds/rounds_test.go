@@ -93,7 +93,22 @@ func (m *mute) Take(context.Context, *scan.Shim, stacks.Method, time.Duration) (
 // TestADumpThatDoesNotComeIsWaitedForOnce: two waits took longer than node-problem-detector lets a
 // plug-in run, and the whole node's wedged shims went unseen.
 func TestADumpThatDoesNotComeIsWaitedForOnce(t *testing.T) {
-	root := host(t)
+	root := serving(t, deaf{})
+	m := new(mute)
+	c := Checker{Proc: root, Now: time.Now, Limit: 300 * time.Millisecond, Confirm: true, State: Always, Stacks: m, Memory: health.Memory{}}
+	r, err := c.Look(t.Context(), []string{"7"})
+	if err != nil || !r.Rows[0].Answers.State.TimedOut {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	if n := m.asked.Load(); n != 1 {
+		t.Errorf("it was asked for a dump %d times", n)
+	}
+}
+
+// serving is a host whose v1 shim, pid 7, runs, and is that service.
+func serving(t *testing.T, service shimapi.ShimService) (root string) {
+	t.Helper()
+	root = host(t)
 	socket := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", socket)
 	if err != nil {
@@ -103,23 +118,40 @@ func TestADumpThatDoesNotComeIsWaitedForOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shimapi.RegisterShimService(server, deaf{})
+	shimapi.RegisterShimService(server, service)
 	go func() { _ = server.Serve(t.Context(), l) }() // until it is closed
-	defer server.Close()
+	t.Cleanup(func() { _ = server.Close() })
 	bundle := filepath.Join(root, "7", "cwd")
 	stat := "7 (containerd-shim) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 9 0 99 0 0\n"
 	if err := errors.Join(os.Mkdir(bundle, 0o700), os.WriteFile(filepath.Join(bundle, "address"), []byte("unix://"+socket), 0o600),
 		os.WriteFile(filepath.Join(root, "7", "stat"), []byte(stat), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	m := new(mute)
-	c := Checker{Proc: root, Now: time.Now, Limit: 300 * time.Millisecond, Confirm: true, State: Always, Stacks: m, Memory: health.Memory{}}
-	r, err := c.Look(t.Context(), []string{"7"})
-	if err != nil || !r.Rows[0].Answers.State.TimedOut {
+	return root
+}
+
+// patient is a shim that answers ShimInfo alone, and tells when State has been asked.
+type patient struct {
+	deaf
+	asked func()
+}
+
+func (p patient) State(ctx context.Context, r *shimapi.StateRequest) (*shimapi.StateResponse, error) {
+	p.asked()
+	return p.deaf.State(ctx, r)
+}
+
+// TestLookIsInterrupted: a shim that was asked when the signal came is none that does not answer.
+func TestLookIsInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	state := filepath.Join(t.TempDir(), "check.json")
+	c := Checker{Proc: serving(t, patient{asked: cancel}), Now: time.Now, Limit: 10 * time.Second, State: Always, StateFile: state}
+	if r, err := c.Sample(ctx, []string{"7"}); r != nil || !errors.Is(err, context.Canceled) {
 		t.Errorf("got %+v, %v", r, err)
 	}
-	if n := m.asked.Load(); n != 1 {
-		t.Errorf("it was asked for a dump %d times", n)
+	if _, err := os.Stat(state); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is remembered: %v", err)
 	}
 }
 
