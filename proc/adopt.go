@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"containerd-shim.v1/internal/errclass"
 	"containerd-shim.v1/internal/state"
 	"containerd-shim.v1/proc/stdio"
 	"containerd-shim.v1/reaper"
@@ -53,7 +54,7 @@ func AdoptInit(ctx context.Context, env *Env, st *state.Container, a Adoption) *
 		c.Rootfs = append(c.Rootfs, mount.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
 	}
 	p := NewInit(env, c)
-	p.rootfs.resolve()
+	p.rootfs.resolve(ctx)
 	p.sharedPids = sharesPidNamespace(c.Bundle)
 	p.diedUnseen = st.Phase == state.Stopped
 	p.rebuild(ctx, &st.Process, p.ioConfig(), a, p)
@@ -207,7 +208,8 @@ func (p *Init) FinishStart(ctx context.Context, _ Adoption, runtime *reaper.Chil
 	if p.Snapshot().Phase == Stopped {
 		return nil
 	}
-	status, err := p.runtime.Status(ctx, p.id)
+	var status string
+	err := insist(ctx, func(ctx context.Context) (err error) { status, err = p.runtime.Status(ctx, p.id); return err })
 	if err != nil {
 		return err
 	}
@@ -236,12 +238,14 @@ func (e *Env) await(ctx context.Context, runtime *reaper.Child) error {
 	}
 }
 
-// resolve finds the rootfs that is mounted.
-func (r *rootfs) resolve() {
+// resolve finds the rootfs that is mounted. Until ctx ends it waits for the memory that
+// this takes: mountinfo knows nothing by the other name, and Delete would leave it mounted.
+func (r *rootfs) resolve(ctx context.Context) {
 	if path, err := filepath.Abs(r.path); err == nil {
 		r.path = path
 	}
-	if path, err := filepath.EvalSymlinks(r.path); err == nil {
+	path, err := errclass.WhileExhausted(ctx, func() (string, error) { return filepath.EvalSymlinks(r.path) })
+	if err == nil {
 		r.path = path
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"time"
 
+	"containerd-shim.v1/internal/errclass"
+
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 )
@@ -25,7 +27,8 @@ func (p *Init) Delete(ctx context.Context) error {
 func (p *Init) Destroy(ctx context.Context) error {
 	if child := p.Child(); child != nil {
 		_ = child.Signal(unix.SIGKILL) // it may be dead
-		p.KillRest(ctx, p.Snapshot().Phase == Paused)
+		phase := p.Snapshot().Phase
+		p.KillRest(ctx, phase == Paused || phase == Pausing)
 		p.env.killAndWait(child)
 	}
 	return p.remove(ctx, true)
@@ -122,7 +125,7 @@ func (p *Init) limited(ctx context.Context, verb func(context.Context) error) er
 // for want of memory, processes or descriptors.
 func insist(ctx context.Context, verb func(context.Context) error) error {
 	var ran error
-	_, err := WhileExhausted(ctx, func() (_ struct{}, err error) {
+	_, err := errclass.WhileExhausted(ctx, func() (_ struct{}, err error) {
 		if ran = verb(ctx); neverRan(ran) {
 			err = ran
 		}

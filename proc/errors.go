@@ -5,7 +5,7 @@ package proc
 import (
 	"fmt"
 
-	"containerd-shim.v1/proc/internal/errclass"
+	"containerd-shim.v1/internal/errclass"
 
 	"github.com/containerd/errdefs"
 )

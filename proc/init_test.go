@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -295,6 +296,42 @@ func TestPauseThatFails(t *testing.T) {
 	}}
 	f.mu.Unlock()
 	if err := p.Pause(t.Context()); !errors.Is(err, errRuntime) || p.Snapshot().Phase != Stopped {
+		t.Errorf("got %v, %v", err, p.Snapshot().Phase)
+	}
+}
+
+// A shim that is ended while the runtime freezes the container left it frozen, so that
+// nothing in it could die.
+func TestDestroyWhilePausing(t *testing.T) {
+	census(t)
+	verb, entered, release := held(t)
+	f := &fakeRuntime{process: []string{"sleep"}, after: map[string]func(context.Context) error{"pause": verb}}
+	p := running(t, f, InitConfig{})
+	paused := make(chan error, 1)
+	go func() { paused <- p.Pause(t.Context()) }()
+	within(t, patience, "pause", entered)
+	if err := p.Destroy(t.Context()); err != nil || !f.called("resume") {
+		t.Errorf("got %v, %q", err, f.calls)
+	}
+	release()
+	<-paused
+}
+
+// A start that the previous program had begun was answered with an error, and its
+// container never was running, if the runtime could not be asked for want of memory.
+func TestAdoptedStartIsAskedForAgain(t *testing.T) {
+	census(t)
+	f := &fakeRuntime{process: []string{"sleep"}, status: "running"}
+	p := created(t, f, InitConfig{})
+	var lacks atomic.Int32
+	f.after = map[string]func(context.Context) error{"state": func(context.Context) error {
+		if lacks.Add(1) > 2 {
+			return nil
+		}
+		return &RuntimeError{Verb: "state", class: errdefs.ErrResourceExhausted, cause: &reaper.StartError{Err: unix.ENOMEM}}
+	}}
+	runtime := reaper.NewDead(reaper.Exit{})
+	if err := p.FinishStart(t.Context(), Adoption{}, runtime, ""); err != nil || p.Snapshot().Phase != Running {
 		t.Errorf("got %v, %v", err, p.Snapshot().Phase)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"containerd-shim.v1/proc/internal/errclass"
+	"containerd-shim.v1/internal/errclass"
 )
 
 // Pause freezes the container. Its phase is Pausing while the runtime works. It

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"containerd-shim.v1/internal/errclass"
 )
 
 const pidFileTime = time.Minute
@@ -26,7 +28,7 @@ func readPidFile(ctx context.Context, path string) (int, time.Time, error) {
 	if err != nil {
 		return 0, time.Time{}, internalf("the runtime's pid file: %w", err)
 	}
-	st, err := WhileExhausted(ctx, func() (fs.FileInfo, error) { return os.Stat(path) })
+	st, err := errclass.WhileExhausted(ctx, func() (fs.FileInfo, error) { return os.Stat(path) })
 	if err != nil {
 		return 0, time.Time{}, internalf("the runtime's pid file: %w", err)
 	}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"time"
 
+	"containerd-shim.v1/internal/errclass"
+
 	"github.com/containerd/containerd/mount"
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -102,7 +104,7 @@ func (r *rootfs) clear(flags int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), busyMount)
 	defer cancel()
 	for {
-		points, err := WhileExhausted(ctx, func() ([]string, error) { return r.under(r.path) })
+		points, err := errclass.WhileExhausted(ctx, func() ([]string, error) { return r.under(r.path) })
 		if err != nil {
 			return internalf("unmount rootfs: %w", err)
 		}

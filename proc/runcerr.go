@@ -16,7 +16,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"containerd-shim.v1/proc/internal/errclass"
+	"containerd-shim.v1/internal/errclass"
 	"containerd-shim.v1/reaper"
 
 	"github.com/containerd/errdefs"

@@ -29,7 +29,7 @@ func (r *runcRuntime) versions(ctx context.Context) string {
 		return *said
 	}
 	out, err := r.call(ctx, r.Timeout, reaper.Command{}, nil, "--version")
-	if err != nil {
+	if err != nil || len(out) == 0 {
 		return "" // the next call asks again
 	}
 	said := string(out)

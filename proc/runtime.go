@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"containerd-shim.v1/internal/errclass"
 	"containerd-shim.v1/proc/stdio"
 	"containerd-shim.v1/reaper"
 
@@ -337,7 +338,7 @@ func imageArgs(image, work string) (args []string) {
 func (r *runcRuntime) Exists(id string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), existsTime)
 	defer cancel()
-	_, err := WhileExhausted(ctx, func() (os.FileInfo, error) { return os.Lstat(filepath.Join(r.Root, id)) })
+	_, err := errclass.WhileExhausted(ctx, func() (os.FileInfo, error) { return os.Lstat(filepath.Join(r.Root, id)) })
 	return !errors.Is(err, os.ErrNotExist)
 }
 

@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"containerd-shim.v1/proc/internal/errclass"
+	"containerd-shim.v1/internal/errclass"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"containerd-shim.v1/internal/errclass"
 	"containerd-shim.v1/proc/stdio"
 	"containerd-shim.v1/reaper"
 
@@ -76,7 +77,7 @@ func children(ctx context.Context) (pids []int) {
 }
 
 func list(ctx context.Context, dir string) (names []string) {
-	entries, _ := WhileExhausted(ctx, func() ([]fs.DirEntry, error) { return os.ReadDir(dir) })
+	entries, _ := errclass.WhileExhausted(ctx, func() ([]fs.DirEntry, error) { return os.ReadDir(dir) })
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
@@ -84,7 +85,7 @@ func list(ctx context.Context, dir string) (names []string) {
 }
 
 func read(ctx context.Context, path string) ([]byte, error) {
-	return WhileExhausted(ctx, func() ([]byte, error) { return os.ReadFile(path) })
+	return errclass.WhileExhausted(ctx, func() ([]byte, error) { return os.ReadFile(path) })
 }
 
 // parentOf returns the parent's pid, 0 if there is no such process.

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"containerd-shim.v1/internal/errclass"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -172,6 +174,11 @@ func (m *Monitor) openPipes(c *Command) (p pipes, err error) {
 	if p.out, p.child[1], err = os.Pipe(); err != nil {
 		return p, err
 	}
+	if p.out.SetReadDeadline(time.Time{}) != nil {
+		// Package os does not say that the poller could not take it (epoll_ctl(2)). Nothing
+		// would end a read then but the command, which may hang.
+		return p, &os.PathError{Op: "epoll_ctl", Path: "pipe", Err: unix.ENOSPC}
+	}
 	for i := 1; i < 3; i++ {
 		if files[i] == nil {
 			files[i] = p.child[1]
@@ -219,6 +226,10 @@ func (m *Monitor) collect(ctx context.Context, r *os.File, child *Child) []byte 
 			giveUp()
 		}
 		n, err := r.Read(buf)
+		if errclass.Starved(err) { // it has not ended
+			time.Sleep(errclass.Pause)
+			err = nil
+		}
 		all = append(all, buf[:min(n, m.limits.MaxOutput-len(all))]...)
 		timedOut := errors.Is(err, os.ErrDeadlineExceeded)
 		if err != nil && !timedOut || timedOut && !last.IsZero() {

@@ -87,6 +87,17 @@ func TestMonitorStartErrors(t *testing.T) {
 	}
 }
 
+// Beyond fs.epoll.max_user_watches, or without memory for one more, a read of a pipe had
+// no deadline, and nothing ended a command that hung.
+func TestMonitorWithoutPoller(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	out, status, err := newTestMonitor().Run(ctx, role("unpolled"))
+	if status != 0 || err != nil || !strings.Contains(string(out), "epoll_ctl pipe: no space left on device") {
+		t.Errorf("got %q, status %d, %v", out, status, err)
+	}
+}
+
 func openFiles(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")

@@ -7,8 +7,8 @@ import (
 	"os"
 	"time"
 
+	"containerd-shim.v1/internal/errclass"
 	"containerd-shim.v1/internal/state"
-	"containerd-shim.v1/proc"
 
 	"github.com/sirupsen/logrus"
 )
@@ -25,7 +25,7 @@ func AdoptSocket[T any](ctx context.Context, fd state.FD, take func(*os.File) (T
 	f := os.NewFile(uintptr(fd), "socket")
 	defer f.Close()
 	tried := false
-	return proc.WhileExhausted(ctx, func() (T, error) {
+	return errclass.WhileExhausted(ctx, func() (T, error) {
 		socket, err := take(f)
 		if err != nil && !tried {
 			logrus.WithError(err).WithField("fd", fd).Warn("a socket could not be adopted at once")

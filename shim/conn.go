@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"containerd-shim.v1/internal/errclass"
 	"containerd-shim.v1/internal/state"
 
 	api "github.com/containerd/containerd/runtime/v1/shim/v1"
@@ -176,8 +177,8 @@ func (c *conn) Read(b []byte) (int, error) {
 	for {
 		n, err := c.readOnce(b)
 		switch {
-		case n == 0 && starved(err):
-			time.Sleep(starvedPause)
+		case n == 0 && errclass.Starved(err):
+			time.Sleep(errclass.Pause)
 		case n > 0 || !errors.Is(err, os.ErrDeadlineExceeded):
 			return n, err
 		}

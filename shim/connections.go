@@ -12,9 +12,9 @@ import (
 	"sync"
 	"time"
 
+	"containerd-shim.v1/internal/errclass"
 	"containerd-shim.v1/internal/gate"
 	"containerd-shim.v1/internal/state"
-	"containerd-shim.v1/proc"
 
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc/codes"
@@ -252,7 +252,7 @@ func (l *lasting) keep(limit time.Duration) {
 	if u, ok := listener.(*net.UnixListener); ok {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
-		a, err := proc.WhileExhausted(ctx, func() (*acceptor, error) { return newAcceptor(u) })
+		a, err := errclass.WhileExhausted(ctx, func() (*acceptor, error) { return newAcceptor(u) })
 		if err == nil {
 			listener = a
 		} else {

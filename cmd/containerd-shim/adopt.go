@@ -11,9 +11,9 @@ import (
 	"strconv"
 	"time"
 
+	"containerd-shim.v1/internal/errclass"
 	"containerd-shim.v1/internal/guard"
 	"containerd-shim.v1/internal/state"
-	"containerd-shim.v1/proc"
 	"containerd-shim.v1/reaper"
 	"containerd-shim.v1/shim"
 
@@ -86,20 +86,17 @@ func readState(ctx context.Context, path string) (*state.Shim, error) {
 			return st, err
 		}
 		select {
-		case <-time.After(readPause):
+		case <-time.After(errclass.Pause):
 		case <-ctx.Done():
 		}
 	}
 }
 
-// readPause is the time between two tries of readState.
-const readPause = 10 * time.Millisecond
-
 // inheritedFDs returns the descriptors that the program was given besides its stdio,
 // and marks them close-on-exec. The Go runtime's own are so marked already. Until ctx ends
 // it waits for the memory or descriptor to find them with.
 func inheritedFDs(ctx context.Context) (fds []int) {
-	entries, _ := proc.WhileExhausted(ctx, func() ([]os.DirEntry, error) {
+	entries, _ := errclass.WhileExhausted(ctx, func() ([]os.DirEntry, error) {
 		return os.ReadDir("/proc/self/fd") // without /proc none can be found
 	})
 	for _, e := range entries {

@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"containerd-shim.v1/internal/errclass"
 	"containerd-shim.v1/internal/stackdump"
-	"containerd-shim.v1/proc"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -34,7 +34,7 @@ func (p *program) setLog(wait time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	open := func(name string) (logFIFO, error) {
-		return proc.WhileExhausted(ctx, func() (logFIFO, error) { return openLogFIFO(filepath.Join(p.workdir, name)) })
+		return errclass.WhileExhausted(ctx, func() (logFIFO, error) { return openLogFIFO(filepath.Join(p.workdir, name)) })
 	}
 	if p.debug {
 		logrus.SetLevel(logrus.DebugLevel)

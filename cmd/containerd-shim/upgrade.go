@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"containerd-shim.v1/internal/early"
+	"containerd-shim.v1/internal/errclass"
 	"containerd-shim.v1/internal/state"
 	"containerd-shim.v1/proc"
 	"containerd-shim.v1/reaper"
@@ -61,7 +62,7 @@ func (p *program) exchange(binary string, patience time.Duration) error {
 		})
 	}
 	// execve(2) does not return.
-	if proc.Exhausted(err) { // as good as busy: neither the program nor the disk is to blame
+	if errclass.Exhausted(err) { // as good as busy: neither the program nor the disk is to blame
 		err = fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
 	}
 	logrus.WithError(err).WithField("binary", binary).Warn("the program is not exchanged")
@@ -119,7 +120,7 @@ func (p *program) checkProgram(args []string) error {
 	defer cancel()
 	out, status, err := p.env.Monitor.Run(ctx, reaper.Command{Args: args, Env: os.Environ()})
 	switch {
-	case proc.Exhausted(err):
+	case errclass.Exhausted(err):
 		return fmt.Errorf("%s: %w", args[0], err)
 	case err == nil && status == proc.NeverExecuted && len(out) == 0:
 		return &os.PathError{Op: "execve", Path: args[0], Err: unix.ENOMEM}

@@ -158,9 +158,8 @@ type Stage string
 // The stages.
 const (
 	// Underway means that the start is not answered yet. Its request is in
-	// Connections; it is not carried out again but answered with the result of this
-	// start, as is any other Start of the process until then. A start that has not
-	// begun, because it waits for another verb, has no Start at all.
+	// Connections; it is not carried out again: the first Start of the process that
+	// is read is answered with the result of this start. A start that has not begun, because it waits for another verb, has no Start at all.
 	Underway Stage = "underway"
 	Replied  Stage = "replied" // answered; the daemon has yet to show that it has published the start
 	Asked    Stage = "asked"   // a State has come, which may be another client's

@@ -7,8 +7,8 @@ import (
 	"os"
 	"time"
 
+	"containerd-shim.v1/internal/errclass"
 	"containerd-shim.v1/internal/state"
-	"containerd-shim.v1/proc/internal/errclass"
 	"containerd-shim.v1/reaper"
 
 	"github.com/sirupsen/logrus"

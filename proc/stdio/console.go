@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"containerd-shim.v1/internal/errclass"
 	"containerd-shim.v1/internal/guard"
-	"containerd-shim.v1/proc/internal/errclass"
 
 	runc "github.com/containerd/go-runc"
 	"golang.org/x/sys/unix"

@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"containerd-shim.v1/internal/errclass"
 	"containerd-shim.v1/internal/gate"
-	"containerd-shim.v1/proc/internal/errclass"
 
 	"golang.org/x/sys/unix"
 )

@@ -10,9 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"containerd-shim.v1/internal/errclass"
 	"containerd-shim.v1/internal/gate"
 	"containerd-shim.v1/internal/guard"
-	"containerd-shim.v1/proc/internal/errclass"
 	"containerd-shim.v1/reaper"
 
 	"github.com/sirupsen/logrus"
@@ -124,7 +124,7 @@ func (l *logger) dropOutput() {
 			select {
 			case <-l.stopped:
 				return
-			case <-time.After(starvedPause):
+			case <-time.After(errclass.Pause):
 			}
 		}
 	}
@@ -144,10 +144,10 @@ func (l *logger) drop(i int) (err error) {
 	l.replace(i, p)
 	go func() {
 		for {
-			if _, err := io.Copy(io.Discard, p); !starved(err) {
+			if _, err := io.Copy(io.Discard, p); !errclass.Starved(err) {
 				return
 			}
-			time.Sleep(starvedPause)
+			time.Sleep(errclass.Pause)
 		}
 	}()
 	return nil

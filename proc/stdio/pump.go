@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"containerd-shim.v1/internal/errclass"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -63,24 +65,15 @@ func (p *pump) step() (n int, err error) {
 // rest rests, and returns nil, if err says only that there was no memory: nothing was
 // moved then, and nothing has ended.
 func rest(err error) error {
-	if !starved(err) {
+	if !errclass.Starved(err) {
 		return err
 	}
-	time.Sleep(starvedPause)
+	time.Sleep(errclass.Pause)
 	return nil
 }
 
-// starved reports whether a call has failed because the memory cgroup, or the host, had
-// no memory left: for the bytes in the kernel (splice(2), pipe(7)), or for a page of the
-// buffer, which is EFAULT.
-func starved(err error) bool { return errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.EFAULT) }
-
-// starvedPause is how long the call rests before it is made again, and drainPauses how
-// often drain does so: there, somebody waits.
-const (
-	starvedPause = 10 * time.Millisecond
-	drainPauses  = 100
-)
+// drainPauses is how often drain rests: there, somebody waits.
+const drainPauses = 100
 
 // flush writes some of what is pending; at its end it returns io.EOF.
 func (p *pump) flush() (int, error) {
@@ -251,9 +244,9 @@ func (p *pump) drain(limit int) {
 	for read, pauses := 0, 0; read < limit; {
 		n, err := 0, error(nil)
 		control(p.src, func(fd int) { n, err = readNow(fd, *buf) })
-		if starved(err) && pauses < drainPauses {
+		if errclass.Starved(err) && pauses < drainPauses {
 			pauses++
-			time.Sleep(starvedPause)
+			time.Sleep(errclass.Pause)
 			continue
 		}
 		if n <= 0 { // at EAGAIN, at the end and at EIO alike

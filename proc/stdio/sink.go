@@ -7,7 +7,7 @@ import (
 	"io/fs"
 	"os"
 
-	"containerd-shim.v1/proc/internal/errclass"
+	"containerd-shim.v1/internal/errclass"
 
 	"golang.org/x/sys/unix"
 )

@@ -26,9 +26,9 @@ import (
 	"os"
 	"sync"
 
+	"containerd-shim.v1/internal/errclass"
 	"containerd-shim.v1/internal/gate"
 	"containerd-shim.v1/internal/guard"
-	"containerd-shim.v1/proc/internal/errclass"
 	"containerd-shim.v1/reaper"
 
 	runc "github.com/containerd/go-runc"

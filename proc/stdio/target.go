@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"containerd-shim.v1/proc/internal/errclass"
+	"containerd-shim.v1/internal/errclass"
 
 	"golang.org/x/sys/unix"
 )

@@ -18,6 +18,7 @@ import (
 	"runtime/metrics"
 	"strconv"
 	"sync"
+	"time"
 	"unsafe"
 
 	"containerd-shim.v1/reaper"
@@ -127,11 +128,36 @@ var roles = map[string]func(args []string){
 		}()
 		forks.Run()
 	},
+	// unpolled: run a command that does not end, where the poller takes no more descriptors
+	"unpolled": func(args []string) {
+		m := reaper.NewMonitor(reaper.New(reaper.StartForker()), reaper.DefaultLimits())
+		_, _, _ = m.Run(context.Background(), reaper.Command{Args: []string{"/bin/true"}}) // what is polled for good, is
+		refuse(unix.SYS_EPOLL_CTL, unix.ENOSPC)
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		_, _, err := m.Run(ctx, reaper.Command{Args: []string{"/bin/sleep", "infinity"}, Pdeathsig: unix.SIGKILL})
+		fmt.Println(err)
+	},
 	"env": func([]string) {
 		for _, kv := range os.Environ() {
 			fmt.Println(kv)
 		}
 	},
+}
+
+// refuse has a system call fail in all threads from now on.
+func refuse(call uint32, errno unix.Errno) {
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number, seccomp_data's first field
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: call},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	_, _, err := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
+	if err != 0 {
+		fail(err)
+	}
 }
 
 func main() {

@@ -15,7 +15,7 @@ import (
 // over, of which an attempt after the end would fail.
 func TestWhileExhausted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*exhaustedPause/2)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*Pause/2)
 		defer cancel()
 		tries := 0
 		_, err := WhileExhausted(ctx, func() (int, error) {
