@@ -104,6 +104,9 @@ func left(t *testing.T, root string, metrics, kept bool) {
 func TestDebUnits(t *testing.T) {
 	t.Parallel()
 	d := newDebian(t)
+	if got := strings.TrimSpace(run(t, command(tree, "dpkg-deb", "--field", d.deb("shimctl"), "Recommends"))); got != "containerd-shim" {
+		t.Errorf("it recommends %q: alone it has no program to heal with", got)
+	}
 	m := newManager(t, d.root, "deb-systemd-invoke", "deb-systemd-helper", "systemctl")
 	d.dpkg("--install", d.deb("shimctl"))
 	m.quiet("installation")
@@ -131,6 +134,9 @@ func TestDebUnits(t *testing.T) {
 func TestRpmUnits(t *testing.T) {
 	t.Parallel()
 	r := newRedhat(t)
+	if got := strings.TrimSpace(run(t, command(tree, "rpm", "--query", "--package", "--recommends", r.file("shimctl")))); got != "containerd-shim" {
+		t.Errorf("it recommends %q: alone it has no program to heal with", got)
+	}
 	m := newManager(t, r.root, "systemctl")
 	r.rpm("--upgrade", r.file("shimctl"))
 	m.quiet("installation")
