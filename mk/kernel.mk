@@ -51,6 +51,7 @@ kernel/unit: host/prepare ## the unit tests (without the race detector) on the k
 	mk/unpack bin/kernel/$(KERNEL_SUITE) $(KERNEL_SUITE) linux-image-cloud-amd64
 	$(call unit-root,amd64,bin/kernel/unit)
 	$(call unit-tests,amd64,bin/kernel/unit)
+	find bin/kernel/$(KERNEL_SUITE) -name fuse.ko -exec cp {} bin/kernel/unit/ \; # where it is not in the kernel
 	LIMIT=2h MEMORY=4096 ROOT=bin/kernel/unit integration/kernel/boot "$$(find bin/kernel/$(KERNEL_SUITE) -name 'vmlinuz*')" integration/kernel/go integration/kernel/unit -- unit $(UNIT_PACKAGES) | go run ./integration/matrix -kernel
 
 kernel/arm64-root: host/prepare

@@ -6,6 +6,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,7 +39,10 @@ func init() {
 			write(os.Stderr, number(args[1]))
 		},
 		"cat": func([]string) {
-			if _, err := io.Copy(os.Stdout, os.Stdin); err != nil {
+			switch _, err := io.Copy(os.Stdout, os.Stdin); {
+			case errors.Is(err, unix.EIO):
+				_ = unix.Pause() // a terminal that is hung up says so before it sends SIGHUP (pty_close in drivers/tty/pty.c)
+			case err != nil:
 				fail(err)
 			}
 		},

@@ -30,7 +30,14 @@ func own(t *testing.T) *Memory {
 	return New(os.Getpid(), era, text)
 }
 
-func at[T any](p *T) uint64 { return uint64(uintptr(unsafe.Pointer(p))) }
+// at returns the address of a variable, which then stays there: one on a stack moves
+// when the stack grows.
+func at[T any](p *T) uint64 {
+	onHeap = p
+	return uint64(uintptr(unsafe.Pointer(p)))
+}
+
+var onHeap any
 
 type shape interface{ Area() int }
 
