@@ -114,7 +114,7 @@ func (p *Init) KillRest(ctx context.Context, wasPaused bool) {
 	}
 }
 
-// limited calls one verb within Limits.Kill, for whose failure nobody would ask again.
+// limited is insist within Limits.Kill, for a verb that no client would repeat.
 func (p *Init) limited(ctx context.Context, verb func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, p.env.Limits.Kill)
 	defer cancel()
@@ -134,8 +134,8 @@ func insist(ctx context.Context, verb func(context.Context) error) error {
 	return firstError(err, ran)
 }
 
-// isPaused asks the runtime. runc tells it also of a container whose init is dead; crun
-// calls that stopped, but its kill thaws it.
+// isPaused asks the runtime. runc says so even if init is dead; crun
+// says stopped then, but its kill thaws it.
 func (p *Init) isPaused(ctx context.Context) bool {
 	var status string
 	err := p.limited(ctx, func(ctx context.Context) (err error) { status, err = p.runtime.Status(ctx, p.id); return err })

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package proc has a container's processes: its init and the execs in it, their life
+// Package proc manages a container's processes: its init and the execs in it, their life
 // cycle, their streams, and the calls of the OCI runtime.
 //
 // # Life of a process
@@ -38,10 +38,10 @@
 //
 // # Lock order
 //
-//	verb lock ──► process.mu
-//	verb lock ──► stdio.Streams.mu
+//	verb lock ──► process.mu ──► stdio.Streams.mu
 //
-// A goroutine holds at most one of the two mutexes at a time. Under a mutex
+// Only what saves or adopts a process for an exchange, when nothing runs, holds both
+// mutexes at a time. Under a mutex
 // nothing can wait: no channel operation, no read or write, no start of a
 // command, no log line, no callback. What is done to the streams for a fact
 // (ProcessExited, CloseInput, Resize) is done after process.mu was released.

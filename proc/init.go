@@ -86,9 +86,9 @@ func (p *Init) Create(ctx context.Context) error {
 	return nil
 }
 
-// openStreams opens the client's streams. For a checkpoint that is not earlier than
-// Start: a client that deletes it without waits first for their end, which a shim that
-// has them open would never give it.
+// openStreams opens the client's streams. Those of a checkpoint are opened by Start, not
+// by Create: a client that deletes it without a start first waits for their end, which
+// would never come if the shim held them open.
 func (p *Init) openStreams() (*stdio.Streams, error) {
 	io, err := stdio.Open(p.ioConfig())
 	if err != nil {
@@ -321,8 +321,8 @@ func (p *Init) Update(ctx context.Context, r *specs.LinuxResources) error {
 }
 
 // Absent reports whether a restore has failed: there is no process, and there
-// will be none, but Delete has streams and mounts to clean up. State has it as stopped:
-// a client gives up its Delete, before it asks for it, if State finds nothing.
+// will be none, but Delete has streams and mounts to clean up. State reports it as stopped:
+// a client that State answers with NotFound never sends its Delete.
 func (p *Init) Absent() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -69,7 +69,7 @@ func (p *Init) look(ctx context.Context) Phase {
 	status, err := p.runtime.Status(ctx, p.id)
 	switch {
 	case err != nil:
-		p.warn(err, "whether the container is paused")
+		p.warn(err, "cannot tell whether the container is paused")
 	case status == "paused":
 		_ = p.apply(DidPause) // a fact
 	case status == "running":

@@ -94,7 +94,7 @@ func explain(f failure) error {
 		e.class = context.DeadlineExceeded
 		return e
 	case errors.Is(f.ctxErr, context.Canceled):
-		e.Message, e.class = "killed, for the shim is shutting down", errdefs.ErrUnavailable
+		e.Message, e.class = "killed: the shim is shutting down", errdefs.ErrUnavailable
 		return e
 	case f.ctxErr != nil: // the context's cause says why
 		e.Message, e.class = "killed: "+f.ctxErr.Error(), f.ctxErr

@@ -50,7 +50,7 @@ type Runtime interface {
 	IgnoresKillAll(ctx context.Context) bool
 }
 
-// CreateCall, ExecCall and RestoreCall are the arguments of one such call.
+// CreateCall holds the arguments of Runtime.Create.
 type CreateCall struct {
 	IO           *stdio.Streams
 	PidFile      string
@@ -59,14 +59,14 @@ type CreateCall struct {
 	NoNewKeyring bool
 }
 
-// ExecCall is described at CreateCall.
+// ExecCall holds the arguments of Runtime.Exec.
 type ExecCall struct {
 	IO      *stdio.Streams
 	PidFile string
 	Console runc.ConsoleSocket
 }
 
-// RestoreCall is described at CreateCall.
+// RestoreCall holds the arguments of Runtime.Restore.
 type RestoreCall struct {
 	CreateCall
 	ImagePath string

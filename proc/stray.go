@@ -24,9 +24,9 @@ const strayTime = 10 * time.Second
 // findStray looks for a process that a runtime has started without telling its
 // pid: a child of the shim that has what this start gave it as its stdio. It
 // returns nil if there is none, and for a process with a terminal: that one
-// hangs up when the terminal is closed. Of several, which a process leaves that has
-// forked and died, one is returned, and the others are killed. Not even the end of ctx
-// keeps it from looking.
+// hangs up when the terminal is closed. If the process has forked and
+// died there may be several: one is returned, and the others are killed. It looks even if
+// ctx has ended.
 func findStray(ctx context.Context, ticket *reaper.Ticket, io *stdio.Streams) (stray *reaper.Child) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), strayTime)
 	defer cancel()

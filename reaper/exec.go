@@ -68,8 +68,8 @@ func (f *Forker) execute(path string, args, env []string, keep []int, ends <-cha
 // the last of the real-time signals, which Go leaves blocked.
 const heldSignal = unix.Signal(64)
 
-// hold leaves heldSignal pending for the calling thread, which has it blocked, once
-// a signal comes from ends. release is called by a program that goes on.
+// hold makes heldSignal pending for the calling thread, where it is blocked, once a
+// signal comes from ends. If the execve(2) fails, release delivers it.
 func hold(ends <-chan os.Signal) (release func()) {
 	tid, held := unix.Gettid(), false
 	note := func() { held = unix.Tgkill(os.Getpid(), tid, heldSignal) == nil } // the thread is there
@@ -107,7 +107,7 @@ func Redeliver() {
 	}
 }
 
-func resend() { _ = unix.Kill(os.Getpid(), unix.SIGTERM) } // to itself it may
+func resend() { _ = unix.Kill(os.Getpid(), unix.SIGTERM) } // a process may always signal itself
 
 // pending reports whether sig is pending for a thread alone, by its status in /proc.
 func pending(status string, sig unix.Signal) bool {

@@ -16,12 +16,12 @@ import (
 // (golang/go #27505), and locking a thread per running child, the usual cure,
 // leaves one idle thread behind for each child of a burst.
 //
-// That thread also executes another program in this one's place, which ends all others.
-// So in a subreaper it is to be the process's first: there the kernel leaves the orphans
-// (find_new_reaper in exit.c takes the first thread that is alive), which may have asked
-// for a signal at their parent's death, too, and would get it with the end of the thread.
+// Exec runs on that thread, too: execve(2) ends all others. In a subreaper it must be the
+// process's first thread. The kernel gives orphans to the first thread that is alive
+// (find_new_reaper in exit.c), and one that has asked for a signal at its parent's death
+// would get it when that thread ends.
 type Forker struct {
-	// work carries one fork at a time; closed by close.
+	// work carries one fork at a time; closed by Close.
 	work chan func()
 	// ended is closed when the thread has run its last fork.
 	ended chan struct{}
@@ -31,7 +31,7 @@ type Forker struct {
 	files *unix.Rlimit
 }
 
-// NewForker returns a Forker, whose user calls Run.
+// NewForker returns a Forker. The caller calls Run on the thread that is to fork.
 func NewForker() *Forker {
 	return &Forker{work: make(chan func()), ended: make(chan struct{})}
 }

@@ -6,8 +6,8 @@ import "time"
 
 // maxKept bounds the ledger: while a start hangs, for hours if it is a restore, a
 // container without a pid namespace may leave orphans to the shim as fast as it can
-// fork. Only a start whose process was dead so many deaths before its pid is told
-// loses its exit by that; its Claim fails with ErrNotChild.
+// fork. If that many unclaimed exits come between the death of a process and its Claim,
+// its exit is gone, and Claim fails with ErrNotChild.
 const maxKept = 1 << 16
 
 // ledger keeps the exits that nobody has claimed yet, by pid; of more than maxKept, the

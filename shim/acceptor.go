@@ -29,7 +29,7 @@ type acceptor struct {
 	closed atomic.Bool
 }
 
-// newAcceptor returns the acceptor on l's socket; to close it closes l.
+// newAcceptor returns the acceptor on l's socket; closing it closes l.
 func newAcceptor(l *net.UnixListener) (*acceptor, error) {
 	f, err := l.File()
 	if err != nil {

@@ -100,7 +100,7 @@ func (s *Supervisor) setProcesses(ctx context.Context, st *state.Shim, init *pro
 }
 
 // adopt takes over the exits that are held, and the starts. It is called before
-// run. An exit of which the state does not say since when it waits begins to wait now: it
+// run. An exit with no recorded start of its wait begins to wait now: it
 // must not overtake what is yet to be reaped, nor a start that is yet to be answered.
 func (x *exits) adopt(st *state.Shim, init *proc.Init, execs []*proc.Exec) {
 	x.mu.Lock()

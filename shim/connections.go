@@ -241,12 +241,12 @@ func (c *connections) listen(l net.Listener) net.Listener {
 	return wrapped
 }
 
-// keepTime is how long a listener waits for what an acceptor takes. Meanwhile nobody is
-// served.
+// keepTime is how long listen waits for the descriptor and the memory that an acceptor
+// needs. Meanwhile nobody is served.
 const keepTime = time.Second
 
-// keep has the connections accepted by an acceptor if there are a descriptor and memory
-// for one within limit. Without it they are accepted all the same.
+// keep puts an acceptor in the listener's place if there are a descriptor and memory for
+// one within limit. Without it connections are accepted all the same.
 func (l *lasting) keep(limit time.Duration) {
 	listener := l.Listener
 	if u, ok := listener.(*net.UnixListener); ok {

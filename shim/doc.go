@@ -16,8 +16,8 @@
 //
 // No mutex: they guard maps and flags, for a few instructions at a time. A
 // runtime that hangs holds up only further verbs of the same process, behind
-// its verb lock; State, Wait, ListPids, ShimInfo and the container's Kill never
-// wait for it.
+// its verb lock; State, Wait, ListPids and ShimInfo never wait for it, nor does the
+// container's Kill, unless it is a restore: SIGKILL ends that.
 //
 // # Order of events
 //

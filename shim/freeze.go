@@ -26,7 +26,7 @@ const settlePause = time.Millisecond
 //
 //	requests ──► verbs, runtime ──► answers, events ──► streams ──► reaper, exits
 //
-// Things are stopped in this order because the former make work for the latter.
+// Things are stopped in this order because each makes work for those after it.
 func (s *Supervisor) Freeze(ctx context.Context) error {
 	frozen := false
 	defer func() {

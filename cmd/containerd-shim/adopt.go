@@ -23,8 +23,8 @@ import (
 
 // adopt runs a shim that was executed in place of another, until it is told to end.
 // Nothing is fatal, because the container has no other supervisor: what cannot be
-// taken over is logged, and a request for it is answered with an error. So is bad, what is
-// wrong with the flags or their environment, which the program before may not have known.
+// taken over is logged, and a request for it is answered with an error. So is bad, an
+// error in the flags or their environment, which the previous program may have accepted.
 // The error returned is that of ending the container.
 func adopt(o options, bad error, forks *reaper.Forker) error {
 	ctx, cancel := context.WithTimeout(context.Background(), shim.AdoptTime)

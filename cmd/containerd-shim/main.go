@@ -49,7 +49,7 @@ const shutdownTimeout = 30 * time.Second
 // container frozen.
 const imageTimeout = 6 * time.Hour
 
-// The first thread forks: see reaper.Forker. It is this goroutine's from the beginning.
+// The first thread forks: see reaper.Forker. main is locked to it from the beginning.
 func init() { runtime.LockOSThread() }
 
 func main() {
@@ -121,7 +121,7 @@ type program struct {
 	calls  ttrpc.UnaryServerInterceptor
 	env    *proc.Env
 	sup    *shim.Supervisor
-	disk   disk          // where the state's file is; the main goroutine's
+	disk   disk          // where the state's file is; the serving goroutine's
 	grown  chan struct{} // holds a token when the shim is to be recycled; capacity 1
 	born   time.Time     // when this program took over from another; zero if it did not
 }

@@ -19,7 +19,7 @@ const recyclePause = 10 * time.Minute
 
 // giveBack gives memory back to the kernel in a pause after many calls: the Go
 // runtime's free heap, and, if that is not enough for -recycle, everything that a new
-// program would not need, by asking the main goroutine for one.
+// program would not need, by asking the serving goroutine for one.
 func (p *program) giveBack() {
 	p.sup.DropEnded()
 	debug.FreeOSMemory()

@@ -3,6 +3,7 @@
 package inject
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/ttrpc"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -39,6 +41,9 @@ func (l *life) call(what string, f func() error) error {
 	l.c.Logf("%s: %v", what, err)
 	if l.fault.Kill && len(l.in.Hits()) > 0 {
 		runtime.Goexit() // cleanUp judges
+	}
+	if errors.Is(err, ttrpc.ErrClosed) || errors.Is(err, unix.ECONNREFUSED) {
+		l.awaitDeath() // a shim that dies loses its connections first
 	}
 	if !l.alive() {
 		l.dead("in " + what)
@@ -149,6 +154,9 @@ func (l *life) await(d time.Duration, what string, cond func() bool) {
 	}
 }
 
+// awaitDeath waits a moment for the end of a shim that may not be dying at all.
+func (l *life) awaitDeath() { _ = wait.For(time.Second, "", func() bool { return !l.alive() }) }
+
 func (l *life) alive() bool {
 	_, dead := l.b.Shim.Exited()
 	return !dead
@@ -157,7 +165,7 @@ func (l *life) alive() bool {
 // dead judges a shim that has ended. Only a kill may end it, or a failure before it has
 // begun to serve; otherwise dead ends the life.
 func (l *life) dead(when string) {
-	_ = wait.For(time.Second, "", func() bool { return !l.alive() }) // its connections end a moment before
+	l.awaitDeath()
 	state, dead := l.b.Shim.Exited()
 	switch {
 	case !dead:

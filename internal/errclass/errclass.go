@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package errclass gives errors their class, one of errdefs': what a client is
-// told beside the text. It holds the only table of error numbers.
+// told beside the text. It holds the tables of error numbers.
 package errclass
 
 import (

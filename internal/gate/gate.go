@@ -50,7 +50,7 @@ func (g *Gate) Leave() {
 	g.inside--
 }
 
-// Pass lets whoever is inside wait while the gate is shut.
+// Pass makes the caller, who is inside, wait while the gate is shut.
 func (g *Gate) Pass() {
 	g.Leave()
 	g.Enter()

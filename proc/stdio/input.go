@@ -210,7 +210,7 @@ func (i *input) begin(dst *os.File, terminal bool) {
 // run copies from the client to the process, once it is decided whether the input
 // is held, until the client and the shim have closed the FIFO or the process is
 // gone. If it was the client who has ended it, run calls ended, unless that is nil. An
-// exchange finds either the input or what ended has done.
+// exchange sees either the open input or the effect of ended, and nothing in between.
 func (i *input) run(ended func()) {
 	i.gate.Enter()
 	defer i.gate.Leave()

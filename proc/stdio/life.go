@@ -114,8 +114,8 @@ func (s *Streams) lastMoved() (last time.Time) {
 
 // ProcessDeleted closes what is still open, without losing a byte of the process's that
 // somebody reads: output is still copied. What does not end is given up after
-// Limits.Linger, or when nothing has moved for that long if its reader is slower than who
-// writes. It may be repeated.
+// Limits.Linger, or when nothing has moved for that long if its reader is slower than the
+// writer. It may be repeated.
 func (s *Streams) ProcessDeleted() {
 	s.ProcessExited()
 	s.order(orders{released: true, deleted: time.Now()})

@@ -12,7 +12,7 @@ type Limits struct {
 	// InputGrace is how long to wait for a client whose CloseIO overtook its own
 	// open of the input FIFO.
 	InputGrace time.Duration
-	// Stubborn is how long something may take that was told to end: a logger after
+	// Stubborn is how long something that was told to end may take: a logger after
 	// SIGTERM, a terminal that does not read what a client typed before it left, or one
 	// whose process has exited and that others have open.
 	Stubborn time.Duration
@@ -21,7 +21,7 @@ type Limits struct {
 	// DrainFlowing is how long Delete of init waits for output that flows: the
 	// daemon kills the shim after it, and with it what is not in the FIFO yet.
 	DrainFlowing time.Duration
-	// Linger is how long, after ProcessDeleted, something is kept that does not end
+	// Linger is how long, mostly after ProcessDeleted, something is kept that does not end
 	// by itself: a logger, or an output, because a process that was left behind holds it
 	// open, or because its reader does not come.
 	Linger time.Duration

@@ -197,9 +197,9 @@ func (l *logger) stop(grace time.Duration) {
 	})
 }
 
-// abort ends the logger of a start that has failed, without waiting for that. Nobody hands
-// it over in an exchange, which therefore waits: abort enters the gate itself, in the
-// goroutine of a start, which is over only then.
+// abort ends the logger of a start that has failed, without waiting for that. Such a logger
+// is not handed over, so an exchange must wait for it: abort enters the gate before it
+// returns to the start.
 func (l *logger) abort() {
 	l.gate.Enter()
 	guard.Go("stop the logger", func() {

@@ -99,8 +99,9 @@ type facts struct {
 // for never. Before Delete only a terminal is given up that the process has left to
 // others, and an end of file that no reader comes for: a missing client may be a daemon
 // that is being restarted. After Delete there is one deadline for both ends: nothing has
-// moved and no reader has come for that long. What is not read as fast as it is written
-// may be the process's; what is, is others' by then, and is given up though it flows.
+// moved and no reader has come for that long. Output that has backed up behind a slow
+// reader may be the process's own, and is kept; output that keeps up must by then come
+// from processes that were left behind, and is given up even while it flows.
 func (f facts) deadline(linger time.Duration) time.Time {
 	switch {
 	case f.state == copying && !f.hangUp.IsZero():

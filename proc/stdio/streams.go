@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package stdio has the streams of a process: the client's FIFOs, files or logger
+// Package stdio opens and copies the streams of a process: the client's FIFOs, files or logger
 // at one end, the process's pipes or terminal at the other, and the goroutines that
 // copy between them.
 //
@@ -11,8 +11,8 @@
 //	     ──► RuntimeOutput ──► Abort, if the start has failed
 //
 // CloseInput and Resize may be called at any time. Each stream has one goroutine, and
-// every call gives it an order; only AwaitOutput, within its limits, and RuntimeOutput
-// wait for the goroutines.
+// every call gives it an order; only AwaitConsole, AwaitOutput, within their limits, and
+// RuntimeOutput wait for the goroutines.
 //
 // # State
 //
