@@ -209,7 +209,7 @@ func (p *Init) FinishStart(ctx context.Context, _ Adoption, runtime *reaper.Chil
 		return nil
 	}
 	var status string
-	err := insist(ctx, func(ctx context.Context) (err error) { status, err = p.runtime.Status(ctx, p.id); return err })
+	err := p.limited(ctx, func(ctx context.Context) (err error) { status, err = p.runtime.Status(ctx, p.id); return err })
 	if err != nil {
 		return err
 	}

@@ -174,11 +174,6 @@ func (m *Monitor) openPipes(c *Command) (p pipes, err error) {
 	if p.out, p.child[1], err = os.Pipe(); err != nil {
 		return p, err
 	}
-	if p.out.SetReadDeadline(time.Time{}) != nil {
-		// Package os does not say that the poller could not take it (epoll_ctl(2)). Nothing
-		// would end a read then but the command, which may hang.
-		return p, &os.PathError{Op: "epoll_ctl", Path: "pipe", Err: unix.ENOSPC}
-	}
 	for i := 1; i < 3; i++ {
 		if files[i] == nil {
 			files[i] = p.child[1]
@@ -211,8 +206,7 @@ func filledPipe(data []byte) (*os.File, error) {
 // collect reads the command's output until end of file, or until OutputGrace
 // after the command's exit if another process keeps the pipe open.
 func (m *Monitor) collect(ctx context.Context, r *os.File, child *Child) []byte {
-	giveUp := func() { _ = r.SetReadDeadline(time.Unix(1, 0)) } // a pipe has deadlines
-	defer context.AfterFunc(ctx, giveUp)()
+	defer context.AfterFunc(ctx, func() { giveUp(r) })()
 	var all []byte
 	var last time.Time // when to give up; zero while the command lives
 	buf := make([]byte, 512)
@@ -221,11 +215,7 @@ func (m *Monitor) collect(ctx context.Context, r *os.File, child *Child) []byte 
 		if deadline.IsZero() {
 			deadline = time.Now().Add(m.limits.OutputGrace)
 		}
-		_ = r.SetReadDeadline(deadline)
-		if ctx.Err() != nil {
-			giveUp()
-		}
-		n, err := r.Read(buf)
+		n, err := readBefore(ctx, r, buf, deadline)
 		if errclass.Starved(err) { // it has not ended
 			time.Sleep(errclass.Pause)
 			err = nil
@@ -248,6 +238,33 @@ func (m *Monitor) collect(ctx context.Context, r *os.File, child *Child) []byte 
 			}
 		}
 	}
+}
+
+// giveUp ends a read of r, and those to come.
+func giveUp(r *os.File) { _ = r.SetReadDeadline(time.Unix(1, 0)) } // without one readBefore does not wait for long
+
+// readBefore reads from a pipe, or fails with os.ErrDeadlineExceeded at the deadline, or
+// earlier if ctx ends.
+func readBefore(ctx context.Context, r *os.File, buf []byte, deadline time.Time) (int, error) {
+	if r.SetReadDeadline(deadline) == nil {
+		if ctx.Err() != nil {
+			giveUp(r)
+		}
+		return r.Read(buf)
+	}
+	// Package os does not say that the poller could not take it (epoll_ctl(2): ENOMEM, ENOSPC):
+	// a read would wait for as long as anybody has the pipe open.
+	fds := []unix.PollFd{{Fd: int32(r.Fd()), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, int(max(0, time.Until(deadline).Milliseconds())))
+	switch {
+	case err == unix.EINTR:
+		return 0, nil
+	case err != nil:
+		return 0, os.NewSyscallError("poll", err)
+	case n == 0:
+		return 0, os.ErrDeadlineExceeded
+	}
+	return r.Read(buf)
 }
 
 func (m *Monitor) start(ctx context.Context, c Command) (*Child, error) {

@@ -34,7 +34,7 @@ func adopt(o options, bad error, forks *reaper.Forker) error {
 		fmt.Fprintf(os.Stderr, "containerd-shim: %v\n", err)
 	}
 	reaper.Redeliver()
-	p.setLog(adoptLogTime)
+	p.setLog(logWait)
 	if bad != nil {
 		logrus.WithError(bad).Error("the default is used instead")
 	}

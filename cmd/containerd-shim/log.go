@@ -20,18 +20,15 @@ import (
 // logTime is the format of times in the log.
 const logTime = "2006-01-02T15:04:05.000000000Z07:00"
 
-// How long setLog waits: a daemon waits for a start, and for an exchange only who has asked
-// for it. Others need the rest of shim.AdoptTime.
-const (
-	startLogTime = time.Second
-	adoptLogTime = 5 * time.Second
-)
+// logWait is how long setLog waits: the daemon waits for a start, and an exchange has other
+// uses for shim.AdoptTime.
+const logWait = time.Second
 
 // setLog sends the log to the FIFO that containerd reads, shim.stdout.log in
 // the work directory. If it cannot be opened the shim works without a log, for good; so
 // memory and descriptors that are short are waited for, for a while.
-func (p *program) setLog(wait time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), wait)
+func (p *program) setLog(limit time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	open := func(name string) (logFIFO, error) {
 		return errclass.WhileExhausted(ctx, func() (logFIFO, error) { return openLogFIFO(filepath.Join(p.workdir, name)) })

@@ -106,7 +106,7 @@ func run(o options, forks *reaper.Forker) error {
 	if err := reaper.SetSubreaper(); err != nil {
 		return err
 	}
-	p.setLog(startLogTime)
+	p.setLog(logWait)
 	p.supervise(reaper.New(forks))
 	go p.sup.Run(p.env.Reaper.Subscribe())
 	return p.serve(listener)

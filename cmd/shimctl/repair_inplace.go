@@ -73,7 +73,7 @@ func (r *repairer) inPlace(ctx context.Context, c *repair.Case, ledger *repair.L
 }
 
 // errUnwritten is wrapped by the error of a repair that was done, and could not be written down.
-var errUnwritten = errors.New("healed, and not written down: its entry in the ledger will count as failed")
+var errUnwritten = errors.New("healed, and not all of that was written down: the entry in the ledger may count as failed")
 
 // booked is why a repair that was done is not written down, or nil.
 func booked(err error) error {

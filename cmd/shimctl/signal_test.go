@@ -137,7 +137,7 @@ func TestKillIsVerified(t *testing.T) {
 		says              string
 	}{
 		{"interrupted", true, false, exitOK, "repaired (ReaperDeadlock)"},
-		{"no room for the ledger", false, true, exitCheck, "healed, and not written down"},
+		{"no room for the ledger", false, true, exitCheck, "healed, and not all of that was written down"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())

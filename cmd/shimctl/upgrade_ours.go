@@ -54,7 +54,11 @@ func (u *upgrader) ours(ctx context.Context, s *scan.Shim) upgraded {
 			return upgraded{result: resultUnanswered, tried: true, err: err}
 		}
 		if !probe.Busy(err) || took > u.patience || !rounds.Pause(ctx, busyPause) {
-			r := u.failed(ctx, s, err)
+			asked := whole // a signal has not cut the call short
+			if probe.Busy(err) {
+				asked = ctx
+			}
+			r := u.failed(asked, s, err)
 			r.tried = true
 			return r
 		}

@@ -79,6 +79,7 @@ func TestAnswersOfOwnShim(t *testing.T) {
 		"exchanged after a signal":        {runs: true, asked: true, stops: true, want: resultDone},
 		"it ends so after a signal":       {asked: true, stops: true, dies: true, ends: true, want: resultEnded},
 		"busy when a signal comes":        {asked: true, stops: true, says: busy, want: resultSkipped},
+		"it refuses after a signal":       {asked: true, stops: true, says: status.Error(codes.InvalidArgument, "it cannot take over"), want: resultFailed},
 		"exchanged, and not asked again":  {runs: true, asked: true, stops: true, says: busy, want: resultSkipped},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -71,17 +71,19 @@ func TestLoggerThatStillReadsIsNotEnded(t *testing.T) {
 		t.Run(fmt.Sprintf("exchanged %v", exchanged), func(t *testing.T) {
 			census(t)
 			const size, piece = 61440, 4096
+			patient := short()
+			patient.Linger *= 2 // else a pause of the machine is one of the logger's
 			sips := fifo(t)
-			p, child := play(t, Config{Names: Names{Stdout: proctest.LoggerURI("sip", sips)}}, "out", fmt.Sprint(size), "0")
+			p, child := play(t, Config{Names: Names{Stdout: proctest.LoggerURI("sip", sips)}, Limits: patient}, "out", fmt.Sprint(size), "0")
 			if exchanged {
 				within(t, patience, "exit", child.Done())
-				adoptDeleted(t, p)
+				adoptDeleted(t, p, patient)
 			} else {
 				p.end(t, child)
 			}
 			w := openFifo(t, sips, os.O_WRONLY)
 			defer w.Close()
-			pace := time.NewTicker(short().Linger / 5)
+			pace := time.NewTicker(patient.Linger / 5)
 			defer pace.Stop()
 			for range size/piece + 1 { // three times as long as a logger is waited for that does not read
 				<-pace.C
@@ -99,7 +101,7 @@ func TestLoggerThatStillReadsIsNotEnded(t *testing.T) {
 }
 
 // adoptDeleted takes over the logger of p, as if the process had been deleted long ago.
-func adoptDeleted(t *testing.T, p *Streams) {
+func adoptDeleted(t *testing.T, p *Streams, l Limits) {
 	t.Helper()
 	st, err := p.Save()
 	if err != nil {
@@ -113,7 +115,7 @@ func adoptDeleted(t *testing.T, p *Streams) {
 		}
 		st.Logger.Pipes[i] = state.FD(dup)
 	}
-	Adopt(t.Context(), Config{Limits: short()}, st, func(int) *reaper.Child { return p.log.child })
+	Adopt(t.Context(), Config{Limits: l}, st, func(int) *reaper.Child { return p.log.child })
 	t.Cleanup(p.ProcessDeleted)
 }
 

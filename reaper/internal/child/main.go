@@ -128,15 +128,18 @@ var roles = map[string]func(args []string){
 		}()
 		forks.Run()
 	},
-	// unpolled: run a command that does not end, where the poller takes no more descriptors
+	// unpolled: run a command that ends, and one that does not, where the poller takes no
+	// more descriptors
 	"unpolled": func(args []string) {
 		m := reaper.NewMonitor(reaper.New(reaper.StartForker()), reaper.DefaultLimits())
 		_, _, _ = m.Run(context.Background(), reaper.Command{Args: []string{"/bin/true"}}) // what is polled for good, is
 		refuse(unix.SYS_EPOLL_CTL, unix.ENOSPC)
-		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		_, _, err := m.Run(ctx, reaper.Command{Args: []string{"/bin/sleep", "infinity"}, Pdeathsig: unix.SIGKILL})
-		fmt.Println(err)
+		for _, command := range []string{"echo said; exit 3", "echo said; exec sleep infinity"} {
+			out, status, err := m.Run(ctx, reaper.Command{Args: []string{"/bin/sh", "-c", command}, Pdeathsig: unix.SIGKILL})
+			fmt.Printf("%s%d %v\n", out, status, err)
+		}
 	},
 	"env": func([]string) {
 		for _, kv := range os.Environ() {
