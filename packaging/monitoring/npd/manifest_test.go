@@ -90,8 +90,12 @@ func TestUpgradePatch(t *testing.T) {
 	if patched.Spec.Template.Annotations[annotation] != "unconfined" {
 		t.Errorf("no annotation %s", annotation)
 	}
+	if s := pod.TerminationGracePeriodSeconds; s == nil || *s != 180 {
+		t.Errorf("got %v seconds to end an exchange in, want 180", s)
+	}
 	delete(patched.Spec.Template.Annotations, annotation)
 	patched.Spec.UpdateStrategy, pod.InitContainers = plain.Spec.UpdateStrategy, nil
+	pod.TerminationGracePeriodSeconds = nil
 	if !reflect.DeepEqual(plain, patched) {
 		t.Errorf("it changes something else:\n%+v\n%+v", plain, patched)
 	}
