@@ -41,10 +41,10 @@
 //	verb lock ──► process.mu ──► stdio.Streams.mu
 //
 // Only what saves or adopts a process for an exchange, when nothing runs, holds both
-// mutexes at a time. Under a mutex
-// nothing can wait: no channel operation, no read or write, no start of a
-// command, no log line, no callback. What is done to the streams for a fact
-// (ProcessExited, CloseInput, Resize) is done after process.mu was released.
+// mutexes at a time. Under a mutex nothing can wait: no channel operation, no read
+// or write, no start of a command, no log line, no callback. What is done to the
+// streams for a fact (ProcessExited, CloseInput, Resize) is done after process.mu
+// was released.
 //
 // # Order of events
 //

@@ -7,8 +7,8 @@ import "time"
 // SetClocks expresses the times since which something waits by the clocks as they are now.
 // A file has only the wall clock's time, which may be set while the shim runs. A writer
 // that has measured with the monotonic clock calls it before Write, and a reader that goes
-// on measuring calls it after Read. What would be in the future has just happened, so that nobody waits for longer
-// than the whole time-out.
+// on measuring calls it after Read. What would be in the future has just happened, so that
+// nobody waits for longer than the whole time-out.
 //
 // The times of deaths stay: clients are told what the clock showed.
 func (s *Shim) SetClocks() {

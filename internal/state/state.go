@@ -159,7 +159,8 @@ type Stage string
 const (
 	// Underway means that the start is not answered yet. Its request is in
 	// Connections; it is not carried out again: the first Start of the process that
-	// is read is answered with the result of this start. A start that has not begun, because it waits for another verb, has no Start at all.
+	// is read is answered with the result of this start. A start that has not begun,
+	// because it waits for another verb, has no Start at all.
 	Underway Stage = "underway"
 	Replied  Stage = "replied" // answered; the daemon has yet to show that it has published the start
 	Asked    Stage = "asked"   // a State has come, which may be another client's
