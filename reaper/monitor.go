@@ -254,6 +254,9 @@ func readBefore(ctx context.Context, r *os.File, buf []byte, deadline time.Time)
 	}
 	// Package os does not say that the poller could not take it (epoll_ctl(2): ENOMEM, ENOSPC):
 	// a read would wait for as long as anybody has the pipe open.
+	if ctx.Err() != nil || !time.Now().Before(deadline) { // though there may be bytes that no page can be had for
+		return 0, os.ErrDeadlineExceeded
+	}
 	fds := []unix.PollFd{{Fd: int32(r.Fd()), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, int(max(0, time.Until(deadline).Milliseconds())))
 	switch {
